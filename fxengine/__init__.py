@@ -1,0 +1,46 @@
+"""fxengine: embed pictures once, into Parquet; then probe, reduce, search and deduplicate in seconds.
+
+    collect     folder or list           -> sorted items
+    decode      bytes                    -> RGB uint8 at the backbone's size
+    execute     a batch of pictures      -> vectors           (a backbone file, by ONNX Runtime)
+    features    vectors                  -> Parquet parts     (the feature store)
+    extract     runs these four at once, resumes, and reports
+    heads       vectors and labels       -> a linear head     (also ONNX)
+    index       vectors                  -> neighbours
+    tasks       what needs several of these: predict, probe, search
+    ui          the command line
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
+    from fxengine.extract import Progress, Summary, extract
+    from fxengine.features.read import FeatureStore
+    from fxengine.features.schema import FeatureTable
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "DecodeError": "fxengine.errors",
+    "DeviceError": "fxengine.errors",
+    "FeatureStore": "fxengine.features.read",
+    "FeatureTable": "fxengine.features.schema",
+    "FxError": "fxengine.errors",
+    "InputError": "fxengine.errors",
+    "Progress": "fxengine.extract",
+    "StoreError": "fxengine.errors",
+    "StoreLocked": "fxengine.errors",
+    "Summary": "fxengine.extract",
+    "extract": "fxengine.extract",
+}
+__all__ = [*_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'fxengine' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

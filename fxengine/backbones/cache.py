@@ -1,0 +1,102 @@
+"""Where exported backbones are kept: one file a fingerprint, and notes of which source gave which.
+
+The cache is never state: deleting it loses only time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import onnx
+
+from fxengine.backbones.fingerprint import fingerprint
+from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
+from fxengine.errors import InputError
+
+
+def cache_folder() -> Path:
+    """Return the cache's folder, made with mode 0700: `FXENGINE_CACHE`, else `$XDG_CACHE_HOME/fxengine`.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fxengine"
+    folder = Path(os.environ.get("FXENGINE_CACHE") or default)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the cache folder {folder} ({error}). Set FXENGINE_CACHE to another.") from error
+    return folder
+
+
+def read_backbone(path: Path) -> BackboneFile:
+    """Return the backbone in an .onnx file that fxengine exported.
+
+    Raises:
+        InputError: there is no such file, it is not ONNX, or it was not exported by fxengine.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no backbone file {path}.")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise InputError(f"{path} is not a readable ONNX file.") from error
+    facts = {entry.key: entry.value for entry in model.metadata_props}.get(METADATA_KEY)
+    if facts is None:
+        raise InputError(f"{path} is an ONNX file, but no backbone that fxengine exported: it has no recipe.")
+    parsed = Facts.from_json(facts)
+    return BackboneFile(path, fingerprint(model, parsed.recipe), parsed)
+
+
+def write_backbone(model: onnx.ModelProto, path: Path) -> None:
+    """Write the model so that `path` is either the whole file or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(model.SerializeToString())
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def keep(model: onnx.ModelProto, source_key: str) -> BackboneFile:
+    """Put an exported model into the cache and note that `source_key` gave it."""
+    facts = Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    digest = fingerprint(model, facts.recipe)
+    path = _by_fingerprint(digest)
+    write_backbone(model, path)
+    note = cache_folder() / "sources" / f"{source_key}.json"
+    note.parent.mkdir(exist_ok=True)
+    temporary = note.with_name(f".{note.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({"fingerprint": digest}))
+    temporary.replace(note)
+    return BackboneFile(path, digest, facts)
+
+
+def find_by_source(source_key: str) -> BackboneFile | None:
+    """Return the cached export of a source, or None; a damaged cache entry counts as absent."""
+    note = cache_folder() / "sources" / f"{source_key}.json"
+    try:
+        return find_by_fingerprint(json.loads(note.read_text())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def find_by_fingerprint(digest: str) -> BackboneFile | None:
+    """Return the cached backbone of a feature space, or None; a damaged cache entry counts as absent."""
+    try:
+        found = read_backbone(_by_fingerprint(digest))
+    except InputError:
+        return None
+    return found if found.fingerprint == digest else None
+
+
+def _by_fingerprint(digest: str) -> Path:
+    return cache_folder() / "backbones" / f"{digest}.onnx"

@@ -1,0 +1,59 @@
+"""The head of every backbone graph: uint8 pictures in, the numbers that the net was trained on out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from fxengine.backbones.spec import INPUT_NAME
+
+PREFIX = "fx_pre/"
+
+
+def prologue(
+    height: int,
+    width: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    output: str,
+    *,
+    bgr: bool = False,
+    channels_first: bool = True,
+) -> tuple[onnx.ValueInfoProto, list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Return the graph's input, and the nodes and initializers that compute `(pixel - mean) / std`.
+
+    Args:
+        height: input height in pixels.
+        width: input width in pixels.
+        mean: three numbers in pixel levels (0 to 255), in the net's channel order.
+        std: three numbers in pixel levels, in the net's channel order.
+        output: name of the tensor that the net takes.
+        bgr: whether the net wants blue first.
+        channels_first: whether the net wants [batch, 3, height, width].
+
+    The nodes stand in the order Cast, (Gather,) Sub, Mul, Transpose and are named `fx_pre/...`. The mean is not
+    folded into the first convolution: that is inexact wherever the net pads with zeros.
+    """
+    images = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["batch", height, width, 3])
+    constants = {
+        "mean": np.asarray(mean, np.float32),
+        "scale": np.float32(1) / np.asarray(std, np.float32),
+    }
+    steps: list[tuple[str, list[str], dict[str, object]]] = [("Cast", [], {"to": TensorProto.FLOAT})]
+    if bgr:
+        constants["bgr"] = np.asarray([2, 1, 0], np.int64)
+        steps.append(("Gather", ["bgr"], {"axis": 3}))
+    steps += [("Sub", ["mean"], {}), ("Mul", ["scale"], {})]
+    if channels_first:
+        steps.append(("Transpose", [], {"perm": [0, 3, 1, 2]}))
+    nodes, current = [], INPUT_NAME
+    for i, (op, extra, attributes) in enumerate(steps):
+        result = output if i == len(steps) - 1 else f"{PREFIX}{op.lower()}_out"
+        inputs = [current, *(PREFIX + name for name in extra)]
+        nodes.append(helper.make_node(op, inputs, [result], name=f"{PREFIX}{op.lower()}", **attributes))
+        current = result
+    initializers = [numpy_helper.from_array(value, PREFIX + name) for name, value in constants.items()]
+    return images, nodes, initializers

@@ -1,0 +1,143 @@
+"""What a backbone is: its recipe, its facts and its fingerprint. Importable from anywhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from fxengine.errors import InputError
+
+METADATA_KEY = "fxengine"
+INPUT_NAME = "images"
+FEATURE_OUTPUT = "features"
+LOGITS_OUTPUT = "logits"
+
+Kernel = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture of any size becomes the uint8 array that the graph takes.
+
+    First resize: `edge` names the edge that becomes `size` pixels long, the other one follows the aspect
+    ratio; "both" squashes to `height` x `width`. Then, where the result is larger than `height` x `width`, the
+    centre is cut out; where it is smaller, it is centred on `pad_color`.
+
+    `rounding` "nearest": the other edge is rounded to the nearest pixel, the cut's offset down. "torchvision":
+    the edge is rounded down, the offset to the nearest, half to even (torchvision's Resize and CenterCrop).
+
+    Colour order, scaling, mean and standard deviation are not here: they are nodes of the graph.
+    """
+
+    height: int
+    width: int
+    edge: Literal["short", "long", "both"]
+    size: int
+    kernel: Kernel
+    antialias: bool = True
+    rounding: Literal["nearest", "torchvision"] = "nearest"
+    pad_color: tuple[int, int, int] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.size) < 1:
+            raise InputError(f"A recipe needs positive sizes. Got {self.height}x{self.width}, size {self.size}.")
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return (width, height) after the resize and before crop or pad."""
+        if self.edge == "both":
+            return self.width, self.height
+        short, long = sorted((width, height))
+        reference, other = (short, long) if self.edge == "short" else (long, short)
+        down = self.size * other // reference
+        nearest = (2 * self.size * other + reference) // (2 * reference)
+        scaled = max(1, nearest if self.rounding == "nearest" else down)
+        return (self.size, scaled) if width == reference else (scaled, self.size)
+
+    def offset(self, larger: int, smaller: int) -> int:
+        """Return where the smaller of two lengths begins when it is centred in the larger."""
+        rest = larger - smaller
+        return rest // 2 if self.rounding == "nearest" else round(rest / 2)
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the fields that change numbers; a field added later at its default changes no fingerprint."""
+        required = ("height", "width", "edge", "size", "kernel")
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name in required or getattr(self, f.name) != f.default
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocess:
+        """Rebuild a recipe from its JSON form; raises InputError on a field this version does not know."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise InputError(f"The recipe has unknown fields {sorted(unknown)}: made by a newer fxengine?")
+        values = dict(values)
+        if "pad_color" in values:
+            values["pad_color"] = tuple(values["pad_color"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a backbone file says of itself, stored as JSON in the model's metadata.
+
+    Attributes:
+        name: the name it is asked for by, such as "efficientnet_lite0".
+        source: where the weights came from, in words.
+        licence: licence of the weights.
+        recipe: how pictures are prepared.
+        dim: numbers a feature vector has.
+        cut: the tensor of the source net that became `features`.
+        pooling: how a map became a vector: "avg", "max", "cls" or "none".
+        parameters: weights in the file.
+        multiply_adds: multiply-add operations for one picture.
+        classes: names of the net's own classes in the order of `logits`; empty where its head was not kept.
+        class_ids: ids of those classes in their data set (for ImageNet the WordNet ids).
+        notes: anything else worth keeping, such as what a tuned net was tuned on.
+    """
+
+    name: str
+    source: str
+    licence: str
+    recipe: Preprocess
+    dim: int
+    cut: str
+    pooling: str
+    parameters: int
+    multiply_adds: int
+    classes: tuple[str, ...] = ()
+    class_ids: tuple[str, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the JSON text that goes into the model's metadata."""
+        return json.dumps({"format": 1, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Facts:
+        """Rebuild the facts; raises InputError where they are of another format."""
+        values = json.loads(text)
+        if values.pop("format", None) != 1:
+            raise InputError("The backbone's facts are of another format version: update fxengine.")
+        values["recipe"] = Preprocess.from_dict(values["recipe"])
+        for name in ("classes", "class_ids"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class BackboneFile:
+    """One backbone on disk: the file, what it says of itself and the feature space that it makes."""
+
+    path: Path
+    fingerprint: str
+    facts: Facts
+
+    @property
+    def recipe(self) -> Preprocess:
+        """The recipe of the pictures that it takes."""
+        return self.facts.recipe

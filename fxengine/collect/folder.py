@@ -1,0 +1,159 @@
+"""Lists a folder of pictures: sorted, streamed, with labels from the folders' names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+from fxengine.errors import InputError
+from fxengine.features.schema import Item, escape_path
+
+_SPLITS = ("train", "val", "valid", "test")
+# Only for the question which folders are classes; what a file is, its content decides.
+_PICTURE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .heic .heif .avif".split()
+)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which files of a folder are inputs.
+
+    Attributes:
+        include: a file counts if its path or name fits one of these patterns; empty means all.
+        exclude: unless it fits one of these.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def admit(self, path: str) -> bool:
+        """Tell whether the file at `path`, relative to the root, is an input."""
+        name = path.rpartition("/")[2]
+        if self.include and not any(fnmatch(path, p) or fnmatch(name, p) for p in self.include):
+            return False
+        return not any(fnmatch(path, p) or fnmatch(name, p) for p in self.exclude)
+
+
+@dataclass
+class FolderListing:
+    """The inputs under one folder; iterating yields `Item`s sorted by id, bytewise.
+
+    Every regular file that is not hidden is an input. Links are followed; a link into one of its own parents is
+    not. Memory is that of the largest single folder, not of the tree.
+
+    Attributes:
+        root: the folder.
+        filters: which files count.
+        unreadable: folders that could not be listed, filled while iterating.
+    """
+
+    root: Path
+    filters: Filters = field(default_factory=Filters)
+    unreadable: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Item]:
+        label_of = self._label_rule()
+        for path, entry in self._walk(str(self.root), "", ()):
+            label, split = label_of(path)
+            yield _item(path, entry, label, split)
+
+    def count(self) -> int:
+        """Return how many inputs there are, without asking for sizes."""
+        return sum(1 for _ in self._walk(str(self.root), "", ()))
+
+    def _walk(
+        self, folder: str, prefix: str, parents: tuple[tuple[int, int], ...]
+    ) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        try:
+            status = os.stat(folder)  # noqa: PTH116: the folder may be a name that Path would normalise
+            here = (status.st_dev, status.st_ino)
+            if here in parents:
+                return
+            with os.scandir(folder) as entries:
+                found = [(e.name + "/" if _is_folder(e) else e.name, e) for e in entries if e.name[0] != "."]
+        except OSError:
+            self.unreadable.append(folder)
+            return
+        # A folder sorts by its name with the slash, so that the whole listing is in the order of the paths.
+        for name, entry in sorted(found, key=lambda pair: escape_path(pair[0]).encode()):
+            path = prefix + name
+            if name[-1] == "/":
+                yield from self._walk(entry.path, path, (*parents, here))
+            elif _is_input(entry) and self.filters.admit(path):
+                yield path, entry
+
+    def _label_rule(self) -> Callable[[str], tuple[str | None, str | None]]:
+        """Return path -> (label, split) by the folders that hold pictures."""
+        top = self._folders_with_pictures("")
+        splits = [name for name in top if name.lower() in _SPLITS]
+        if splits:
+            classes = {name for split in splits for name in self._folders_with_pictures(split + "/")}
+        else:
+            classes = set(top)
+        labelled = classes if len(classes) >= 2 else set()
+
+        def rule(path: str) -> tuple[str | None, str | None]:
+            parts = path.split("/")
+            split = parts.pop(0) if splits and len(parts) > 1 and parts[0] in splits else None
+            if splits and split is None:
+                return None, None
+            label = parts[0] if len(parts) > 1 and parts[0] in labelled else None
+            return (escape_path(label) if label else None), (split.lower() if split else None)
+
+        return rule
+
+    def _folders_with_pictures(self, prefix: str) -> list[str]:
+        try:
+            with os.scandir(self.root / prefix) as entries:
+                folders = [e for e in entries if e.name[0] != "." and _is_folder(e)]
+        except OSError:
+            return []
+        return [e.name for e in folders if self._has_picture(e.path, prefix + e.name + "/")]
+
+    def _has_picture(self, folder: str, prefix: str) -> bool:
+        suffixes = (os.path.splitext(path)[1].lower() for path, _ in self._walk(folder, prefix, ()))  # noqa: PTH122
+        return any(suffix in _PICTURE_SUFFIXES or not suffix for suffix in suffixes)
+
+
+def list_folder(root: Path, filters: Filters) -> FolderListing:
+    """Return the listing of a folder.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    try:
+        with os.scandir(root):
+            pass
+    except FileNotFoundError:
+        raise InputError(f"There is no folder {root}.") from None
+    except OSError as error:
+        raise InputError(f"The folder {root} cannot be read: {error.strerror}.") from error
+    return FolderListing(root, filters)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_input(entry: os.DirEntry[str]) -> bool:
+    """Regular files and broken links (they become error rows) are inputs; pipes, sockets and devices are not."""
+    try:
+        return entry.is_file() or entry.is_symlink()
+    except OSError:
+        return True
+
+
+def _item(path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Item:
+    try:
+        status = entry.stat()
+        size, mtime_ns = status.st_size, status.st_mtime_ns
+    except OSError:
+        size, mtime_ns = -1, 0
+    return Item(escape_path(path), entry.path, size, mtime_ns, label, split)

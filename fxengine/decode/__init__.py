@@ -1,0 +1,77 @@
+"""Decoding: encoded bytes in, RGB uint8 at the recipe's size out. Passive: no thread is started here.
+
+    sniff (what is it?) -> header (how large? refuse) -> decode (pixels) -> resize (into the batch)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from types import ModuleType
+
+import numpy as np
+
+from fxengine.backbones.spec import Preprocess
+from fxengine.decode import formats
+from fxengine.decode.formats import Header, Limits, Picture
+from fxengine.errors import DecodeError, InputError
+
+# To add a decoder: write decode/<library>.py with read_header(data, format) and decode(data, header), and name it
+# here and, for the formats that it decodes first, below.
+DECODERS = {"pillow": "fxengine.decode.pillow", "turbojpeg": "fxengine.decode.turbojpeg"}
+_FIRST = {formats.JPEG: "turbojpeg"}
+
+
+def load_decoder(name: str) -> ModuleType:
+    """Return the decoder module called `name`; raises InputError where there is none."""
+    if name not in DECODERS:
+        raise InputError(f"There is no decoder {name!r}. Available: {', '.join(sorted(DECODERS))}.")
+    return import_module(DECODERS[name])
+
+
+def read_header(data: bytes, limits: Limits, decoder: str | None = None) -> Header:
+    """Return what the header says, checked against the limits.
+
+    Args:
+        data: the encoded file.
+        limits: what is refused.
+        decoder: a name in `DECODERS`; by default the first choice for the format.
+
+    Raises:
+        DecodeError: not an image that is decoded, damaged, or over a limit.
+    """
+    if len(data) > limits.max_bytes:
+        raise DecodeError("too_large", f"{len(data)} bytes; --max-bytes allows {limits.max_bytes}.")
+    name = formats.sniff(data)
+    header: Header = load_decoder(decoder or _FIRST.get(name, "pillow")).read_header(data, name)
+    formats.check_size(header.width, header.height, limits)
+    return header
+
+
+def decode_into(
+    data: bytes, header: Header, recipe: Preprocess, out: np.ndarray, decoder: str | None = None
+) -> tuple[int, int]:
+    """Write the picture, upright and at the recipe's size, into `out`, uint8 [height, width, 3].
+
+    Returns:
+        Its own upright width and height in pixels.
+
+    Raises:
+        DecodeError: the data is truncated or damaged; `out` is then undefined.
+    """
+    from fxengine.decode.resize import resize_into
+
+    module = load_decoder(decoder or _FIRST.get(header.format, "pillow"))
+    picture: Picture = module.decode(data, header)
+    if picture.pixels.shape != (header.height, header.width, 3):
+        raise DecodeError("corrupt", "Its pixels are not as many as its header says.")
+    resize_into(picture.pixels, picture.orientation, recipe, out)
+    return picture.upright_size
+
+
+def versions() -> dict[str, str]:
+    """Return the decoding libraries and their versions, for a store's metadata."""
+    from fxengine.decode import resize
+
+    names = ["simplejpeg", "pillow", "pillow-heif"] + (["cykooz-resizer"] if resize.simd else [])
+    return {name: version(name) for name in names}

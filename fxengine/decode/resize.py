@@ -1,0 +1,72 @@
+"""Resizes RGB pixels by Pillow's own kernels, with SIMD where that library is installed."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from PIL import Image
+
+from fxengine.backbones.spec import Preprocess
+from fxengine.decode.geometry import Placement, place, upright
+
+try:
+    import cykooz_resizer as simd
+except ImportError:  # no wheel for this platform
+    simd = None
+
+_PILLOW_KERNELS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+# Pillow's bicubic is the cubic with a = -0.5, which is Catmull-Rom.
+_SIMD_KERNELS = {"box": "box", "bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczos3"}
+_local = threading.local()
+
+
+def resize_into(pixels: np.ndarray, orientation: int, recipe: Preprocess, out: np.ndarray) -> None:
+    """Write the recipe's view of a picture into `out`.
+
+    Args:
+        pixels: uint8 [height, width, 3], RGB, as stored.
+        orientation: its EXIF orientation, 1 to 8.
+        recipe: size, kernel, crop and padding.
+        out: uint8 [recipe.height, recipe.width, 3], overwritten whole.
+    """
+    height, width = pixels.shape[:2]
+    where = place(width, height, orientation, recipe)
+    use_simd = simd is not None and recipe.antialias and recipe.kernel in _SIMD_KERNELS
+    resized = (_resize_simd if use_simd else resize_pillow)(pixels, where, recipe)
+    resized = upright(resized, orientation)
+    if where.whole:
+        out[:] = resized
+        return
+    out[:] = recipe.pad_color
+    out[where.top : where.top + resized.shape[0], where.left : where.left + resized.shape[1]] = resized
+
+
+def resize_pillow(pixels: np.ndarray, where: Placement, recipe: Preprocess) -> np.ndarray:
+    """Return the placed rectangle, uint8 [rows, columns, 3], by Pillow: the reference."""
+    kernel = _PILLOW_KERNELS[recipe.kernel]
+    image = Image.fromarray(pixels)
+    if recipe.antialias or recipe.kernel in ("nearest", "box"):
+        return np.asarray(image.resize(where.size, kernel, box=where.box))
+    x0, y0, x1, y1 = where.box
+    matrix = ((x1 - x0) / where.size[0], 0.0, x0, 0.0, (y1 - y0) / where.size[1], y0)
+    return np.asarray(image.transform(where.size, Image.Transform.AFFINE, matrix, kernel))
+
+
+def _resize_simd(pixels: np.ndarray, where: Placement, recipe: Preprocess) -> np.ndarray:
+    if not hasattr(_local, "resizer"):
+        _local.resizer = simd.Resizer()
+    height, width = pixels.shape[:2]
+    x0, y0, x1, y1 = where.box
+    algorithm = simd.ResizeAlg.convolution(simd.FilterType[_SIMD_KERNELS[recipe.kernel]])
+    options = simd.ResizeOptions(resize_alg=algorithm, crop_box=simd.CropBox(x0, y0, x1 - x0, y1 - y0))
+    source = simd.ImageData(width, height, simd.PixelType.U8x3, pixels.tobytes())
+    target = simd.ImageData(*where.size, simd.PixelType.U8x3)
+    _local.resizer.resize(source, target, options)
+    return np.frombuffer(target.get_buffer(), np.uint8).reshape(where.size[1], where.size[0], 3)

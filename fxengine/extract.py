@@ -1,0 +1,366 @@
+"""Turns a folder of pictures into a feature store, and brings a store up to date.
+
+    listing -> plan (what is new, changed, gone) -> pipeline (read, decode, model) -> parts
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+import fxengine
+from fxengine import decode
+from fxengine.backbones import DEFAULT, load_backbone
+from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
+from fxengine.collect import Listing, collect
+from fxengine.decode import Limits
+from fxengine.errors import DecodeError, InputError
+from fxengine.execute import open_session, usable_cores
+from fxengine.extract_pipeline import Batch, Job, Pipeline, bottleneck
+from fxengine.features import parts
+from fxengine.features.known import Known, Plan, make_plan, new_items
+from fxengine.features.lock import locked
+from fxengine.features.parts import Row
+from fxengine.features.schema import Dtype, Item, Provenance, escape_path
+from fxengine.features.update import Movable, StoreUpdate
+from fxengine.features.write import PART_ROWS, check_fits, to_store_type
+
+BATCH_SIZE = 8  # on a CPU the activations of more pictures leave the cache
+_PRUNE_GUARD = 0.2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        done: inputs finished, failed ones included.
+        failed: inputs that became error rows.
+        total: inputs of this run.
+        seconds: since the first input.
+    """
+
+    done: int
+    failed: int
+    total: int
+    seconds: float
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        store: the store's folder.
+        backbone: name of the backbone.
+        provider: what ran the model.
+        precision: what it computed in.
+        extracted: rows that got a vector.
+        failed: error code -> rows that got none, in this run.
+        unchanged: rows that were left alone.
+        changed: rows computed again because their input changed.
+        moved: rows whose input was renamed, kept with their vector.
+        relabelled: rows that only got another label or split.
+        missing: rows whose input is not there any more.
+        pruned: of these, rows that were removed.
+        unreadable_folders: folders that could not be listed.
+        seconds: from the first listing to the last commit.
+        compute_seconds: of these, while the pipeline ran.
+        stage_share: stage -> its share of the threads' working time.
+        bound_by: the stage that bound the run, or "" where nothing was computed.
+        interrupted: whether it was stopped before its end.
+    """
+
+    store: str
+    backbone: str
+    provider: str = ""
+    precision: str = ""
+    extracted: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    unchanged: int = 0
+    changed: int = 0
+    moved: int = 0
+    relabelled: int = 0
+    missing: int = 0
+    pruned: int = 0
+    unreadable_folders: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    compute_seconds: float = 0.0
+    stage_share: dict[str, float] = field(default_factory=dict)
+    bound_by: str = ""
+    interrupted: bool = False
+
+    @property
+    def images_per_second(self) -> float:
+        """Inputs finished a second, failed ones included, while the pipeline ran."""
+        return (self.extracted + sum(self.failed.values())) / self.compute_seconds if self.compute_seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON data."""
+        return {**asdict(self), "images_per_second": round(self.images_per_second, 2)}
+
+
+def extract(
+    source: str | Path,
+    store: str | Path,
+    *,
+    backbone: str | Path = DEFAULT,
+    device: str = "auto",
+    dtype: Dtype = "float16",
+    listing: Path | None = None,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    limit: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    decoders: int | None = None,
+    limits: Limits | None = None,
+    part_rows: int = PART_ROWS,
+    retry_failed: bool = False,
+    prune: bool = False,
+    yes: bool = False,
+    allow_mixed_precision: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Summary:
+    """Extract features of every input below `source` into the store, or bring the store up to date.
+
+    Args:
+        source: a folder of pictures, or one picture.
+        store: folder of Parquet parts, made where it is not there.
+        backbone: a name, or a file that fxengine exported.
+        device: "auto", "cpu", "cuda" or "tensorrt".
+        dtype: type of the stored vectors, "float16" or "float32".
+        listing: a file that names the inputs (.txt, .csv, .parquet), relative to `source`.
+        include: patterns of which an input must fit one.
+        exclude: patterns of which an input must fit none.
+        limit: take only the first so many inputs, in the order of their ids.
+        batch_size: pictures in one run of the model.
+        decoders: decoding threads; every usable core unless given.
+        limits: what is refused as too large.
+        part_rows: rows of a part at most.
+        retry_failed: try inputs again that failed for a lasting reason.
+        prune: remove rows whose input is gone.
+        yes: also when they are more than 20% of the store.
+        allow_mixed_precision: go on in another precision than the store's.
+        progress: called after every batch.
+        cancel: asked after every batch; True stops the run cleanly.
+
+    Returns:
+        What was done. A failed input is a row with a reason, never an exception. On Ctrl-C what was finished is
+        committed and the summary says `interrupted`.
+
+    Raises:
+        InputError: the source, the backbone or an option cannot be used.
+        StoreError: the store belongs to another backbone or root, is damaged, or cannot be written.
+        DeviceError: the device was asked for by name and does not start.
+    """
+    begin = time.perf_counter()
+    inputs = collect(source, listing=listing, include=include, exclude=exclude)
+    folder = Path(store)
+    with locked(folder):
+        found = load_backbone(backbone)
+        summary = Summary(str(store), found.facts.name)
+        wanted = _provenance(found, str(backbone), inputs.root, dtype)
+        parts.remove_leftovers(folder)
+        known = Known.read(parts.list_parts(folder))
+        _check_parts(known, wanted, allow_mixed_precision=True)
+        plan = _make_plan(known, inputs, limit, retry_failed)
+        _guard_prune(known, plan, inputs, prune=prune, yes=yes)
+        update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)
+        if plan.new or plan.again:
+            session = open_session(found.path, device, batch_size)
+            try:
+                wanted = replace(wanted, precision=session.precision, engine=session.engine, provider=session.provider)
+                _check_parts(known, wanted, allow_mixed_precision=allow_mixed_precision)
+                summary.provider, summary.precision = session.provider, session.precision
+                update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)
+                movable = Movable(plan.missing if plan.new else {})
+                pipeline = Pipeline(
+                    session, found.recipe, (FEATURE_OUTPUT,), decoders or usable_cores(), limits or Limits(), movable
+                )
+                sink = _Sink(update, movable, plan, summary, dtype)
+                _run(pipeline, sink, chain(sink.again(), sink.new(known, _limited(inputs, limit))), progress, cancel)
+            finally:
+                session.close()
+        if not summary.interrupted:
+            _finish(update, known, plan, summary, prune=prune)
+        summary.unreadable_folders = sorted(set(inputs.unreadable))
+    summary.seconds = time.perf_counter() - begin
+    return summary
+
+
+class _Sink:
+    """Turns finished jobs into rows of the store, in order."""
+
+    def __init__(self, update: StoreUpdate, movable: Movable, plan: Plan, summary: Summary, dtype: Dtype) -> None:
+        self.update, self.movable, self.plan, self.summary, self.dtype = update, movable, plan, summary, dtype
+        self.done = 0
+        # Where each job's row goes, in the order of the jobs; filled by the feeding thread.
+        self._targets: deque[tuple[Path, int] | None] = deque()
+
+    def again(self) -> Iterator[Item]:
+        """Yield the inputs whose rows are computed again, part by part."""
+        for part, rows in self.plan.again.items():
+            for row, item in rows:
+                self._targets.append((part, row))
+                yield item
+
+    def new(self, known: Known, listing: Iterable[Item]) -> Iterator[Item]:
+        """Yield the inputs that have no row yet."""
+        for item in new_items(known, listing):
+            self._targets.append(None)
+            yield item
+
+    def take(self, batch: Batch) -> None:
+        """Store the rows of a finished batch."""
+        vectors, bad = to_store_type(batch.outputs.get(FEATURE_OUTPUT, np.empty((0, 1), np.float32)), self.dtype)
+        for job in batch.jobs:
+            if job.error is None and not job.moved and bad[job.slot]:
+                job.error = DecodeError("bad_feature", _bad_feature(batch.outputs[FEATURE_OUTPUT][job.slot], self.dtype))
+            self._store(job, None if job.error or job.moved else vectors[job.slot])
+            self.done += 1
+
+    def _store(self, job: Job, vector: np.ndarray | None) -> None:
+        target, claimed = self._targets.popleft(), None
+        if job.moved and job.content_hash is not None:
+            stored = self.movable.vector(job.content_hash)
+            vector, job.width, job.height = stored.vector, stored.width, stored.height
+            claimed = self.movable.claim(job.content_hash) if target is None else None
+        number = (target or claimed or (Path(), self.update.next_row))[1]
+        error = job.error
+        row = Row(
+            row=number,
+            item=job.item,
+            content_hash=job.content_hash,
+            width=job.width,
+            height=job.height,
+            error_code=error.code if error else None,
+            error=str(error) if error else None,
+        )
+        if target is not None:
+            self.update.replace(target[0], row, vector)
+        else:
+            self.update.append(row, vector)
+        self._count(row, claimed)
+        if claimed is not None:
+            self.update.drop(claimed[0], [claimed[1]])
+            self.plan.missing[claimed[0]].remove(claimed[1])
+
+    def _count(self, row: Row, claimed: tuple[Path, int] | None) -> None:
+        if row.error_code is not None:
+            self.summary.failed[row.error_code] = self.summary.failed.get(row.error_code, 0) + 1
+        elif claimed is not None:
+            self.summary.moved += 1
+        else:
+            self.summary.extracted += 1
+
+
+def _run(
+    pipeline: Pipeline,
+    sink: _Sink,
+    items: Iterator[Item],
+    progress: Callable[[Progress], None] | None,
+    cancel: Callable[[], bool] | None,
+) -> None:
+    """Drive the pipeline; however it ends, what was finished is committed."""
+    summary, begin = sink.summary, time.perf_counter()
+    total = sink.plan.new + sum(map(len, sink.plan.again.values()))
+    try:
+        with closing(pipeline.results(items)) as batches:
+            for batch in batches:
+                sink.take(batch)
+                if progress is not None:
+                    elapsed = time.perf_counter() - begin
+                    progress(Progress(sink.done, sum(summary.failed.values()), total, elapsed))
+                if cancel is not None and cancel():
+                    summary.interrupted = True
+                    break
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    finally:
+        sink.update.commit()
+    summary.compute_seconds = time.perf_counter() - begin
+    busy = sum(stage.busy for stage in pipeline.stages.values()) or 1.0
+    summary.stage_share = {name: round(stage.busy / busy, 4) for name, stage in pipeline.stages.items()}
+    summary.bound_by = bottleneck(pipeline.stages, summary.compute_seconds)
+
+
+def _make_plan(known: Known, inputs: Listing, limit: int | None, retry_failed: bool) -> Plan:
+    if len(known):
+        plan = make_plan(known, _limited(inputs, limit), retry_failed=retry_failed)
+        if limit is not None:
+            plan.missing = {}  # what lies behind the limit is not missing
+    else:
+        count = inputs.count()
+        plan = Plan(new=count if limit is None else min(count, limit))
+    if not len(known) and not plan.new:
+        hint = f" {len(inputs.unreadable)} folders could not be read." if inputs.unreadable else ""
+        raise InputError(f"There is no file to extract from in {inputs.root}.{hint} Hidden files are left out.")
+    return plan
+
+
+def _guard_prune(known: Known, plan: Plan, inputs: Listing, *, prune: bool, yes: bool) -> None:
+    missing = sum(map(len, plan.missing.values()))
+    if not prune or not missing:
+        return
+    if inputs.unreadable:
+        raise InputError(f"--prune is refused: {inputs.unreadable[0]} cannot be read, so its files only look gone.")
+    if missing > _PRUNE_GUARD * len(known) and not yes:
+        raise InputError(
+            f"--prune would remove {missing} of {len(known)} rows from the store. Is a share not mounted? If not, add --yes."
+        )
+
+
+def _finish(update: StoreUpdate, known: Known, plan: Plan, summary: Summary, *, prune: bool) -> None:
+    """Relabel, remove what moved or was pruned, and count."""
+    for part, row in known.superseded:
+        update.drop(part, [row])
+    summary.missing = sum(map(len, plan.missing.values()))
+    if prune:
+        for part, rows in plan.missing.items():
+            update.drop(part, rows)
+        summary.pruned = summary.missing
+    update.finish()
+    summary.unchanged, summary.changed = plan.unchanged, plan.changed
+    summary.relabelled = sum(map(len, plan.relabel.values()))
+
+
+def _check_parts(known: Known, wanted: Provenance, *, allow_mixed_precision: bool) -> None:
+    for path in known.paths:
+        check_fits(parts.read_provenance(path), wanted, path.parent, allow_mixed_precision=allow_mixed_precision)
+
+
+def _limited(inputs: Listing, limit: int | None) -> Iterator[Item]:
+    return islice(inputs, limit)
+
+
+def _provenance(found: BackboneFile, source: str, root: Path, dtype: Dtype) -> Provenance:
+    libraries = decode.versions()
+    return Provenance(
+        space=found.fingerprint,
+        source=source,
+        recipe=asdict(found.recipe),
+        root=escape_path(str(root)),
+        dim=found.facts.dim,
+        dtype=dtype,
+        precision="",
+        engine="",
+        provider="",
+        decoder=", ".join(f"{name} {version}" for name, version in libraries.items()),
+        versions={"fxengine": fxengine.__version__, "pyarrow": pa.__version__, "numpy": np.__version__},
+    )
+
+
+def _bad_feature(vector: np.ndarray, dtype: Dtype) -> str:
+    if np.isfinite(vector).all():
+        return f"A value of {np.abs(vector).max():.3g} is too large for {dtype}. Extract with --dtype float32."
+    return "The net gave a value that is not a finite number."

@@ -1,0 +1,161 @@
+"""What a store already knows, held against what is there now: the plan of an update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fxengine.features import parts
+from fxengine.features.schema import TRANSIENT_ERRORS, Item
+
+_COLUMNS = ["row", "id", "label", "split", "size", "mtime_ns", "error_code"]
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Known:
+    """The rows of a store without their vectors, sorted by id (bytewise): about 90 bytes a row.
+
+    Attributes:
+        table: columns row, id, label, split, size, mtime_ns, error_code, part (index into `paths`).
+        paths: the parts.
+        superseded: (part, row) of rows that another part holds under a newer id: half of a rename.
+        next_row: the first row number that was never given out.
+    """
+
+    table: pa.Table
+    paths: list[Path]
+    superseded: list[tuple[Path, int]]
+    next_row: int
+
+    @classmethod
+    def read(cls, paths: list[Path]) -> Known:
+        """Read the small columns of every part; raises StoreError where a part is damaged."""
+        tables, next_row = [], 0
+        for number, path in enumerate(paths):
+            table = parts.read_part(path, _COLUMNS)
+            next_row = max(next_row, parts.read_provenance(path).next_row)
+            for name in ("label", "split", "error_code"):
+                index = table.schema.get_field_index(name)
+                table = table.set_column(index, name, pc.dictionary_encode(table.column(name)))
+            tables.append(table.append_column("part", pa.array(np.full(len(table), number, np.int32))).replace_schema_metadata())
+        if not tables:
+            return cls(pa.table({name: [] for name in [*_COLUMNS, "part"]}), [], [], 0)
+        table = pa.concat_tables(tables).unify_dictionaries()
+        table, superseded = _drop_superseded(table)
+        table = table.take(pc.sort_indices(table, [("id", "ascending")]))
+        return cls(table, paths, [(paths[part], row) for part, row in superseded], next_row)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+@dataclass
+class Plan:
+    """What an update has to do.
+
+    Attributes:
+        new: inputs that have no row.
+        unchanged: rows to leave alone.
+        again: part -> inputs whose row is computed again (changed, or failed and worth another try), with rows.
+        relabel: part -> row -> (label, split) where only these changed.
+        missing: part -> rows whose input is not there any more.
+    """
+
+    new: int = 0
+    unchanged: int = 0
+    changed: int = 0
+    retried: int = 0
+    again: dict[Path, list[tuple[int, Item]]] = field(default_factory=dict)
+    relabel: dict[Path, dict[int, tuple[str | None, str | None]]] = field(default_factory=dict)
+    missing: dict[Path, list[int]] = field(default_factory=dict)
+
+
+def make_plan(known: Known, listing: Iterable[Item], *, retry_failed: bool = False) -> Plan:
+    """Compare a sorted listing with a store's rows, both once from front to back."""
+    plan = Plan()
+    for row, item in _merge(known, listing):
+        if row is None:
+            plan.new += 1
+        elif item is None:
+            plan.missing.setdefault(known.paths[row.part], []).append(row.row)
+        else:
+            _plan_known(plan, known.paths[row.part], row, item, retry_failed)
+    return plan
+
+
+def new_items(known: Known, listing: Iterable[Item]) -> Iterator[Item]:
+    """Yield the inputs that the store has no row for, in their order."""
+    for row, item in _merge(known, listing):
+        if row is None and item is not None:
+            yield item
+
+
+@dataclass(frozen=True)
+class _KnownRow:
+    row: int
+    key: str
+    label: str | None
+    split: str | None
+    size: int
+    mtime_ns: int
+    error_code: str | None
+    part: int
+
+
+def _plan_known(plan: Plan, path: Path, row: _KnownRow, item: Item, retry_failed: bool) -> None:
+    changed = (row.size, row.mtime_ns) != (item.size, item.mtime_ns)
+    retry = row.error_code is not None and (retry_failed or row.error_code in TRANSIENT_ERRORS)
+    if changed or retry:
+        plan.again.setdefault(path, []).append((row.row, item))
+        plan.changed += changed
+        plan.retried += retry and not changed
+        return
+    plan.unchanged += 1
+    if (row.label, row.split) != (item.label, item.split):
+        plan.relabel.setdefault(path, {})[row.row] = (item.label, item.split)
+
+
+def _merge(known: Known, listing: Iterable[Item]) -> Iterator[tuple[_KnownRow | None, Item | None]]:
+    """Yield (row, item) of equal id, or one of the two with None, in the order of the ids."""
+    rows = _iterate(known.table)
+    row = next(rows, None)
+    for item in listing:
+        key = item.key
+        if row is not None and row.key != key:
+            encoded = key.encode()
+            while row is not None and row.key.encode() < encoded:
+                yield row, None
+                row = next(rows, None)
+        if row is not None and row.key == key:
+            yield row, item
+            row = next(rows, None)
+        else:
+            yield None, item
+    while row is not None:
+        yield row, None
+        row = next(rows, None)
+
+
+def _iterate(table: pa.Table) -> Iterator[_KnownRow]:
+    for start in range(0, len(table), _CHUNK):
+        chunk = table.slice(start, _CHUNK)
+        columns = [chunk.column(name).to_pylist() for name in [*_COLUMNS, "part"]]
+        yield from map(_KnownRow, *columns)
+
+
+def _drop_superseded(table: pa.Table) -> tuple[pa.Table, list[tuple[int, int]]]:
+    """Where two parts hold the same row number, keep the later part's: a rename was cut off between its halves."""
+    rows, part = np.asarray(table["row"]), np.asarray(table["part"])
+    order = np.lexsort((part, rows))
+    older = order[:-1][rows[order[:-1]] == rows[order[1:]]]
+    if not len(older):
+        return table, []
+    keep = np.ones(len(table), bool)
+    keep[older] = False
+    return table.filter(pa.array(keep)), [(int(part[i]), int(rows[i])) for i in older]

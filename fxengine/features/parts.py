@@ -1,0 +1,190 @@
+"""Parts: one Parquet file each, the unit of commit. A part is whole or it is not there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fxengine.errors import StoreError
+from fxengine.features.schema import FEATURE, PART_PATTERN, Item, Provenance, part_schema
+
+_NUMBER = re.compile(r"part-(\d+)\.parquet$")
+_TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row but for its vector.
+
+    Attributes:
+        row: its permanent number.
+        item: the input.
+        content_hash: SHA-256 of the input's bytes in hex, or None where they could not be read.
+        width: upright width in pixels, or None.
+        height: upright height in pixels, or None.
+        error_code: one of `schema.ERROR_CODES`, or None.
+        error: why, for a person, or None.
+    """
+
+    row: int
+    item: Item
+    content_hash: str | None
+    width: int | None
+    height: int | None
+    error_code: str | None
+    error: str | None
+
+
+def part_table(rows: Sequence[Row], vectors: np.ndarray, provenance: Provenance) -> pa.Table:
+    """Return the table of a part; `vectors` is [n, dim] of the store's type, ignored in rows with an error."""
+    schema = part_schema(provenance)
+    missing = np.array([row.error_code is not None for row in rows], bool)
+    columns: dict[str, Any] = {
+        "row": [row.row for row in rows],
+        "id": [row.item.key for row in rows],
+        "label": [row.item.label for row in rows],
+        "split": [row.item.split for row in rows],
+        "size": [row.item.size for row in rows],
+        "mtime_ns": [row.item.mtime_ns for row in rows],
+        "content_hash": [row.content_hash for row in rows],
+        "width": [row.width for row in rows],
+        "height": [row.height for row in rows],
+        "error_code": [row.error_code for row in rows],
+        "error": [row.error for row in rows],
+    }
+    arrays = [pa.array(values, schema.field(name).type) for name, values in columns.items()]
+    arrays.append(vector_array(vectors, missing, schema.field(FEATURE).type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def vector_array(vectors: np.ndarray, missing: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Return [n, dim] numbers as a column in which `missing` rows are null."""
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=pa.array(missing))
+
+
+def vector_matrix(column: pa.Array) -> np.ndarray:
+    """Return a column's numbers as [n, dim] without a copy; rows that are null hold anything."""
+    dim = column.type.list_size
+    flat = column.values.slice(column.offset * dim, len(column) * dim)
+    return np.asarray(flat.to_numpy(zero_copy_only=True)).reshape(len(column), dim)
+
+
+def list_parts(folder: Path) -> list[Path]:
+    """Return the store's parts in the order of their numbers."""
+    return sorted((p for p in folder.glob(PART_PATTERN) if _NUMBER.search(p.name)), key=part_number)
+
+
+def part_number(path: Path) -> int:
+    """Return the number in a part's name."""
+    match = _NUMBER.search(path.name)
+    if match is None:
+        raise StoreError(f"{path} is not named like a part.")
+    return int(match[1])
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Return the path of part `number`."""
+    return folder / f"part-{number:06d}.parquet"
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Return what a part was made from.
+
+    Raises:
+        StoreError: the file is cut short, empty, or not ours.
+    """
+    return Provenance.from_schema(read_schema(path), path.name)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """Return a part's schema; raises StoreError where its footer cannot be read."""
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> StoreError:
+    """Return the error for a part that cannot be read."""
+    reason = str(error).splitlines()[0][:160]
+    return StoreError(f"{path} is damaged ({reason}). `fxengine verify {path.parent} --repair` makes it anew.")
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return a part's table, its pages checked against their checksums.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error) from error
+
+
+def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
+    """Commit a part: write it to a temporary name, flush it to the disk, check it, rename it.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written to; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}{_TEMPORARY}{os.getpid()}")
+    try:
+        _write_file(table, temporary)
+        if pq.read_metadata(temporary).num_rows != table.num_rows:
+            raise StoreError(f"{temporary} did not read back whole. Is the disk failing?")
+        if path.exists() and not replace:
+            raise StoreError(f"{path} appeared while it was being written: is another process writing to {path.parent}?")
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"Cannot write {path} ({table.nbytes / 1e6:.0f} MB): {error.strerror or error}. Committed parts are intact; "
+            "free some space and run the same command again."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed run left half-written; only call it while holding the store's lock."""
+    for path in folder.glob(f".part-*.parquet{_TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def _write_file(table: pa.Table, path: Path) -> None:
+    text = ["label", "split", "error_code"]
+    compression = {name: "none" if name.startswith(FEATURE) else "zstd" for name in table.column_names}
+    with path.open("wb") as file:
+        # Statistics and dictionaries cost time and space on vectors and are never used there.
+        pq.write_table(
+            table,
+            file,
+            compression=compression,
+            use_dictionary=text,
+            write_statistics=[name for name in table.column_names if not name.startswith(FEATURE)],
+            row_group_size=max(1, table.num_rows),
+            write_page_checksum=True,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

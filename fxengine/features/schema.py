@@ -1,0 +1,179 @@
+"""The contract of a feature store: its columns, its metadata, its error codes. Importable from anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from fxengine.errors import StoreError
+
+FORMAT = 1
+METADATA_KEY = b"fxengine"
+PART_PATTERN = "part-*.parquet"
+LOCK_NAME = ".lock"
+FEATURE = "feature"
+
+# Why a row has no vector. The transient ones are tried again by every run, the others with --retry-failed.
+TRANSIENT_ERRORS = frozenset({"vanished", "permission", "io", "out_of_memory"})
+ERROR_CODES = TRANSIENT_ERRORS | {
+    "empty",  # no bytes
+    "not_a_file",  # a folder, pipe or device
+    "unsupported_format",  # not an image, or a kind of image that is not on the list
+    "raw_photo",  # a camera's RAW file
+    "truncated",  # the data ends too early
+    "corrupt",  # the data is damaged
+    "too_large",  # over --max-pixels or --max-bytes
+    "unsupported_pixels",  # decodes, but its pixels have no defined colour
+    "bad_feature",  # the net gave a value that is not finite, or too large for the store's type
+    "decoder_crash",  # the decoder took its process down
+}
+
+Dtype = Literal["float16", "float32"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a part was made from and with; JSON in the Parquet schema's metadata.
+
+    Attributes:
+        space: fingerprint of the backbone; vectors of another space are never mixed in.
+        source: name or path that the backbone was asked for by.
+        recipe: how pictures were prepared, for people and other programs.
+        root: folder that ids are relative to.
+        dim: numbers a vector has.
+        dtype: type that vectors are stored in.
+        precision: what the model ran in: "fp32", "bf16", "fp16" or "int8".
+        engine: runtime and its version.
+        provider: what really ran the model, read back from the session.
+        decoder: decoder and resizer with their versions.
+        versions: of everything else that touches numbers.
+        next_row: the first row number that was never given out when the part was written.
+    """
+
+    space: str
+    source: str
+    recipe: dict[str, Any]
+    root: str
+    dim: int
+    dtype: Dtype
+    precision: str
+    engine: str
+    provider: str
+    decoder: str
+    versions: dict[str, str] = field(default_factory=dict)
+    next_row: int = 0
+
+    def to_metadata(self) -> dict[bytes, bytes]:
+        """Return the schema metadata."""
+        return {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True).encode()}
+
+    @classmethod
+    def from_schema(cls, schema: pa.Schema, name: str) -> Provenance:
+        """Read it back.
+
+        Raises:
+            StoreError: the file was not written by fxengine, or by a newer one.
+        """
+        raw = (schema.metadata or {}).get(METADATA_KEY)
+        if raw is None:
+            raise StoreError(f"{name} was not written by fxengine. Move it out of the store's folder.")
+        values = json.loads(raw)
+        if values.pop("format", None) != FORMAT:
+            raise StoreError(f"{name} is of another store format: update fxengine, or extract into a new folder.")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input, as `collect` lists it.
+
+    Attributes:
+        key: the row's id: path relative to the root, with "/" and escaped by `escape_path`.
+        source: the path to read.
+        size: bytes, or -1 where it could not be asked.
+        mtime_ns: time of the last change in nanoseconds, or 0.
+        label: class folder, or None.
+        split: "train", "val", "valid" or "test" where the folders say so, or None.
+    """
+
+    key: str
+    source: str
+    size: int
+    mtime_ns: int
+    label: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Rows of a store in memory, sorted by id.
+
+    Attributes:
+        rows: int64 [n], the permanent row numbers.
+        keys: ids, n of them.
+        vectors: float [n, dim].
+        labels: n of them, None where unknown.
+        splits: n of them, None where unknown.
+    """
+
+    rows: np.ndarray
+    keys: list[str]
+    vectors: np.ndarray
+    labels: list[str | None]
+    splits: list[str | None]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.rows), len(self.keys), len(self.vectors), len(self.labels), len(self.splits)}
+        if len(lengths) != 1 or self.vectors.ndim != 2:
+            raise ValueError(f"A feature table needs equal lengths. Got {lengths}, vectors {self.vectors.shape}.")
+
+    def __repr__(self) -> str:
+        return f"FeatureTable({len(self.keys)} rows, vectors {self.vectors.dtype} {self.vectors.shape})"
+
+
+def part_schema(provenance: Provenance) -> pa.Schema:
+    """Return the columns of a part, with its provenance in the metadata."""
+    number = pa.float16() if provenance.dtype == "float16" else pa.float32()
+    vector = pa.list_(pa.field("item", number, nullable=False), provenance.dim)
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("label", pa.string()),
+            pa.field("split", pa.string()),
+            pa.field("size", pa.int64(), nullable=False),
+            pa.field("mtime_ns", pa.int64(), nullable=False),
+            pa.field("content_hash", pa.string()),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("error_code", pa.string()),
+            pa.field("error", pa.string()),
+            pa.field(FEATURE, vector),
+        ],
+        metadata=provenance.to_metadata(),
+    )
+
+
+def escape_path(path: str) -> str:
+    r"""Return a path as text that any UTF-8 column holds and `unescape_path` turns back.
+
+    A backslash becomes `\\`; a byte that is not UTF-8 (a surrogate in Python's file names) becomes `\xNN`.
+    """
+    if "\\" not in path and path.isprintable():
+        return path
+    escaped = path.replace("\\", "\\\\")
+    return re.sub("[\ud800-\udfff]", lambda m: f"\\x{ord(m[0]) & 0xFF:02x}", escaped)
+
+
+def unescape_path(key: str) -> str:
+    """Return the path that `escape_path` was given."""
+    if "\\" not in key:
+        return key
+    return re.sub(
+        r"\\(\\|x([0-9a-f]{2}))", lambda m: "\\" if m[1] == "\\" else chr(0xDC00 | int(m[2], 16)), key
+    )

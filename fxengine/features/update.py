@@ -1,0 +1,127 @@
+"""Brings a store up to date: takes finished rows in order and puts each where it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from fxengine.features import parts
+from fxengine.features.known import Plan
+from fxengine.features.parts import Row
+from fxengine.features.schema import FEATURE, Provenance
+from fxengine.features.write import PartWriter, rewrite_part
+
+
+class StoreUpdate:
+    """Commits new rows as new parts, and rewrites a part as soon as all of its changed rows are there.
+
+    Rows to replace must come part by part, as `Plan.again` lists them; new rows follow.
+    """
+
+    def __init__(self, folder: Path, provenance: Provenance, plan: Plan, next_row: int, part_rows: int) -> None:
+        self._writer = PartWriter(folder, provenance, next_row, part_rows)
+        self._provenance = provenance
+        self._plan = plan
+        self._part: Path | None = None
+        self._again: dict[int, tuple[Row, np.ndarray | None]] = {}
+        self._drops: dict[Path, set[int]] = {}
+        self._done: set[Path] = set()
+
+    @property
+    def next_row(self) -> int:
+        """The number that the next new row gets."""
+        return self._writer.next_row
+
+    def replace(self, part: Path, row: Row, vector: np.ndarray | None) -> None:
+        """Take the new content of a row of `part`."""
+        if part != self._part:
+            self._flush_part()
+            self._part = part
+        self._again[row.row] = (row, vector)
+
+    def append(self, row: Row, vector: np.ndarray | None) -> None:
+        """Take a row that is new, or that moves here from another part (`drop` it there afterwards)."""
+        self._flush_part()
+        self._writer.append(row, vector)
+
+    def drop(self, part: Path, rows: Collection[int]) -> None:
+        """Leave these rows out of `part`, after everything else was committed."""
+        self._drops.setdefault(part, set()).update(rows)
+
+    def commit(self) -> None:
+        """Commit what has come so far, as an interrupted run does: nothing is dropped or relabelled."""
+        self._flush_part()
+        self._writer.commit()
+
+    def finish(self) -> None:
+        """Commit everything, then relabel and drop in the parts that are left."""
+        self.commit()
+        for part in sorted({*self._plan.relabel, *self._drops} - self._done):
+            self._rewrite(part)
+        for part in sorted(self._done & set(self._drops)):
+            rewrite_part(part, self._provenance, drop=self._drops[part])
+
+    def _flush_part(self) -> None:
+        if self._part is not None and self._again:
+            self._rewrite(self._part)
+        self._part, self._again = None, {}
+
+    def _rewrite(self, part: Path) -> None:
+        rewrite_part(
+            part,
+            self._provenance,
+            again=self._again if part == self._part else None,
+            relabel=self._plan.relabel.get(part),
+            drop=() if part == self._part else self._drops.get(part, ()),
+        )
+        self._done.add(part)
+
+
+@dataclass(frozen=True)
+class StoredVector:
+    """A vector as a store holds it, with the size of its picture."""
+
+    vector: np.ndarray
+    width: int | None
+    height: int | None
+
+
+class Movable:
+    """Rows whose input is gone, by content: a new input with the same bytes takes over number and vector."""
+
+    def __init__(self, missing: dict[Path, list[int]]) -> None:
+        self._rows: dict[str, list[tuple[Path, int]]] = {}
+        self._claimed: dict[str, int] = {}
+        self._loaded: tuple[Path, pa.Table] | None = None
+        for part, rows in missing.items():
+            table = parts.read_part(part, ["row", "content_hash", "error_code"])
+            gone = set(rows)
+            for row, digest, error in zip(*(table[n].to_pylist() for n in table.column_names), strict=True):
+                if row in gone and digest is not None and error is None:
+                    self._rows.setdefault(digest, []).append((part, row))
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._rows
+
+    def claim(self, digest: str) -> tuple[Path, int] | None:
+        """Return (part, row) of a row with this content, each only once."""
+        taken = self._claimed.get(digest, 0)
+        rows = self._rows[digest]
+        if taken == len(rows):
+            return None
+        self._claimed[digest] = taken + 1
+        return rows[taken]
+
+    def vector(self, digest: str) -> StoredVector:
+        """Return the vector of this content."""
+        part, row = self._rows[digest][0]
+        if self._loaded is None or self._loaded[0] != part:
+            self._loaded = part, parts.read_part(part, ["row", "width", "height", FEATURE]).combine_chunks()
+        table = self._loaded[1]
+        at = int(np.flatnonzero(np.asarray(table["row"]) == row)[0])
+        matrix = parts.vector_matrix(table[FEATURE].chunk(0))
+        return StoredVector(matrix[at].copy(), table["width"][at].as_py(), table["height"][at].as_py())

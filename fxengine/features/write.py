@@ -1,0 +1,123 @@
+"""Writes a store: new parts, and parts rewritten in place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fxengine.errors import StoreError
+from fxengine.features import parts
+from fxengine.features.parts import Row
+from fxengine.features.schema import FEATURE, Provenance
+
+PART_ROWS = 8192
+
+
+class PartWriter:
+    """Collects rows and commits them as new parts of at most `part_rows` rows."""
+
+    def __init__(self, folder: Path, provenance: Provenance, next_row: int, part_rows: int = PART_ROWS) -> None:
+        self.folder = folder
+        self.provenance = provenance
+        self.next_row = next_row
+        self.part_rows = part_rows
+        self._number = max((parts.part_number(p) for p in parts.list_parts(folder)), default=-1) + 1
+        self._rows: list[Row] = []
+        self._vectors = np.zeros((min(part_rows, 256), provenance.dim), provenance.dtype)
+
+    def append(self, row: Row, vector: np.ndarray | None) -> None:
+        """Add a row; commits a part when it is full."""
+        if len(self._rows) == len(self._vectors):
+            grown = np.zeros((min(self.part_rows, 2 * len(self._vectors)), self.provenance.dim), self.provenance.dtype)
+            grown[: len(self._vectors)] = self._vectors
+            self._vectors = grown
+        if vector is not None:
+            self._vectors[len(self._rows)] = vector
+        self._rows.append(row)
+        self.next_row = max(self.next_row, row.row + 1)
+        if len(self._rows) == self.part_rows:
+            self.commit()
+
+    def commit(self) -> Path | None:
+        """Write what was collected as a part; return its path, or None where there was nothing."""
+        if not self._rows:
+            return None
+        provenance = replace(self.provenance, next_row=self.next_row)
+        path = parts.part_path(self.folder, self._number)
+        parts.write_part(parts.part_table(self._rows, self._vectors[: len(self._rows)], provenance), path)
+        self._number += 1
+        self._rows = []
+        return path
+
+
+def rewrite_part(
+    path: Path,
+    provenance: Provenance,
+    *,
+    again: Mapping[int, tuple[Row, np.ndarray | None]] | None = None,
+    relabel: Mapping[int, tuple[str | None, str | None]] | None = None,
+    drop: Collection[int] = (),
+) -> None:
+    """Replace a part by one in which some rows are new, others have another label, others are gone.
+
+    Args:
+        path: the part.
+        provenance: what the part's new rows were made with; its `next_row` is kept at the larger of both.
+        again: row number -> its new content.
+        relabel: row number -> (label, split).
+        drop: row numbers to leave out; a part that loses all its rows stays, empty, for its `next_row`.
+    """
+    table = parts.read_part(path)
+    old = Provenance.from_schema(table.schema, path.name)
+    if relabel:
+        table = _relabel(table, relabel)
+    if again or drop:
+        rows = np.asarray(table["row"])
+        keep = ~np.isin(rows, np.fromiter([*(again or {}), *drop], np.int64))
+        table = table.filter(pa.array(keep))
+    merged = replace(provenance if again else old, next_row=max(old.next_row, provenance.next_row))
+    table = table.replace_schema_metadata(merged.to_metadata())
+    if again:
+        vectors = np.zeros((len(again), merged.dim), merged.dtype)
+        for i, (_, vector) in enumerate(again.values()):
+            if vector is not None:
+                vectors[i] = vector
+        fresh = parts.part_table([row for row, _ in again.values()], vectors, merged)
+        table = pa.concat_tables([table, fresh])
+        table = table.take(pc.sort_indices(table, [("id", "ascending")]))
+    parts.write_part(table.combine_chunks(), path, replace=True)
+
+
+def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_mixed_precision: bool = False) -> None:
+    """Raise StoreError where rows made with `wanted` do not belong beside those made with `existing`."""
+    if existing.space != wanted.space:
+        raise StoreError(
+            f"{folder} holds features of another space: {existing.source!r} ({existing.space[:12]}), asked for "
+            f"{wanted.source!r} ({wanted.space[:12]}). Give that backbone, or another folder with -o."
+        )
+    if existing.root != wanted.root:
+        raise StoreError(
+            f"{folder} was made from {existing.root}, asked for {wanted.root}. Give that folder, or another one with -o."
+        )
+    if existing.dtype != wanted.dtype:
+        raise StoreError(f"{folder} stores {existing.dtype}, asked for {wanted.dtype}. Leave --dtype away, or use another -o.")
+    if existing.precision != wanted.precision and not allow_mixed_precision:
+        raise StoreError(
+            f"{folder} was computed in {existing.precision}, this run computes in {wanted.precision}. "
+            f"Use --precision {existing.precision}, or allow both with --allow-mixed-precision."
+        )
+
+
+def to_store_type(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 [n, dim] vectors in the store's type and which rows are not finite in it, bool [n]."""
+    with np.errstate(over="ignore"):
+        stored = vectors.astype(dtype)
+    return stored, ~np.isfinite(stored).all(axis=1)
+
+
+__all__ = ["FEATURE", "PART_ROWS", "PartWriter", "check_fits", "rewrite_part", "to_store_type"]
