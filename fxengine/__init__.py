@@ -1,14 +1,14 @@
 """fxengine: embed pictures once, into Parquet; then probe, reduce, search and deduplicate in seconds.
 
-    collect     folder or list           -> sorted items
-    decode      bytes                    -> RGB uint8 at the backbone's size
-    execute     a batch of pictures      -> vectors           (a backbone file, by ONNX Runtime)
-    features    vectors                  -> Parquet parts     (the feature store)
-    extract     runs these four at once, resumes, and reports
-    heads       vectors and labels       -> a linear head     (also ONNX)
-    index       vectors                  -> neighbours
-    tasks       what needs several of these: predict, probe, search
-    ui          the command line
+collect     folder or list           -> sorted items
+decode      bytes                    -> RGB uint8 at the backbone's size
+execute     a batch of pictures      -> vectors           (a backbone file, by ONNX Runtime)
+features    vectors                  -> Parquet parts     (the feature store)
+extract     runs these four at once, resumes, and reports
+heads       vectors and labels       -> a linear head     (also ONNX)
+index       vectors                  -> neighbours
+tasks       what needs several of these: predict, probe, search
+ui          the command line
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from fxengine.extract import Progress, Summary, extract
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
+    from fxengine.tasks.embed import Backbone
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Backbone": "fxengine.tasks.embed",
     "DecodeError": "fxengine.errors",
     "DeviceError": "fxengine.errors",
     "FeatureStore": "fxengine.features.read",
@@ -37,10 +39,23 @@ _PUBLIC = {
     "Summary": "fxengine.extract",
     "extract": "fxengine.extract",
 }
-__all__ = [*_PUBLIC]  # noqa: PLE0604
+__all__ = [
+    "Backbone",
+    "DecodeError",
+    "DeviceError",
+    "FeatureStore",
+    "FeatureTable",
+    "FxError",
+    "InputError",
+    "Progress",
+    "StoreError",
+    "StoreLocked",
+    "Summary",
+    "extract",
+]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'fxengine' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)

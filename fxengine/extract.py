@@ -1,6 +1,6 @@
 """Turns a folder of pictures into a feature store, and brings a store up to date.
 
-    listing -> plan (what is new, changed, gone) -> pipeline (read, decode, model) -> parts
+listing -> plan (what is new, changed, gone) -> pipeline (read, decode, model) -> parts
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fxengine.features.schema import Dtype, Item, Provenance, escape_path
 from fxengine.features.update import Movable, StoreUpdate
 from fxengine.features.write import PART_ROWS, check_fits, to_store_type
 
-BATCH_SIZE = 8  # on a CPU the activations of more pictures leave the cache
+BATCH_SIZE = 4  # on a CPU the activations of more pictures leave the cache
 _PRUNE_GUARD = 0.2
 
 
@@ -177,7 +177,7 @@ def extract(
         _guard_prune(known, plan, inputs, prune=prune, yes=yes)
         update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)
         if plan.new or plan.again:
-            session = open_session(found.path, device, batch_size)
+            session = open_session(found.path, device, batch_size, streams=usable_cores())
             try:
                 wanted = replace(wanted, precision=session.precision, engine=session.engine, provider=session.provider)
                 _check_parts(known, wanted, allow_mixed_precision=allow_mixed_precision)
@@ -225,7 +225,9 @@ class _Sink:
         vectors, bad = to_store_type(batch.outputs.get(FEATURE_OUTPUT, np.empty((0, 1), np.float32)), self.dtype)
         for job in batch.jobs:
             if job.error is None and not job.moved and bad[job.slot]:
-                job.error = DecodeError("bad_feature", _bad_feature(batch.outputs[FEATURE_OUTPUT][job.slot], self.dtype))
+                job.error = DecodeError(
+                    "bad_feature", _bad_feature(batch.outputs[FEATURE_OUTPUT][job.slot], self.dtype)
+                )
             self._store(job, None if job.error or job.moved else vectors[job.slot])
             self.done += 1
 

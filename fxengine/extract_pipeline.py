@@ -1,6 +1,6 @@
 """The threads of an extraction: read, decode, run, each overlapping the others, in bounded memory.
 
-    feed -> [readers] -> [decoders] -> [runner] -> results, in the order of the inputs
+    feed -> [readers] -> [decoders] -> [runners] -> results, in the order of the inputs
 
 This is the only file that starts threads.
 """
@@ -11,10 +11,10 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -31,12 +31,12 @@ T = TypeVar("T")
 READ_AHEAD_BYTES = 64 << 20
 DECODE_BYTES = 512 << 20
 _READERS = 2
-_BUFFERS = 4
+_SPARE_BUFFERS = 3  # batches that are being filled while every runner has one
 _WINDOW = 256  # batches that may be finished ahead of one that takes long
 _TICK = 0.2  # seconds between two looks at whether the run was stopped
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """Raised in a stage's thread when the run is being stopped."""
 
 
@@ -186,32 +186,40 @@ class Pipeline:
         limits: Limits,
         known_content: Container[str] = frozenset(),
     ) -> None:
-        self.stages = {"read": Stage(_READERS), "decode": Stage(decoders), "model": Stage(1)}
+        self.stages = {"read": Stage(_READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
         self._session, self._recipe, self._outputs = session, recipe, outputs
         self._limits, self._known_content = limits, known_content
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._to_read: Channel[Job] = Channel(_READERS * 2, self._stop)
         self._to_decode: Channel[Job] = Channel(decoders * 4, self._stop)
-        self._to_run: Channel[Batch] = Channel(_BUFFERS, self._stop)
-        self._done: Channel[Batch] = Channel(_BUFFERS, self._stop)
-        self._buffers: Channel[np.ndarray] = Channel(_BUFFERS, self._stop)
+        buffers = session.streams + _SPARE_BUFFERS
+        self._to_run: Channel[Batch] = Channel(buffers, self._stop)
+        self._done: Channel[Batch] = Channel(buffers, self._stop)
+        self._buffers: Channel[np.ndarray] = Channel(buffers, self._stop)
         self._read_budget = Budget(READ_AHEAD_BYTES, self._stop)
         self._decode_budget = Budget(DECODE_BYTES, self._stop)
         self._window = Budget(_WINDOW, self._stop)
         self._totals = threading.Lock()
-        for _ in range(_BUFFERS):
+        for _ in range(buffers):
             self._buffers.put(np.zeros((session.batch_size, recipe.height, recipe.width, 3), np.uint8))
 
-    def results(self, items: Iterable[Item]) -> Iterator[Batch]:
+    def results(self, items: Iterable[Item]) -> Generator[Batch, None, None]:
         """Yield finished batches in the order of `items`; closing the generator stops every thread."""
-        threads = [threading.Thread(target=self._guard, args=(self._feed, items), daemon=True)]
-        for target, count in ((self._read, _READERS), (self._decode, self.stages["decode"].threads), (self._run, 1)):
-            group = [threading.Thread(target=self._guard, args=(target,), daemon=True) for _ in range(count)]
-            threads += group
+        work: list[tuple[Callable[..., None], tuple[object, ...], int]] = [
+            (self._feed, (items,), 1),
+            (self._read, (), self.stages["read"].threads),
+            (self._decode, (), self.stages["decode"].threads),
+            (self._run, (), self.stages["model"].threads),
+        ]
+        groups = [
+            [threading.Thread(target=self._guard, args=(target, *arguments), daemon=True) for _ in range(count)]
+            for target, arguments, count in work
+        ]
+        threads = [thread for group in groups for thread in group]
         for thread in threads:
             thread.start()
-        watch = threading.Thread(target=self._close_in_turn, args=(threads,), daemon=True)
+        watch = threading.Thread(target=self._close_in_turn, args=(groups,), daemon=True)
         watch.start()
         try:
             yield from self._in_order()
@@ -235,16 +243,13 @@ class Pipeline:
         if self._failure is not None:
             raise self._failure
 
-    def _close_in_turn(self, threads: list[threading.Thread]) -> None:
+    def _close_in_turn(self, groups: list[list[threading.Thread]]) -> None:
         """Close each queue once every thread that fills it has ended."""
-        decoders = self.stages["decode"].threads
-        ends = [(1, self._to_read), (1 + _READERS, self._to_decode), (1 + _READERS + decoders, self._to_run), (len(threads), self._done)]
-        start = 0
-        for end, channel in ends:
-            for thread in threads[start:end]:
+        channels: list[Channel[Any]] = [self._to_read, self._to_decode, self._to_run, self._done]
+        for group, channel in zip(groups, channels, strict=True):
+            for thread in group:
                 thread.join()
             channel.close()
-            start = end
 
     def _guard(self, work: Callable[..., None], *args: object) -> None:
         try:

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,15 +30,15 @@ BUILD = f"{NAME}-2-{SHA256[:16]}"
 RECIPE = Preprocess(height=224, width=224, edge="short", size=256, kernel="bicubic")
 _MEAN, _STD = [127.0] * 3, [128.0] * 3
 _BN_EPSILON = 1e-3
-# (repeats, kernel, stride, expansion, output channels), Table 1 of the paper
+# (repeats, kernel, stride, expansion), Table 1 of the paper; the widths are in the weights
 _STAGES = [
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+    (1, 3, 1, 1),
+    (2, 3, 2, 6),
+    (2, 5, 2, 6),
+    (3, 3, 2, 6),
+    (3, 5, 1, 6),
+    (4, 5, 2, 6),
+    (1, 3, 1, 6),
 ]
 
 
@@ -70,11 +71,11 @@ def build() -> onnx.ModelProto:
     images, nodes, initializers = prologue(RECIPE.height, RECIPE.width, _MEAN, _STD, "net_input")
     net.nodes, net.initializers = nodes, initializers
     x = net.convolution("net_input", "_conv_stem", "_bn0", kernel=3, stride=2, relu=True)
-    index, channels = 0, 32
-    for repeats, kernel, stride, expansion, width in _STAGES:
+    index = 0
+    for repeats, kernel, stride, expansion in _STAGES:
         for repeat in range(repeats):
             x = net.block(x, index, kernel, stride if repeat == 0 else 1, expansion, skip=repeat > 0)
-            index, channels = index + 1, width
+            index += 1
     x = net.convolution(x, "_conv_head", "_bn1", kernel=1, stride=1, relu=True)
     net.node("GlobalAveragePool", [x], "pooled_map")
     net.node("Flatten", ["pooled_map"], FEATURE_OUTPUT, axis=1)
@@ -125,7 +126,7 @@ class _Net:
         self.parameters += value.size
         return name
 
-    def node(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
@@ -134,7 +135,9 @@ class _Net:
     ) -> str:
         """Add a convolution with its batch norm folded in: y = g (Wx - m) / sqrt(v + e) + b."""
         weight = self.state[f"{name}.weight"].astype(np.float64)
-        gain = self.state[f"{norm}.weight"] / np.sqrt(self.state[f"{norm}.running_var"].astype(np.float64) + _BN_EPSILON)
+        gain = self.state[f"{norm}.weight"] / np.sqrt(
+            self.state[f"{norm}.running_var"].astype(np.float64) + _BN_EPSILON
+        )
         bias = self.state[f"{norm}.bias"] - self.state[f"{norm}.running_mean"] * gain
         weight = weight * gain[:, None, None, None]
         # TensorFlow's SAME: what cannot be halved goes to the bottom and the right.
@@ -151,7 +154,9 @@ class _Net:
 
     def relu6(self, x: str, output: str) -> str:
         if not any(tensor.name == "six" for tensor in self.initializers):
-            self.initializers += [numpy_helper.from_array(np.float32(v), n) for n, v in (("zero", 0), ("six", 6))]
+            self.initializers += [
+                numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in (("zero", 0), ("six", 6))
+            ]
         return self.node("Clip", [x, "zero", "six"], output)
 
     def block(self, x: str, index: int, kernel: int, stride: int, expansion: int, *, skip: bool) -> str:
@@ -161,8 +166,6 @@ class _Net:
             y = self.convolution(y, f"{name}._expand_conv", f"{name}._bn0", kernel=1, stride=1, relu=True)
         depthwise = f"{name}._depthwise_conv"
         channels = len(self.state[f"{depthwise}.weight"])
-        y = self.convolution(
-            y, depthwise, f"{name}._bn1", kernel=kernel, stride=stride, relu=True, groups=channels
-        )
+        y = self.convolution(y, depthwise, f"{name}._bn1", kernel=kernel, stride=stride, relu=True, groups=channels)
         y = self.convolution(y, f"{name}._project_conv", f"{name}._bn2", kernel=1, stride=1, relu=False)
         return self.node("Add", [y, x], f"{name}/out") if skip else y

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,7 +43,7 @@ def prologue(
         "mean": np.asarray(mean, np.float32),
         "scale": np.float32(1) / np.asarray(std, np.float32),
     }
-    steps: list[tuple[str, list[str], dict[str, object]]] = [("Cast", [], {"to": TensorProto.FLOAT})]
+    steps: list[tuple[str, list[str], dict[str, Any]]] = [("Cast", [], {"to": TensorProto.FLOAT})]
     if bgr:
         constants["bgr"] = np.asarray([2, 1, 0], np.int64)
         steps.append(("Gather", ["bgr"], {"axis": 3}))

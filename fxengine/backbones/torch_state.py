@@ -62,12 +62,12 @@ class _TensorUnpickler(pickle.Unpickler):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ALLOWED:
             raise InputError(f"The weights file asks for {module}.{name}, which is no tensor: refused.")
         return self._ALLOWED[module, name]
 
-    def persistent_load(self, pid: Any) -> _Storage:  # noqa: ANN401
+    def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key = pid[:3]
         if kind != "storage" or dtype not in _STORAGES.values():
             raise InputError("The weights file holds something that is no tensor: refused.")

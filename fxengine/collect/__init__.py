@@ -40,7 +40,7 @@ def collect(
     Raises:
         InputError: the folder or the list is not there or cannot be read.
     """
-    root = Path(os.path.abspath(source))  # noqa: PTH100: resolve() would follow links, and ids keep to what was given
+    root = Path(os.path.abspath(source))
     if listing is not None:
         return list_paths(listing, root)
     if root.is_file():

@@ -14,7 +14,7 @@ from fxengine.features.schema import Item, escape_path
 _SPLITS = ("train", "val", "valid", "test")
 # Only for the question which folders are classes; what a file is, its content decides.
 _PICTURE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .heic .heif .avif".split()
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
 )
 
 
@@ -69,7 +69,7 @@ class FolderListing:
         self, folder: str, prefix: str, parents: tuple[tuple[int, int], ...]
     ) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
-            status = os.stat(folder)  # noqa: PTH116: the folder may be a name that Path would normalise
+            status = os.stat(folder)
             here = (status.st_dev, status.st_ino)
             if here in parents:
                 return
@@ -115,7 +115,7 @@ class FolderListing:
         return [e.name for e in folders if self._has_picture(e.path, prefix + e.name + "/")]
 
     def _has_picture(self, folder: str, prefix: str) -> bool:
-        suffixes = (os.path.splitext(path)[1].lower() for path, _ in self._walk(folder, prefix, ()))  # noqa: PTH122
+        suffixes = (os.path.splitext(path)[1].lower() for path, _ in self._walk(folder, prefix, ()))
         return any(suffix in _PICTURE_SUFFIXES or not suffix for suffix in suffixes)
 
 

@@ -1,6 +1,6 @@
 """Decoding: encoded bytes in, RGB uint8 at the recipe's size out. Passive: no thread is started here.
 
-    sniff (what is it?) -> header (how large? refuse) -> decode (pixels) -> resize (into the batch)
+sniff (what is it?) -> header (how large? refuse) -> decode (pixels) -> resize (into the batch)
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from fxengine.backbones.spec import Preprocess
 from fxengine.decode import formats
 from fxengine.decode.formats import Header, Limits, Picture
 from fxengine.errors import DecodeError, InputError
+
+__all__ = ["DECODERS", "Header", "Limits", "Picture", "decode_into", "load_decoder", "read_header", "versions"]
 
 # To add a decoder: write decode/<library>.py with read_header(data, format) and decode(data, header), and name it
 # here and, for the formats that it decodes first, below.

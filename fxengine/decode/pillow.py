@@ -40,7 +40,11 @@ def decode(data: bytes, header: Header) -> Picture:
 
     Transparency is laid over white; of 16-bit grey the high byte counts; CMYK is converted without its profile.
     """
-    image = _open(data, header.format)
+    return from_image(_open(data, header.format))
+
+
+def from_image(image: Image.Image) -> Picture:
+    """Return a Pillow image's first frame as RGB; raises DecodeError."""
     try:
         image.load()
         return Picture(_to_rgb(image), _orientation(image))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +13,7 @@ from fxengine.backbones.spec import Preprocess
 from fxengine.decode.geometry import Placement, place, upright
 
 try:
-    import cykooz_resizer as simd
+    simd: Any = import_module("cykooz_resizer")
 except ImportError:  # no wheel for this platform
     simd = None
 

@@ -33,6 +33,7 @@ class Session:
         engine: runtime and version.
         outputs: names of the graph's outputs.
         batch_size: rows of the compiled shape beside 1.
+        streams: how many threads should call `run` at once to use the whole device.
     """
 
     provider: str
@@ -40,6 +41,7 @@ class Session:
     engine: str
     outputs: tuple[str, ...]
     batch_size: int
+    streams: int
     _session: Any
 
     def run(self, images: np.ndarray, outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -48,7 +50,9 @@ class Session:
         Only two shapes ever reach the runtime, `batch_size` rows and 1 row: a short batch is padded and cut.
         """
         names = list(outputs or self.outputs)
-        parts = [self._run_padded(images[i : i + self.batch_size], names) for i in range(0, len(images), self.batch_size)]
+        parts = [
+            self._run_padded(images[i : i + self.batch_size], names) for i in range(0, len(images), self.batch_size)
+        ]
         if len(parts) == 1:
             return dict(zip(names, parts[0], strict=True))
         return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
@@ -67,14 +71,15 @@ class Session:
         self._session = None
 
 
-def open_session(path: Path, device: str, batch_size: int, threads: int) -> Session:
+def open_session(path: Path, device: str, batch_size: int, cores: int, streams: int = 1) -> Session:
     """Load a backbone file.
 
     Args:
         path: a backbone file.
         device: "auto", "cpu", "cuda" or "tensorrt"; "auto" takes CUDA where it really starts, else the CPU.
         batch_size: rows of the compiled shape beside 1.
-        threads: threads inside one run on the CPU.
+        cores: cores to use on the CPU, shared out evenly among the streams.
+        streams: runs at once on the CPU; a GPU has one.
 
     Raises:
         DeviceError: the device was asked for by name and does not start here.
@@ -82,19 +87,22 @@ def open_session(path: Path, device: str, batch_size: int, threads: int) -> Sess
     """
     if device not in (*NAMES, "auto"):
         raise InputError(f"There is no device {device!r}. Available: auto, {', '.join(NAMES)}.")
+    threads = max(1, cores // streams)
     available = ort.get_available_providers()
     if device == "auto":
         session = _try_cuda(path, threads) if NAMES["cuda"] in available and has_nvidia_driver() else None
-        return _wrap(session or _load(path, "cpu", threads), batch_size)
+        return _wrap(session or _load(path, "cpu", threads), batch_size, streams)
     if NAMES[device] not in available:
-        raise DeviceError(f"ONNX Runtime {ort.__version__} here has no {NAMES[device]}. For an NVIDIA GPU: {_INSTALL_GPU}.")
+        raise DeviceError(
+            f"ONNX Runtime {ort.__version__} here has no {NAMES[device]}. For an NVIDIA GPU: {_INSTALL_GPU}."
+        )
     session = _load(path, device, threads)
     if session.get_providers()[0] != NAMES[device]:
         raise DeviceError(
             f"--device {device} was asked for, but ONNX Runtime could only start {session.get_providers()[0]}. "
             f"It needs {_INSTALL_GPU}. `--device auto` goes on without."
         )
-    return _wrap(session, batch_size)
+    return _wrap(session, batch_size, streams)
 
 
 def has_nvidia_driver() -> bool:
@@ -106,7 +114,7 @@ def has_nvidia_driver() -> bool:
     return True
 
 
-def _try_cuda(path: Path, threads: int) -> Any:  # noqa: ANN401
+def _try_cuda(path: Path, threads: int) -> Any:
     try:
         session = _load(path, "cuda", threads)
     except InputError:
@@ -114,13 +122,15 @@ def _try_cuda(path: Path, threads: int) -> Any:  # noqa: ANN401
     return session if session.get_providers()[0] == NAMES["cuda"] else None
 
 
-def _wrap(session: Any, batch_size: int) -> Session:  # noqa: ANN401
+def _wrap(session: Any, batch_size: int, streams: int) -> Session:
+    provider = session.get_providers()[0]
     return Session(
-        provider=session.get_providers()[0],
+        provider=provider,
         precision="fp32",
         engine=f"onnxruntime {version(_distribution())}",
         outputs=tuple(output.name for output in session.get_outputs()),
         batch_size=batch_size,
+        streams=streams if provider == NAMES["cpu"] else 1,
         _session=session,
     )
 
@@ -133,7 +143,7 @@ def _distribution() -> str:
         return "onnxruntime"
 
 
-def _load(path: Path, device: str, threads: int) -> Any:  # noqa: ANN401
+def _load(path: Path, device: str, threads: int) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what fails is read back and said in our own words
     options.intra_op_num_threads = threads
@@ -141,7 +151,11 @@ def _load(path: Path, device: str, threads: int) -> Any:  # noqa: ANN401
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device != "cpu" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them
-    chain = [NAMES[device], *([NAMES["cuda"]] if device == "tensorrt" else []), *([NAMES["cpu"]] if device != "cpu" else [])]
+    chain = [
+        NAMES[device],
+        *([NAMES["cuda"]] if device == "tensorrt" else []),
+        *([NAMES["cpu"]] if device != "cpu" else []),
+    ]
     try:
         return ort.InferenceSession(str(path), options, providers=chain)
     except Exception as error:

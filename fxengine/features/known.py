@@ -43,7 +43,9 @@ class Known:
             for name in ("label", "split", "error_code"):
                 index = table.schema.get_field_index(name)
                 table = table.set_column(index, name, pc.dictionary_encode(table.column(name)))
-            tables.append(table.append_column("part", pa.array(np.full(len(table), number, np.int32))).replace_schema_metadata())
+            tables.append(
+                table.append_column("part", pa.array(np.full(len(table), number, np.int32))).replace_schema_metadata()
+            )
         if not tables:
             return cls(pa.table({name: [] for name in [*_COLUMNS, "part"]}), [], [], 0)
         table = pa.concat_tables(tables).unify_dictionaries()

@@ -144,7 +144,9 @@ def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
         if pq.read_metadata(temporary).num_rows != table.num_rows:
             raise StoreError(f"{temporary} did not read back whole. Is the disk failing?")
         if path.exists() and not replace:
-            raise StoreError(f"{path} appeared while it was being written: is another process writing to {path.parent}?")
+            raise StoreError(
+                f"{path} appeared while it was being written: is another process writing to {path.parent}?"
+            )
         temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:

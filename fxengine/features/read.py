@@ -52,7 +52,9 @@ class FeatureStore:
         first = all_provenance[0]
         for part, other in zip(found, all_provenance, strict=True):
             if (other.space, other.dtype, other.dim) != (first.space, first.dtype, first.dim):
-                raise StoreError(f"{part.name} is of another feature space than {found[0].name}: two stores are mixed in {folder}.")
+                raise StoreError(
+                    f"{part.name} is of another feature space than {found[0].name}: two stores are mixed in {folder}."
+                )
         precisions = tuple(sorted({p.precision for p in all_provenance}))
         return cls(folder, first, precisions, tuple(found))
 

@@ -174,6 +174,4 @@ def unescape_path(key: str) -> str:
     """Return the path that `escape_path` was given."""
     if "\\" not in key:
         return key
-    return re.sub(
-        r"\\(\\|x([0-9a-f]{2}))", lambda m: "\\" if m[1] == "\\" else chr(0xDC00 | int(m[2], 16)), key
-    )
+    return re.sub(r"\\(\\|x([0-9a-f]{2}))", lambda m: "\\" if m[1] == "\\" else chr(0xDC00 | int(m[2], 16)), key)

@@ -104,7 +104,7 @@ class Movable:
                 if row in gone and digest is not None and error is None:
                     self._rows.setdefault(digest, []).append((part, row))
 
-    def __contains__(self, digest: str) -> bool:
+    def __contains__(self, digest: object) -> bool:
         return digest in self._rows
 
     def claim(self, digest: str) -> tuple[Path, int] | None:

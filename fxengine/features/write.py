@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.parts import Row
-from fxengine.features.schema import FEATURE, Provenance
+from fxengine.features.schema import Provenance
 
 PART_ROWS = 8192
 
@@ -93,6 +93,15 @@ def rewrite_part(
     parts.write_part(table.combine_chunks(), path, replace=True)
 
 
+def _relabel(table: pa.Table, relabel: Mapping[int, tuple[str | None, str | None]]) -> pa.Table:
+    rows = table["row"].to_pylist()
+    for position, name in enumerate(("label", "split")):
+        old = table[name].to_pylist()
+        values = [relabel[row][position] if row in relabel else value for row, value in zip(rows, old, strict=True)]
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return table
+
+
 def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_mixed_precision: bool = False) -> None:
     """Raise StoreError where rows made with `wanted` do not belong beside those made with `existing`."""
     if existing.space != wanted.space:
@@ -105,7 +114,9 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
             f"{folder} was made from {existing.root}, asked for {wanted.root}. Give that folder, or another one with -o."
         )
     if existing.dtype != wanted.dtype:
-        raise StoreError(f"{folder} stores {existing.dtype}, asked for {wanted.dtype}. Leave --dtype away, or use another -o.")
+        raise StoreError(
+            f"{folder} stores {existing.dtype}, asked for {wanted.dtype}. Leave --dtype away, or use another -o."
+        )
     if existing.precision != wanted.precision and not allow_mixed_precision:
         raise StoreError(
             f"{folder} was computed in {existing.precision}, this run computes in {wanted.precision}. "
@@ -118,6 +129,3 @@ def to_store_type(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarr
     with np.errstate(over="ignore"):
         stored = vectors.astype(dtype)
     return stored, ~np.isfinite(stored).all(axis=1)
-
-
-__all__ = ["FEATURE", "PART_ROWS", "PartWriter", "check_fits", "rewrite_part", "to_store_type"]

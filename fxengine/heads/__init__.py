@@ -1,0 +1,1 @@
+"""Heads: vectors and labels in, a small classifier out, as one ONNX file over feature vectors."""

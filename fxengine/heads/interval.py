@@ -1,0 +1,26 @@
+"""How sure an accuracy is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A share with its 95% confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1%} (95% interval {self.low:.1%} to {self.high:.1%})"
+
+
+def wilson(correct: int, total: int, z: float = 1.959964) -> Interval:
+    """Return the share of correct answers with Wilson's score interval (Wilson 1927, JASA 22)."""
+    share = correct / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    spread = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return Interval(share, max(0.0, centre - spread), min(1.0, centre + spread))

@@ -1,0 +1,1 @@
+"""Index: vectors in, nearest neighbours out."""

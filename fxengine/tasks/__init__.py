@@ -1,0 +1,1 @@
+"""Tasks: what needs several steps at once. One file each."""

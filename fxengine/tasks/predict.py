@@ -1,0 +1,143 @@
+"""Names what is on pictures: by the backbone's own classes, or by a head trained on a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fxengine.backbones import DEFAULT, find_space, load_backbone
+from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, BackboneFile
+from fxengine.collect import collect
+from fxengine.decode import Limits
+from fxengine.errors import InputError
+from fxengine.execute import open_session, usable_cores
+from fxengine.extract import BATCH_SIZE
+from fxengine.extract_pipeline import Pipeline
+from fxengine.features.parts import list_parts
+from fxengine.features.read import FeatureStore
+from fxengine.heads.file import Head
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one picture shows.
+
+    Attributes:
+        id: path relative to the folder, or the store's id.
+        labels: the k most probable classes, the most probable first; empty where it failed.
+        probabilities: as many, between 0 and 1.
+        error: why it failed, or None.
+    """
+
+    id: str
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    error: str | None = None
+
+
+def predict(
+    source: str | Path,
+    *,
+    model: Path | None = None,
+    backbone: str | Path | None = None,
+    top: int = 5,
+    device: str = "auto",
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Prediction]:
+    """Yield a prediction for every picture below `source`, or for every row of a store, in the order of the ids.
+
+    Args:
+        source: a folder of pictures, one picture, or a feature store (then `model` is needed).
+        model: a head file; without one the backbone's own classes are used.
+        backbone: a name or file; with `model` only where its space is not found otherwise.
+        top: how many classes to name.
+        device: "auto", "cpu", "cuda" or "tensorrt".
+        limit: only the first so many pictures.
+        progress: called with the number of pictures finished.
+
+    Raises:
+        InputError: the source cannot be read, or the backbone has no classes of its own.
+        StoreError: the head belongs to another feature space than the store.
+    """
+    if top < 1:
+        raise InputError(f"--top must be at least 1. Got {top}.")
+    head = None if model is None else Head.load(model)
+    if Path(source).is_dir() and list_parts(Path(source)):
+        if head is None:
+            raise InputError(f"{source} is a feature store: give a head with --model, or give the folder of pictures.")
+        return _from_store(FeatureStore.open(source), head, top)
+    found = _backbone(head, backbone)
+    return _from_pictures(source, found, head, top, device, limit, progress)
+
+
+def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:
+    if head is None:
+        found = load_backbone(backbone or DEFAULT)
+        if not found.facts.classes:
+            raise InputError(
+                f"{found.facts.name} has no classes of its own: train a head (fxengine probe), give it as --model."
+            )
+        return found
+    if backbone is None:
+        return find_space(head.facts.space, head.facts.source)
+    found = load_backbone(backbone)
+    head.check_space(found.fingerprint, f"--backbone {backbone}")
+    return found
+
+
+def _from_store(store: FeatureStore, head: Head, top: int) -> Iterator[Prediction]:
+    head.check_space(store.provenance.space, str(store.path))
+    for table in store.batches():
+        yield from _name(table.keys, head.probabilities(table.vectors), head.facts.classes, top)
+    for failed in store.errors():
+        yield Prediction(failed["id"], (), (), failed["error"])
+
+
+def _from_pictures(
+    source: str | Path,
+    found: BackboneFile,
+    head: Head | None,
+    top: int,
+    device: str,
+    limit: int | None,
+    progress: Callable[[int], None] | None,
+) -> Iterator[Prediction]:
+    from itertools import islice
+
+    output = LOGITS_OUTPUT if head is None else FEATURE_OUTPUT
+    classes = found.facts.classes if head is None else head.facts.classes
+    items = collect(source)
+    session = open_session(found.path, device, BATCH_SIZE, streams=usable_cores())
+    pipeline = Pipeline(session, found.recipe, (output,), usable_cores(), Limits())
+    done = 0
+    with closing(pipeline.results(islice(items, limit))) as batches:
+        for batch in batches:
+            rows = [job for job in batch.jobs if job.error is None]
+            if rows:
+                values = batch.outputs[output][[job.slot for job in rows]]
+                probabilities = softmax(values) if head is None else head.probabilities(values)
+                named = dict(
+                    zip(map(id, rows), _name([j.item.key for j in rows], probabilities, classes, top), strict=True)
+                )
+            for job in batch.jobs:
+                yield named[id(job)] if job.error is None else Prediction(job.item.key, (), (), str(job.error))
+            done += len(batch.jobs)
+            if progress is not None:
+                progress(done)
+
+
+def _name(keys: Sequence[str], probabilities: np.ndarray, classes: Sequence[str], top: int) -> Iterator[Prediction]:
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    for key, row, order in zip(keys, probabilities, best, strict=True):
+        yield Prediction(key, tuple(classes[i] for i in order), tuple(float(row[i]) for i in order))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities [n, classes] of logits [n, classes]."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
