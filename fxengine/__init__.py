@@ -4,7 +4,7 @@ collect     folder or list           -> sorted items
 decode      bytes                    -> RGB uint8 at the backbone's size
 execute     a batch of pictures      -> vectors           (a backbone file, by ONNX Runtime)
 features    vectors                  -> Parquet parts     (the feature store)
-extract     runs these four at once, resumes, and reports
+extraction  runs these four at once, resumes, and reports
 heads       vectors and labels       -> a linear head     (also ONNX)
 index       vectors                  -> neighbours
 tasks       what needs several of these: predict, probe, search
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
-    from fxengine.extract import Progress, Summary, extract
+    from fxengine.extraction import Progress, Summary, extract
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.tasks.embed import Backbone
@@ -33,11 +33,11 @@ _PUBLIC = {
     "FeatureTable": "fxengine.features.schema",
     "FxError": "fxengine.errors",
     "InputError": "fxengine.errors",
-    "Progress": "fxengine.extract",
+    "Progress": "fxengine.extraction",
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
-    "Summary": "fxengine.extract",
-    "extract": "fxengine.extract",
+    "Summary": "fxengine.extraction",
+    "extract": "fxengine.extraction",
 }
 __all__ = [
     "Backbone",

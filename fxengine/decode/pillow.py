@@ -23,8 +23,22 @@ _ORIENTATION = 0x0112
 _NEW_SUBFILE_TYPE = 254
 _SUB_IFDS = 330
 _CFA = 32803  # photometric interpretation of a colour-filter mosaic
-_FAILURES = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
-             AttributeError, AssertionError, NotImplementedError, RuntimeError, ZeroDivisionError, struct.error)  # fmt: skip
+# Pillow's plugins let through whatever their own arithmetic runs into on a damaged file.
+_FAILURES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    ZeroDivisionError,
+    struct.error,
+)
 _bomb_check = threading.Lock()
 
 

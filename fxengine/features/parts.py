@@ -73,9 +73,12 @@ def vector_array(vectors: np.ndarray, missing: np.ndarray, kind: pa.DataType) ->
 
 def vector_matrix(column: pa.Array) -> np.ndarray:
     """Return a column's numbers as [n, dim] without a copy; rows that are null hold anything."""
-    dim = column.type.list_size
-    flat = column.values.slice(column.offset * dim, len(column) * dim)
-    return np.asarray(flat.to_numpy(zero_copy_only=True)).reshape(len(column), dim)
+    dim, number = column.type.list_size, np.dtype(column.type.value_type.to_pandas_dtype())
+    # The buffer itself: Arrow copies as soon as there are nulls, and flatten() leaves null rows out.
+    values = column.values
+    first = values.offset + column.offset * dim
+    flat = np.frombuffer(values.buffers()[1], number, len(column) * dim, first * number.itemsize)
+    return flat.reshape(len(column), dim)
 
 
 def list_parts(folder: Path) -> list[Path]:
@@ -151,8 +154,8 @@ def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
         _flush_folder(path.parent)
     except OSError as error:
         raise StoreError(
-            f"Cannot write {path} ({table.nbytes / 1e6:.0f} MB): {error.strerror or error}. Committed parts are intact; "
-            "free some space and run the same command again."
+            f"Cannot write {path} ({table.nbytes / 1e6:.0f} MB): {error.strerror or error}. Committed parts are "
+            "intact; free some space and run the same command again."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

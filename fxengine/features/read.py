@@ -66,7 +66,7 @@ class FeatureStore:
 
     @cached_property
     def _rows(self) -> pa.Table:
-        """Small columns of all parts with the place of each row's vector, sorted by id; a rename's older half is left out."""
+        """Small columns of all parts and the place of each row's vector, sorted by id; no rename's older half."""
         tables = []
         for number, path in enumerate(self._parts):
             table = parts.read_part(path, _SMALL).replace_schema_metadata()

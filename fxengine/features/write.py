@@ -111,7 +111,8 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
         )
     if existing.root != wanted.root:
         raise StoreError(
-            f"{folder} was made from {existing.root}, asked for {wanted.root}. Give that folder, or another one with -o."
+            f"{folder} was made from {existing.root}, asked for {wanted.root}. "
+            "Give that folder, or another one with -o."
         )
     if existing.dtype != wanted.dtype:
         raise StoreError(

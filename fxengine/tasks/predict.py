@@ -15,8 +15,8 @@ from fxengine.collect import collect
 from fxengine.decode import Limits
 from fxengine.errors import InputError
 from fxengine.execute import open_session, usable_cores
-from fxengine.extract import BATCH_SIZE
-from fxengine.extract_pipeline import Pipeline
+from fxengine.extraction import BATCH_SIZE
+from fxengine.extraction_pipeline import Pipeline
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.heads.file import Head

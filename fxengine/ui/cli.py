@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _extract(options: argparse.Namespace) -> int:
     from fxengine.decode import Limits
-    from fxengine.extract import extract
+    from fxengine.extraction import extract
     from fxengine.ui.show import show_summary
 
     with console.extraction_progress(options.quiet or options.json) as progress:

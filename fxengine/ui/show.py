@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fxengine.ui.console import printable, say, table
 
 if TYPE_CHECKING:
-    from fxengine.extract import Summary
+    from fxengine.extraction import Summary
     from fxengine.tasks.predict import Prediction
     from fxengine.tasks.probe import ProbeReport
     from fxengine.tasks.search import SearchReport

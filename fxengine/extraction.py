@@ -25,7 +25,7 @@ from fxengine.collect import Listing, collect
 from fxengine.decode import Limits
 from fxengine.errors import DecodeError, InputError
 from fxengine.execute import open_session, usable_cores
-from fxengine.extract_pipeline import Batch, Job, Pipeline, bottleneck
+from fxengine.extraction_pipeline import Batch, Job, Pipeline, bottleneck
 from fxengine.features import parts
 from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.lock import locked
@@ -318,7 +318,8 @@ def _guard_prune(known: Known, plan: Plan, inputs: Listing, *, prune: bool, yes:
         raise InputError(f"--prune is refused: {inputs.unreadable[0]} cannot be read, so its files only look gone.")
     if missing > _PRUNE_GUARD * len(known) and not yes:
         raise InputError(
-            f"--prune would remove {missing} of {len(known)} rows from the store. Is a share not mounted? If not, add --yes."
+            f"--prune would remove {missing} of {len(known)} rows from the store. Is a share not mounted? "
+            "If not, add --yes."
         )
 
 

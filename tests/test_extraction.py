@@ -1,0 +1,347 @@
+"""The whole step on small photos: what lands in the store, and how a store is brought up to date."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fxengine import FeatureStore, InputError, Progress, StoreError, extract
+from fxengine.backbones.cache import read_backbone, write_backbone
+from fxengine.backbones.spec import BackboneFile
+from fxengine.execute import open_session
+from fxengine.execute.onnx_runtime import Session
+from fxengine.features.parts import list_parts
+from fxengine.tasks.embed import Backbone
+from tests.conftest import make_photo, tiny_model
+
+# Batch size and thread count may change the last bits of a sum.
+TOLERANCE = 2e-3
+
+
+def rows(store: Path) -> dict[str, dict[str, Any]]:
+    opened = FeatureStore.open(store)
+    table = {row["id"]: row for row in opened.rows().to_pylist()}
+    for key, vector in zip(opened.ids(), opened.vectors(), strict=True):
+        table[key]["feature"] = vector
+    return table
+
+
+def same(a: dict[str, dict[str, Any]], b: dict[str, dict[str, Any]], *, but: tuple[str, ...] = ()) -> None:
+    assert a.keys() == b.keys()
+    for key in a:
+        for name in a[key].keys() - {"feature", *but}:
+            assert a[key][name] == b[key][name], (key, name)
+        if "feature" in a[key]:
+            np.testing.assert_allclose(a[key]["feature"], b[key]["feature"], atol=TOLERANCE)
+
+
+def test_every_input_is_one_row_with_its_own_vector(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    (photos / "cats" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")  # a JPEG that ends in its header
+    (photos / "dogs" / "empty.png").write_bytes(b"")
+    (photos / "notes.txt").write_text("not a picture")
+    summary = extract(photos, tmp_path / "s", backbone=tiny.path, dtype="float32")
+    assert (summary.extracted, summary.failed) == (20, {"truncated": 1, "empty": 1, "unsupported_format": 1})
+    assert summary.provider == "CPUExecutionProvider"
+    store = FeatureStore.open(tmp_path / "s")
+    assert len(store) == 23
+    assert store.ids() == sorted(store.ids(), key=str.encode)
+    assert [row["row"] for row in store.rows().to_pylist()] == list(range(23))
+    expected = Backbone.load(tiny.path).embed([photos / key for key in store.ids()])
+    np.testing.assert_allclose(store.vectors(), expected, atol=1e-5)
+    assert np.abs(np.diff(expected, axis=0)).max(axis=1).min() > 1e-3  # no two photos look alike to the net
+    assert store.labels() == [key.split("/")[0] for key in store.ids()]
+    found = rows(tmp_path / "s")
+    assert (found["cats/01.jpg"]["width"], found["cats/01.jpg"]["height"]) == (60, 48)
+    assert found["cats/01.jpg"]["size"] == (photos / "cats" / "01.jpg").stat().st_size
+    assert {e["id"]: e["error_code"] for e in store.errors()} == {
+        "cats/broken.jpg": "truncated", "dogs/empty.png": "empty", "notes.txt": "unsupported_format",
+    }  # fmt: skip
+
+
+def test_a_second_run_does_nothing(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    extract(photos, tmp_path / "s", backbone=tiny.path)
+    before = {p.name: p.read_bytes() for p in list_parts(tmp_path / "s")}
+    summary = extract(photos, tmp_path / "s", backbone=tiny.path)
+    assert (summary.extracted, summary.unchanged, summary.compute_seconds) == (0, 20, 0.0)
+    assert {p.name: p.read_bytes() for p in list_parts(tmp_path / "s")} == before
+
+
+def test_new_changed_renamed_and_missing_inputs(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path, part_rows=8)
+    before = rows(store)
+    make_photo(photos / "cats" / "new.jpg", 100)
+    make_photo(photos / "cats" / "03.jpg", 101)
+    (photos / "dogs" / "04.jpg").rename(photos / "dogs" / "renamed.jpg")
+    (photos / "dogs" / "06.jpg").unlink()
+    summary = extract(photos, store, backbone=tiny.path, part_rows=8)
+    assert (summary.extracted, summary.changed, summary.moved, summary.missing, summary.unchanged) == (2, 1, 1, 1, 17)
+    after = rows(store)
+    assert after.keys() == (before.keys() | {"cats/new.jpg", "dogs/renamed.jpg"}) - {"dogs/04.jpg"}
+    assert after["dogs/renamed.jpg"]["row"] == before["dogs/04.jpg"]["row"]
+    np.testing.assert_array_equal(after["dogs/renamed.jpg"]["feature"], before["dogs/04.jpg"]["feature"])
+    assert after["dogs/renamed.jpg"]["width"] == 60
+    assert after["cats/03.jpg"]["row"] == before["cats/03.jpg"]["row"]
+    assert np.abs(after["cats/03.jpg"]["feature"] - before["cats/03.jpg"]["feature"]).max() > 0.01
+    assert after["cats/new.jpg"]["row"] == 20
+    untouched = before.keys() - {"cats/03.jpg", "dogs/04.jpg"}
+    same({k: before[k] for k in untouched}, {k: after[k] for k in untouched})
+    fresh = rows_of_fresh_store(photos, tmp_path, tiny)
+    same({k: after[k] for k in fresh}, fresh, but=("row",))
+
+
+def rows_of_fresh_store(photos: Path, tmp_path: Path, tiny: BackboneFile) -> dict[str, dict[str, Any]]:
+    extract(photos, tmp_path / "fresh", backbone=tiny.path)
+    return rows(tmp_path / "fresh")
+
+
+def test_a_copy_of_an_input_that_is_still_there_is_computed(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    extract(photos, tmp_path / "s", backbone=tiny.path)
+    shutil.copy(photos / "cats" / "01.jpg", photos / "cats" / "copy.jpg")
+    summary = extract(photos, tmp_path / "s", backbone=tiny.path)
+    assert (summary.extracted, summary.moved) == (1, 0)
+    found = rows(tmp_path / "s")
+    assert found["cats/copy.jpg"]["row"] == 20
+    np.testing.assert_allclose(found["cats/copy.jpg"]["feature"], found["cats/01.jpg"]["feature"], atol=TOLERANCE)
+
+
+def test_two_new_inputs_with_the_bytes_of_one_missing(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    extract(photos, tmp_path / "s", backbone=tiny.path)
+    before = rows(tmp_path / "s")["cats/01.jpg"]
+    shutil.copy(photos / "cats" / "01.jpg", photos / "cats" / "x.jpg")
+    (photos / "cats" / "01.jpg").rename(photos / "cats" / "y.jpg")
+    summary = extract(photos, tmp_path / "s", backbone=tiny.path)
+    assert (summary.extracted, summary.moved, summary.missing) == (1, 1, 0)
+    after = rows(tmp_path / "s")
+    assert {after["cats/x.jpg"]["row"], after["cats/y.jpg"]["row"]} == {before["row"], 20}
+    for key in ("cats/x.jpg", "cats/y.jpg"):
+        np.testing.assert_array_equal(after[key]["feature"], before["feature"])
+
+
+def test_prune_removes_rows_and_never_gives_a_number_twice(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    store = tmp_path / "s"
+    make_photo(photos / "zzz.jpg", 50)
+    extract(photos, store, backbone=tiny.path)
+    (photos / "zzz.jpg").unlink()
+    assert extract(photos, store, backbone=tiny.path).missing == 1
+    assert "zzz.jpg" in rows(store)
+    assert extract(photos, store, backbone=tiny.path, prune=True).pruned == 1
+    assert "zzz.jpg" not in rows(store)
+    make_photo(photos / "zzzz.jpg", 51)
+    extract(photos, store, backbone=tiny.path)
+    assert rows(store)["zzzz.jpg"]["row"] == 21
+
+
+def test_prune_guards_against_a_share_that_is_not_mounted(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path)
+    shutil.rmtree(photos / "cats")
+    with pytest.raises(InputError, match=r"would remove 10 of 20 rows.*--yes"):
+        extract(photos, store, backbone=tiny.path, prune=True)
+    assert len(rows(store)) == 20
+    assert extract(photos, store, backbone=tiny.path, prune=True, yes=True).pruned == 10
+    assert len(rows(store)) == 10
+
+
+def test_labels_and_splits_follow_the_folders_without_the_model(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "s"
+    shutil.rmtree(photos / "dogs")
+    extract(photos, store, backbone=tiny.path)
+    assert set(FeatureStore.open(store).labels()) == {None}
+    before = rows(store)
+    make_photo(photos / "ants" / "a.jpg", 200)
+    extract(photos, store, backbone=tiny.path)
+    assert set(FeatureStore.open(store).labels()) == {"ants", "cats"}
+    (photos / "ants" / "a.jpg").unlink()
+    monkeypatch.setattr("fxengine.extraction.open_session", None)  # any use of the model would now fail
+    assert extract(photos, store, backbone=tiny.path).relabelled == 10
+    after = rows(store)
+    same({k: before[k] for k in before}, {k: after[k] for k in before})
+
+
+def test_lasting_errors_are_tried_again_only_when_asked(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    store, bad = tmp_path / "s", photos / "cats" / "bad.jpg"
+    bad.write_bytes(b"nothing")
+    os.utime(bad, ns=(5, 5))
+    extract(photos, store, backbone=tiny.path)
+    good = make_photo(tmp_path / "good.jpg", 300).read_bytes()
+    assert extract(photos, store, backbone=tiny.path).failed == {}
+    assert extract(photos, store, backbone=tiny.path, retry_failed=True).failed == {"unsupported_format": 1}
+    bad.write_bytes(good)
+    summary = extract(photos, store, backbone=tiny.path)
+    assert (summary.extracted, summary.changed) == (1, 1)
+    assert "feature" in rows(store)["cats/bad.jpg"]
+
+
+def test_transient_errors_are_tried_again_each_time(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    link = photos / "cats" / "link.jpg"
+    link.symlink_to(tmp_path / "elsewhere.jpg")
+    assert extract(photos, tmp_path / "s", backbone=tiny.path).failed == {"vanished": 1}
+    assert extract(photos, tmp_path / "s", backbone=tiny.path).failed == {"vanished": 1}
+    make_photo(tmp_path / "elsewhere.jpg", 301)
+    assert extract(photos, tmp_path / "s", backbone=tiny.path).extracted == 1
+    assert FeatureStore.open(tmp_path / "s").errors() == []
+
+
+def test_another_space_root_or_type_is_refused_with_the_difference(
+    photos: Path, tmp_path: Path, tiny: BackboneFile
+) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path)
+    write_backbone(tiny_model(scale=2.0), tmp_path / "other.onnx")
+    other = read_backbone(tmp_path / "other.onnx")
+    before = {p.name: p.read_bytes() for p in list_parts(store)}
+    with pytest.raises(StoreError, match=f"another space.*{tiny.fingerprint[:12]}.*{other.fingerprint[:12]}"):
+        extract(photos, store, backbone=other.path)
+    with pytest.raises(StoreError, match=f"was made from {photos}, asked for {photos / 'cats'}"):
+        extract(photos / "cats", store, backbone=tiny.path)
+    with pytest.raises(StoreError, match="stores float16, asked for float32"):
+        extract(photos, store, backbone=tiny.path, dtype="float32")
+    assert {p.name: p.read_bytes() for p in list_parts(store)} == before
+
+
+def test_another_precision_only_when_allowed(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path)
+    make_photo(photos / "cats" / "new.jpg", 100)
+
+    def half(*args: Any, **kwargs: Any) -> Session:
+        session = open_session(*args, **kwargs)
+        session.precision = "bf16"
+        return session
+
+    monkeypatch.setattr("fxengine.extraction.open_session", half)
+    with pytest.raises(StoreError, match=r"computed in fp32, this run computes in bf16.*--allow-mixed-precision"):
+        extract(photos, store, backbone=tiny.path)
+    assert extract(photos, store, backbone=tiny.path, allow_mixed_precision=True).extracted == 1
+    assert FeatureStore.open(store).precisions == ("bf16", "fp32")
+
+
+def test_values_too_large_for_float16_are_error_rows(photos: Path, tmp_path: Path) -> None:
+    write_backbone(tiny_model(scale=1e6), tmp_path / "large.onnx")
+    summary = extract(photos, tmp_path / "s", backbone=tmp_path / "large.onnx")
+    assert summary.failed == {"bad_feature": 20}
+    assert (
+        "is too large for float16. Extract with --dtype float32."
+        in FeatureStore.open(tmp_path / "s").errors()[0]["error"]
+    )
+    assert extract(photos, tmp_path / "t", backbone=tmp_path / "large.onnx", dtype="float32").extracted == 20
+
+
+def test_an_empty_folder_and_a_missing_one_are_clear_errors(tmp_path: Path, tiny: BackboneFile) -> None:
+    (tmp_path / "empty" / "sub").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"There is no file to extract from in .*empty"):
+        extract(tmp_path / "empty", tmp_path / "s", backbone=tiny.path)
+    with pytest.raises(InputError, match=r"There is no folder .*nowhere"):
+        extract(tmp_path / "nowhere", tmp_path / "s", backbone=tiny.path)
+
+
+def test_cancel_keeps_what_was_finished_and_the_next_run_goes_on(
+    photos: Path, tmp_path: Path, tiny: BackboneFile
+) -> None:
+    seen: list[Progress] = []
+    summary = extract(
+        photos, tmp_path / "s", backbone=tiny.path, batch_size=4, progress=seen.append, cancel=lambda: len(seen) == 2
+    )
+    assert summary.interrupted
+    assert [(p.done, p.failed, p.total) for p in seen] == [(4, 0, 20), (8, 0, 20)]
+    assert len(rows(tmp_path / "s")) == 8
+    assert extract(photos, tmp_path / "s", backbone=tiny.path).extracted == 12
+    same(rows(tmp_path / "s"), rows_of_fresh_store(photos, tmp_path, tiny))
+
+
+def test_limit_takes_the_first_and_calls_nothing_missing(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    assert extract(photos, tmp_path / "s", backbone=tiny.path, limit=7).extracted == 7
+    summary = extract(photos, tmp_path / "s", backbone=tiny.path, limit=3)
+    assert (summary.extracted, summary.unchanged, summary.missing) == (0, 3, 0)
+    assert extract(photos, tmp_path / "s", backbone=tiny.path).extracted == 13
+
+
+def test_a_failure_in_a_thread_reaches_the_caller_and_keeps_the_store(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    run = Session.run
+
+    def broken(self: Session, images: np.ndarray, outputs: Any = None) -> dict[str, np.ndarray]:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("the model fell over")
+        return run(self, images, outputs)
+
+    monkeypatch.setattr(Session, "run", broken)
+    with pytest.raises(RuntimeError, match="the model fell over"):
+        extract(photos, tmp_path / "s", backbone=tiny.path, batch_size=4)
+    monkeypatch.setattr(Session, "run", run)
+    extract(photos, tmp_path / "s", backbone=tiny.path)
+    same(rows(tmp_path / "s"), rows_of_fresh_store(photos, tmp_path, tiny))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(30):
+        make_photo(folder / ("ab"[i % 2]) / f"{i:02d}.png", i, (40 + i, 70 - i))
+    (folder / "a" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(many: Path, tiny: BackboneFile, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    store = tmp_path_factory.mktemp("reference")
+    extract(many, store, backbone=tiny.path, batch_size=1, decoders=1)
+    return rows(store)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batch_size=st.integers(1, 9),
+    decoders=st.integers(1, 4),
+    part_rows=st.integers(1, 40),
+    stops=st.lists(st.integers(1, 6), max_size=3),
+)
+def test_no_batch_thread_part_or_stop_changes_a_row(
+    many: Path, tiny: BackboneFile, reference: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory,
+    batch_size: int, decoders: int, part_rows: int, stops: list[int],
+) -> None:  # fmt: skip
+    store = tmp_path_factory.mktemp("s")
+
+    def run(cancel: Callable[[], bool] | None) -> None:
+        extract(
+            many,
+            store,
+            backbone=tiny.path,
+            batch_size=batch_size,
+            decoders=decoders,
+            part_rows=part_rows,
+            cancel=cancel,
+        )
+
+    for stop in stops:
+        left = iter(range(stop))
+        run(lambda left=left: next(left, None) is None)  # type: ignore[misc]
+    run(None)
+    same(rows(store), reference)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(30)))
+def test_the_order_of_the_inputs_changes_no_vector(
+    many: Path, tiny: BackboneFile, reference: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory,
+    order: list[int],
+) -> None:  # fmt: skip
+    keys = [f"{'ab'[i % 2]}/{i:02d}.png" for i in order]
+    found = Backbone.load(tiny.path).embed([many / key for key in keys])
+    np.testing.assert_allclose(found, [reference[key]["feature"] for key in keys], atol=TOLERANCE)

@@ -1,0 +1,121 @@
+"""The command line, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fxengine.backbones import cache
+from fxengine.backbones.spec import BackboneFile
+from fxengine.ui.console import printable
+from tests.conftest import make_photo, run_cli, tiny_model
+
+
+@pytest.mark.slow
+def test_from_photos_to_a_search(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    cache.keep(tiny_model(), "tiny-cli")
+    store, head = tmp_path / "store", tmp_path / "head.onnx"
+    (photos / "cats" / "bad.jpg").write_bytes(b"")
+    done = run_cli("extract", photos, "-o", store, "--backbone", tiny.path)
+    assert done.returncode == 0, done.stderr
+    assert "20 extracted, 1 failed, 0 unchanged" in done.stdout
+    assert "1 failed: empty" in done.stdout
+    assert "bound by: " in done.stdout
+    assert "21 of 21" in done.stderr
+    probed = run_cli("probe", store, "-o", head, "--json")
+    accuracy = json.loads(probed.stdout)["accuracy"]
+    assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
+    found = run_cli("search", store, photos / "cats" / "03.jpg", "-k", "2", "--json")
+    assert json.loads(found.stdout)["neighbours"][0]["id"] == "cats/03.jpg"
+    assert "cats/03.jpg" in run_cli("search", store, photos / "cats" / "03.jpg", "-k", "2").stdout
+    named = json.loads(run_cli("predict", store, "--model", head, "--json").stdout)
+    assert len(named) == 21
+    info = json.loads(run_cli("info", store, "--json").stdout)
+    assert (info["kind"], info["rows"], info["failed"], info["labels"]) == ("store", 21, {"empty": 1}, 2)
+    assert json.loads(run_cli("info", tiny.path, "--json").stdout)["space"] == tiny.fingerprint
+    assert json.loads(run_cli("info", head, "--json").stdout)["classes"] == ["cats", "dogs"]
+
+
+@pytest.mark.slow
+def test_json_is_the_only_thing_on_standard_output(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    done = run_cli("extract", photos, "-o", tmp_path / "s", "--backbone", tiny.path, "--json")
+    summary = json.loads(done.stdout)
+    assert (summary["extracted"], summary["failed"], summary["interrupted"]) == (20, {}, False)
+    assert set(summary["stage_share"]) == {"read", "decode", "model"}
+    assert done.stderr == ""
+    assert run_cli("extract", photos, "-o", tmp_path / "s", "--backbone", tiny.path, "--quiet").stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "nowhere", "-o", "s"], "fxengine: There is no folder "),
+        (["extract", "."], "the following arguments are required: -o/--output"),
+        (["extract", ".", "-o", "s", "--backbone", "efficientnet_lite9"], "Did you mean efficientnet_lite0"),
+        (["extract", ".", "-o", "s", "--batch-size", "0"], "must be at least 1, got 0"),
+        (["probe", "nowhere"], "fxengine: nowhere is no feature store"),
+        (["search", "nowhere", "x.jpg"], "fxengine: nowhere is no feature store"),
+        (["predict", ".", "--model", "none.onnx"], "fxengine: There is no head file none.onnx"),
+        (["info", "no/such"], "fxengine: There is no no/such"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_1(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    done = run_cli(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_too_many_failed_inputs_exit_2(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    (photos / "bad.jpg").write_bytes(b"")
+    common = ["extract", photos, "--backbone", tiny.path]
+    assert run_cli(*common, "-o", tmp_path / "a", "--max-errors", 0).returncode == 2
+    assert run_cli(*common, "-o", tmp_path / "b", "--max-errors", 1).returncode == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_commits_and_exits_130(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for i in range(40):
+        make_photo(photos / f"{i:02d}.jpg", i, (640, 480))
+    code = (
+        "import time; from fxengine.execute.onnx_runtime import Session; run = Session.run\n"
+        "def slow(*a, **k): time.sleep(0.2); return run(*a, **k)\n"
+        "Session.run = slow\nfrom fxengine.ui.cli import main; raise SystemExit(main())"
+    )
+    (tmp_path / "tiny.onnx").write_bytes(tiny_model().SerializeToString())
+    command = [sys.executable, "-c", code, "extract", str(photos), "-o", str(tmp_path / "s"),
+               "--backbone", str(tmp_path / "tiny.onnx"), "--batch-size", "2", "--json"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "s" / ".lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5)
+    os.kill(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    summary = json.loads(output)
+    assert summary["interrupted"]
+    assert 0 < summary["extracted"] < 40
+    again = json.loads(run_cli(*command[3:]).stdout)
+    assert (again["extracted"], again["unchanged"]) == (40 - summary["extracted"], summary["extracted"])
+
+
+def test_control_characters_never_reach_the_terminal() -> None:
+    assert printable("a\x1b[31m\n\udce9é") == "a\\x1b[31m\\n\\udce9é"
