@@ -23,10 +23,11 @@ from fxengine.backbones import DEFAULT, load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
 from fxengine.collect import Listing, collect
 from fxengine.decode import Limits
-from fxengine.errors import DecodeError, InputError
+from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.execute import open_session, usable_cores
 from fxengine.extraction_pipeline import Batch, Job, Pipeline, bottleneck
 from fxengine.features import parts
+from fxengine.features.crash_note import CrashNote
 from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.lock import locked
 from fxengine.features.parts import Row
@@ -110,7 +111,7 @@ class Summary:
 
 
 def extract(
-    source: str | Path,
+    source: str | Path | Listing,
     store: str | Path,
     *,
     backbone: str | Path = DEFAULT,
@@ -134,7 +135,7 @@ def extract(
     """Extract features of every input below `source` into the store, or bring the store up to date.
 
     Args:
-        source: a folder of pictures, or one picture.
+        source: a folder of pictures, one picture, or a listing that was made already.
         store: folder of Parquet parts, made where it is not there.
         backbone: a name, or a file that fxengine exported.
         device: "auto", "cpu", "cuda" or "tensorrt".
@@ -164,7 +165,9 @@ def extract(
         DeviceError: the device was asked for by name and does not start.
     """
     begin = time.perf_counter()
-    inputs = collect(source, listing=listing, include=include, exclude=exclude)
+    inputs = source
+    if isinstance(inputs, str | Path):
+        inputs = collect(inputs, listing=listing, include=include, exclude=exclude)
     folder = Path(store)
     with locked(folder):
         found = load_backbone(backbone)
@@ -178,6 +181,8 @@ def extract(
         update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)
         if plan.new or plan.again:
             session = open_session(found.path, device, batch_size, streams=usable_cores())
+            threads = decoders or usable_cores()
+            note = CrashNote(folder, threads)
             try:
                 wanted = replace(wanted, precision=session.precision, engine=session.engine, provider=session.provider)
                 _check_parts(known, wanted, allow_mixed_precision=allow_mixed_precision)
@@ -185,12 +190,13 @@ def extract(
                 update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)
                 movable = Movable(plan.missing if plan.new else {})
                 pipeline = Pipeline(
-                    session, found.recipe, (FEATURE_OUTPUT,), decoders or usable_cores(), limits or Limits(), movable
+                    session, found.recipe, (FEATURE_OUTPUT,), threads, limits or Limits(), movable, note
                 )
                 sink = _Sink(update, movable, plan, summary, dtype)
                 _run(pipeline, sink, chain(sink.again(), sink.new(known, _limited(inputs, limit))), progress, cancel)
             finally:
                 session.close()
+                note.close()
         if not summary.interrupted:
             _finish(update, known, plan, summary, prune=prune)
         summary.unreadable_folders = sorted(set(inputs.unreadable))
@@ -288,8 +294,12 @@ def _run(
                     break
     except KeyboardInterrupt:
         summary.interrupted = True
-    finally:
+    except StoreError:
+        raise  # the store itself cannot be written: nothing more can be committed
+    except BaseException:
         sink.update.commit()
+        raise
+    sink.update.commit()
     summary.compute_seconds = time.perf_counter() - begin
     busy = sum(stage.busy for stage in pipeline.stages.values()) or 1.0
     summary.stage_share = {name: round(stage.busy / busy, 4) for name, stage in pipeline.stages.items()}

@@ -8,11 +8,12 @@ This is the only file that starts threads.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -22,8 +23,10 @@ from fxengine import decode
 from fxengine.backbones.spec import Preprocess
 from fxengine.collect.read import read_input
 from fxengine.decode import Limits
+from fxengine.decode.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.execute.onnx_runtime import Session
+from fxengine.features.crash_note import CrashNote
 from fxengine.features.schema import Item
 
 T = TypeVar("T")
@@ -175,6 +178,7 @@ class Pipeline:
         decoders: decoding threads.
         limits: what is refused.
         known_content: content hashes whose vectors need not be computed.
+        note: where to note what is being decoded, or None.
     """
 
     def __init__(
@@ -185,10 +189,12 @@ class Pipeline:
         decoders: int,
         limits: Limits,
         known_content: Container[str] = frozenset(),
+        note: CrashNote | None = None,
     ) -> None:
         self.stages = {"read": Stage(_READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
         self._session, self._recipe, self._outputs = session, recipe, outputs
-        self._limits, self._known_content = limits, known_content
+        self._limits, self._known_content, self._note = limits, known_content, note
+        self._numbers = itertools.count()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._to_read: Channel[Job] = Channel(_READERS * 2, self._stop)
@@ -310,10 +316,10 @@ class Pipeline:
         self._add("read", stage)
 
     def _decode(self) -> None:
-        stage = Stage(0)
+        stage, number = Stage(0), next(self._numbers)
         while (job := _timed_get(self._to_decode, stage)) is not None:
             begin = time.perf_counter()
-            waited = self._decode_one(job) if job.error is None and not job.moved else 0.0
+            waited = self._decode_one(job, number) if job.error is None and not job.moved else 0.0
             self._read_budget.give(len(job.data))
             job.data = b""
             stage.blocked += waited
@@ -323,17 +329,20 @@ class Pipeline:
             stage.blocked += time.perf_counter() - begin
         self._add("decode", stage)
 
-    def _decode_one(self, job: Job) -> float:
+    def _decode_one(self, job: Job, thread: int) -> float:
         """Decode into the job's row of the batch; return the seconds spent waiting for memory."""
         assert job.batch.images is not None
-        waited = 0.0
+        out, waited = job.batch.images[job.slot], 0.0
         try:
-            header = decode.read_header(job.data, self._limits)
-            begin = time.perf_counter()
-            with self._held(header.memory):
-                waited = time.perf_counter() - begin
-                out = job.batch.images[job.slot]
-                job.width, job.height = decode.decode_into(job.data, header, self._recipe, out)
+            if self._note is not None and self._note.is_suspect(job.item.key):
+                job.width, job.height = decode_apart(job.data, self._recipe, self._limits, out)
+                return waited
+            with nullcontext() if self._note is None else self._note.decoding(thread, job.item.key):
+                header = decode.read_header(job.data, self._limits)
+                begin = time.perf_counter()
+                with self._held(header.memory):
+                    waited = time.perf_counter() - begin
+                    job.width, job.height = decode.decode_into(job.data, header, self._recipe, out)
         except DecodeError as error:
             job.error = error
         except MemoryError:

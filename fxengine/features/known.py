@@ -39,7 +39,8 @@ class Known:
         tables, next_row = [], 0
         for number, path in enumerate(paths):
             table = parts.read_part(path, _COLUMNS)
-            next_row = max(next_row, parts.read_provenance(path).next_row)
+            highest = pc.max(table["row"]).as_py() if len(table) else -1
+            next_row = max(next_row, highest + 1, parts.read_provenance(path).next_row)
             for name in ("label", "split", "error_code"):
                 index = table.schema.get_field_index(name)
                 table = table.set_column(index, name, pc.dictionary_encode(table.column(name)))

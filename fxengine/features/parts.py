@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fxengine.features.schema import FEATURE, PART_PATTERN, Item, Provenance, pa
 
 _NUMBER = re.compile(r"part-(\d+)\.parquet$")
 _TEMPORARY = ".tmp-"
+ROW_GROUP = 512  # rows; what a writer holds in memory
 
 
 @dataclass(frozen=True)
@@ -135,54 +137,87 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise damaged(path, error) from error
 
 
+class OpenPart:
+    """A part that is being written to a temporary name, row group by row group, until it is committed."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        """Open the temporary file; raises StoreError where that cannot be done."""
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}{_TEMPORARY}{os.getpid()}")
+        self._rows = 0
+        names = [name for name in schema.names if not name.startswith(FEATURE)]
+        with self._explained():
+            self._file = self._temporary.open("wb")
+            # Statistics, dictionaries and compression cost time on vectors and gain nothing there.
+            self._writer = pq.ParquetWriter(
+                self._file,
+                schema,
+                compression={name: "zstd" if name in names else "none" for name in schema.names},
+                use_dictionary=["label", "split", "error_code"],
+                write_statistics=names,
+                write_page_checksum=True,
+            )
+
+    def write(self, table: pa.Table) -> None:
+        """Add a row group; raises StoreError where the disk is full."""
+        with self._explained():
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._rows += table.num_rows
+
+    def commit(self, *, replace: bool = False) -> None:
+        """Flush to the disk, check, rename; raises StoreError, and then leaves nothing behind."""
+        with self._explained():
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            if pq.read_metadata(self._temporary).num_rows != self._rows:
+                raise StoreError(f"{self._temporary} did not read back whole. Is the disk failing?")
+            if self._path.exists() and not replace:
+                raise StoreError(
+                    f"{self._path} appeared while it was being written: is another process writing to "
+                    f"{self._path.parent}?"
+                )
+            self._temporary.replace(self._path)
+            _flush_folder(self._path.parent)
+
+    def discard(self) -> None:
+        """Remove the temporary file."""
+        with suppress(OSError):
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.discard()
+            raise StoreError(
+                f"Cannot write {self._path}: {error.strerror or error}. Committed parts are intact; free some space "
+                "and run the same command again."
+            ) from error
+        except BaseException:
+            self.discard()
+            raise
+
+
 def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
-    """Commit a part: write it to a temporary name, flush it to the disk, check it, rename it.
+    """Commit a whole part at once.
 
     Raises:
         StoreError: the disk is full or the folder cannot be written to; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}{_TEMPORARY}{os.getpid()}")
-    try:
-        _write_file(table, temporary)
-        if pq.read_metadata(temporary).num_rows != table.num_rows:
-            raise StoreError(f"{temporary} did not read back whole. Is the disk failing?")
-        if path.exists() and not replace:
-            raise StoreError(
-                f"{path} appeared while it was being written: is another process writing to {path.parent}?"
-            )
-        temporary.replace(path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"Cannot write {path} ({table.nbytes / 1e6:.0f} MB): {error.strerror or error}. Committed parts are "
-            "intact; free some space and run the same command again."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    part = OpenPart(path, table.schema)
+    for start in range(0, max(1, table.num_rows), ROW_GROUP):
+        part.write(table.slice(start, ROW_GROUP))
+    part.commit(replace=replace)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed run left half-written; only call it while holding the store's lock."""
     for path in folder.glob(f".part-*.parquet{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
-
-
-def _write_file(table: pa.Table, path: Path) -> None:
-    text = ["label", "split", "error_code"]
-    compression = {name: "none" if name.startswith(FEATURE) else "zstd" for name in table.column_names}
-    with path.open("wb") as file:
-        # Statistics and dictionaries cost time and space on vectors and are never used there.
-        pq.write_table(
-            table,
-            file,
-            compression=compression,
-            use_dictionary=text,
-            write_statistics=[name for name in table.column_names if not name.startswith(FEATURE)],
-            row_group_size=max(1, table.num_rows),
-            write_page_checksum=True,
-        )
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

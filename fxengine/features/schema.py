@@ -52,7 +52,7 @@ class Provenance:
         provider: what really ran the model, read back from the session.
         decoder: decoder and resizer with their versions.
         versions: of everything else that touches numbers.
-        next_row: the first row number that was never given out when the part was written.
+        next_row: no row number below this is given out again; 0 where the part's own rows say enough.
     """
 
     space: str

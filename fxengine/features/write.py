@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 
 from fxengine.errors import StoreError
 from fxengine.features import parts
-from fxengine.features.parts import Row
+from fxengine.features.parts import OpenPart, Row
 from fxengine.features.schema import Provenance
 
 PART_ROWS = 8192
 
 
 class PartWriter:
-    """Collects rows and commits them as new parts of at most `part_rows` rows."""
+    """Commits rows as new parts of at most `part_rows` rows; holds one row group of them in memory."""
 
     def __init__(self, folder: Path, provenance: Provenance, next_row: int, part_rows: int = PART_ROWS) -> None:
         self.folder = folder
@@ -27,32 +27,39 @@ class PartWriter:
         self.next_row = next_row
         self.part_rows = part_rows
         self._number = max((parts.part_number(p) for p in parts.list_parts(folder)), default=-1) + 1
+        self._part: OpenPart | None = None
+        self._written = 0
         self._rows: list[Row] = []
-        self._vectors = np.zeros((min(part_rows, 256), provenance.dim), provenance.dtype)
+        self._vectors = np.zeros((min(part_rows, parts.ROW_GROUP), provenance.dim), provenance.dtype)
 
     def append(self, row: Row, vector: np.ndarray | None) -> None:
         """Add a row; commits a part when it is full."""
-        if len(self._rows) == len(self._vectors):
-            grown = np.zeros((min(self.part_rows, 2 * len(self._vectors)), self.provenance.dim), self.provenance.dtype)
-            grown[: len(self._vectors)] = self._vectors
-            self._vectors = grown
         if vector is not None:
             self._vectors[len(self._rows)] = vector
         self._rows.append(row)
         self.next_row = max(self.next_row, row.row + 1)
-        if len(self._rows) == self.part_rows:
+        full = self._written + len(self._rows) == self.part_rows
+        if full or len(self._rows) == len(self._vectors):
+            self._write_group()
+        if full:
             self.commit()
 
-    def commit(self) -> Path | None:
-        """Write what was collected as a part; return its path, or None where there was nothing."""
-        if not self._rows:
-            return None
-        provenance = replace(self.provenance, next_row=self.next_row)
-        path = parts.part_path(self.folder, self._number)
-        parts.write_part(parts.part_table(self._rows, self._vectors[: len(self._rows)], provenance), path)
-        self._number += 1
+    def commit(self) -> None:
+        """Commit what was collected since the last part, if anything."""
+        if self._rows:
+            self._write_group()
+        if self._part is not None:
+            self._part.commit()
+            self._number += 1
+        self._part, self._written = None, 0
+
+    def _write_group(self) -> None:
+        table = parts.part_table(self._rows, self._vectors[: len(self._rows)], self.provenance)
+        if self._part is None:
+            self._part = OpenPart(parts.part_path(self.folder, self._number), table.schema)
+        self._part.write(table)
+        self._written += len(self._rows)
         self._rows = []
-        return path
 
 
 def rewrite_part(
@@ -76,11 +83,13 @@ def rewrite_part(
     old = Provenance.from_schema(table.schema, path.name)
     if relabel:
         table = _relabel(table, relabel)
+    next_row = max(old.next_row, provenance.next_row)
     if again or drop:
         rows = np.asarray(table["row"])
         keep = ~np.isin(rows, np.fromiter([*(again or {}), *drop], np.int64))
+        next_row = max(next_row, int(rows.max(initial=-1)) + 1)
         table = table.filter(pa.array(keep))
-    merged = replace(provenance if again else old, next_row=max(old.next_row, provenance.next_row))
+    merged = replace(provenance if again else old, next_row=next_row)
     table = table.replace_schema_metadata(merged.to_metadata())
     if again:
         vectors = np.zeros((len(again), merged.dim), merged.dtype)

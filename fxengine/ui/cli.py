@@ -1,23 +1,25 @@
 """The command line: one function a command, no logic.
 
 Exit codes: 0 fine; 1 a usage mistake, or something given cannot be used; 2 finished, but with more failed inputs
-than --max-errors allows; 130 interrupted.
+than --max-errors allows; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from fxengine.errors import FxError
 from fxengine.ui import console
 
-FINE, MISTAKE, TOO_MANY_ERRORS, INTERRUPTED = 0, 1, 2, 130
+FINE, MISTAKE, TOO_MANY_ERRORS, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,9 +30,12 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     warnings.filterwarnings("ignore", module=r"PIL\..*")
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a file is in the file's row
     options = build_parser().parse_args(arguments)
+    options.arguments, options.terminated = arguments, False
+    signal.signal(signal.SIGTERM, partial(_terminate, options))
     try:
         with console.native_libraries_silenced():
             run: Callable[[argparse.Namespace], int] = options.run
@@ -40,13 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISTAKE
     except KeyboardInterrupt:
         console.complain("fxengine: interrupted")
-        return INTERRUPTED
+        return TERMINATED if options.terminated else INTERRUPTED
     except BrokenPipeError:
         sys.stdout = None
         return FINE
 
 
+def _terminate(options: argparse.Namespace, _: int, __: object) -> None:
+    """Stop as cleanly on SIGTERM as on Ctrl-C."""
+    options.terminated = True
+    raise KeyboardInterrupt
+
+
 def _extract(options: argparse.Namespace) -> int:
+    from fxengine.ui.supervise import is_child, orphaned, supervise
+
+    if not is_child():
+        return supervise(options.arguments, options.output)
     from fxengine.decode import Limits
     from fxengine.extraction import extract
     from fxengine.ui.show import show_summary
@@ -71,13 +86,14 @@ def _extract(options: argparse.Namespace) -> int:
             yes=options.yes,
             allow_mixed_precision=options.allow_mixed_precision,
             progress=progress,
+            cancel=orphaned,
         )
     if options.json:
         console.say_json(summary.to_dict())
     elif not options.quiet:
         show_summary(summary)
     if summary.interrupted:
-        return INTERRUPTED
+        return TERMINATED if options.terminated else INTERRUPTED
     failed = sum(summary.failed.values())
     return TOO_MANY_ERRORS if options.max_errors is not None and failed > options.max_errors else FINE
 

@@ -1,0 +1,62 @@
+"""Notes which inputs are being decoded, so that a run after a crash of the process knows which to suspect."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_NAME = ".decoding"
+_DIGEST = hashlib.sha256().digest_size
+
+
+class CrashNote:
+    """A file with a place for each decoding thread; the operating system keeps it when the process dies.
+
+    Attributes:
+        suspects: digests of the inputs that were being decoded when an earlier run died.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        """Read what an earlier run left and begin anew; the store's lock must be held."""
+        self._path = folder / _NAME
+        self.suspects = _read(self._path)
+        self._file = self._path.open("w+b")
+        self._file.write(bytes(threads * _DIGEST))
+        self._file.flush()
+        self._map = mmap.mmap(self._file.fileno(), threads * _DIGEST)
+
+    def is_suspect(self, key: str) -> bool:
+        """Tell whether an earlier run died while it decoded this input, or one beside it."""
+        return bool(self.suspects) and _digest(key) in self.suspects
+
+    @contextmanager
+    def decoding(self, thread: int, key: str) -> Iterator[None]:
+        """Note that this thread decodes this input."""
+        start = thread * _DIGEST
+        self._map[start : start + _DIGEST] = _digest(key)
+        try:
+            yield
+        finally:
+            self._map[start : start + _DIGEST] = bytes(_DIGEST)
+
+    def close(self) -> None:
+        """Remove the note: the run ended by its own will."""
+        self._map.close()
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> frozenset[bytes]:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return frozenset()
+    digests = (data[i : i + _DIGEST] for i in range(0, len(data) - _DIGEST + 1, _DIGEST))
+    return frozenset(digest for digest in digests if any(digest))
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

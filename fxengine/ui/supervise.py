@@ -1,0 +1,60 @@
+"""Runs a command in a child process and starts it again when a decoder takes it down.
+
+The run that follows a crash decodes the suspected files in processes of their own (see `features/crash_note.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from fxengine.ui import console
+
+PARENT = "FXENGINE_PARENT"
+_CRASHES = {
+    -getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE") if hasattr(signal, name)
+}
+_NOTE = ".decoding"
+
+
+def is_child() -> bool:
+    """Tell whether this process is the supervised one."""
+    return PARENT in os.environ
+
+
+def orphaned() -> bool:
+    """Tell whether the supervising process is gone: then the run stops cleanly, too."""
+    return is_child() and os.getppid() != int(os.environ[PARENT])
+
+
+def supervise(arguments: Sequence[str], store: Path) -> int:
+    """Run `fxengine ARGUMENTS`, again after each crash that left a note in the store; return its exit code."""
+    while True:
+        code = _run_once(arguments)
+        if code not in _CRASHES or not (store / _NOTE).exists():
+            return code if code >= 0 else 128 - code
+        console.complain("fxengine: a decoder crashed; going on, with the suspected files apart")
+
+
+def _run_once(arguments: Sequence[str]) -> int:
+    # Its own process group: a Ctrl-C reaches it once, through here, and not a second time from the terminal.
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fxengine", *arguments],
+        env={**os.environ, PARENT: str(os.getpid())},
+        process_group=0 if os.name == "posix" else None,
+    )
+
+    def forward(number: int, _: FrameType | None) -> None:
+        child.send_signal(number)
+
+    kept = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return child.wait()
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fxengine.backbones.spec import Facts, Preprocess
+from fxengine.errors import InputError
+
+Edge = Literal["short", "long", "both"]
+Rounding = Literal["nearest", "torchvision"]
+
+
+def recipe(edge: Edge = "short", size: int = 256, rounding: Rounding = "nearest", **others: Any) -> Preprocess:
+    return Preprocess(224, 224, edge, size, "bicubic", rounding=rounding, **others)
+
+
+@pytest.mark.parametrize(
+    ("edge", "rounding", "picture", "expected"),
+    [
+        ("short", "nearest", (400, 300), (341, 256)),  # 341.33
+        ("short", "torchvision", (400, 300), (341, 256)),
+        ("short", "nearest", (300, 500), (256, 427)),  # 426.67
+        ("short", "torchvision", (300, 500), (256, 426)),
+        ("short", "nearest", (512, 512), (256, 256)),
+        ("short", "nearest", (512, 771), (256, 386)),  # 385.5: half goes up
+        ("short", "torchvision", (512, 771), (256, 385)),
+        ("short", "nearest", (2000, 1), (512_000, 256)),
+        ("long", "nearest", (400, 300), (256, 192)),
+        ("long", "nearest", (300, 500), (154, 256)),  # 153.6
+        ("long", "torchvision", (300, 500), (153, 256)),
+        ("long", "nearest", (512, 512), (256, 256)),
+        ("long", "nearest", (2000, 1), (256, 1)),  # 0.128, but never nothing
+        ("long", "torchvision", (1, 2000), (1, 256)),
+        ("both", "nearest", (400, 300), (224, 224)),
+        ("both", "torchvision", (1, 2000), (224, 224)),
+    ],
+)
+def test_resized_by_hand(edge: Edge, rounding: Rounding, picture: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert recipe(edge, rounding=rounding).resized(*picture) == expected
+
+
+def test_squash_goes_to_the_input_size_not_to_size() -> None:
+    assert Preprocess(height=20, width=30, edge="both", size=99, kernel="box").resized(7, 5) == (30, 20)
+
+
+@pytest.mark.parametrize(
+    ("larger", "smaller", "nearest", "torchvision"),
+    [
+        (256, 224, 16, 16),
+        (224, 224, 0, 0),
+        (225, 224, 0, 0),  # 0.5 to the even 0
+        (227, 224, 1, 2),  # 1.5 to the even 2
+        (229, 224, 2, 2),  # 2.5 to the even 2
+        (341, 224, 58, 58),  # 58.5
+        (427, 224, 101, 102),  # 101.5
+    ],
+)
+def test_offset_by_hand(larger: int, smaller: int, nearest: int, torchvision: int) -> None:
+    assert recipe().offset(larger, smaller) == nearest
+    assert recipe(rounding="torchvision").offset(larger, smaller) == torchvision
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 600), st.integers(1, 600))
+def test_torchvision_rounding_is_that_of_resize_and_center_crop(width: int, height: int, size: int, crop: int) -> None:
+    asked = recipe(size=size, rounding="torchvision")
+    short, long = min(width, height), max(width, height)
+    scaled = int(size * long / short)  # torchvision.transforms.functional._compute_resized_output_size
+    assert asked.resized(width, height) == ((size, scaled) if width <= height else (scaled, size))
+    if scaled >= crop:
+        assert asked.offset(scaled, crop) == round((scaled - crop) / 2.0)  # torchvision's center_crop
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 600))
+def test_nearest_rounding_keeps_the_aspect_to_half_a_pixel(width: int, height: int, size: int) -> None:
+    scaled_width, scaled_height = recipe(size=size).resized(width, height)
+    assert min(scaled_width, scaled_height) == size
+    assert abs(max(scaled_width, scaled_height) - size * max(width, height) / min(width, height)) <= 0.5 + 1e-6
+
+
+def test_canonical_leaves_out_what_is_at_its_default() -> None:
+    plain = {"height": 224, "width": 224, "edge": "short", "size": 256, "kernel": "bicubic"}
+    assert recipe().canonical() == plain
+    assert recipe(antialias=True, pad_color=(0, 0, 0)).canonical() == plain
+    assert recipe(antialias=False).canonical() == {**plain, "antialias": False}
+    assert recipe(rounding="torchvision", pad_color=(1, 2, 3)).canonical() == {
+        **plain,
+        "rounding": "torchvision",
+        "pad_color": (1, 2, 3),
+    }
+
+
+def test_from_dict_rebuilds_a_recipe_from_json_types() -> None:
+    values = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", "pad_color": [1, 2, 3]}
+    rebuilt = Preprocess.from_dict(values)
+    assert rebuilt == Preprocess(8, 9, "long", 10, "box", pad_color=(1, 2, 3))
+    assert hash(rebuilt) == hash(Preprocess(8, 9, "long", 10, "box", pad_color=(1, 2, 3)))
+    assert values["pad_color"] == [1, 2, 3]
+
+
+def test_from_dict_refuses_a_field_it_does_not_know() -> None:
+    values = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", "dither": True}
+    with pytest.raises(InputError, match=r"unknown fields \['dither'\]"):
+        Preprocess.from_dict(values)
+
+
+@pytest.mark.parametrize("name", ["height", "width", "size"])
+def test_sizes_below_one_are_refused(name: str) -> None:
+    values: dict[str, Any] = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", name: 0}
+    with pytest.raises(InputError, match="positive sizes"):
+        Preprocess.from_dict(values)
+
+
+def facts() -> Facts:
+    return Facts(
+        name="naïve",
+        source="here",
+        licence="none",
+        recipe=recipe(rounding="torchvision", pad_color=(9, 8, 7)),
+        dim=5,
+        cut="relu",
+        pooling="avg",
+        parameters=10,
+        multiply_adds=20,
+        classes=("a", "b"),
+        class_ids=("n1", "n2"),
+        notes={"tuned on": ["x", 1, None]},
+    )
+
+
+def test_facts_survive_json() -> None:
+    rebuilt = Facts.from_json(facts().to_json())
+    assert rebuilt == facts()
+    assert rebuilt.classes == ("a", "b")
+    assert rebuilt.recipe.pad_color == (9, 8, 7)
+    assert rebuilt.to_json() == facts().to_json()
+
+
+def test_facts_of_another_format_are_refused() -> None:
+    with pytest.raises(InputError, match="another format version"):
+        Facts.from_json(facts().to_json().replace('"format": 1', '"format": 2'))

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from fxengine.collect import collect
+from fxengine.collect.paths import list_paths
+from fxengine.errors import InputError
+from fxengine.features.schema import Item, unescape_path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    for name in ("a.jpg", "b/c.jpg", "with space.jpg", "00123", "ü.jpg"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return folder
+
+
+def listed(tmp_path: Path, root: Path, name: str, text: str | bytes) -> list[Item]:
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return list(list_paths(path, root))
+
+
+def keys(tmp_path: Path, root: Path, name: str, text: str | bytes) -> list[str]:
+    return [item.key for item in listed(tmp_path, root, name, text)]
+
+
+def test_a_text_file_names_one_path_a_line(tmp_path: Path, root: Path) -> None:
+    found = listed(tmp_path, root, "list.txt", "with space.jpg\n\nb/c.jpg\r\na.jpg")
+    assert [item.key for item in found] == ["a.jpg", "b/c.jpg", "with space.jpg"]
+    status = (root / "b/c.jpg").stat()
+    assert found[1] == Item("b/c.jpg", str(root / "b/c.jpg"), 7, status.st_mtime_ns, None, None)
+
+
+def test_a_name_that_is_not_utf8_comes_back_byte_for_byte(tmp_path: Path, root: Path) -> None:
+    name = b"caf\xe9.jpg"
+    with open(os.fsencode(root) + b"/" + name, "wb") as file:  # noqa: PTH123
+        file.write(b"1234")
+    (item,) = listed(tmp_path, root, "list.txt", name + b"\n")
+    assert os.fsencode(unescape_path(item.key)) == name
+    assert item.size == 4
+
+
+def test_each_path_counts_once_however_it_is_written(tmp_path: Path, root: Path) -> None:
+    text = f"a.jpg\na.jpg\n./a.jpg\nb/../a.jpg\nb//c.jpg\n{root}/a.jpg\n"
+    listing = tmp_path / "list.txt"
+    listing.write_text(text)
+    found = list_paths(listing, root)
+    assert [item.key for item in found] == ["a.jpg", "b/c.jpg"]
+    assert found.count() == 6
+
+
+def test_the_order_is_bytewise(tmp_path: Path, root: Path) -> None:
+    assert keys(tmp_path, root, "list.txt", "ü\na/b\na.b\na-b\nZ\na0") == ["Z", "a-b", "a.b", "a/b", "a0", "ü"]
+
+
+def test_what_is_not_there_is_listed_without_size_and_time(tmp_path: Path, root: Path) -> None:
+    (item,) = listed(tmp_path, root, "list.txt", "gone.jpg")
+    assert (item.key, item.size, item.mtime_ns) == ("gone.jpg", -1, 0)
+
+
+def test_absolute_paths_are_relative_to_the_root(tmp_path: Path, root: Path) -> None:
+    outside = tmp_path / "outside.jpg"
+    outside.write_text("12345")
+    found = listed(tmp_path, root, "list.txt", f"{root}/b/c.jpg\n{outside}\n")
+    assert [item.key for item in found] == ["../outside.jpg", "b/c.jpg"]
+    assert [item.size for item in found] == [5, 7]
+    assert [Path(item.source).read_text() for item in found] == ["12345", "b/c.jpg"]
+
+
+@pytest.mark.parametrize("column", ["path", "Path", "file", "filename", "file_name", "image", "IMAGE_PATH", "id"])
+def test_a_csv_names_paths_in_a_column(tmp_path: Path, root: Path, column: str) -> None:
+    text = f'label,{column}\ncat,"with space.jpg"\ndog,a.jpg\ncat,\n'
+    assert keys(tmp_path, root, "list.csv", text)[-2:] == ["a.jpg", "with space.jpg"]
+
+
+def test_an_empty_cell_of_a_csv_names_no_file(tmp_path: Path, root: Path) -> None:
+    assert keys(tmp_path, root, "list.csv", "label,path\ncat,a.jpg\ndog,\n") == ["a.jpg"]
+
+
+def test_the_only_column_is_taken_whatever_its_name(tmp_path: Path, root: Path) -> None:
+    assert keys(tmp_path, root, "list.csv", "photo\na.jpg\nb/c.jpg\n") == ["a.jpg", "b/c.jpg"]
+
+
+def test_a_name_of_digits_stays_as_it_is_written(tmp_path: Path, root: Path) -> None:
+    (item,) = listed(tmp_path, root, "list.csv", "path,label\n00123,cat\n")
+    assert (item.key, item.size) == ("00123", 5)
+
+
+def test_tabs_separate_a_tsv(tmp_path: Path, root: Path) -> None:
+    assert keys(tmp_path, root, "list.TSV", "label\tpath\ncat\ta.jpg\n") == ["a.jpg"]
+
+
+def test_a_parquet_table(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "list.parquet"
+    columns = {"n": [1, 2, 3, 4], "path": ["b/c.jpg", "a.jpg", None, "a.jpg"]}
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    assert [item.key for item in list_paths(path, root)] == ["a.jpg", "b/c.jpg"]
+
+
+def test_a_missing_column_is_named_with_what_there_is(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(InputError, match=r"list\.csv has no column 'path'\. It has: picture, label\.$"):
+        listed(tmp_path, root, "list.csv", "picture,label\na.jpg,cat\n")
+
+
+@pytest.mark.parametrize(("name", "text"), [("list.txt", ""), ("list.txt", "\n \n\n"), ("list.csv", "path,label\n")])
+def test_an_empty_list_is_refused(tmp_path: Path, root: Path, name: str, text: str) -> None:
+    with pytest.raises(InputError, match=r"The list .* names no file\."):
+        listed(tmp_path, root, name, text)
+
+
+@pytest.mark.parametrize(("name", "text"), [("list.parquet", "no parquet"), ("list.csv", ""), ("list.csv", "a,b\n1\n")])
+def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, root: Path, name: str, text: str) -> None:
+    with pytest.raises(InputError, match=r"The list .* cannot be read: "):
+        listed(tmp_path, root, name, text)
+
+
+def test_a_missing_list_is_refused(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(InputError, match=r"There is no list .*gone\.txt\."):
+        list_paths(tmp_path / "gone.txt", root)
+
+
+def test_collect_takes_a_list(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "list.txt").write_text("b/c.jpg\n")
+    listing = collect(root, listing=tmp_path / "list.txt")
+    assert listing.root == root
+    assert listing.unreadable == []
+    assert [item.key for item in listing] == ["b/c.jpg"]
