@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.tasks.embed import Backbone
+    from fxengine.tasks.sklearn_extractor import FeatureExtractor
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ _PUBLIC = {
     "Backbone": "fxengine.tasks.embed",
     "DecodeError": "fxengine.errors",
     "DeviceError": "fxengine.errors",
+    "FeatureExtractor": "fxengine.tasks.sklearn_extractor",
     "FeatureStore": "fxengine.features.read",
     "FeatureTable": "fxengine.features.schema",
     "FxError": "fxengine.errors",
@@ -43,6 +45,7 @@ __all__ = [
     "Backbone",
     "DecodeError",
     "DeviceError",
+    "FeatureExtractor",
     "FeatureStore",
     "FeatureTable",
     "FxError",

@@ -24,7 +24,8 @@ class CrashNote:
         self._path = folder / _NAME
         self.suspects = _read(self._path)
         self._file = self._path.open("w+b")
-        self._file.write(bytes(threads * _DIGEST))
+        # The suspects stay noted until this run ends by its own will: it may die of another file.
+        self._file.write(bytes(threads * _DIGEST) + b"".join(self.suspects))
         self._file.flush()
         self._map = mmap.mmap(self._file.fileno(), threads * _DIGEST)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxengine.cache import cache_folder
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.schema import FEATURE, FeatureTable, Provenance
@@ -36,6 +40,7 @@ class FeatureStore:
     provenance: Provenance
     precisions: tuple[str, ...]
     _parts: tuple[Path, ...]
+    _selection: pa.Table | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> FeatureStore:
@@ -83,7 +88,38 @@ class FeatureStore:
 
     @cached_property
     def _fine(self) -> pa.Table:
+        if self._selection is not None:
+            return self._selection
         return self._rows.filter(pc.is_null(self._rows["error_code"]))
+
+    def select(
+        self, *, label: str | None = None, split: str | None = None, ids: Sequence[str] | None = None
+    ) -> FeatureStore:
+        """Return a view of this store with fewer rows; its ids, labels and vectors belong together as here.
+
+        Args:
+            label: only rows of this label.
+            split: only rows of this split.
+            ids: only these rows, in this order.
+
+        Raises:
+            StoreError: there is no such label, split or id with a vector; says what there is.
+        """
+        table = self._fine
+        for name, value in (("label", label), ("split", split)):
+            if value is not None:
+                chosen = table.filter(pc.equal(table[name], value))
+                if not len(chosen):
+                    there = ", ".join(map(repr, sorted(set(table[name].drop_null().to_pylist()))[:10])) or "none"
+                    raise StoreError(f"No row of {self.path} has the {name} {value!r}. There is: {there}.")
+                table = chosen
+        if ids is not None:
+            positions = pc.index_in(pa.array(ids, pa.string()), table["id"].combine_chunks())
+            unknown = [key for key, at in zip(ids, positions.to_pylist(), strict=True) if at is None]
+            if unknown:
+                raise StoreError(f"{self.path} has no vector for {unknown[0]!r} ({len(unknown)} such ids).")
+            table = table.take(positions)
+        return replace(self, _selection=table.combine_chunks())
 
     def ids(self) -> list[str]:
         """Return the ids of the rows that have a vector."""
@@ -95,8 +131,24 @@ class FeatureStore:
         labels: list[str | None] = self._fine["label"].to_pylist()
         return labels
 
-    def vectors(self) -> np.ndarray:
-        """Return the vectors, [n, dim] in the store's type, of the rows that have one."""
+    def vectors(
+        self, *, normalize: bool = False, dtype: str | np.dtype[Any] | None = None, mmap: bool = False
+    ) -> np.ndarray:
+        """Return the vectors, [n, dim], of the rows that have one.
+
+        Args:
+            normalize: scale every vector to length 1 (in float32 unless `dtype` says otherwise); zero stays zero.
+            dtype: the result's type; the store's own unless given.
+            mmap: read through a copy in the cache that is mapped into memory: made by the first call, far faster from
+                then on, as large as the vectors. The result is then read-only.
+        """
+        out = self._mapped() if mmap else self._read_vectors()
+        if normalize:
+            out = out.astype(dtype or np.float32)
+            out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return out if dtype is None else out.astype(dtype, copy=False)
+
+    def _read_vectors(self) -> np.ndarray:
         fine = self._fine
         out = np.empty((len(fine), self.provenance.dim), self.provenance.dtype)
         part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
@@ -105,6 +157,23 @@ class FeatureStore:
             if len(mine):
                 _copy_vectors(parts.read_part(path, [FEATURE])[FEATURE], at[mine], mine, out)
         return out
+
+    def _mapped(self) -> np.ndarray:
+        """Return the vectors out of the cache, which is made where it is not there."""
+        whole = replace(self, _selection=None)
+        path = matrix_cache(self._parts)
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            with temporary.open("wb") as file:
+                np.save(file, whole._read_vectors())
+            temporary.replace(path)
+        matrix: np.ndarray = np.load(path, mmap_mode="r")
+        if self._selection is None:
+            return matrix
+        positions = pc.index_in(self._selection["row"].combine_chunks(), whole._fine["row"].combine_chunks())
+        chosen: np.ndarray = matrix[np.asarray(positions)]
+        return chosen
 
     def table(self) -> FeatureTable:
         """Return the rows that have a vector, all in memory."""
@@ -156,11 +225,25 @@ class FeatureStore:
         return self._rows.select(list(columns or _SMALL))
 
 
+def matrix_cache(files: Sequence[Path]) -> Path:
+    """Return where the cache keeps the vectors of these very parts; a rewritten part is another file and inode."""
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        facts = (str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        digest.update(repr(facts).encode())
+    return cache_folder() / "vectors" / f"{digest.hexdigest()}.npy"
+
+
 def _copy_vectors(column: pa.ChunkedArray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
     """Copy rows `source` of a part's vector column to rows `target` of `out`."""
     start = 0
     for chunk in column.chunks:
-        inside = (source >= start) & (source < start + len(chunk))
-        if inside.any():
-            out[target[inside]] = parts.vector_matrix(chunk)[source[inside] - start]
+        inside = np.flatnonzero((source >= start) & (source < start + len(chunk)))
+        if len(inside):
+            matrix, rows, to = parts.vector_matrix(chunk), source[inside] - start, target[inside]
+            if to[-1] - to[0] == len(to) - 1 and (np.diff(to) == 1).all():
+                np.take(matrix, rows, axis=0, out=out[to[0] : to[-1] + 1], mode="clip")
+            else:
+                out[to] = matrix[rows]
         start += len(chunk)

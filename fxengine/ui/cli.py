@@ -1,7 +1,7 @@
 """The command line: one function a command, no logic.
 
-Exit codes: 0 fine; 1 a usage mistake, or something given cannot be used; 2 finished, but with more failed inputs
-than --max-errors allows; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+Exit codes: 0 fine; 1 a usage mistake, something given cannot be used, or `verify` found fault; 2 finished, but with
+more failed inputs than --max-errors allows; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from fxengine.errors import FxError
 from fxengine.ui import console
+from fxengine.ui.supervise import is_child, orphaned, supervise
 
 FINE, MISTAKE, TOO_MANY_ERRORS, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -34,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\..*")
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a file is in the file's row
     options = build_parser().parse_args(arguments)
-    options.arguments, options.terminated = arguments, False
+    options.terminated = False
+    if options.run is _extract and not is_child():
+        return supervise(arguments, options.output)
     signal.signal(signal.SIGTERM, partial(_terminate, options))
     try:
         with console.native_libraries_silenced():
@@ -58,10 +61,6 @@ def _terminate(options: argparse.Namespace, _: int, __: object) -> None:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    from fxengine.ui.supervise import is_child, orphaned, supervise
-
-    if not is_child():
-        return supervise(options.arguments, options.output)
     from fxengine.decode import Limits
     from fxengine.extraction import extract
     from fxengine.ui.show import show_summary
@@ -147,6 +146,32 @@ def _search(options: argparse.Namespace) -> int:
     return FINE
 
 
+def _dump(options: argparse.Namespace) -> int:
+    from fxengine.tasks.dump import dump
+
+    made = dump(options.store, options.output, normalize=options.normalize)
+    if options.json:
+        console.say_json([str(path) for path in made])
+    else:
+        for path in made:
+            console.say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    return FINE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from fxengine.tasks.verify import verify
+    from fxengine.ui.show import show_verify
+
+    report = verify(
+        options.store, sample=options.sample, repair=options.repair, backbone=options.backbone, device=options.device
+    )
+    if options.json:
+        console.say_json(report.to_dict())
+    else:
+        show_verify(report)
+    return FINE if report.fine else MISTAKE
+
+
 def _info(options: argparse.Namespace) -> int:
     from fxengine.tasks.info import describe
     from fxengine.ui.show import show_info
@@ -170,6 +195,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_probe(commands)
     _add_predict(commands)
     _add_search(commands)
+    _add_verify(commands)
+    _add_dump(commands)
     _add_info(commands)
     return parser
 
@@ -272,6 +299,23 @@ def _add_search(commands: _Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("query", type=Path, help="a picture")
     parser.add_argument("-k", type=_positive, default=10, help="neighbours (10)")
     _add_backbone(parser)
+
+
+def _add_verify(commands: _Commands) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "verify", _verify, "check every part of a store; exit 1 where something is wrong")
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="also compute N rows again and compare (0)")
+    parser.add_argument("--repair", action="store_true", help="compute again what is bad, and only that")
+    _add_backbone(parser)
+
+
+def _add_dump(commands: _Commands) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "dump", _dump, "write a store's vectors for other programs")
+    parser.add_argument("store", type=Path)
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help=".npy (+ .ids.csv), .csv or .parquet"
+    )
+    parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
 
 
 def _add_info(commands: _Commands) -> None:  # type: ignore[type-arg]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fxengine.tasks.predict import Prediction
     from fxengine.tasks.probe import ProbeReport
     from fxengine.tasks.search import SearchReport
+    from fxengine.tasks.verify import VerifyReport
 
 
 def show_summary(summary: Summary) -> None:
@@ -71,6 +72,25 @@ def show_predictions(predictions: list[Prediction]) -> None:
         named = ", ".join(f"{label} {share:.0%}" for label, share in zip(p.labels, p.probabilities, strict=True))
         rows.append([p.id, named if p.error is None else f"failed: {p.error}"])
     table(["id", "most probable classes"], rows)
+
+
+def show_verify(report: VerifyReport) -> None:
+    """Print what a check found, and what to do about it."""
+    say(f"{report.parts} parts checked, {report.rows} rows in good ones; {report.sampled} rows computed again")
+    for name, problem in report.bad_parts.items():
+        say(f"  bad part {name}: {printable(problem)}")
+    for key, problem in report.wrong.items():
+        say(f"  wrong row {printable(key)}: {problem}")
+    if report.changed:
+        say(f"  {len(report.changed)} inputs of the sample changed or went since: run `fxengine extract` again")
+    if report.repair is not None:
+        say(f"mended: {report.repair.extracted} rows computed again, {sum(report.repair.failed.values())} failed")
+        for name in report.lost:
+            say(f"  {name} could not be read at all: kept as {name}.damaged; its inputs got new row numbers")
+    elif not report.fine:
+        say("`fxengine verify --repair` computes again what is bad, and only that")
+    else:
+        say("nothing is wrong")
 
 
 def show_info(facts: dict[str, Any], indent: str = "") -> None:

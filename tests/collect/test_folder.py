@@ -285,10 +285,16 @@ def test_collect_takes_a_folder_or_one_picture(tmp_path: Path, monkeypatch: pyte
     single = collect("a/b.jpg")
     assert single.root == tmp_path / "a"
     (item,) = single
-    assert (item.key, item.source, item.size) == ("b.jpg", str(tmp_path / "a/b.jpg"), (tmp_path / "a/b.jpg").stat().st_size)
+    assert (item.key, item.source, item.size) == (
+        "b.jpg",
+        str(tmp_path / "a/b.jpg"),
+        (tmp_path / "a/b.jpg").stat().st_size,
+    )
 
 
-NAMES = st.text(st.sampled_from(["a", "b", "-", ".", "0", "A", "_", " ", "é", "日", "\\", "\n", "\udcff"]), min_size=1, max_size=3)
+NAMES = st.text(
+    st.sampled_from(["a", "b", "-", ".", "0", "A", "_", " ", "é", "日", "\\", "\n", "\udcff"]), min_size=1, max_size=3
+)
 PATHS = st.lists(NAMES.filter(lambda name: name[0] != "."), min_size=1, max_size=3).map("/".join)
 
 

@@ -1,0 +1,105 @@
+"""Writes a store's rows for other programs: one .npy, .csv or .parquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from fxengine.errors import InputError
+from fxengine.features.read import FeatureStore
+from fxengine.features.schema import FeatureTable
+
+_SUFFIXES = (".npy", ".csv", ".parquet")
+
+
+def dump(store: str | Path, output: Path, *, normalize: bool = False) -> list[Path]:
+    """Write the rows that have a vector; return the files made.
+
+    `.npy`: float32 [n, dim], and beside it `NAME.ids.csv` (row, id, label, split) in the same order: what autofaiss
+    and embedding readers take. `.parquet`: id, label, split and `embedding` as a list of float32, one file: what
+    autofaiss (`--embedding_column_name embedding`) and embedding-atlas (`--vector embedding`) take. `.csv`: id, label,
+    split and a column for each number. Rows come part by part, so that memory stays that of one part.
+
+    Args:
+        store: folder of a feature store.
+        output: the file to make; its suffix chooses the layout.
+        normalize: whether to scale every vector to length 1.
+
+    Raises:
+        InputError: the suffix is none of these, or the file cannot be written.
+        StoreError: the store is damaged.
+    """
+    suffix = output.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(f"-o {output} must end in {', '.join(_SUFFIXES)}.")
+    opened = FeatureStore.open(store)
+    temporary = output.with_name(f".{output.name}.tmp")
+    try:
+        made = {".npy": _npy, ".csv": _csv, ".parquet": _parquet}[suffix](opened, temporary, normalize)
+        temporary.replace(output)
+        if made is None:
+            return [output]
+        beside = output.with_suffix(".ids.csv")
+        pa.csv.write_csv(made, beside)
+        return [output, beside]
+    except OSError as error:
+        raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _vectors(table: FeatureTable, normalize: bool) -> np.ndarray:
+    vectors = table.vectors.astype(np.float32)
+    if normalize:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
+
+
+def _names(table: FeatureTable) -> pa.Table:
+    return pa.table(
+        {
+            "row": pa.array(table.rows),
+            "id": pa.array(table.keys, pa.string()),
+            "label": pa.array(table.labels, pa.string()),
+            "split": pa.array(table.splits, pa.string()),
+        }
+    )
+
+
+def _npy(store: FeatureStore, path: Path, normalize: bool) -> pa.Table:
+    shape = (len(store.ids()), store.provenance.dim)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        names = []
+        for table in store.batches():
+            file.write(_vectors(table, normalize).astype("<f4").tobytes())
+            names.append(_names(table))
+    return pa.concat_tables(names)
+
+
+def _parquet(store: FeatureStore, path: Path, normalize: bool) -> None:
+    schema = pa.schema([*_names_schema(), ("embedding", pa.list_(pa.float32()))])
+    with pq.ParquetWriter(path, schema, use_dictionary=["label", "split"]) as writer:
+        for table in store.batches():
+            vectors = _vectors(table, normalize)
+            offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
+            column = pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1)))
+            writer.write_table(_names(table).append_column("embedding", column).cast(schema))
+
+
+def _csv(store: FeatureStore, path: Path, normalize: bool) -> None:
+    numbers = [f"f{i}" for i in range(store.provenance.dim)]
+    schema = pa.schema([*_names_schema(), *((name, pa.float32()) for name in numbers)])
+    with pa.csv.CSVWriter(path, schema) as writer:
+        for table in store.batches():
+            named, vectors = _names(table), _vectors(table, normalize)
+            columns = [*named.columns, *(pa.array(np.ascontiguousarray(column)) for column in vectors.T)]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def _names_schema() -> list[tuple[str, pa.DataType]]:
+    return [("row", pa.int64()), ("id", pa.string()), ("label", pa.string()), ("split", pa.string())]

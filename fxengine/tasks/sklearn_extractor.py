@@ -1,0 +1,82 @@
+"""A scikit-learn transformer: pictures in, feature vectors out, for pipelines and grid searches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from fxengine.backbones import DEFAULT
+from fxengine.errors import InputError
+from fxengine.tasks.embed import Backbone
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turns a column of pictures into feature vectors.
+
+    `X` is a list or an array [n] or [n, 1] of paths, encoded bytes or PIL images, or uint8 pixels
+    [n, height, width, 3]. `transform` returns float32 [n, dim].
+
+    Args:
+        backbone: a name, or a file that fxengine exported.
+        device: "auto", "cpu", "cuda" or "tensorrt".
+        batch_size: pictures in one run of the model.
+        normalize: whether to scale every vector to length 1.
+    """
+
+    def __init__(
+        self, backbone: str = DEFAULT, *, device: str = "auto", batch_size: int = 4, normalize: bool = False
+    ) -> None:
+        self.backbone = backbone
+        self.device = device
+        self.batch_size = batch_size
+        self.normalize = normalize
+
+    def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
+        """Load the backbone; nothing is learned from `X`."""
+        self.backbone_ = Backbone.load(self.backbone, device=self.device, batch_size=self.batch_size)
+        self.n_features_out_ = self.backbone_.dim
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return float32 [n, dim]; raises DecodeError where a picture cannot be decoded."""
+        check_is_fitted(self)
+        vectors = self.backbone_.embed(_pictures(X))
+        if self.normalize:
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return feature0, feature1, ..., as many as the backbone gives."""
+        check_is_fitted(self)
+        return np.asarray([f"feature{i}" for i in range(self.n_features_out_)], dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = True
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the loaded model out of copies and pickles: it is loaded again when it is needed."""
+        return {key: value for key, value in super().__getstate__().items() if key != "backbone_"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load the model again where the copied one was fitted."""
+        super().__setstate__(state)
+        if "n_features_out_" in state:
+            self.fit(None)
+
+
+def _pictures(X: Any) -> list[Any]:
+    if hasattr(X, "iloc"):  # a pandas table or column
+        X = X.to_numpy()
+    if isinstance(X, np.ndarray) and X.dtype != np.uint8:
+        if X.ndim == 2 and X.shape[1] == 1:
+            X = X[:, 0]
+        if X.ndim != 1:
+            raise InputError(f"FeatureExtractor takes one column of pictures. Got an array of shape {list(X.shape)}.")
+    return [row[0] if isinstance(row, list | tuple) and len(row) == 1 else row for row in X]

@@ -1,0 +1,158 @@
+"""A decoder that takes its process down, a SIGTERM, a parent that is killed, and a second writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fxengine import FeatureStore, extract
+from fxengine.backbones.spec import BackboneFile
+from fxengine.decode import Limits, decode_into, read_header
+from fxengine.decode.apart import decode_apart
+from fxengine.errors import DecodeError
+from fxengine.features.crash_note import CrashNote
+from tests.conftest import TINY_RECIPE, make_photo, run_cli, tiny_model
+
+# A decoder that dies on files that hold this mark; put in place by a sitecustomize of the test's own.
+CRASHING = """
+import sys
+if any("fxengine" in argument for argument in sys.orig_argv):
+    import ctypes, importlib.abc, importlib.machinery
+
+    class Hook(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name != "fxengine.decode.turbojpeg":
+                return None
+            sys.meta_path.remove(self)
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+            load = spec.loader.exec_module
+            def exec_module(module):
+                load(module)
+                decode = module.decode
+                def crashing(data, header):
+                    if b"CRASH-HERE" in data:
+                        ctypes.string_at(0)
+                    return decode(data, header)
+                module.decode = crashing
+            spec.loader.exec_module = exec_module
+            return spec
+
+    sys.meta_path.insert(0, Hook())
+"""
+
+
+@pytest.mark.slow
+def test_a_crashing_decoder_costs_one_row(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = [photos / "cats" / "05.jpg", photos / "dogs" / "08.jpg"]
+    for path in bad:
+        path.write_bytes(path.read_bytes() + b"CRASH-HERE")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}")
+    done = run_cli("extract", photos, "-o", tmp_path / "s", "--backbone", tiny.path, "--json", timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "a decoder crashed; going on" in done.stderr
+    store = FeatureStore.open(tmp_path / "s")
+    assert {error["id"]: error["error_code"] for error in store.errors()} == {
+        "cats/05.jpg": "decoder_crash", "dogs/08.jpg": "decoder_crash",
+    }  # fmt: skip
+    assert len(store.ids()) == 18
+    monkeypatch.undo()
+    extract(photos, tmp_path / "fresh", backbone=tiny.path)
+    fresh = FeatureStore.open(tmp_path / "fresh").select(ids=store.ids())
+    np.testing.assert_allclose(store.vectors(), fresh.vectors(), atol=2e-3)
+
+
+def test_decoding_apart_gives_the_same_pixels_and_errors(tmp_path: Path) -> None:
+    data = make_photo(tmp_path / "a.jpg", 1, (70, 50)).read_bytes()
+    here, apart = (np.empty((32, 32, 3), np.uint8) for _ in range(2))
+    size = decode_into(data, read_header(data, Limits()), TINY_RECIPE, here)
+    assert decode_apart(data, TINY_RECIPE, Limits(), apart) == size == (70, 50)
+    np.testing.assert_array_equal(apart, here)
+    with pytest.raises(DecodeError, match="The file is empty") as caught:
+        decode_apart(b"", TINY_RECIPE, Limits(), apart)
+    assert caught.value.code == "empty"
+
+
+def test_the_note_survives_and_names_what_was_being_decoded(tmp_path: Path) -> None:
+    note = CrashNote(tmp_path, 2)
+    with note.decoding(0, "done.jpg"):
+        pass
+    entered = note.decoding(1, "guilty.jpg")
+    entered.__enter__()  # and the process dies here
+    later = CrashNote(tmp_path, 2)
+    assert later.is_suspect("guilty.jpg")
+    assert not later.is_suspect("done.jpg")
+    later.close()
+    assert not CrashNote(tmp_path, 2).is_suspect("guilty.jpg")
+
+
+def slow_run(tmp_path: Path, *extra: str) -> subprocess.Popen[str]:
+    photos = tmp_path / "photos"
+    if not photos.exists():
+        for i in range(60):
+            make_photo(photos / f"{i:02d}.jpg", i)
+        (tmp_path / "tiny.onnx").write_bytes(tiny_model().SerializeToString())
+    (tmp_path / "site").mkdir(exist_ok=True)
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if any('fxengine' in a for a in sys.orig_argv):\n"
+        "    import time; import fxengine.execute.onnx_runtime as o; run = o.Session.run\n"
+        "    o.Session.run = lambda *a, **k: (time.sleep(0.3), run(*a, **k))[1]\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}"}
+    command = [sys.executable, "-m", "fxengine", "extract", str(photos), "-o", str(tmp_path / "s"), "--backbone",
+               str(tmp_path / "tiny.onnx"), "--batch-size", "1", "--json", *extra]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "s" / ".decoding").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1.2)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_cleanly_and_keeps_what_was_finished(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    process = slow_run(tmp_path)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    summary = json.loads(output)
+    assert summary["interrupted"]
+    assert 0 < summary["extracted"] < 60
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [".lock", "part-000000.parquet"]
+    assert len(FeatureStore.open(tmp_path / "s")) == summary["extracted"]
+    again = json.loads(run_cli("extract", tmp_path / "photos", "-o", tmp_path / "s",
+                               "--backbone", tmp_path / "tiny.onnx", "--json").stdout)  # fmt: skip
+    assert (again["extracted"], again["unchanged"]) == (60 - summary["extracted"], summary["extracted"])
+
+
+@pytest.mark.slow
+def test_a_second_writer_is_refused_and_a_killed_one_leaves_no_orphan(tmp_path: Path) -> None:
+    process = slow_run(tmp_path)
+    second = run_cli("extract", tmp_path / "photos", "-o", tmp_path / "s", "--backbone", tmp_path / "tiny.onnx")
+    assert second.returncode == 1
+    assert "is being written to by process " in second.stderr
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while (tmp_path / "s" / ".decoding").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not (tmp_path / "s" / ".decoding").exists()  # the child stopped, too, and committed
+    kept = len(FeatureStore.open(tmp_path / "s"))
+    assert 0 < kept < 60
+    third = json.loads(run_cli("extract", tmp_path / "photos", "-o", tmp_path / "s",
+                               "--backbone", tmp_path / "tiny.onnx", "--json").stdout)  # fmt: skip
+    assert third["extracted"] == 60 - kept
