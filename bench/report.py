@@ -1,6 +1,6 @@
 """Rewrites the table of figures in README.md from bench/results/*.json.
 
-    python -m bench.report [--check]
+python -m bench.report [--check]
 """
 
 from __future__ import annotations

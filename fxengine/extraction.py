@@ -19,7 +19,7 @@ import pyarrow as pa
 
 import fxengine
 from fxengine import decode
-from fxengine.backbones import DEFAULT, load_backbone
+from fxengine.backbones import DEFAULT, load_backbone, source_name
 from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
 from fxengine.collect import Listing, collect
 from fxengine.decode import Limits
@@ -172,7 +172,7 @@ def extract(
     with locked(folder):
         found = load_backbone(backbone)
         summary = Summary(str(store), found.facts.name)
-        wanted = _provenance(found, str(backbone), inputs.root, dtype)
+        wanted = _provenance(found, source_name(backbone), inputs.root, dtype)
         parts.remove_leftovers(folder)
         known = Known.read(parts.list_parts(folder))
         _check_parts(known, wanted, allow_mixed_precision=True)

@@ -42,7 +42,7 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
         InputError: neither gives that very space.
     """
     found = cache.find_by_fingerprint(fingerprint)
-    if found is None and source in EMBEDDED:
+    if found is None and (source in EMBEDDED or Path(source).is_file()):
         fresh = load_backbone(source)
         found = fresh if fresh.fingerprint == fingerprint else None
     if found is None:
@@ -51,6 +51,11 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
             "by a fresh export. Give its file with --backbone."
         )
     return found
+
+
+def source_name(source: str | Path) -> str:
+    """Return how a store records where its backbone came from: a plain name, or the file's absolute path."""
+    return str(source) if str(source) in EMBEDDED else str(Path(source).absolute())
 
 
 def _embedded(name: str) -> ModuleType:

@@ -33,8 +33,13 @@ def read_backbone(path: Path) -> BackboneFile:
     facts = {entry.key: entry.value for entry in model.metadata_props}.get(METADATA_KEY)
     if facts is None:
         raise InputError(f"{path} is an ONNX file, but no backbone that fxengine exported: it has no recipe.")
-    parsed = Facts.from_json(facts)
-    return BackboneFile(path, fingerprint(model, parsed.recipe), parsed)
+    try:
+        parsed = Facts.from_json(facts)
+        return BackboneFile(path, fingerprint(model, parsed.recipe), parsed)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} is a damaged backbone file: {str(error).splitlines()[0]}.") from error
 
 
 def write_backbone(model: onnx.ModelProto, path: Path) -> None:

@@ -22,6 +22,8 @@ def fingerprint(model: onnx.ModelProto, recipe: Preprocess) -> str:
     total = hashlib.sha256()
     opsets = sorted((entry.domain or "ai.onnx", entry.version) for entry in model.opset_import)
     total.update(json.dumps([opsets, recipe.canonical()], sort_keys=True).encode())
+    for function in sorted(model.functions, key=lambda f: (f.domain, f.name)):
+        total.update(function.SerializeToString(deterministic=True))
     for name, digest in sorted(_graph_outputs(model.graph, {}).items()):
         total.update(name.encode() + b"\0" + digest)
     return total.hexdigest()

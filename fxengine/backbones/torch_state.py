@@ -36,7 +36,7 @@ class _Tensor:
     def to_array(self) -> np.ndarray:
         """Return the tensor as a contiguous array."""
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
-        if self.offset < 0 or min(self.stride, default=0) < 0 or last >= len(self.storage.values):
+        if min((self.offset, *self.size, *self.stride)) < 0 or last >= len(self.storage.values):
             raise InputError("The weights file points outside its own data: it is damaged.")
         strides = [s * self.storage.values.itemsize for s in self.stride]
         view = np.lib.stride_tricks.as_strided(self.storage.values[self.offset :], self.size, strides)
@@ -80,20 +80,27 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: the file is of another format, is damaged, or holds anything but tensors.
     """
-    with path.open("rb") as file:
-        try:
-            if _TensorUnpickler(file).load() != _MAGIC:
-                raise InputError(f"{path} is not a PyTorch state file.")
-            _TensorUnpickler(file).load()
-            _TensorUnpickler(file).load()
-            reader = _TensorUnpickler(file)
-            tree: dict[str, _Tensor] = reader.load()
-            for key in _TensorUnpickler(file).load():
-                storage = reader.storages[key]
-                count = int.from_bytes(file.read(8), "little")
-                storage.values = np.frombuffer(file.read(count * np.dtype(storage.dtype).itemsize), storage.dtype)
-        except (pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path} is damaged or not a PyTorch state file: {error}") from error
-    return {name: tensor.to_array() for name, tensor in tree.items()}
+    try:
+        with path.open("rb") as file:
+            tree = _read_tree(file)
+        return {name: tensor.to_array() for name, tensor in tree.items()}
+    except InputError:
+        raise
+    except Exception as error:  # an unpickler fails in as many ways as there are damaged files
+        raise InputError(f"{path} is damaged or not a PyTorch state file: {error}") from error
+
+
+def _read_tree(file: io.BufferedReader) -> dict[str, _Tensor]:
+    if _TensorUnpickler(file).load() != _MAGIC:
+        raise InputError(f"{file.name} is not a PyTorch state file.")
+    _TensorUnpickler(file).load()
+    _TensorUnpickler(file).load()
+    reader = _TensorUnpickler(file)
+    tree = reader.load()
+    if not isinstance(tree, dict) or not all(isinstance(tensor, _Tensor) for tensor in tree.values()):
+        raise InputError(f"{file.name} holds something that is no table of tensors: refused.")
+    for key in _TensorUnpickler(file).load():
+        storage = reader.storages[key]
+        count = int.from_bytes(file.read(8), "little")
+        storage.values = np.frombuffer(file.read(count * np.dtype(storage.dtype).itemsize), storage.dtype)
+    return tree

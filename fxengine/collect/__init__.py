@@ -41,8 +41,9 @@ def collect(
         InputError: the folder or the list is not there or cannot be read.
     """
     root = Path(os.path.abspath(source))
+    filters = Filters(tuple(include), tuple(exclude))
     if listing is not None:
-        return list_paths(listing, root)
+        return list_paths(listing, root, filters)
     if root.is_file():
         return PathListing(root.parent, [root.name])
-    return list_folder(root, Filters(tuple(include), tuple(exclude)))
+    return list_folder(root, filters)

@@ -32,6 +32,8 @@ class Filters:
 
     def admit(self, path: str) -> bool:
         """Tell whether the file at `path`, relative to the root, is an input."""
+        if not self.include and not self.exclude:
+            return True
         name = path.rpartition("/")[2]
         if self.include and not any(fnmatch(path, p) or fnmatch(name, p) for p in self.include):
             return False
@@ -76,7 +78,8 @@ class FolderListing:
             with os.scandir(folder) as entries:
                 found = [(e.name + "/" if _is_folder(e) else e.name, e) for e in entries if e.name[0] != "."]
         except OSError:
-            self.unreadable.append(folder)
+            if folder not in self.unreadable:
+                self.unreadable.append(folder)
             return
         # A folder sorts by its name with the slash, so that the whole listing is in the order of the paths.
         for name, entry in sorted(found, key=lambda pair: escape_path(pair[0]).encode()):
@@ -115,7 +118,9 @@ class FolderListing:
         return [e.name for e in folders if self._has_picture(e.path, prefix + e.name + "/")]
 
     def _has_picture(self, folder: str, prefix: str) -> bool:
-        suffixes = (os.path.splitext(path)[1].lower() for path, _ in self._walk(folder, prefix, ()))
+        root = os.stat(self.root)
+        found = self._walk(folder, prefix, ((root.st_dev, root.st_ino),))
+        suffixes = (os.path.splitext(path)[1].lower() for path, _ in found)
         return any(suffix in _PICTURE_SUFFIXES or not suffix for suffix in suffixes)
 
 

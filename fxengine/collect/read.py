@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import replace
 
 from fxengine.errors import DecodeError
 from fxengine.features.schema import Item
@@ -20,6 +19,8 @@ def read_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
     """
     try:
         handle = os.open(item.source, _FLAGS)
+    except ValueError as error:
+        raise DecodeError("vanished", "The path holds a NUL byte: there can be no such file.") from error
     except OSError as error:
         raise _reason(error) from error
     try:
@@ -32,7 +33,7 @@ def read_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
             data = _read_all(handle, before.st_size)
             after = os.fstat(handle)
             if (before.st_size, before.st_mtime_ns, len(data)) == (after.st_size, after.st_mtime_ns, after.st_size):
-                return data, replace(item, size=after.st_size, mtime_ns=after.st_mtime_ns)
+                return data, item._replace(size=after.st_size, mtime_ns=after.st_mtime_ns)
             os.lseek(handle, 0, os.SEEK_SET)
         raise DecodeError("io", "It changed while it was being read, twice.")
     except OSError as error:

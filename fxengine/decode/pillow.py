@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 import pillow_heif
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from fxengine.decode import formats
 from fxengine.decode.formats import Header, Picture
@@ -22,6 +22,7 @@ pillow_heif.register_heif_opener()
 _ORIENTATION = 0x0112
 _NEW_SUBFILE_TYPE = 254
 _SUB_IFDS = 330
+_PHOTOMETRIC = 262
 _CFA = 32803  # photometric interpretation of a colour-filter mosaic
 # Pillow's plugins let through whatever their own arithmetic runs into on a damaged file.
 _FAILURES = (
@@ -40,6 +41,8 @@ _FAILURES = (
     struct.error,
 )
 _bomb_check = threading.Lock()
+_lifted_by = 0
+_pillow_limit = Image.MAX_IMAGE_PIXELS
 
 
 def read_header(data: bytes, format_name: str) -> Header:
@@ -60,7 +63,8 @@ def decode(data: bytes, header: Header) -> Picture:
 def from_image(image: Image.Image) -> Picture:
     """Return a Pillow image's first frame as RGB; raises DecodeError."""
     try:
-        image.load()
+        with _without_pillow_limit():
+            image.load()
         return Picture(_to_rgb(image), _orientation(image))
     except Image.DecompressionBombError as error:
         raise DecodeError("too_large", "A frame is larger than the header says.") from error
@@ -84,6 +88,8 @@ def _open(data: bytes, format_name: str) -> Image.Image:
         with _without_pillow_limit():
             image = Image.open(io.BytesIO(data), formats=names)
     except UnidentifiedImageError as error:
+        if format_name == "TIFF" and _is_mosaic(data):
+            raise formats.raw_photo() from error
         raise DecodeError("corrupt", f"It begins like a {format_name} file, but its header cannot be read.") from error
     except MemoryError as error:
         raise DecodeError("out_of_memory", "There was not enough memory to open it.") from error
@@ -96,19 +102,37 @@ def _open(data: bytes, format_name: str) -> Image.Image:
 
 @contextmanager
 def _without_pillow_limit() -> Iterator[None]:
-    """Switch off Pillow's own limit, which is lower than ours; our check of the header follows at once."""
+    """Switch off Pillow's own limit, which is lower than ours, while any thread opens or loads a picture."""
+    global _lifted_by, _pillow_limit
     with _bomb_check:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+        if _lifted_by == 0:
+            _pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _lifted_by += 1
+    try:
+        yield
+    finally:
+        with _bomb_check:
+            _lifted_by -= 1
+            if _lifted_by == 0:
+                Image.MAX_IMAGE_PIXELS = _pillow_limit
 
 
 def _is_raw(image: Image.Image) -> bool:
-    """Tell a DNG, NEF or ARW from a TIFF: its first picture is only a small copy, or a colour-filter mosaic."""
+    """Tell a DNG, NEF or ARW from a TIFF: its first picture is only a small copy, the real one in a sub-folder."""
     tags = getattr(image, "tag_v2", {})
-    return tags.get(262) == _CFA or (_SUB_IFDS in tags and tags.get(_NEW_SUBFILE_TYPE) == 1)
+    return _SUB_IFDS in tags and tags.get(_NEW_SUBFILE_TYPE) == 1
+
+
+def _is_mosaic(data: bytes) -> bool:
+    """Tell whether the first picture of a TIFF that Pillow cannot open is a colour-filter mosaic."""
+    file = io.BytesIO(data)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(tags.next)
+        tags.load(file)
+        return bool(tags.get(_PHOTOMETRIC) == _CFA)
+    except _FAILURES:
+        return False
 
 
 def _orientation(image: Image.Image) -> int:

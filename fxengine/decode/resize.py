@@ -40,14 +40,23 @@ def resize_into(pixels: np.ndarray, orientation: int, recipe: Preprocess, out: n
     """
     height, width = pixels.shape[:2]
     where = place(width, height, orientation, recipe)
-    use_simd = simd is not None and recipe.antialias and recipe.kernel in _SIMD_KERNELS
-    resized = (_resize_simd if use_simd else resize_pillow)(pixels, where, recipe)
+    resized = (_resize_simd if _simd_can(where, recipe) else resize_pillow)(pixels, where, recipe)
     resized = upright(resized, orientation)
     if where.whole:
         out[:] = resized
         return
     out[:] = recipe.pad_color
     out[where.top : where.top + resized.shape[0], where.left : where.left + resized.shape[1]] = resized
+
+
+def _simd_can(where: Placement, recipe: Preprocess) -> bool:
+    if simd is None or not recipe.antialias or recipe.kernel not in _SIMD_KERNELS:
+        return False
+    # cykooz-resizer 4.0.1 reads outside its own memory when Catmull-Rom enlarges a cut-out whose border falls on the
+    # middle of a source pixel (185 x 183 to short edge 256, cut to 224, for one).
+    x0, y0, x1, y1 = where.box
+    enlarges = x1 - x0 < where.size[0] or y1 - y0 < where.size[1]
+    return not (recipe.kernel == "bicubic" and enlarges)
 
 
 def resize_pillow(pixels: np.ndarray, where: Placement, recipe: Preprocess) -> np.ndarray:

@@ -50,6 +50,9 @@ class Session:
         Only two shapes ever reach the runtime, `batch_size` rows and 1 row: a short batch is padded and cut.
         """
         names = list(outputs or self.outputs)
+        if not len(images):
+            one = self.run(np.zeros((1, *images.shape[1:]), np.uint8), names)
+            return {name: values[:0] for name, values in one.items()}
         parts = [
             self._run_padded(images[i : i + self.batch_size], names) for i in range(0, len(images), self.batch_size)
         ]
@@ -96,7 +99,11 @@ def open_session(path: Path, device: str, batch_size: int, cores: int, streams: 
         raise DeviceError(
             f"ONNX Runtime {ort.__version__} here has no {NAMES[device]}. For an NVIDIA GPU: {_INSTALL_GPU}."
         )
-    session = _load(path, device, threads)
+    try:
+        session = _load(path, device, threads)
+    except InputError as error:
+        _load(path, "cpu", threads)  # a file that cannot be loaded anywhere is another mistake
+        raise DeviceError(f"--device {device} does not start: {error} It needs {_INSTALL_GPU}.") from error
     if session.get_providers()[0] != NAMES[device]:
         raise DeviceError(
             f"--device {device} was asked for, but ONNX Runtime could only start {session.get_providers()[0]}. "

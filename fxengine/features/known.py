@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -99,8 +100,7 @@ def new_items(known: Known, listing: Iterable[Item]) -> Iterator[Item]:
             yield item
 
 
-@dataclass(frozen=True)
-class _KnownRow:
+class _KnownRow(NamedTuple):
     row: int
     key: str
     label: str | None

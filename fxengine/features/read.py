@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from fxengine.cache import cache_folder
 from fxengine.errors import StoreError
@@ -40,6 +41,7 @@ class FeatureStore:
     provenance: Provenance
     precisions: tuple[str, ...]
     _parts: tuple[Path, ...]
+    _stamp: str
     _selection: pa.Table | None = None
 
     @classmethod
@@ -51,6 +53,7 @@ class FeatureStore:
         """
         folder = Path(path)
         found = parts.list_parts(folder) if folder.is_dir() else []
+        stamp = _stamp(found)
         if not found:
             raise StoreError(f"{folder} is no feature store: it has no part-*.parquet. `fxengine extract` makes one.")
         all_provenance = [parts.read_provenance(part) for part in found]
@@ -61,7 +64,7 @@ class FeatureStore:
                     f"{part.name} is of another feature space than {found[0].name}: two stores are mixed in {folder}."
                 )
         precisions = tuple(sorted({p.precision for p in all_provenance}))
-        return cls(folder, first, precisions, tuple(found))
+        return cls(folder, first, precisions, tuple(found), stamp)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -72,6 +75,7 @@ class FeatureStore:
     @cached_property
     def _rows(self) -> pa.Table:
         """Small columns of all parts and the place of each row's vector, sorted by id; no rename's older half."""
+        self._check_unchanged()
         tables = []
         for number, path in enumerate(self._parts):
             table = parts.read_part(path, _SMALL).replace_schema_metadata()
@@ -148,19 +152,36 @@ class FeatureStore:
             out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return out if dtype is None else out.astype(dtype, copy=False)
 
+    def _check_unchanged(self) -> None:
+        """Raise StoreError where a part was rewritten: rows and vectors read apart would not belong together."""
+        if _stamp(self._parts) != self._stamp:
+            raise StoreError(f"{self.path} was changed since it was opened: open it again.")
+
     def _read_vectors(self) -> np.ndarray:
         fine = self._fine
         out = np.empty((len(fine), self.provenance.dim), self.provenance.dtype)
         part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
-        for number, path in enumerate(self._parts):
-            mine = np.flatnonzero(part == number)
-            if len(mine):
-                _copy_vectors(parts.read_part(path, [FEATURE])[FEATURE], at[mine], mine, out)
+        wanted = [self._parts[number] for number in np.unique(part)]
+        # Place of each wanted row in the parts read one after the other.
+        starts = np.zeros(len(self._parts), np.int64)
+        lengths = [pq.read_metadata(path).num_rows for path in wanted]
+        starts[np.unique(part)] = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        place = starts[part] + at
+        order = np.argsort(place, kind="stable")
+        begin = first = 0
+        for chunk in parts.scan(wanted, FEATURE):
+            last = int(np.searchsorted(place[order], begin + len(chunk)))
+            rows = order[first:last]
+            if len(rows):
+                _copy_rows(parts.vector_matrix(chunk, self.provenance.dim), place[rows] - begin, rows, out)
+            begin, first = begin + len(chunk), last
+        self._check_unchanged()
         return out
 
     def _mapped(self) -> np.ndarray:
         """Return the vectors out of the cache, which is made where it is not there."""
         whole = replace(self, _selection=None)
+        self._check_unchanged()
         path = matrix_cache(self._parts)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
@@ -198,6 +219,7 @@ class FeatureStore:
             if not len(mine):
                 continue
             column = parts.read_part(path, [FEATURE])[FEATURE]
+            self._check_unchanged()
             for start in range(0, len(mine), rows):
                 chunk = mine.slice(start, rows)
                 out = np.empty((len(chunk), self.provenance.dim), self.provenance.dtype)
@@ -226,13 +248,22 @@ class FeatureStore:
 
 
 def matrix_cache(files: Sequence[Path]) -> Path:
-    """Return where the cache keeps the vectors of these very parts; a rewritten part is another file and inode."""
+    """Return where the cache keeps the vectors of these very parts."""
+    return cache_folder() / "vectors" / f"{_stamp(files)}.npy"
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    """Return a digest that differs as soon as a part is rewritten: it is then another file with another inode."""
     digest = hashlib.sha256()
     for file in files:
-        status = file.stat()
+        try:
+            status = file.stat()
+        except FileNotFoundError:
+            digest.update(b"gone")
+            continue
         facts = (str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         digest.update(repr(facts).encode())
-    return cache_folder() / "vectors" / f"{digest.hexdigest()}.npy"
+    return digest.hexdigest()
 
 
 def _copy_vectors(column: pa.ChunkedArray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
@@ -241,9 +272,13 @@ def _copy_vectors(column: pa.ChunkedArray, source: np.ndarray, target: np.ndarra
     for chunk in column.chunks:
         inside = np.flatnonzero((source >= start) & (source < start + len(chunk)))
         if len(inside):
-            matrix, rows, to = parts.vector_matrix(chunk), source[inside] - start, target[inside]
-            if to[-1] - to[0] == len(to) - 1 and (np.diff(to) == 1).all():
-                np.take(matrix, rows, axis=0, out=out[to[0] : to[-1] + 1], mode="clip")
-            else:
-                out[to] = matrix[rows]
+            _copy_rows(parts.vector_matrix(chunk, out.shape[1]), source[inside] - start, target[inside], out)
         start += len(chunk)
+
+
+def _copy_rows(matrix: np.ndarray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
+    """Set `out[target] = matrix[source]`, in one pass where the rows go to one run of `out`."""
+    if target[-1] - target[0] == len(target) - 1 and (np.diff(target) == 1).all():
+        np.take(matrix, source, axis=0, out=out[target[0] : target[-1] + 1], mode="clip")
+    else:
+        out[target] = matrix[source]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -88,9 +88,8 @@ class Provenance:
         return cls(**values)
 
 
-@dataclass(frozen=True)
-class Item:
-    """One input, as `collect` lists it.
+class Item(NamedTuple):
+    """One input, as `collect` lists it; a named tuple, since a run makes one for every file.
 
     Attributes:
         key: the row's id: path relative to the root, with "/" and escaped by `escape_path`.
@@ -139,7 +138,8 @@ class FeatureTable:
 def part_schema(provenance: Provenance) -> pa.Schema:
     """Return the columns of a part, with its provenance in the metadata."""
     number = pa.float16() if provenance.dtype == "float16" else pa.float32()
-    vector = pa.list_(pa.field("item", number, nullable=False), provenance.dim)
+    # Not a fixed-size list, which Parquet stores no differently: pyarrow before 25 cannot read one with null rows.
+    vector = pa.list_(pa.field("element", number, nullable=False))
     return pa.schema(
         [
             pa.field("row", pa.int64(), nullable=False),

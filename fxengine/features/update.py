@@ -123,5 +123,6 @@ class Movable:
             self._loaded = part, parts.read_part(part, ["row", "width", "height", FEATURE]).combine_chunks()
         table = self._loaded[1]
         at = int(np.flatnonzero(np.asarray(table["row"]) == row)[0])
-        matrix = parts.vector_matrix(table[FEATURE].chunk(0))
+        dim = parts.read_provenance(part).dim
+        matrix = parts.vector_matrix(table[FEATURE].chunk(0), dim)
         return StoredVector(matrix[at].copy(), table["width"][at].as_py(), table["height"][at].as_py())

@@ -25,12 +25,12 @@ class PartWriter:
         self.folder = folder
         self.provenance = provenance
         self.next_row = next_row
-        self.part_rows = part_rows
+        self.part_rows = min(part_rows, (2**31 - 1) // provenance.dim)  # a column's numbers are counted in 32 bits
         self._number = max((parts.part_number(p) for p in parts.list_parts(folder)), default=-1) + 1
         self._part: OpenPart | None = None
         self._written = 0
         self._rows: list[Row] = []
-        self._vectors = np.zeros((min(part_rows, parts.ROW_GROUP), provenance.dim), provenance.dtype)
+        self._vectors = np.zeros((min(self.part_rows, parts.ROW_GROUP), provenance.dim), provenance.dtype)
 
     def append(self, row: Row, vector: np.ndarray | None) -> None:
         """Add a row; commits a part when it is full."""

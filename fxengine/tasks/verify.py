@@ -136,7 +136,10 @@ def _check_part(path: Path, reference: Provenance, seen: dict[int, Path]) -> str
     unknown = set(table["error_code"].drop_null().to_pylist()) - ERROR_CODES
     if unknown:
         return f"It has unknown error codes: {sorted(unknown)}."
-    vectors = [parts.vector_matrix(chunk) for chunk in table[FEATURE].chunks]
+    lengths = pc.unique(pc.list_value_length(table[FEATURE].drop_null())).to_pylist()
+    if lengths not in ([], [provenance.dim]):
+        return f"Its vectors have {lengths} numbers, not {provenance.dim}."
+    vectors = [parts.vector_matrix(chunk, provenance.dim) for chunk in table[FEATURE].chunks]
     if vectors and not np.isfinite(np.concatenate(vectors)[~failed]).all():
         return "A vector has a value that is not a finite number."
     for row in table["row"].to_pylist():
@@ -166,7 +169,7 @@ def _check_sample(
         if not len(mine):
             continue
         table = parts.read_part(path, columns).take(pa.array(mine)).combine_chunks()
-        stored = parts.vector_matrix(table[FEATURE].chunk(0))
+        stored = parts.vector_matrix(table[FEATURE].chunk(0), reference.dim)
         for i, row in enumerate(table.select(columns[:3]).to_pylist()):
             if row["error_code"] is None:
                 report.sampled += 1
@@ -267,7 +270,7 @@ def _write_without_vectors(path: Path, table: pa.Table, provenance: Provenance, 
     codes, reasons = table["error_code"].to_pylist(), table["error"].to_pylist()
     vectors = np.zeros((len(table), provenance.dim), provenance.dtype)
     if FEATURE in table.column_names:
-        vectors[:] = np.concatenate([parts.vector_matrix(chunk) for chunk in table[FEATURE].chunks])
+        vectors[:] = np.concatenate([parts.vector_matrix(chunk, provenance.dim) for chunk in table[FEATURE].chunks])
     for i in np.flatnonzero(lost):
         if codes[i] is None:
             codes[i], reasons[i] = "io", _DAMAGED

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from fxengine import backbones
 from fxengine.backbones import cache, find_space, load_backbone
 from fxengine.backbones.spec import METADATA_KEY
+from fxengine.cache import cache_folder
 from fxengine.errors import InputError
 from tests.conftest import tiny_model
 
@@ -68,7 +69,7 @@ def test_two_models_of_one_source_both_stay(folder: Path) -> None:
 def test_the_folder_is_for_its_owner_only(folder: Path) -> None:
     old = os.umask(0)
     try:
-        assert cache.cache_folder() == folder
+        assert cache_folder() == folder
     finally:
         os.umask(old)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -77,17 +78,17 @@ def test_the_folder_is_for_its_owner_only(folder: Path) -> None:
 def test_without_its_own_variable_it_lies_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FXENGINE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.cache_folder() == tmp_path / "xdg" / "fxengine"
+    assert cache_folder() == tmp_path / "xdg" / "fxengine"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache.cache_folder() == tmp_path / "home" / ".cache" / "fxengine"
+    assert cache_folder() == tmp_path / "home" / ".cache" / "fxengine"
 
 
 def test_a_folder_that_cannot_be_made_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(InputError, match=r"Cannot make the cache folder .* Set FXENGINE_CACHE to another\."):
-        cache.cache_folder()
+        cache_folder()
 
 
 def test_a_named_source_is_built_once(source: list[str]) -> None:

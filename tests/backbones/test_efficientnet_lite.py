@@ -41,8 +41,8 @@ def test_the_graph_begins_with_the_prologue(model: onnx.ModelProto, weights: dic
     head = model.graph.node[:4]
     assert [node.name for node in head] == ["fx_pre/cast", "fx_pre/sub", "fx_pre/mul", "fx_pre/transpose"]
     assert [node.op_type for node in head] == ["Cast", "Sub", "Mul", "Transpose"]
-    np.testing.assert_array_equal(weights["fx_pre/mean"], np.float32([127, 127, 127]))
-    np.testing.assert_array_equal(weights["fx_pre/scale"], np.float32([1 / 128] * 3))
+    np.testing.assert_array_equal(weights["fx_pre/mean"], np.array([127, 127, 127], np.float32))
+    np.testing.assert_array_equal(weights["fx_pre/scale"], np.array([1 / 128] * 3, np.float32))
     assert not any(node.name.startswith("fx_pre/") for node in model.graph.node[4:])
 
 

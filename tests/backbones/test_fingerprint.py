@@ -41,11 +41,13 @@ def branched() -> onnx.ModelProto:
 
 
 def initializer(model: onnx.ModelProto, name: str) -> TensorProto:
-    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    found: TensorProto = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    return found
 
 
 def node(model: onnx.ModelProto, op: str) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if node.op_type == op)
+    found: onnx.NodeProto = next(node for node in model.graph.node if node.op_type == op)
+    return found
 
 
 def renamed(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -258,7 +260,7 @@ def with_if(bias: float) -> onnx.ModelProto:
             name,
             [],
             [helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, None)],
-            [numpy_helper.from_array(np.float32([value]), f"{name}_bias")],
+            [numpy_helper.from_array(np.array([value], np.float32), f"{name}_bias")],
         )
 
     model = tiny_model()

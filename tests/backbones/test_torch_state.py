@@ -101,7 +101,7 @@ def state_file(path: Path, size: tuple[int, ...], stride: tuple[int, ...], offse
     """Write a legacy state file of one tensor "x" over a storage of 0, 1, 2, ..."""
 
     def number(value: int) -> bytes:
-        return pickle.dumps(value, 2)[2:-1]
+        return bytes(pickle.dumps(value, 2)[2:-1])
 
     def numbers(values: tuple[int, ...]) -> bytes:
         return b"(" + b"".join(map(number, values)) + b"t"
@@ -113,7 +113,8 @@ def state_file(path: Path, size: tuple[int, ...], stride: tuple[int, ...], offse
     arguments = b"(" + persistent + number(offset) + numbers(size) + numbers(stride) + b"t"
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"R"
     tree = b"\x80\x02}" + text("x") + tensor + b"s."
-    head = b"".join(pickle.dumps(value, 2) for value in (MAGIC, 1001, {}))
+    start: tuple[object, ...] = (MAGIC, 1001, {})
+    head = b"".join(pickle.dumps(value, 2) for value in start)
     data = stored.to_bytes(8, "little") + np.arange(stored, dtype="<f4").tobytes()
     path.write_bytes(head + tree + pickle.dumps(["0"], 2) + data)
     return path
@@ -121,7 +122,7 @@ def state_file(path: Path, size: tuple[int, ...], stride: tuple[int, ...], offse
 
 def test_size_stride_and_offset_are_honoured(tmp_path: Path) -> None:
     state = read_state(state_file(tmp_path / "a.pth", (2, 3), (1, 2), 1, 7))
-    np.testing.assert_array_equal(state["x"], np.float32([[1, 3, 5], [2, 4, 6]]))
+    np.testing.assert_array_equal(state["x"], np.array([[1, 3, 5], [2, 4, 6]], np.float32))
     assert state["x"].flags.c_contiguous
     assert state["x"].dtype == np.float32
 

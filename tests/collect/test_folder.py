@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -313,7 +314,7 @@ def test_ids_are_complete_and_strictly_sorted(paths: set[str]) -> None:
                 pass  # it is a folder already, or one of its parents is a file
         found = [item.key for item in list_folder(folder, Filters())]
         encoded = [key.encode() for key in found]
-        assert all(a < b for a, b in zip(encoded, encoded[1:], strict=False))
+        assert all(a < b for a, b in itertools.pairwise(encoded))
         assert {unescape_path(key) for key in found} == written
     finally:
         shutil.rmtree(os.fsencode(folder))

@@ -4,7 +4,6 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def test_the_bytes_and_the_item_come_back(item: Item) -> None:
 
 
 def test_the_item_gets_the_size_and_time_of_what_was_read(item: Item) -> None:
-    stale = replace(item, size=-1, mtime_ns=0)
+    stale = item._replace(size=-1, mtime_ns=0)
     assert read_input(stale, 1000) == (b"0123456789", item)
 
 
@@ -51,10 +50,10 @@ def test_an_empty_file_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone(item: Item, tmp_path: Path) -> None:
-    assert failure(replace(item, source=str(tmp_path / "gone.jpg"))).code == "vanished"
-    assert failure(replace(item, source=item.source + "/inside.jpg")).code == "vanished"
+    assert failure(item._replace(source=str(tmp_path / "gone.jpg"))).code == "vanished"
+    assert failure(item._replace(source=item.source + "/inside.jpg")).code == "vanished"
     (tmp_path / "link").symlink_to("nowhere")
-    assert failure(replace(item, source=str(tmp_path / "link"))).code == "vanished"
+    assert failure(item._replace(source=str(tmp_path / "link"))).code == "vanished"
 
 
 def test_a_file_that_may_not_be_read(item: Item, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,19 +67,19 @@ def test_a_file_that_may_not_be_read(item: Item, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_folder_is_no_file(item: Item, tmp_path: Path) -> None:
-    error = failure(replace(item, source=str(tmp_path)))
+    error = failure(item._replace(source=str(tmp_path)))
     assert (error.code, str(error)) == ("not_a_file", "It is a folder, a pipe or a device, not a file.")
 
 
 def test_a_device_is_no_file(item: Item) -> None:
-    assert failure(replace(item, source="/dev/zero")).code == "not_a_file"
+    assert failure(item._replace(source="/dev/zero")).code == "not_a_file"
 
 
 def test_a_pipe_without_a_writer_does_not_block(item: Item, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.jpg"
     os.mkfifo(pipe)
     codes: list[str] = []
-    work = threading.Thread(target=lambda: codes.append(failure(replace(item, source=str(pipe))).code), daemon=True)
+    work = threading.Thread(target=lambda: codes.append(failure(item._replace(source=str(pipe))).code), daemon=True)
     work.start()
     work.join(timeout=10)
     assert codes == ["not_a_file"]
@@ -155,5 +154,5 @@ def test_no_handle_stays_open(item: Item, tmp_path: Path) -> None:
     for _ in range(3):
         read_input(item, 1000)
         failure(item, max_bytes=9)
-        failure(replace(item, source=str(tmp_path)))
+        failure(item._replace(source=str(tmp_path)))
     assert open_handles() == before

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageOps
 
@@ -206,4 +207,4 @@ def test_an_unknown_decoder_lists_what_there_is() -> None:
 def test_the_libraries_are_named_with_their_versions() -> None:
     found = decode.versions()
     assert {"simplejpeg", "pillow", "pillow-heif"} <= set(found)
-    assert found["pillow"] == Image.__version__
+    assert found["pillow"] == PIL.__version__

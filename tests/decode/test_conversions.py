@@ -89,7 +89,7 @@ def test_a_transparent_colour_without_a_palette() -> None:
 
 
 def test_of_16_bit_grey_the_high_byte_counts() -> None:
-    image = Image.fromarray(np.uint16([[0, 0x00FF, 0x1234, 0x8000, 0xFFFF]]))
+    image = Image.fromarray(np.array([[0, 0x00FF, 0x1234, 0x8000, 0xFFFF]], np.uint16))
     expected = [[0] * 3, [0] * 3, [0x12] * 3, [0x80] * 3, [255] * 3]
     assert image.mode == "I;16"
     assert row(saved(image)) == expected

@@ -247,9 +247,7 @@ def test_tensorrt_that_falls_back_to_cuda_is_an_error(tiny: BackboneFile, monkey
 
 
 @pytest.mark.faked_gpu
-def test_auto_goes_on_without_a_device_that_does_not_start(
-    tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_goes_on_without_a_device_that_does_not_start(tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = images(3)
     expected = open_session(tiny.path, "cpu", 4).run(pictures)
     runtime = FakeRuntime(monkeypatch, [CPU])

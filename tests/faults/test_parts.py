@@ -93,7 +93,7 @@ def test_a_vector_in_the_wrong_row_is_found_and_mended(store: Path) -> None:
     before = rows(store)
     path = list_parts(store)[0]
     table = parts.read_part(path)
-    vectors = np.concatenate([parts.vector_matrix(c) for c in table[FEATURE].chunks])
+    vectors = np.concatenate([parts.vector_matrix(c, 8) for c in table[FEATURE].chunks])
     missing = np.array([code is not None for code in table["error_code"].to_pylist()])
     swapped = parts.vector_array(vectors[[1, 0, *range(2, len(vectors))]], missing, table[FEATURE].type)
     parts.write_part(table.set_column(11, FEATURE, swapped), path, replace=True)

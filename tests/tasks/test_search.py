@@ -34,7 +34,17 @@ def test_a_stored_picture_finds_itself_first(store: Path, photos: Path, tiny: Ba
     assert min(report.open_ms, report.load_ms, report.first_ms, report.warm_ms) > 0
 
 
-def test_the_backbone_of_the_space_comes_from_the_cache(store: Path, photos: Path, tiny: BackboneFile) -> None:
+def test_the_backbone_of_the_space_comes_from_its_file_or_the_cache(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
+    store, model = tmp_path / "s", tmp_path / "model.onnx"
+    write_backbone(tiny_model(), model)
+    monkeypatch.chdir(tmp_path)
+    extract(photos, store, backbone="model.onnx")
+    monkeypatch.chdir(photos)
+    assert search(store, photos / "cats" / "03.jpg", k=1).neighbours[0].id == "cats/03.jpg"
+    model.unlink()
     with pytest.raises(InputError, match=r"neither in the cache nor made by a fresh export.*--backbone"):
         search(store, photos / "cats" / "03.jpg")
     cache.keep(tiny_model(), "tiny-test")
