@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 from fxengine.backbones import cache
+from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 
-# To add a source that is asked for by a plain name: write backbones/<file>.py with NAME, BUILD and
+# To add a net that is asked for by a plain name: write backbones/<file>.py with NAME, BUILD and
 # build() -> onnx.ModelProto, and name it here.
 EMBEDDED = {"efficientnet_lite0": "fxengine.backbones.efficientnet_lite"}
+# To add a kind of source, asked for as KIND:WHAT: write backbones/<file>.py with
+# export(what, options) -> onnx.ModelProto and identity(what, options) -> str (what the export depends on: versions,
+# content of files), and name it here.
+SOURCES = {"keras": "fxengine.backbones.keras_source", "onnx": "fxengine.backbones.onnx_source"}
 DEFAULT = "efficientnet_lite0"
 
 
-def load_backbone(source: str | Path) -> BackboneFile:
-    """Return the backbone that `source` names: a plain name, or a file that fxengine exported.
+def load_backbone(source: str | Path, options: ExportOptions | None = None) -> BackboneFile:
+    """Return the backbone that `source` names: a plain name, KIND:WHAT, or a file that fxengine exported.
 
     A named source is exported once and then taken from the cache.
 
     Raises:
-        InputError: there is no such name or file; the message lists the nearest.
+        InputError: there is no such name or file (the message lists the nearest), or it cannot be exported.
     """
     name = str(source)
+    kind, _, what = name.partition(":")
     if name in EMBEDDED:
-        module = _embedded(name)
+        module = import_module(EMBEDDED[name])
         return cache.find_by_source(module.BUILD) or cache.keep(module.build(), module.BUILD)
+    if kind in SOURCES and what:
+        return _exported(import_module(SOURCES[kind]), kind, what, options or ExportOptions())
     if name.endswith(".onnx") or Path(name).exists():
         return cache.read_backbone(Path(name))
     near = difflib.get_close_matches(name, EMBEDDED, n=3, cutoff=0.3) or list(EMBEDDED)
-    raise InputError(f"There is no backbone {name!r}. Did you mean {', '.join(near)}, or a path to an .onnx file?")
+    kinds = ", ".join(f"{kind}:NAME" for kind in SOURCES)
+    raise InputError(
+        f"There is no backbone {name!r}. Did you mean {', '.join(near)}, {kinds}, or a path to an .onnx file?"
+    )
+
+
+def _exported(module: ModuleType, kind: str, what: str, options: ExportOptions) -> BackboneFile:
+    wanted = json.dumps([kind, what, asdict(options), module.identity(what, options)], sort_keys=True, default=str)
+    key = f"{kind}-{hashlib.sha256(wanted.encode()).hexdigest()[:32]}"
+    return cache.find_by_source(key) or cache.keep(module.export(what, options), key)
 
 
 def find_space(fingerprint: str, source: str) -> BackboneFile:
@@ -42,7 +62,7 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
         InputError: neither gives that very space.
     """
     found = cache.find_by_fingerprint(fingerprint)
-    if found is None and (source in EMBEDDED or Path(source).is_file()):
+    if found is None and (source in EMBEDDED or source.partition(":")[0] in SOURCES or Path(source).is_file()):
         fresh = load_backbone(source)
         found = fresh if fresh.fingerprint == fingerprint else None
     if found is None:
@@ -54,9 +74,6 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
 
 
 def source_name(source: str | Path) -> str:
-    """Return how a store records where its backbone came from: a plain name, or the file's absolute path."""
-    return str(source) if str(source) in EMBEDDED else str(Path(source).absolute())
-
-
-def _embedded(name: str) -> ModuleType:
-    return import_module(EMBEDDED[name])
+    """Return how a store records where its backbone came from: a name, or the file's absolute path."""
+    name = str(source)
+    return name if name in EMBEDDED or name.partition(":")[0] in SOURCES else str(Path(name).absolute())

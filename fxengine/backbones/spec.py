@@ -14,6 +14,12 @@ INPUT_NAME = "images"
 FEATURE_OUTPUT = "features"
 LOGITS_OUTPUT = "logits"
 
+
+def layer_output(layer: str) -> str:
+    """Return the name of the output of a further layer."""
+    return f"{FEATURE_OUTPUT}@{layer}"
+
+
 Kernel = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
 
 
@@ -97,6 +103,7 @@ class Facts:
         multiply_adds: multiply-add operations for one picture.
         classes: names of the net's own classes in the order of `logits`; empty where its head was not kept.
         class_ids: ids of those classes in their data set (for ImageNet the WordNet ids).
+        layers: (name, dim) of every further layer, each an output `features@NAME`.
         notes: anything else worth keeping, such as what a tuned net was tuned on.
     """
 
@@ -111,6 +118,7 @@ class Facts:
     multiply_adds: int
     classes: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
+    layers: tuple[tuple[str, int], ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -126,6 +134,7 @@ class Facts:
         values["recipe"] = Preprocess.from_dict(values["recipe"])
         for name in ("classes", "class_ids"):
             values[name] = tuple(values[name])
+        values["layers"] = tuple((name, dim) for name, dim in values.get("layers", ()))
         return cls(**values)
 
 
