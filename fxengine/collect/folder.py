@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 from fxengine.errors import InputError
@@ -99,13 +100,23 @@ class FolderListing:
             classes = set(top)
         labelled = classes if len(classes) >= 2 else set()
 
-        def rule(path: str) -> tuple[str | None, str | None]:
-            parts = path.split("/")
-            split = parts.pop(0) if splits and len(parts) > 1 and parts[0] in splits else None
+        @cache
+        def of_folder(folder: str) -> tuple[str | None, str | None]:
+            """Return (label, split) of a file by the first two folders of its path."""
+            names = folder.split("/")[:-1]
+            split = names.pop(0) if splits and names and names[0] in splits else None
             if splits and split is None:
                 return None, None
-            label = parts[0] if len(parts) > 1 and parts[0] in labelled else None
+            label = names[0] if names and names[0] in labelled else None
             return (escape_path(label) if label else None), (split.lower() if split else None)
+
+        depth = 2 if splits else 1
+
+        def rule(path: str) -> tuple[str | None, str | None]:
+            end = path.find("/")
+            if depth == 2 and end >= 0:
+                end = path.find("/", end + 1) if path.find("/", end + 1) >= 0 else end
+            return of_folder(path[: end + 1])
 
         return rule
 
@@ -158,7 +169,6 @@ def _is_input(entry: os.DirEntry[str]) -> bool:
 def _item(path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Item:
     try:
         status = entry.stat()
-        size, mtime_ns = status.st_size, status.st_mtime_ns
     except OSError:
-        size, mtime_ns = -1, 0
-    return Item(escape_path(path), entry.path, size, mtime_ns, label, split)
+        return Item(escape_path(path), entry.path, -1, 0, label, split)
+    return Item(escape_path(path), entry.path, status.st_size, status.st_mtime_ns, label, split)

@@ -130,6 +130,19 @@ def _check_part(path: Path, reference: Provenance, seen: dict[int, Path]) -> str
     ids = table["id"].to_pylist()
     if ids != sorted(set(ids), key=str.encode):
         return "Its rows are not in the order of their ids, or an id stands twice."
+    problem = _check_vectors(table, provenance)
+    if problem is not None:
+        return problem
+    for row in table["row"].to_pylist():
+        # The same number in a later part is a rename that was cut off; the next run removes the older one.
+        if row in seen and seen[row] == path:
+            return f"Row number {row} stands twice."
+        seen[row] = path
+    return None
+
+
+def _check_vectors(table: pa.Table, provenance: Provenance) -> str | None:
+    """Return what is wrong with a part's vectors and errors, or None."""
     failed = np.asarray(pc.is_valid(table["error_code"]))
     if not np.array_equal(failed, np.asarray(pc.is_null(table[FEATURE]))):
         return "A row has both a vector and an error, or neither."
@@ -142,11 +155,6 @@ def _check_part(path: Path, reference: Provenance, seen: dict[int, Path]) -> str
     vectors = [parts.vector_matrix(chunk, provenance.dim) for chunk in table[FEATURE].chunks]
     if vectors and not np.isfinite(np.concatenate(vectors)[~failed]).all():
         return "A vector has a value that is not a finite number."
-    for row in table["row"].to_pylist():
-        # The same number in a later part is a rename that was cut off; the next run removes the older one.
-        if row in seen and seen[row] == path:
-            return f"Row number {row} stands twice."
-        seen[row] = path
     return None
 
 
