@@ -1,4 +1,4 @@
-"""Peak memory of an extraction at 500 and at 20,000 inputs (hard links), and of listing a million files.
+"""Peak memory: at 500 and at 20,000 inputs (hard links), over odd_images, and of listing a million files.
 
 python -m bench.memory [--many 20000] [--files 1000000]
 """
@@ -22,6 +22,22 @@ import numpy, pyarrow
 summary = extract(sys.argv[1], sys.argv[2], device="cpu")
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps([peak, summary.extracted, summary.images_per_second]))
+"""
+_ODD = """
+import json, os, resource, sys, time, warnings
+warnings.simplefilter("ignore")
+from fxengine import decode, extract
+slowest, timed = [0.0], decode.decode_into
+def measured(*arguments):
+    begin = time.perf_counter()
+    try:
+        return timed(*arguments)
+    finally:
+        slowest[0] = max(slowest[0], time.perf_counter() - begin)
+decode.decode_into = measured
+summary = extract(sys.argv[1], sys.argv[2], device="cpu", decoders=4)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps([peak, summary.extracted, sum(summary.failed.values()), slowest[0], summary.seconds]))
 """
 _LISTING = """
 import json, resource, sys, time
@@ -75,6 +91,9 @@ def main() -> None:
             print(f"{count} inputs: peak {peak / 1e6:.0f} MB, {rate:.0f} images/s")
         growth = peaks[options.many] / peaks[500]
         print(f"growth {growth:.3f}")
+        peak, fine, failed, slowest, seconds = child(_ODD, photos("odd_images"), folder / "odd")
+        odd = {"peak_bytes": peak, "extracted": fine, "failed": failed, "slowest_decode_s": round(slowest, 2)}
+        print(f"odd_images, 4 decoders: peak {peak / 1e6:.0f} MB, slowest file {slowest:.2f} s, {seconds:.1f} s")
         files = folder / "files"
         for i in range(options.files // 1000):
             (files / f"{i:04d}").mkdir(parents=True)
@@ -85,6 +104,7 @@ def main() -> None:
         result = {
             "peak_bytes": {str(k): v for k, v in peaks.items()},
             "growth": round(growth, 4),
+            "odd_images": odd,
             "listing": {"files": count, "bytes_per_file": round(grown / count, 2), "seconds": round(seconds, 2)},
         }
     save("memory", result)

@@ -22,6 +22,7 @@ from fxengine.extraction import _provenance
 from fxengine.features import parts
 from fxengine.features.known import Known
 from fxengine.features.parts import Row
+from fxengine.features.schema import FEATURE
 from fxengine.features.write import PartWriter
 
 
@@ -66,7 +67,7 @@ def main() -> None:
         writer = PartWriter(store, provenance, 0)
         vector = np.ones(provenance.dim, np.float16)
         for number, item in enumerate(listing):
-            writer.append(Row(number, item, "0" * 64, 10, 10, None, None), vector)
+            writer.append(Row(number, item, "0" * 64, 10, 10, None, None), {FEATURE: vector})
         writer.commit()
 
         count: int = options.files

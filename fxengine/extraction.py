@@ -20,7 +20,7 @@ import pyarrow as pa
 import fxengine
 from fxengine import decode
 from fxengine.backbones import DEFAULT, load_backbone, source_name
-from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
+from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, layer_output
 from fxengine.collect import Listing, collect
 from fxengine.decode import Limits
 from fxengine.errors import DecodeError, InputError, StoreError
@@ -30,8 +30,8 @@ from fxengine.features import parts
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.lock import locked
-from fxengine.features.parts import Row
-from fxengine.features.schema import Dtype, Item, Provenance, escape_path
+from fxengine.features.parts import Row, Vectors
+from fxengine.features.schema import FEATURE, Dtype, Item, Provenance, escape_path, layer_column
 from fxengine.features.update import Movable, StoreUpdate
 from fxengine.features.write import PART_ROWS, check_fits, to_store_type
 
@@ -189,10 +189,10 @@ def extract(
                 summary.provider, summary.precision = session.provider, session.precision
                 update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)
                 movable = Movable(plan.missing if plan.new else {})
-                pipeline = Pipeline(
-                    session, found.recipe, (FEATURE_OUTPUT,), threads, limits or Limits(), movable, note
-                )
-                sink = _Sink(update, movable, plan, summary, dtype)
+                columns = {FEATURE_OUTPUT: FEATURE}
+                columns |= {layer_output(name): layer_column(name) for name, _ in found.facts.layers}
+                pipeline = Pipeline(session, found.recipe, tuple(columns), threads, limits or Limits(), movable, note)
+                sink = _Sink(update, movable, plan, summary, columns, dtype)
                 _run(pipeline, sink, chain(sink.again(), sink.new(known, _limited(inputs, limit))), progress, cancel)
             finally:
                 session.close()
@@ -207,8 +207,11 @@ def extract(
 class _Sink:
     """Turns finished jobs into rows of the store, in order."""
 
-    def __init__(self, update: StoreUpdate, movable: Movable, plan: Plan, summary: Summary, dtype: Dtype) -> None:
-        self.update, self.movable, self.plan, self.summary, self.dtype = update, movable, plan, summary, dtype
+    def __init__(
+        self, update: StoreUpdate, movable: Movable, plan: Plan, summary: Summary, columns: dict[str, str], dtype: Dtype
+    ) -> None:
+        self.update, self.movable, self.plan, self.summary = update, movable, plan, summary
+        self.columns, self.dtype = columns, dtype
         self.done = 0
         # Where each job's row goes, in the order of the jobs; filled by the feeding thread.
         self._targets: deque[tuple[Path, int] | None] = deque()
@@ -228,20 +231,21 @@ class _Sink:
 
     def take(self, batch: Batch) -> None:
         """Store the rows of a finished batch."""
-        vectors, bad = to_store_type(batch.outputs.get(FEATURE_OUTPUT, np.empty((0, 1), np.float32)), self.dtype)
+        stored, bad = to_store_type(batch.outputs, self.dtype)
         for job in batch.jobs:
             if job.error is None and not job.moved and bad[job.slot]:
-                job.error = DecodeError(
-                    "bad_feature", _bad_feature(batch.outputs[FEATURE_OUTPUT][job.slot], self.dtype)
-                )
-            self._store(job, None if job.error or job.moved else vectors[job.slot])
+                worst = max((batch.outputs[name][job.slot] for name in self.columns), key=lambda v: np.abs(v).max())
+                job.error = DecodeError("bad_feature", _bad_feature(worst, self.dtype))
+            fine = job.error is None and not job.moved
+            # The graph's outputs `features` and `features@NAME` are the columns `feature` and `feature@NAME`.
+            self._store(job, {self.columns[n]: values[job.slot] for n, values in stored.items()} if fine else None)
             self.done += 1
 
-    def _store(self, job: Job, vector: np.ndarray | None) -> None:
+    def _store(self, job: Job, vectors: Vectors | None) -> None:
         target, claimed = self._targets.popleft(), None
         if job.moved and job.content_hash is not None:
-            stored = self.movable.vector(job.content_hash)
-            vector, job.width, job.height = stored.vector, stored.width, stored.height
+            known = self.movable.stored(job.content_hash)
+            vectors, job.width, job.height = known.vectors, known.width, known.height
             claimed = self.movable.claim(job.content_hash) if target is None else None
         number = (target or claimed or (Path(), self.update.next_row))[1]
         error = job.error
@@ -255,9 +259,9 @@ class _Sink:
             error=str(error) if error else None,
         )
         if target is not None:
-            self.update.replace(target[0], row, vector)
+            self.update.replace(target[0], row, vectors)
         else:
-            self.update.append(row, vector)
+            self.update.append(row, vectors)
         self._count(row, claimed)
         if claimed is not None:
             self.update.drop(claimed[0], [claimed[1]])
@@ -364,6 +368,7 @@ def _provenance(found: BackboneFile, source: str, root: Path, dtype: Dtype) -> P
         recipe=asdict(found.recipe),
         root=escape_path(str(root)),
         dim=found.facts.dim,
+        layers=dict(found.facts.layers),
         dtype=dtype,
         precision="",
         engine="",

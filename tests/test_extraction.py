@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 
 from fxengine import FeatureStore, InputError, Progress, StoreError, extract
 from fxengine.backbones.cache import read_backbone, write_backbone
-from fxengine.backbones.spec import BackboneFile
+from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.execute import open_session
 from fxengine.execute.onnx_runtime import Session
 from fxengine.features.parts import list_parts
 from fxengine.tasks.embed import Backbone
+from fxengine.tasks.predict import predict
+from fxengine.tasks.probe import probe
+from fxengine.tasks.verify import verify
 from tests.conftest import make_photo, tiny_model
 
 # Batch size and thread count may change the last bits of a sum.
@@ -345,3 +351,48 @@ def test_the_order_of_the_inputs_changes_no_vector(
     keys = [f"{'ab'[i % 2]}/{i:02d}.png" for i in order]
     found = Backbone.load(tiny.path).embed([many / key for key in keys])
     np.testing.assert_allclose(found, [reference[key]["feature"] for key in keys], atol=TOLERANCE)
+
+
+def two_layers() -> onnx.ModelProto:
+    """Return the tiny backbone with its first map's average as the further layer `early`."""
+    model = tiny_model()
+    model.graph.node.extend(
+        [
+            helper.make_node("GlobalMaxPool", ["relu"], ["early_map"]),
+            helper.make_node("Flatten", ["early_map"], ["features@early"]),
+        ]
+    )
+    model.graph.output.append(helper.make_tensor_value_info("features@early", TensorProto.FLOAT, ["batch", 8]))
+    facts = Facts.from_json(model.metadata_props[0].value)
+    helper.set_model_props(model, {METADATA_KEY: replace(facts, layers=(("early", 8),)).to_json()})
+    return model
+
+
+def test_every_layer_is_a_column_of_one_pass(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    write_backbone(two_layers(), tmp_path / "two.onnx")
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tmp_path / "two.onnx", part_rows=6)
+    (photos / "cats" / "01.jpg").rename(photos / "cats" / "moved.jpg")
+    make_photo(photos / "cats" / "03.jpg", 901)
+    summary = extract(photos, store, backbone=tmp_path / "two.onnx", part_rows=6)
+    assert (summary.moved, summary.changed) == (1, 1)
+    opened = FeatureStore.open(store)
+    net = Backbone.load(tmp_path / "two.onnx")
+    paths = [photos / key for key in opened.ids()]
+    for layer in (None, "early"):
+        expected = net.embed(paths, layer=layer)
+        np.testing.assert_allclose(opened.vectors(layer=layer), expected, atol=TOLERANCE)
+        np.testing.assert_array_equal(opened.vectors(layer=layer, mmap=True), opened.vectors(layer=layer))
+    assert not np.allclose(opened.vectors(), opened.vectors(layer="early"))
+    assert opened.rows().column_names == FeatureStore.open(store).rows().column_names
+    with pytest.raises(StoreError, match=r"has no layer 'late'. There is: 'early'."):
+        opened.vectors(layer="late")
+    with pytest.raises(InputError, match=r"has no layer 'late'. There is: early."):
+        net.embed(paths[:1], layer="late")
+    head = tmp_path / "head.onnx"
+    probe(store, head, layer="early")
+    from_store = {p.id: p.probabilities for p in predict(store, model=head, top=2)}
+    from_photos = {p.id: p.probabilities for p in predict(photos, model=head, top=2)}
+    for key, shares in from_photos.items():
+        assert shares == pytest.approx(from_store[key], abs=0.02)
+    assert verify(store, sample=100).fine

@@ -15,9 +15,9 @@ FEATURE_OUTPUT = "features"
 LOGITS_OUTPUT = "logits"
 
 
-def layer_output(layer: str) -> str:
-    """Return the name of the output of a further layer."""
-    return f"{FEATURE_OUTPUT}@{layer}"
+def layer_output(layer: str | None) -> str:
+    """Return the name of a layer's output; None is the default layer."""
+    return FEATURE_OUTPUT if layer is None else f"{FEATURE_OUTPUT}@{layer}"
 
 
 Kernel = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from fxengine.errors import StoreError
-from fxengine.features.schema import FEATURE, PART_PATTERN, Item, Provenance, part_schema
+from fxengine.features.schema import PART_PATTERN, Item, Provenance, is_vector_column, part_schema
 
 _NUMBER = re.compile(r"part-(\d+)\.parquet$")
 _TEMPORARY = ".tmp-"
@@ -46,8 +46,12 @@ class Row:
     error: str | None
 
 
-def part_table(rows: Sequence[Row], vectors: np.ndarray, provenance: Provenance) -> pa.Table:
-    """Return the table of a part; `vectors` is [n, dim] of the store's type, ignored in rows with an error."""
+# Column name -> [n, dim] for many rows, [dim] for one, in the store's type.
+Vectors = Mapping[str, np.ndarray]
+
+
+def part_table(rows: Sequence[Row], vectors: Vectors, provenance: Provenance) -> pa.Table:
+    """Return the table of a part; `vectors` may hold anything in rows with an error."""
     schema = part_schema(provenance)
     missing = np.array([row.error_code is not None for row in rows], bool)
     columns: dict[str, Any] = {
@@ -64,7 +68,7 @@ def part_table(rows: Sequence[Row], vectors: np.ndarray, provenance: Provenance)
         "error": [row.error for row in rows],
     }
     arrays = [pa.array(values, schema.field(name).type) for name, values in columns.items()]
-    arrays.append(vector_array(vectors, missing, schema.field(FEATURE).type))
+    arrays += [vector_array(vectors[name], missing, schema.field(name).type) for name in provenance.columns]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -177,7 +181,7 @@ class OpenPart:
         self._path = path
         self._temporary = path.with_name(f".{path.name}{_TEMPORARY}{os.getpid()}")
         self._rows = 0
-        names = [name for name in schema.names if not name.startswith(FEATURE)]
+        names = [name for name in schema.names if not is_vector_column(name)]
         with self._explained():
             self._file = self._temporary.open("wb")
             # zstd takes 35% off real features and a third of the reading speed (docs/store.md); byte-stream-split

@@ -136,17 +136,27 @@ class FeatureStore:
         return labels
 
     def vectors(
-        self, *, normalize: bool = False, dtype: str | np.dtype[Any] | None = None, mmap: bool = False
+        self,
+        *,
+        layer: str | None = None,
+        normalize: bool = False,
+        dtype: str | np.dtype[Any] | None = None,
+        mmap: bool = False,
     ) -> np.ndarray:
         """Return the vectors, [n, dim], of the rows that have one.
 
         Args:
+            layer: a further layer's name; the default one unless given.
             normalize: scale every vector to length 1 (in float32 unless `dtype` says otherwise); zero stays zero.
             dtype: the result's type; the store's own unless given.
             mmap: read through a copy in the cache that is mapped into memory: made by the first call, far faster from
                 then on, as large as the vectors. The result is then read-only.
+
+        Raises:
+            StoreError: there is no such layer, or the store was rewritten since it was opened.
         """
-        out = self._mapped() if mmap else self._read_vectors()
+        column = self.provenance.column(layer)
+        out = self._mapped(column) if mmap else self._read_vectors(column)
         if normalize:
             out = out.astype(dtype or np.float32)
             out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
@@ -157,9 +167,10 @@ class FeatureStore:
         if _stamp(self._parts) != self._stamp:
             raise StoreError(f"{self.path} was changed since it was opened: open it again.")
 
-    def _read_vectors(self) -> np.ndarray:
+    def _read_vectors(self, column: str) -> np.ndarray:
         fine = self._fine
-        out = np.empty((len(fine), self.provenance.dim), self.provenance.dtype)
+        dim = self.provenance.columns[column]
+        out = np.empty((len(fine), dim), self.provenance.dtype)
         part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
         wanted = [self._parts[number] for number in np.unique(part)]
         # Place of each wanted row in the parts read one after the other.
@@ -169,25 +180,25 @@ class FeatureStore:
         place = starts[part] + at
         order = np.argsort(place, kind="stable")
         begin = first = 0
-        for chunk in parts.scan(wanted, FEATURE):
+        for chunk in parts.scan(wanted, column):
             last = int(np.searchsorted(place[order], begin + len(chunk)))
             rows = order[first:last]
             if len(rows):
-                _copy_rows(parts.vector_matrix(chunk, self.provenance.dim), place[rows] - begin, rows, out)
+                _copy_rows(parts.vector_matrix(chunk, dim), place[rows] - begin, rows, out)
             begin, first = begin + len(chunk), last
         self._check_unchanged()
         return out
 
-    def _mapped(self) -> np.ndarray:
+    def _mapped(self, column: str) -> np.ndarray:
         """Return the vectors out of the cache, which is made where it is not there."""
         whole = replace(self, _selection=None)
         self._check_unchanged()
-        path = matrix_cache(self._parts)
+        path = matrix_cache(self._parts, column)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
             with temporary.open("wb") as file:
-                np.save(file, whole._read_vectors())
+                np.save(file, whole._read_vectors(column))
             temporary.replace(path)
         matrix: np.ndarray = np.load(path, mmap_mode="r")
         if self._selection is None:
@@ -196,33 +207,34 @@ class FeatureStore:
         chosen: np.ndarray = matrix[np.asarray(positions)]
         return chosen
 
-    def table(self) -> FeatureTable:
+    def table(self, layer: str | None = None) -> FeatureTable:
         """Return the rows that have a vector, all in memory."""
         fine = self._fine
         return FeatureTable(
             rows=np.asarray(fine["row"]),
             keys=self.ids(),
-            vectors=self.vectors(),
+            vectors=self.vectors(layer=layer),
             labels=self.labels(),
             splits=fine["split"].to_pylist(),
         )
 
-    def batches(self, rows: int = 65_536) -> Iterator[FeatureTable]:
+    def batches(self, rows: int = 65_536, layer: str | None = None) -> Iterator[FeatureTable]:
         """Yield the rows that have a vector in tables of at most `rows` rows, reading one part at a time.
 
         The order is that of the parts, and by id inside each.
         """
         fine = self._fine
+        name = self.provenance.column(layer)
         part = np.asarray(fine["part"])
         for number, path in enumerate(self._parts):
             mine = fine.take(pa.array(np.flatnonzero(part == number)))
             if not len(mine):
                 continue
-            column = parts.read_part(path, [FEATURE])[FEATURE]
+            column = parts.read_part(path, [name])[name]
             self._check_unchanged()
             for start in range(0, len(mine), rows):
                 chunk = mine.slice(start, rows)
-                out = np.empty((len(chunk), self.provenance.dim), self.provenance.dtype)
+                out = np.empty((len(chunk), self.provenance.columns[name]), self.provenance.dtype)
                 _copy_vectors(column, np.asarray(chunk["at"]), np.arange(len(chunk)), out)
                 yield FeatureTable(
                     rows=np.asarray(chunk["row"]),
@@ -247,9 +259,10 @@ class FeatureStore:
         return self._rows.select(list(columns or _SMALL))
 
 
-def matrix_cache(files: Sequence[Path]) -> Path:
+def matrix_cache(files: Sequence[Path], column: str = FEATURE) -> Path:
     """Return where the cache keeps the vectors of these very parts."""
-    return cache_folder() / "vectors" / f"{_stamp(files)}.npy"
+    digest = hashlib.sha256(f"{_stamp(files)} {column}".encode())
+    return cache_folder() / "vectors" / f"{digest.hexdigest()}.npy"
 
 
 def _stamp(files: Sequence[Path]) -> str:

@@ -52,6 +52,7 @@ class Provenance:
         provider: what really ran the model, read back from the session.
         decoder: decoder and resizer with their versions.
         versions: of everything else that touches numbers.
+        layers: further layers with their dim, a column `feature@NAME` each.
         next_row: no row number below this is given out again; 0 where the part's own rows say enough.
     """
 
@@ -67,6 +68,25 @@ class Provenance:
     decoder: str
     versions: dict[str, str] = field(default_factory=dict)
     next_row: int = 0
+    layers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """Vector column -> dim."""
+        return {FEATURE: self.dim, **{layer_column(name): dim for name, dim in self.layers.items()}}
+
+    def column(self, layer: str | None) -> str:
+        """Return the column of a layer, `feature` for None.
+
+        Raises:
+            StoreError: there is no such layer; says which there are.
+        """
+        if layer is None:
+            return FEATURE
+        if layer not in self.layers:
+            there = ", ".join(map(repr, self.layers)) or "none but the default"
+            raise StoreError(f"The store has no layer {layer!r}. There is: {there}.")
+        return layer_column(layer)
 
     def to_metadata(self) -> dict[bytes, bytes]:
         """Return the schema metadata."""
@@ -140,6 +160,7 @@ def part_schema(provenance: Provenance) -> pa.Schema:
     number = pa.float16() if provenance.dtype == "float16" else pa.float32()
     # Not a fixed-size list, which Parquet stores no differently: pyarrow before 25 cannot read one with null rows.
     vector = pa.list_(pa.field("element", number, nullable=False))
+    vectors = [pa.field(name, vector) for name in provenance.columns]
     return pa.schema(
         [
             pa.field("row", pa.int64(), nullable=False),
@@ -153,10 +174,20 @@ def part_schema(provenance: Provenance) -> pa.Schema:
             pa.field("height", pa.int32()),
             pa.field("error_code", pa.string()),
             pa.field("error", pa.string()),
-            pa.field(FEATURE, vector),
+            *vectors,
         ],
         metadata=provenance.to_metadata(),
     )
+
+
+def layer_column(layer: str) -> str:
+    """Return the name of a further layer's column."""
+    return f"{FEATURE}@{layer}"
+
+
+def is_vector_column(name: str) -> bool:
+    """Tell whether a column holds vectors."""
+    return name == FEATURE or name.startswith(layer_column(""))
 
 
 def escape_path(path: str) -> str:

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from fxengine.features import parts
 from fxengine.features.known import Plan
-from fxengine.features.parts import Row
-from fxengine.features.schema import FEATURE, Provenance
+from fxengine.features.parts import Row, Vectors
+from fxengine.features.schema import Provenance
 from fxengine.features.write import PartWriter, rewrite_part
 
 
@@ -27,7 +27,7 @@ class StoreUpdate:
         self._provenance = provenance
         self._plan = plan
         self._part: Path | None = None
-        self._again: dict[int, tuple[Row, np.ndarray | None]] = {}
+        self._again: dict[int, tuple[Row, Vectors | None]] = {}
         self._drops: dict[Path, set[int]] = {}
         self._done: set[Path] = set()
 
@@ -36,17 +36,17 @@ class StoreUpdate:
         """The number that the next new row gets."""
         return self._writer.next_row
 
-    def replace(self, part: Path, row: Row, vector: np.ndarray | None) -> None:
+    def replace(self, part: Path, row: Row, vectors: Vectors | None) -> None:
         """Take the new content of a row of `part`."""
         if part != self._part:
             self._flush_part()
             self._part = part
-        self._again[row.row] = (row, vector)
+        self._again[row.row] = (row, vectors)
 
-    def append(self, row: Row, vector: np.ndarray | None) -> None:
+    def append(self, row: Row, vectors: Vectors | None) -> None:
         """Take a row that is new, or that moves here from another part (`drop` it there afterwards)."""
         self._flush_part()
-        self._writer.append(row, vector)
+        self._writer.append(row, vectors)
 
     def drop(self, part: Path, rows: Collection[int]) -> None:
         """Leave these rows out of `part`, after everything else was committed."""
@@ -83,9 +83,9 @@ class StoreUpdate:
 
 @dataclass(frozen=True)
 class StoredVector:
-    """A vector as a store holds it, with the size of its picture."""
+    """A row's vectors as a store holds them, with the size of its picture."""
 
-    vector: np.ndarray
+    vectors: Vectors
     width: int | None
     height: int | None
 
@@ -116,13 +116,13 @@ class Movable:
         self._claimed[digest] = taken + 1
         return rows[taken]
 
-    def vector(self, digest: str) -> StoredVector:
-        """Return the vector of this content."""
+    def stored(self, digest: str) -> StoredVector:
+        """Return the vectors of this content."""
         part, row = self._rows[digest][0]
         if self._loaded is None or self._loaded[0] != part:
-            self._loaded = part, parts.read_part(part, ["row", "width", "height", FEATURE]).combine_chunks()
+            self._loaded = part, parts.read_part(part).combine_chunks()
         table = self._loaded[1]
         at = int(np.flatnonzero(np.asarray(table["row"]) == row)[0])
-        dim = parts.read_provenance(part).dim
-        matrix = parts.vector_matrix(table[FEATURE].chunk(0), dim)
-        return StoredVector(matrix[at].copy(), table["width"][at].as_py(), table["height"][at].as_py())
+        columns = Provenance.from_schema(table.schema, part.name).columns
+        vectors = {n: parts.vector_matrix(table[n].chunk(0), dim)[at].copy() for n, dim in columns.items()}
+        return StoredVector(vectors, table["width"][at].as_py(), table["height"][at].as_py())

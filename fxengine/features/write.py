@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fxengine.errors import StoreError
 from fxengine.features import parts
-from fxengine.features.parts import OpenPart, Row
+from fxengine.features.parts import OpenPart, Row, Vectors
 from fxengine.features.schema import Provenance
 
 PART_ROWS = 8192
@@ -25,21 +25,24 @@ class PartWriter:
         self.folder = folder
         self.provenance = provenance
         self.next_row = next_row
-        self.part_rows = min(part_rows, (2**31 - 1) // provenance.dim)  # a column's numbers are counted in 32 bits
+        self.part_rows = min(
+            part_rows, (2**31 - 1) // max(provenance.columns.values())
+        )  # a column's numbers are counted in 32 bits
         self._number = max((parts.part_number(p) for p in parts.list_parts(folder)), default=-1) + 1
         self._part: OpenPart | None = None
         self._written = 0
         self._rows: list[Row] = []
-        self._vectors = np.zeros((min(self.part_rows, parts.ROW_GROUP), provenance.dim), provenance.dtype)
+        self._group = min(self.part_rows, parts.ROW_GROUP)
+        self._vectors = {n: np.zeros((self._group, dim), provenance.dtype) for n, dim in provenance.columns.items()}
 
-    def append(self, row: Row, vector: np.ndarray | None) -> None:
+    def append(self, row: Row, vectors: Vectors | None) -> None:
         """Add a row; commits a part when it is full."""
-        if vector is not None:
-            self._vectors[len(self._rows)] = vector
+        for name, vector in (vectors or {}).items():
+            self._vectors[name][len(self._rows)] = vector
         self._rows.append(row)
         self.next_row = max(self.next_row, row.row + 1)
         full = self._written + len(self._rows) == self.part_rows
-        if full or len(self._rows) == len(self._vectors):
+        if full or len(self._rows) == self._group:
             self._write_group()
         if full:
             self.commit()
@@ -54,7 +57,8 @@ class PartWriter:
         self._part, self._written = None, 0
 
     def _write_group(self) -> None:
-        table = parts.part_table(self._rows, self._vectors[: len(self._rows)], self.provenance)
+        filled = {name: matrix[: len(self._rows)] for name, matrix in self._vectors.items()}
+        table = parts.part_table(self._rows, filled, self.provenance)
         if self._part is None:
             self._part = OpenPart(parts.part_path(self.folder, self._number), table.schema)
         self._part.write(table)
@@ -66,7 +70,7 @@ def rewrite_part(
     path: Path,
     provenance: Provenance,
     *,
-    again: Mapping[int, tuple[Row, np.ndarray | None]] | None = None,
+    again: Mapping[int, tuple[Row, Vectors | None]] | None = None,
     relabel: Mapping[int, tuple[str | None, str | None]] | None = None,
     drop: Collection[int] = (),
 ) -> None:
@@ -92,10 +96,10 @@ def rewrite_part(
     merged = replace(provenance if again else old, next_row=next_row)
     table = table.replace_schema_metadata(merged.to_metadata())
     if again:
-        vectors = np.zeros((len(again), merged.dim), merged.dtype)
-        for i, (_, vector) in enumerate(again.values()):
-            if vector is not None:
-                vectors[i] = vector
+        vectors = {name: np.zeros((len(again), dim), merged.dtype) for name, dim in merged.columns.items()}
+        for i, (_, found) in enumerate(again.values()):
+            for name, vector in (found or {}).items():
+                vectors[name][i] = vector
         fresh = parts.part_table([row for row, _ in again.values()], vectors, merged)
         table = pa.concat_tables([table, fresh])
         table = table.take(pc.sort_indices(table, [("id", "ascending")]))
@@ -134,8 +138,9 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
         )
 
 
-def to_store_type(vectors: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 [n, dim] vectors in the store's type and which rows are not finite in it, bool [n]."""
+def to_store_type(outputs: Mapping[str, np.ndarray], dtype: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return float32 [n, dim] arrays in the store's type, and which rows are not finite in any of them, bool [n]."""
     with np.errstate(over="ignore"):
-        stored = vectors.astype(dtype)
-    return stored, ~np.isfinite(stored).all(axis=1)
+        stored = {name: values.astype(dtype) for name, values in outputs.items()}
+    finite = [np.isfinite(values).all(axis=1) for values in stored.values()]
+    return stored, ~np.logical_and.reduce(finite) if finite else np.zeros(0, bool)

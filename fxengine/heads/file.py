@@ -29,6 +29,7 @@ class HeadFacts:
         accuracy: cross-validated accuracy: mean, low and high.
         rows: rows that it was trained on.
         versions: of the libraries that trained it.
+        layer: the layer whose vectors it takes, or None for the default one.
     """
 
     space: str
@@ -38,6 +39,7 @@ class HeadFacts:
     accuracy: dict[str, float]
     rows: int
     versions: dict[str, str] = field(default_factory=dict)
+    layer: str | None = None
 
 
 def save_linear(path: Path, weights: np.ndarray, bias: np.ndarray, facts: HeadFacts) -> None:

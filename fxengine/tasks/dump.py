@@ -16,7 +16,7 @@ from fxengine.features.schema import FeatureTable
 _SUFFIXES = (".npy", ".csv", ".parquet")
 
 
-def dump(store: str | Path, output: Path, *, normalize: bool = False) -> list[Path]:
+def dump(store: str | Path, output: Path, *, normalize: bool = False, layer: str | None = None) -> list[Path]:
     """Write the rows that have a vector; return the files made.
 
     `.npy`: float32 [n, dim], and beside it `NAME.ids.csv` (row, id, label, split) in the same order: what autofaiss
@@ -28,6 +28,7 @@ def dump(store: str | Path, output: Path, *, normalize: bool = False) -> list[Pa
         store: folder of a feature store.
         output: the file to make; its suffix chooses the layout.
         normalize: whether to scale every vector to length 1.
+        layer: a further layer's name; the default one unless given.
 
     Raises:
         InputError: the suffix is none of these, or the file cannot be written.
@@ -39,7 +40,7 @@ def dump(store: str | Path, output: Path, *, normalize: bool = False) -> list[Pa
     opened = FeatureStore.open(store)
     temporary = output.with_name(f".{output.name}.tmp")
     try:
-        made = {".npy": _npy, ".csv": _csv, ".parquet": _parquet}[suffix](opened, temporary, normalize)
+        made = {".npy": _npy, ".csv": _csv, ".parquet": _parquet}[suffix](opened, temporary, normalize, layer)
         temporary.replace(output)
         if made is None:
             return [output]
@@ -50,6 +51,10 @@ def dump(store: str | Path, output: Path, *, normalize: bool = False) -> list[Pa
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _dim(store: FeatureStore, layer: str | None) -> int:
+    return store.provenance.columns[store.provenance.column(layer)]
 
 
 def _vectors(table: FeatureTable, normalize: bool) -> np.ndarray:
@@ -70,32 +75,32 @@ def _names(table: FeatureTable) -> pa.Table:
     )
 
 
-def _npy(store: FeatureStore, path: Path, normalize: bool) -> pa.Table:
-    shape = (len(store.ids()), store.provenance.dim)
+def _npy(store: FeatureStore, path: Path, normalize: bool, layer: str | None) -> pa.Table:
+    shape = (len(store.ids()), _dim(store, layer))
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         names = []
-        for table in store.batches():
+        for table in store.batches(layer=layer):
             file.write(_vectors(table, normalize).astype("<f4").tobytes())
             names.append(_names(table))
     return pa.concat_tables(names)
 
 
-def _parquet(store: FeatureStore, path: Path, normalize: bool) -> None:
+def _parquet(store: FeatureStore, path: Path, normalize: bool, layer: str | None) -> None:
     schema = pa.schema([*_names_schema(), ("embedding", pa.list_(pa.float32()))])
     with pq.ParquetWriter(path, schema, use_dictionary=["label", "split"]) as writer:
-        for table in store.batches():
+        for table in store.batches(layer=layer):
             vectors = _vectors(table, normalize)
             offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
             column = pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1)))
             writer.write_table(_names(table).append_column("embedding", column).cast(schema))
 
 
-def _csv(store: FeatureStore, path: Path, normalize: bool) -> None:
-    numbers = [f"f{i}" for i in range(store.provenance.dim)]
+def _csv(store: FeatureStore, path: Path, normalize: bool, layer: str | None) -> None:
+    numbers = [f"f{i}" for i in range(_dim(store, layer))]
     schema = pa.schema([*_names_schema(), *((name, pa.float32()) for name in numbers)])
     with pa.csv.CSVWriter(path, schema) as writer:
-        for table in store.batches():
+        for table in store.batches(layer=layer):
             named, vectors = _names(table), _vectors(table, normalize)
             columns = [*named.columns, *(pa.array(np.ascontiguousarray(column)) for column in vectors.T)]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))

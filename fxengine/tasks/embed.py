@@ -12,7 +12,7 @@ import numpy as np
 
 from fxengine import decode
 from fxengine.backbones import DEFAULT, find_space, load_backbone
-from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, Preprocess
+from fxengine.backbones.spec import BackboneFile, Preprocess, layer_output
 from fxengine.collect.read import read_input
 from fxengine.decode import Limits
 from fxengine.decode.resize import resize_into
@@ -72,12 +72,13 @@ class Backbone:
         """Numbers in a feature vector."""
         return self.file.facts.dim
 
-    def embed(self, pictures: Sequence[Any], *, batch_size: int | None = None) -> np.ndarray:
+    def embed(self, pictures: Sequence[Any], *, batch_size: int | None = None, layer: str | None = None) -> np.ndarray:
         """Return raw feature vectors, float32 [n, dim], in the order given.
 
         Args:
             pictures: paths, encoded bytes, PIL images, or uint8 arrays [height, width, 3] in RGB.
             batch_size: pictures in one run of the model; what it was loaded with unless given.
+            layer: a further layer's name; the default one unless given.
 
         Raises:
             DecodeError: a picture cannot be decoded; the message says which.
@@ -87,7 +88,11 @@ class Backbone:
             raise InputError("embed() takes a list of pictures. Put a single one into a list: embed([picture]).")
         step = batch_size or self._session.batch_size
         recipe = self.file.recipe
-        parts = [np.empty((0, self.dim), np.float32)]
+        output = layer_output(layer)
+        if output not in self._session.outputs:
+            there = ", ".join(name for name, _ in self.file.facts.layers) or "none but the default"
+            raise InputError(f"{self.file.facts.name} has no layer {layer!r}. There is: {there}.")
+        parts = [np.empty((0, self.dim if layer is None else dict(self.file.facts.layers)[layer]), np.float32)]
         for start in range(0, len(pictures), step):
             chunk = pictures[start : start + step]
             batch = np.empty((len(chunk), recipe.height, recipe.width, 3), np.uint8)
@@ -97,7 +102,7 @@ class Backbone:
                 except DecodeError as error:
                     name = str(picture) if isinstance(picture, str | Path) else f"picture {start + i}"
                     raise DecodeError(error.code, f"{name}: {error}") from error
-            parts.append(self._session.run(batch, (FEATURE_OUTPUT,))[FEATURE_OUTPUT])
+            parts.append(self._session.run(batch, (output,))[output])
         return np.concatenate(parts)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fxengine.backbones import DEFAULT, find_space, load_backbone
-from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, BackboneFile
+from fxengine.backbones.spec import LOGITS_OUTPUT, BackboneFile, layer_output
 from fxengine.collect import collect
 from fxengine.decode import Limits
 from fxengine.errors import InputError
@@ -92,7 +92,7 @@ def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:
 
 def _from_store(store: FeatureStore, head: Head, top: int) -> Iterator[Prediction]:
     head.check_space(store.provenance.space, str(store.path))
-    for table in store.batches():
+    for table in store.batches(layer=head.facts.layer):
         yield from _name(table.keys, head.probabilities(table.vectors), head.facts.classes, top)
     for failed in store.errors():
         yield Prediction(failed["id"], (), (), failed["error"])
@@ -109,7 +109,7 @@ def _from_pictures(
 ) -> Iterator[Prediction]:
     from itertools import islice
 
-    output = LOGITS_OUTPUT if head is None else FEATURE_OUTPUT
+    output = LOGITS_OUTPUT if head is None else layer_output(head.facts.layer)
     classes = found.facts.classes if head is None else head.facts.classes
     items = collect(source)
     session = open_session(found.path, device, BATCH_SIZE, streams=usable_cores())

@@ -46,7 +46,9 @@ class ProbeReport:
         return asdict(self)
 
 
-def probe(store: str | Path, output: Path | None = None, *, folds: int = FOLDS, seed: int = 0) -> ProbeReport:
+def probe(
+    store: str | Path, output: Path | None = None, *, folds: int = FOLDS, seed: int = 0, layer: str | None = None
+) -> ProbeReport:
     """Cross-validate logistic regression on a store's normalised features; write the head trained on all rows.
 
     Args:
@@ -54,6 +56,7 @@ def probe(store: str | Path, output: Path | None = None, *, folds: int = FOLDS, 
         output: file of the head, or None to write none.
         folds: stratified folds; fewer where a class has fewer rows.
         seed: of the shuffle.
+        layer: a further layer's name; the default one unless given.
 
     Raises:
         StoreError: the store has no labels, one class only, or a class with one row.
@@ -66,7 +69,7 @@ def probe(store: str | Path, output: Path | None = None, *, folds: int = FOLDS, 
     classes = sorted(counts)
     number = {name: i for i, name in enumerate(classes)}
     wanted = np.array([number[name] for name in names if name is not None])
-    vectors = logistic.normalise(opened.vectors()[labelled])
+    vectors = logistic.normalise(opened.vectors(layer=layer)[labelled])
     predicted = logistic.cross_validate(vectors, wanted, folds, seed)
     right = predicted == wanted
     accuracy = wilson(int(right.sum()), len(right))
@@ -79,6 +82,7 @@ def probe(store: str | Path, output: Path | None = None, *, folds: int = FOLDS, 
             classes=tuple(classes),
             accuracy=asdict(accuracy),
             rows=len(wanted),
+            layer=layer,
             versions={"scikit-learn": version("scikit-learn"), "fxengine": version("fxengine")},
         )
         save_linear(output, weights, bias, facts)

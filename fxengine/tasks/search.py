@@ -51,7 +51,13 @@ class SearchReport:
 
 
 def search(
-    store: str | Path, query: str | Path, k: int = 10, *, backbone: str | Path | None = None, device: str = "auto"
+    store: str | Path,
+    query: str | Path,
+    k: int = 10,
+    *,
+    backbone: str | Path | None = None,
+    device: str = "auto",
+    layer: str | None = None,
 ) -> SearchReport:
     """Return the k stored pictures nearest to `query` by cosine, exactly.
 
@@ -61,6 +67,7 @@ def search(
         k: neighbours; fewer where the store has fewer rows.
         backbone: only where neither the cache nor a fresh export gives the store's space.
         device: "auto", "cpu", "cuda" or "tensorrt".
+        layer: a further layer's name; the default one unless given.
 
     Raises:
         InputError: k is not positive, or the backbone of the store's space is not to be had.
@@ -72,12 +79,12 @@ def search(
     times = [time.perf_counter()]
     opened = FeatureStore.open(store)
     ids = opened.ids()
-    index = FlatIndex(ids, opened.vectors())
+    index = FlatIndex(ids, opened.vectors(layer=layer))
     times.append(time.perf_counter())
     net = Backbone.for_space(opened.provenance.space, opened.provenance.source, backbone, device)
     times.append(time.perf_counter())
     for _ in range(2):
-        result = index.search(net.embed([query]), k)
+        result = index.search(net.embed([query], layer=layer), k)
         times.append(time.perf_counter())
     labels = dict(zip(ids, opened.labels(), strict=True))
     found = [

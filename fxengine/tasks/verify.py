@@ -20,7 +20,15 @@ from fxengine.extraction import Summary, extract
 from fxengine.features import parts
 from fxengine.features.lock import locked
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import ERROR_CODES, FEATURE, Item, Provenance, part_schema, unescape_path
+from fxengine.features.schema import (
+    ERROR_CODES,
+    FEATURE,
+    Item,
+    Provenance,
+    is_vector_column,
+    part_schema,
+    unescape_path,
+)
 from fxengine.tasks.embed import Backbone
 
 # Cosine between a stored vector and a fresh one below which they are not the same picture's: far below what
@@ -123,7 +131,11 @@ def _check_part(path: Path, reference: Provenance, seen: dict[int, Path]) -> str
         table = parts.read_part(path)
     except StoreError as error:
         return str(error)
-    if (provenance.space, provenance.dim, provenance.dtype) != (reference.space, reference.dim, reference.dtype):
+    if (provenance.space, provenance.columns, provenance.dtype) != (
+        reference.space,
+        reference.columns,
+        reference.dtype,
+    ):
         return f"It is of another feature space ({provenance.source!r}) than the rest: move it out of the folder."
     if not table.schema.equals(part_schema(provenance)):
         return "Its columns are not those of a part."
@@ -144,17 +156,18 @@ def _check_part(path: Path, reference: Provenance, seen: dict[int, Path]) -> str
 def _check_vectors(table: pa.Table, provenance: Provenance) -> str | None:
     """Return what is wrong with a part's vectors and errors, or None."""
     failed = np.asarray(pc.is_valid(table["error_code"]))
-    if not np.array_equal(failed, np.asarray(pc.is_null(table[FEATURE]))):
-        return "A row has both a vector and an error, or neither."
     unknown = set(table["error_code"].drop_null().to_pylist()) - ERROR_CODES
     if unknown:
         return f"It has unknown error codes: {sorted(unknown)}."
-    lengths = pc.unique(pc.list_value_length(table[FEATURE].drop_null())).to_pylist()
-    if lengths not in ([], [provenance.dim]):
-        return f"Its vectors have {lengths} numbers, not {provenance.dim}."
-    vectors = [parts.vector_matrix(chunk, provenance.dim) for chunk in table[FEATURE].chunks]
-    if vectors and not np.isfinite(np.concatenate(vectors)[~failed]).all():
-        return "A vector has a value that is not a finite number."
+    for name, dim in provenance.columns.items():
+        column = table[name]
+        if not np.array_equal(failed, np.asarray(pc.is_null(column))):
+            return "A row has both a vector and an error, or neither."
+        lengths = pc.unique(pc.list_value_length(column.drop_null())).to_pylist()
+        if lengths not in ([], [dim]):
+            return f"Its vectors have {lengths} numbers, not {dim}."
+        if not all(np.isfinite(parts.vector_matrix(chunk, dim)).all() for chunk in column.chunks):
+            return "A vector has a value that is not a finite number."
     return None
 
 
@@ -253,7 +266,7 @@ def _salvage(path: Path, reference: Provenance) -> bool:
     """Keep a bad part's rows without their vectors; False where not even these can be read."""
     try:
         provenance = parts.read_provenance(path)
-        table = parts.read_part(path, [name for name in part_schema(reference).names if name != FEATURE])
+        table = parts.read_part(path, [name for name in part_schema(reference).names if not is_vector_column(name)])
     except (StoreError, pa.ArrowException, KeyError):
         return False
     if provenance.space != reference.space:
@@ -276,15 +289,19 @@ def _invalidate(path: Path, ids: set[str]) -> None:
 def _write_without_vectors(path: Path, table: pa.Table, provenance: Provenance, lost: np.ndarray) -> None:
     """Rewrite a part with a passing error in place of the vectors of the rows that are `lost`."""
     codes, reasons = table["error_code"].to_pylist(), table["error"].to_pylist()
-    vectors = np.zeros((len(table), provenance.dim), provenance.dtype)
-    if FEATURE in table.column_names:
-        vectors[:] = np.concatenate([parts.vector_matrix(chunk, provenance.dim) for chunk in table[FEATURE].chunks])
+    vectors = {
+        name: np.concatenate([parts.vector_matrix(chunk, dim) for chunk in table[name].chunks])
+        if name in table.column_names
+        else np.zeros((len(table), dim), provenance.dtype)
+        for name, dim in provenance.columns.items()
+    }
     for i in np.flatnonzero(lost):
         if codes[i] is None:
             codes[i], reasons[i] = "io", _DAMAGED
     schema = part_schema(provenance)
     missing = np.array([code is not None for code in codes], bool)
-    columns = {name: table[name] for name in schema.names if name not in (FEATURE, "error_code", "error")}
+    columns = {name: table[name] for name in schema.names if name in table.column_names}
     columns["error_code"], columns["error"] = pa.array(codes, pa.string()), pa.array(reasons, pa.string())
-    columns[FEATURE] = parts.vector_array(vectors, missing, schema.field(FEATURE).type)
+    for name, matrix in vectors.items():
+        columns[name] = parts.vector_array(matrix, missing, schema.field(name).type)
     parts.write_part(pa.Table.from_arrays([columns[n] for n in schema.names], schema=schema), path, replace=True)

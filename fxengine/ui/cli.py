@@ -101,7 +101,7 @@ def _probe(options: argparse.Namespace) -> int:
     from fxengine.tasks.probe import probe
     from fxengine.ui.show import show_probe
 
-    report = probe(options.store, options.output, folds=options.folds, seed=options.seed)
+    report = probe(options.store, options.output, folds=options.folds, seed=options.seed, layer=options.layer)
     if options.json:
         console.say_json(report.to_dict())
     else:
@@ -138,7 +138,14 @@ def _search(options: argparse.Namespace) -> int:
     from fxengine.tasks.search import search
     from fxengine.ui.show import show_search
 
-    report = search(options.store, options.query, options.k, backbone=options.backbone, device=options.device)
+    report = search(
+        options.store,
+        options.query,
+        options.k,
+        backbone=options.backbone,
+        device=options.device,
+        layer=options.layer,
+    )
     if options.json:
         console.say_json(report.to_dict())
     else:
@@ -149,7 +156,7 @@ def _search(options: argparse.Namespace) -> int:
 def _dump(options: argparse.Namespace) -> int:
     from fxengine.tasks.dump import dump
 
-    made = dump(options.store, options.output, normalize=options.normalize)
+    made = dump(options.store, options.output, normalize=options.normalize, layer=options.layer)
     if options.json:
         console.say_json([str(path) for path in made])
     else:
@@ -277,6 +284,7 @@ def _add_probe(commands: _Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("-o", "--output", type=Path, metavar="HEAD", help="write the head to this .onnx file")
     parser.add_argument("--folds", type=_positive, default=5, metavar="N", help="folds of the cross-validation (5)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
+    _add_layer(parser)
 
 
 def _add_predict(commands: _Commands) -> None:  # type: ignore[type-arg]
@@ -298,6 +306,7 @@ def _add_search(commands: _Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("store", type=Path)
     parser.add_argument("query", type=Path, help="a picture")
     parser.add_argument("-k", type=_positive, default=10, help="neighbours (10)")
+    _add_layer(parser)
     _add_backbone(parser)
 
 
@@ -316,11 +325,16 @@ def _add_dump(commands: _Commands) -> None:  # type: ignore[type-arg]
         "-o", "--output", type=Path, required=True, metavar="FILE", help=".npy (+ .ids.csv), .csv or .parquet"
     )
     parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
+    _add_layer(parser)
 
 
 def _add_info(commands: _Commands) -> None:  # type: ignore[type-arg]
     parser = _command(commands, "info", _info, "say what a store, a backbone, a head or a backbone's name is")
     parser.add_argument("target")
+
+
+def _add_layer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--layer", metavar="NAME", help="a further layer of the store (the default one)")
 
 
 def _positive(text: str) -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fxengine.features import parts
 from fxengine.features.known import Known, make_plan, new_items
 from fxengine.features.parts import Row
-from fxengine.features.schema import Item
+from fxengine.features.schema import FEATURE, Item
 from tests.features.test_parts import provenance
 
 
@@ -18,7 +18,7 @@ def store(folder: Path, groups: list[list[Row]], next_row: int = 100) -> Known:
     for number, rows in enumerate(groups):
         vectors = np.ones((len(rows), 4), np.float16)
         parts.write_part(
-            parts.part_table(rows, vectors, provenance(next_row=next_row)), parts.part_path(folder, number)
+            parts.part_table(rows, {FEATURE: vectors}, provenance(next_row=next_row)), parts.part_path(folder, number)
         )
     return Known.read(parts.list_parts(folder))
 
@@ -72,7 +72,7 @@ def test_the_merge_splits_into_known_new_and_missing(stored: list[str], listed: 
 
     ordered = sorted(stored, key=str.encode)
     rows = [known_row(i, key) for i, key in enumerate(ordered)]
-    table = parts.part_table(rows, np.ones((len(rows), 4), np.float16), provenance())
+    table = parts.part_table(rows, {FEATURE: np.ones((len(rows), 4), np.float16)}, provenance())
     table = table.append_column("part", pa.array(np.zeros(len(rows), np.int32)))
     known = replace(Known.read([]), table=table, paths=[Path("p")])
     listing = [Item(key, "", 10, 20) for key in sorted(listed, key=str.encode)]

@@ -31,7 +31,7 @@ def row(number: int, key: str = "", error_code: str | None = None, label: str | 
 def table(count: int = 3, dtype: Dtype = "float16", failed: int | None = 1) -> tuple[pa.Table, np.ndarray]:
     vectors = np.arange(count * 4, dtype=dtype).reshape(count, 4)
     rows = [row(i, error_code="corrupt" if i == failed else None) for i in range(count)]
-    return parts.part_table(rows, vectors, provenance(dtype)), vectors
+    return parts.part_table(rows, {FEATURE: vectors}, provenance(dtype)), vectors
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
