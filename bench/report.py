@@ -52,6 +52,15 @@ def figures() -> list[tuple[str, str, str]]:
         peaks = {int(count): peak / 1e6 for count, peak in memory["peak_bytes"].items()}
         text = ", ".join(f"{peak:.0f} MB at {count:,} inputs" for count, peak in sorted(peaks.items()))
         rows.append(("peak memory of an extraction", text, "`scripts/bench memory`"))
+        odd = memory.get("odd_images")
+        if odd:
+            rows.append(
+                (
+                    "522 odd images (bombs, truncated, ...), 4 decoders",
+                    f"peak {odd['peak_bytes'] / 1e6:.0f} MB, slowest file {odd['slowest_decode_s']:.1f} s",
+                    "`scripts/bench memory`",
+                )
+            )
         listing = memory["listing"]
         rows.append(
             (
@@ -59,6 +68,30 @@ def figures() -> list[tuple[str, str, str]]:
                 f"{listing['files']:,.0f} files in {listing['seconds']:.0f} s, "
                 f"{listing['bytes_per_file']:.0f} bytes of memory a file",
                 "`scripts/bench memory`",
+            )
+        )
+    store, update = _read("store"), _read("update")
+    if store:
+        ratio, rates = store["ratio"], store["rates_gb_s"]
+        rows.append(
+            (
+                "reading a store, GB/s",
+                f"`vectors()` {rates['vectors()']['best']:.2f} best, {rates['vectors()']['median']:.2f} median "
+                f"({ratio['vectors() / pyarrow']['median']:.2f}x pyarrow's own read); mapped copy "
+                f"{rates['vectors(mmap=True), copied']['median']:.1f} "
+                f"({ratio['mapped / copy in memory']['median']:.0%} of a copy in memory)",
+                "`scripts/bench store`",
+            )
+        )
+    if update:
+        times = update["times_the_walk"]
+        rows.append(
+            (
+                f"a run with nothing to do, {update['files']:,} files",
+                f"{update['files'] / update['rates']['run with nothing to do']['median']:.1f} s, "
+                f"**{times['best']:.2f}x, {times['median']:.2f}x** walking and stat-ing them in Python; "
+                f"{update['bytes_per_known_row']:.0f} bytes of memory a known row",
+                "`scripts/bench update`",
             )
         )
     return rows
