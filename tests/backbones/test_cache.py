@@ -166,12 +166,12 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("name", ["efficientnet_lite", "EfficientNet_lite0", "efficientnet-lite0"])
 def test_an_unknown_name_lists_the_nearest(name: str) -> None:
-    with pytest.raises(InputError, match=rf"no backbone '{name}'\. Did you mean efficientnet_lite0, or a path"):
+    with pytest.raises(InputError, match=rf"no backbone '{name}'\. Did you mean efficientnet_lite0, "):
         load_backbone(name)
 
 
 def test_a_name_like_no_other_lists_them_all(source: list[str]) -> None:
-    with pytest.raises(InputError, match="Did you mean efficientnet_lite0, tiny_net, or a path"):
+    with pytest.raises(InputError, match="Did you mean efficientnet_lite0, tiny_net, "):
         load_backbone("qqqq")
 
 
