@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -106,6 +107,11 @@ def photos(tmp_path: Path) -> Path:
         label = "cats" if i % 2 else "dogs"
         make_photo(folder / label / f"{i:02d}.jpg", i)
     return folder
+
+
+def take_signals() -> None:
+    """Undo an inherited "ignore Ctrl-C", which a shell gives to what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:

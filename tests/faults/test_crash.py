@@ -19,7 +19,7 @@ from fxengine.decode import Limits, decode_into, read_header
 from fxengine.decode.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.features.crash_note import CrashNote
-from tests.conftest import TINY_RECIPE, make_photo, run_cli, tiny_model
+from tests.conftest import TINY_RECIPE, make_photo, run_cli, take_signals, tiny_model
 
 # A decoder that dies on files that hold this mark; put in place by a sitecustomize of the test's own.
 CRASHING = """
@@ -113,7 +113,8 @@ def slow_run(tmp_path: Path, *extra: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}"}
     command = [sys.executable, "-m", "fxengine", "extract", str(photos), "-o", str(tmp_path / "s"), "--backbone",
                str(tmp_path / "tiny.onnx"), "--batch-size", "1", "--json", *extra]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                               preexec_fn=take_signals)  # fmt: skip
     deadline = time.monotonic() + 60
     while not (tmp_path / "s" / ".decoding").exists():
         assert time.monotonic() < deadline

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +10,7 @@ import pytest
 from fxengine.backbones import cache
 from fxengine.backbones.spec import BackboneFile
 from fxengine.ui.console import printable
-from tests.conftest import make_photo, run_cli, tiny_model
+from tests.conftest import run_cli, tiny_model
 
 
 @pytest.mark.slow
@@ -87,34 +82,6 @@ def test_too_many_failed_inputs_exit_2(photos: Path, tmp_path: Path, tiny: Backb
     common = ["extract", photos, "--backbone", tiny.path]
     assert run_cli(*common, "-o", tmp_path / "a", "--max-errors", 0).returncode == 2
     assert run_cli(*common, "-o", tmp_path / "b", "--max-errors", 1).returncode == 0
-
-
-@pytest.mark.slow
-def test_ctrl_c_commits_and_exits_130(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    for i in range(40):
-        make_photo(photos / f"{i:02d}.jpg", i, (640, 480))
-    code = (
-        "import time; from fxengine.execute.onnx_runtime import Session; run = Session.run\n"
-        "def slow(*a, **k): time.sleep(0.2); return run(*a, **k)\n"
-        "Session.run = slow\nfrom fxengine.ui.cli import main; raise SystemExit(main())"
-    )
-    (tmp_path / "tiny.onnx").write_bytes(tiny_model().SerializeToString())
-    command = [sys.executable, "-c", code, "extract", str(photos), "-o", str(tmp_path / "s"),
-               "--backbone", str(tmp_path / "tiny.onnx"), "--batch-size", "2", "--json"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "s" / ".lock").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.5)
-    os.kill(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    assert process.returncode == 130, errors
-    summary = json.loads(output)
-    assert summary["interrupted"]
-    assert 0 < summary["extracted"] < 40
-    again = json.loads(run_cli(*command[3:]).stdout)
-    assert (again["extracted"], again["unchanged"]) == (40 - summary["extracted"], summary["extracted"])
 
 
 def test_control_characters_never_reach_the_terminal() -> None:
