@@ -20,6 +20,7 @@ import pyarrow as pa
 import fxengine
 from fxengine import decode
 from fxengine.backbones import DEFAULT, load_backbone, source_name
+from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, layer_output
 from fxengine.collect import Listing, collect
 from fxengine.decode import Limits
@@ -115,6 +116,7 @@ def extract(
     store: str | Path,
     *,
     backbone: str | Path = DEFAULT,
+    layers: tuple[str, ...] = (),
     device: str = "auto",
     dtype: Dtype = "float16",
     listing: Path | None = None,
@@ -137,7 +139,8 @@ def extract(
     Args:
         source: a folder of pictures, one picture, or a listing that was made already.
         store: folder of Parquet parts, made where it is not there.
-        backbone: a name, or a file that fxengine exported.
+        backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported.
+        layers: layers of the backbone to store, the last one as `feature`, the others as `feature@NAME`.
         device: "auto", "cpu", "cuda" or "tensorrt".
         dtype: type of the stored vectors, "float16" or "float32".
         listing: a file that names the inputs (.txt, .csv, .parquet), relative to `source`.
@@ -170,7 +173,7 @@ def extract(
         inputs = collect(inputs, listing=listing, include=include, exclude=exclude)
     folder = Path(store)
     with locked(folder):
-        found = load_backbone(backbone)
+        found = load_backbone(backbone, ExportOptions(layers=layers))
         summary = Summary(str(store), found.facts.name)
         wanted = _provenance(found, source_name(backbone), inputs.root, dtype)
         parts.remove_leftovers(folder)

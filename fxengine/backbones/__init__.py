@@ -35,18 +35,38 @@ def load_backbone(source: str | Path, options: ExportOptions | None = None) -> B
     """
     name = str(source)
     kind, _, what = name.partition(":")
+    options = options or ExportOptions()
     if name in EMBEDDED:
-        module = import_module(EMBEDDED[name])
-        return cache.find_by_source(module.BUILD) or cache.keep(module.build(), module.BUILD)
+        return _embedded(import_module(EMBEDDED[name]), options)
     if kind in SOURCES and what:
-        return _exported(import_module(SOURCES[kind]), kind, what, options or ExportOptions())
+        return _exported(import_module(SOURCES[kind]), kind, what, options)
     if name.endswith(".onnx") or Path(name).exists():
-        return cache.read_backbone(Path(name))
+        found = cache.read_backbone(Path(name))
+        return found if not options.layers else _with_layers(found, options)
     near = difflib.get_close_matches(name, EMBEDDED, n=3, cutoff=0.3) or list(EMBEDDED)
     kinds = ", ".join(f"{kind}:NAME" for kind in SOURCES)
     raise InputError(
         f"There is no backbone {name!r}. Did you mean {', '.join(near)}, {kinds}, or a path to an .onnx file?"
     )
+
+
+def _embedded(module: ModuleType, options: ExportOptions) -> BackboneFile:
+    found = cache.find_by_source(module.BUILD) or cache.keep(module.build(), module.BUILD)
+    return found if not options.layers else _with_layers(found, options)
+
+
+def _with_layers(found: BackboneFile, options: ExportOptions) -> BackboneFile:
+    """Return the backbone with other outputs, made once."""
+    wanted = json.dumps([found.fingerprint, options.layers, options.pooling])
+    key = f"layers-{hashlib.sha256(wanted.encode()).hexdigest()[:32]}"
+    known = cache.find_by_source(key)
+    if known is not None:
+        return known
+    import onnx
+
+    from fxengine.backbones.layers import with_layers
+
+    return cache.keep(with_layers(onnx.load(found.path), options.layers, options.pooling or "avg"), key)
 
 
 def _exported(module: ModuleType, kind: str, what: str, options: ExportOptions) -> BackboneFile:
@@ -62,18 +82,24 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
         InputError: neither gives that very space.
     """
     found = cache.find_by_fingerprint(fingerprint)
-    if found is None and (source in EMBEDDED or source.partition(":")[0] in SOURCES or Path(source).is_file()):
+    if found is not None:
+        return found
+    try:
         fresh = load_backbone(source)
-        found = fresh if fresh.fingerprint == fingerprint else None
-    if found is None:
+    except InputError:
+        fresh = None  # gone, or it wants the flags of its first export
+    if fresh is None or fresh.fingerprint != fingerprint:
         raise InputError(
             f"The backbone of feature space {fingerprint[:12]} (from {source!r}) is neither in the cache nor made "
             "by a fresh export. Give its file with --backbone."
         )
-    return found
+    return fresh
 
 
 def source_name(source: str | Path) -> str:
-    """Return how a store records where its backbone came from: a name, or the file's absolute path."""
-    name = str(source)
-    return name if name in EMBEDDED or name.partition(":")[0] in SOURCES else str(Path(name).absolute())
+    """Return how a store records where its backbone came from: a name, or a path made absolute."""
+    kind, _, what = str(source).partition(":")
+    if kind in SOURCES and what:
+        file, at, tensor = what.partition("@")
+        return f"{kind}:{Path(file).absolute() if Path(file).exists() else file}{at}{tensor}"
+    return str(source) if str(source) in EMBEDDED else str(Path(source).absolute())

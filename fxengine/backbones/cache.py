@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
@@ -87,6 +88,16 @@ def find_by_fingerprint(digest: str) -> BackboneFile | None:
     except InputError:
         return None
     return found if found.fingerprint == digest else None
+
+
+def all_backbones() -> list[BackboneFile]:
+    """Return every backbone in the cache, the newest first; damaged files are left out."""
+    files = sorted((cache_folder() / "backbones").glob("*.onnx"), key=lambda p: -p.stat().st_mtime)
+    found = []
+    for file in files:
+        with suppress(InputError):
+            found.append(read_backbone(file))
+    return found
 
 
 def _by_fingerprint(digest: str) -> Path:

@@ -23,6 +23,7 @@ def prologue(
     *,
     bgr: bool = False,
     channels_first: bool = True,
+    cast_to: int | None = None,
 ) -> tuple[onnx.ValueInfoProto, list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Return the graph's input, and the nodes and initializers that compute `(pixel - mean) / std`.
 
@@ -34,9 +35,10 @@ def prologue(
         output: name of the tensor that the net takes.
         bgr: whether the net wants blue first.
         channels_first: whether the net wants [batch, 3, height, width].
+        cast_to: the element type that the net takes, such as `TensorProto.FLOAT16`, where it is not float32.
 
-    The nodes stand in the order Cast, (Gather,) Sub, Mul, Transpose and are named `fx_pre/...`. The mean is not
-    folded into the first convolution: that is inexact wherever the net pads with zeros.
+    The nodes stand in the order Cast, (Gather,) Sub, Mul, (Transpose, to_net) and are named `fx_pre/...`. The mean
+    is not folded into the first convolution: that is inexact wherever the net pads with zeros.
     """
     images = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["batch", height, width, 3])
     constants = {
@@ -50,11 +52,14 @@ def prologue(
     steps += [("Sub", ["mean"], {}), ("Mul", ["scale"], {})]
     if channels_first:
         steps.append(("Transpose", [], {"perm": [0, 3, 1, 2]}))
+    if cast_to is not None:
+        steps.append(("Cast", [], {"to": cast_to}))
     nodes, current = [], INPUT_NAME
     for i, (op, extra, attributes) in enumerate(steps):
-        result = output if i == len(steps) - 1 else f"{PREFIX}{op.lower()}_out"
-        inputs = [current, *(PREFIX + name for name in extra)]
-        nodes.append(helper.make_node(op, inputs, [result], name=f"{PREFIX}{op.lower()}", **attributes))
+        name = "to_net" if i and op == "Cast" else op.lower()
+        result = output if i == len(steps) - 1 else f"{PREFIX}{name}_out"
+        inputs = [current, *(PREFIX + constant for constant in extra)]
+        nodes.append(helper.make_node(op, inputs, [result], name=f"{PREFIX}{name}", **attributes))
         current = result
     initializers = [numpy_helper.from_array(value, PREFIX + name) for name, value in constants.items()]
     return images, nodes, initializers

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fxengine.backbones import EMBEDDED, load_backbone
+from fxengine.backbones import EMBEDDED, SOURCES, load_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 from fxengine.features.parts import list_parts
@@ -21,6 +21,8 @@ def describe(target: str | Path) -> dict[str, Any]:
         StoreError: it is a store, but a damaged one.
     """
     path = Path(target)
+    if str(target).partition(":")[0] in SOURCES:
+        return _backbone(load_backbone(str(target)))
     if path.is_dir():
         return _store(FeatureStore.open(path))
     if path.is_file():
@@ -36,6 +38,32 @@ def describe(target: str | Path) -> dict[str, Any]:
     raise InputError(
         f"There is no {target}: `fxengine info` takes a store's folder, an .onnx file or a backbone's name."
     )
+
+
+def layers(source: str) -> list[dict[str, Any]]:
+    """Return the tensors of a net that can become features: tensor, op, shape and whether it is the default.
+
+    Raises:
+        InputError: there is no such net, or it is not ONNX.
+    """
+    import onnx
+
+    from fxengine.backbones.onnx_source import candidates
+    from fxengine.backbones.spec import FEATURE_OUTPUT
+
+    kind, _, what = source.partition(":")
+    if kind == "onnx":
+        return candidates(what)
+    found = load_backbone(source)
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(found.path))
+    makers = {name: node for node in inferred.graph.node for name in node.output}
+    rows = []
+    for value in [*inferred.graph.value_info, *inferred.graph.output]:
+        shape = [dim.dim_value or dim.dim_param or "?" for dim in value.type.tensor_type.shape.dim]
+        if value.name in makers and not value.name.startswith("fx_pre/"):
+            op = makers[value.name].op_type
+            rows.append({"tensor": value.name, "op": op, "shape": shape, "default": value.name == FEATURE_OUTPUT})
+    return rows
 
 
 def _store(store: FeatureStore) -> dict[str, Any]:

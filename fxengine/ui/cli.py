@@ -13,20 +13,13 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import NoReturn
 
 from fxengine.errors import FxError
 from fxengine.ui import console
+from fxengine.ui.arguments import MISTAKE, build_parser
 from fxengine.ui.supervise import is_child, orphaned, supervise
 
-FINE, MISTAKE, TOO_MANY_ERRORS, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(MISTAKE, f"{self.prog}: {message}\n")
+FINE, TOO_MANY_ERRORS, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,13 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a file is in the file's row
     options = build_parser().parse_args(arguments)
     options.terminated = False
-    if options.run is _extract and not is_child():
+    if options.command == "extract" and not is_child():
         return supervise(arguments, options.output)
     signal.signal(signal.SIGTERM, partial(_terminate, options))
     try:
         with console.native_libraries_silenced():
-            run: Callable[[argparse.Namespace], int] = options.run
-            return run(options)
+            return COMMANDS[options.command](options)
     except FxError as error:
         console.complain(f"fxengine: {console.printable(str(error))}")
         return MISTAKE
@@ -70,6 +62,7 @@ def _extract(options: argparse.Namespace) -> int:
             options.photos,
             options.output,
             backbone=options.backbone or "efficientnet_lite0",
+            layers=options.layers,
             device=options.device,
             dtype=options.dtype,
             listing=options.list,
@@ -179,10 +172,56 @@ def _verify(options: argparse.Namespace) -> int:
     return FINE if report.fine else MISTAKE
 
 
-def _info(options: argparse.Namespace) -> int:
-    from fxengine.tasks.info import describe
-    from fxengine.ui.show import show_info
+def _export(options: argparse.Namespace) -> int:
+    from fxengine.backbones.options import ExportOptions
+    from fxengine.tasks.export import export
+    from fxengine.ui.show import show_export
 
+    wanted = ExportOptions(
+        layers=options.layers,
+        pooling=options.pooling,
+        logits=options.logits,
+        size=options.size and (options.size[0], options.size[-1]),
+        weights=options.weights,
+        trust=options.trust,
+        preprocess=options.preprocess,
+        channels=options.channels,
+        scale=options.scale,
+        mean=options.mean and tuple(options.mean),
+        std=options.std and tuple(options.std),
+        resize=options.resize,
+    )
+    made = export(options.source, options.output, wanted)
+    if options.json:
+        console.say_json(made.to_dict())
+    else:
+        show_export(made)
+    return FINE
+
+
+def _backbones(options: argparse.Namespace) -> int:
+    from fxengine.tasks.list_backbones import list_backbones
+    from fxengine.ui.show import show_backbones
+
+    rows = list_backbones()
+    if options.json:
+        console.say_json(rows)
+    else:
+        show_backbones(rows)
+    return FINE
+
+
+def _info(options: argparse.Namespace) -> int:
+    from fxengine.tasks.info import describe, layers
+    from fxengine.ui.show import show_info, show_layers
+
+    if options.layers:
+        found = layers(options.target)
+        if options.json:
+            console.say_json(found)
+        else:
+            show_layers(found)
+        return FINE
     facts = describe(options.target)
     if options.json:
         console.say_json(facts)
@@ -191,157 +230,17 @@ def _info(options: argparse.Namespace) -> int:
     return FINE
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of every command."""
-    parser = _Parser(
-        prog="fxengine", description="Embed pictures once, into Parquet; then probe and search in seconds."
-    )
-    parser.add_argument("--version", action="version", version=f"fxengine {_version()}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
-    _add_extract(commands)
-    _add_probe(commands)
-    _add_predict(commands)
-    _add_search(commands)
-    _add_verify(commands)
-    _add_dump(commands)
-    _add_info(commands)
-    return parser
-
-
-def _version() -> str:
-    import fxengine
-
-    return fxengine.__version__
-
-
-_Commands = argparse._SubParsersAction
-
-
-def _command(commands: _Commands, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    return parser
-
-
-def _add_backbone(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backbone", metavar="NAME", help="a backbone's name or .onnx file (efficientnet_lite0)")
-    parser.add_argument(
-        "--device", default="auto", choices=["auto", "cpu", "cuda", "tensorrt"], help="what runs it (auto)"
-    )
-
-
-def _add_extract(commands: _Commands) -> None:  # type: ignore[type-arg]
-    parser = _command(
-        commands,
-        "extract",
-        _extract,
-        "turn a folder of pictures into a store of feature vectors, or bring it up to date",
-    )
-    parser.add_argument("photos", type=Path, help="a folder, searched recursively, or one picture")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="STORE", help="the store's folder")
-    _add_backbone(parser)
-    parser.add_argument(
-        "--dtype", default="float16", choices=["float16", "float32"], help="type of the stored vectors (float16)"
-    )
-    inputs = parser.add_argument_group("inputs")
-    inputs.add_argument(
-        "--list", type=Path, metavar="FILE", help="take the paths in this .txt, .csv or .parquet, relative to PHOTOS"
-    )
-    inputs.add_argument(
-        "--include", action="append", default=[], metavar="GLOB", help="only files that fit; may be repeated"
-    )
-    inputs.add_argument(
-        "--exclude", action="append", default=[], metavar="GLOB", help="no files that fit; may be repeated"
-    )
-    inputs.add_argument("--limit", type=_positive, metavar="N", help="only the first N files")
-    inputs.add_argument(
-        "--max-pixels", type=_positive, default=256_000_000, metavar="N", help="refuse larger pictures (256 million)"
-    )
-    inputs.add_argument(
-        "--max-bytes", type=_positive, default=1_000_000_000, metavar="N", help="refuse larger files (1 billion)"
-    )
-    update = parser.add_argument_group("update of a store")
-    update.add_argument("--retry-failed", action="store_true", help="try inputs again that failed for a lasting reason")
-    update.add_argument("--prune", action="store_true", help="remove rows whose input is gone")
-    update.add_argument("--yes", action="store_true", help="also where that is more than 20%% of the rows")
-    update.add_argument(
-        "--allow-mixed-precision", action="store_true", help="go on in another precision than the store's"
-    )
-    run = parser.add_argument_group("run")
-    run.add_argument(
-        "--batch-size", type=_positive, default=4, metavar="N", help="pictures in one run of the model (4)"
-    )
-    run.add_argument("--decoders", type=_positive, metavar="N", help="decoding threads (one a core)")
-    run.add_argument("--part-rows", type=_positive, default=8192, metavar="N", help="rows of a part at most (8192)")
-    run.add_argument("--max-errors", type=int, metavar="N", help="exit with 2 where more inputs failed (all may)")
-    run.add_argument("--quiet", action="store_true", help="print nothing but errors")
-
-
-def _add_probe(commands: _Commands) -> None:  # type: ignore[type-arg]
-    parser = _command(commands, "probe", _probe, "train a classifier on a store's features and say how well it does")
-    parser.add_argument("store", type=Path)
-    parser.add_argument("-o", "--output", type=Path, metavar="HEAD", help="write the head to this .onnx file")
-    parser.add_argument("--folds", type=_positive, default=5, metavar="N", help="folds of the cross-validation (5)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
-    _add_layer(parser)
-
-
-def _add_predict(commands: _Commands) -> None:  # type: ignore[type-arg]
-    parser = _command(
-        commands, "predict", _predict, "name what pictures show, by the backbone's own classes or by a trained head"
-    )
-    parser.add_argument("source", type=Path, metavar="PHOTOS|STORE")
-    parser.add_argument("--model", type=Path, metavar="HEAD", help="a head that `fxengine probe` wrote")
-    _add_backbone(parser)
-    parser.add_argument("--top", type=_positive, default=5, metavar="K", help="how many classes to name (5)")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N files")
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write .json, .csv or .parquet instead of a table"
-    )
-
-
-def _add_search(commands: _Commands) -> None:  # type: ignore[type-arg]
-    parser = _command(commands, "search", _search, "find the stored pictures nearest to a query")
-    parser.add_argument("store", type=Path)
-    parser.add_argument("query", type=Path, help="a picture")
-    parser.add_argument("-k", type=_positive, default=10, help="neighbours (10)")
-    _add_layer(parser)
-    _add_backbone(parser)
-
-
-def _add_verify(commands: _Commands) -> None:  # type: ignore[type-arg]
-    parser = _command(commands, "verify", _verify, "check every part of a store; exit 1 where something is wrong")
-    parser.add_argument("store", type=Path)
-    parser.add_argument("--sample", type=int, default=0, metavar="N", help="also compute N rows again and compare (0)")
-    parser.add_argument("--repair", action="store_true", help="compute again what is bad, and only that")
-    _add_backbone(parser)
-
-
-def _add_dump(commands: _Commands) -> None:  # type: ignore[type-arg]
-    parser = _command(commands, "dump", _dump, "write a store's vectors for other programs")
-    parser.add_argument("store", type=Path)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help=".npy (+ .ids.csv), .csv or .parquet"
-    )
-    parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
-    _add_layer(parser)
-
-
-def _add_info(commands: _Commands) -> None:  # type: ignore[type-arg]
-    parser = _command(commands, "info", _info, "say what a store, a backbone, a head or a backbone's name is")
-    parser.add_argument("target")
-
-
-def _add_layer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--layer", metavar="NAME", help="a further layer of the store (the default one)")
-
-
-def _positive(text: str) -> int:
-    value = int(text.replace("_", ""))
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "extract": _extract,
+    "probe": _probe,
+    "predict": _predict,
+    "search": _search,
+    "export": _export,
+    "backbones": _backbones,
+    "verify": _verify,
+    "dump": _dump,
+    "info": _info,
+}
 
 
 if __name__ == "__main__":

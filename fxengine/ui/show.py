@@ -8,6 +8,7 @@ from fxengine.ui.console import printable, say, table
 
 if TYPE_CHECKING:
     from fxengine.extraction import Summary
+    from fxengine.tasks.export import Exported
     from fxengine.tasks.predict import Prediction
     from fxengine.tasks.probe import ProbeReport
     from fxengine.tasks.search import SearchReport
@@ -72,6 +73,52 @@ def show_predictions(predictions: list[Prediction]) -> None:
         named = ", ".join(f"{label} {share:.0%}" for label, share in zip(p.labels, p.probabilities, strict=True))
         rows.append([p.id, named if p.error is None else f"failed: {p.error}"])
     table(["id", "most probable classes"], rows)
+
+
+def show_export(made: Exported) -> None:
+    """Print what an export made."""
+    facts = made.file.facts
+    say(f"{printable(str(made.file.path))}: {facts.name}, space {made.file.fingerprint[:12]}")
+    say(f"  from {printable(facts.source)}; licence {facts.licence}")
+    say(f"  cut at {printable(facts.cut)}, pooling {facts.pooling}")
+    for name, dim in facts.layers:
+        say(f"  further layer {printable(name)}: {dim}")
+    for line in made.report.to_text().splitlines():
+        say(f"  {printable(line)}")
+    say(f"  report: {printable(str(made.report_path))}")
+
+
+def show_layers(rows: list[dict[str, Any]]) -> None:
+    """Print the tensors that can become features."""
+    cells = [
+        ["*" if row["default"] else "", row["tensor"], row["op"], " x ".join(map(str, row["shape"] or ["?"]))]
+        for row in rows
+    ]
+    table(["", "tensor", "op", "shape"], cells)
+    say("* what is cut by default")
+
+
+def show_backbones(rows: list[dict[str, Any]]) -> None:
+    """Print the backbones that can be used by name."""
+    cells = [
+        [
+            row["name"],
+            _count(row["dim"]),
+            _count(row["size"]),
+            "" if row["parameters"] is None else f"{row['parameters'] / 1e6:.1f} M",
+            "" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e6:,.0f} M",
+            row["licence"],
+            ("cached" if row["cached"] else "ready") if row["installed"] else row["install"],
+        ]
+        for row in rows
+    ]
+    names = ["name", "dim", "input", "parameters", "multiply-adds", "licence", "state"]
+    table(names, cells, {"dim", "input", "parameters", "multiply-adds"})
+    say("also: onnx:FILE for any ONNX file, keras:FOLDER or keras:FILE.keras for your own nets (docs/backbones.md)")
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def show_verify(report: VerifyReport) -> None:

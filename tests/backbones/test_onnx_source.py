@@ -107,7 +107,7 @@ def original(path: Path, tensor: str, *, last: bool = False) -> np.ndarray:
     kind = model.graph.input[0].type.tensor_type.elem_type
     model.graph.output.append(helper.make_tensor_value_info(tensor, kind, None))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    values = (PIXELS[..., ::-1].astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+    values = (PIXELS[..., ::-1].astype(np.float32) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     values = (values if last else values.transpose(0, 3, 1, 2)).astype(helper.tensor_dtype_to_np_dtype(kind))
     rows = [session.run([tensor], {"x": values[i : i + 1]})[0] for i in range(len(values))]
     return np.concatenate(rows).astype(np.float64)
@@ -232,6 +232,7 @@ def test_several_layers(tmp_path: Path) -> None:
     close(found["features"], original(path, "logits"))
     close(found["features@conv"], original(path, "conv").max((2, 3)))
     close(found["features@map_node"], original(path, "map").max((2, 3)))
+    assert exported(path, replace(OPTIONS, layers=("conv", "features")))[1].cut == "flat"
     with pytest.raises(InputError, match="give one of them"):
         exported(f"{path}@map", replace(OPTIONS, layers=("conv",)))
 
@@ -248,8 +249,7 @@ def test_candidates(tmp_path: Path) -> None:
     path = save(tmp_path / "net.onnx", CONV_HEAD, WEIGHTS)
     found = onnx_source.candidates(str(path))
     assert found[1] == {"tensor": "map", "op": "Relu", "shape": ["n", 8, 8, 8], "default": True}
-    assert [entry["tensor"] for entry in found] == ["conv", "map", "dropped", "scores", "positive", "logits", "out"]
-    assert sum(entry["default"] for entry in found) == 1
+    assert " ".join(e["tensor"] + "*" * e["default"] for e in found) == "conv map* dropped scores positive logits out"
 
 
 @pytest.mark.parametrize(
@@ -293,10 +293,21 @@ def test_a_tensor_whose_first_dimension_is_not_the_pictures(tmp_path: Path) -> N
         exported(f"{path}@out")
 
 
+def test_one_cls_token_in_a_file_of_fixed_batch(tmp_path: Path) -> None:
+    steps = [*CONV, step("Reshape", "map s", "sequence"), step("Transpose", "sequence", "patches", perm=[0, 2, 1])]
+    steps += [step("Concat", "token patches", "tokens", axis=1), step("Softmax", "tokens", "mixed", axis=1)]
+    steps += [step("Gather", "mixed zero", "cls", axis=1), step("Gemm", "cls c b", "out")]
+    weights = {**TOKEN_WEIGHTS, "s": ints(1, 8, 64), "token": random(1, 1, 8)}
+    path = save(tmp_path / "net.onnx", steps, weights, shape=(1, 3, SIDE, SIDE))
+    model, facts = exported(path)
+    assert facts.cut == "cls"
+    close(run(model)["features"], original(path, "cls"))
+
+
 def test_a_batch_that_cannot_be_opened(tmp_path: Path) -> None:
-    steps = [*CONV, step("Concat", "one map", "both", axis=1), step("Flatten", "both", "out")]
-    path = save(tmp_path / "net.onnx", steps, {**WEIGHTS, "one": random(1, 8, 8, 8)}, shape=(1, 3, SIDE, SIDE))
-    with pytest.raises(InputError, match="cannot be made to take any number of pictures"):
+    steps = [*CONV, step("Gather", "map first", "one", axis=0), step("Flatten", "one", "out")]
+    path = save(tmp_path / "net.onnx", steps, {**WEIGHTS, "first": ints(0)}, shape=(1, 3, SIDE, SIDE))
+    with pytest.raises(InputError, match=r"cannot be made to take any number of pictures .*'out' is \[1, 512\]"):
         exported(f"{path}@out")
 
 

@@ -1,0 +1,397 @@
+"""The program that Keras, TensorFlow and tf2onnx run in: `python keras_child.py JOB.json`. No part of the engine.
+
+It may run in an environment that has no fxengine, so it imports only numpy, onnx, keras, tensorflow and tf2onnx,
+and talks by files. JOB.json holds {"photos": .npy, "jobs": [job, ...]}; each job names a folder, into which go:
+net.onnx (float32 pictures after preprocessing in, NHWC), reference.npz (uint8 photos, those after Keras's own
+preprocessing, and what Keras makes of them) and answer.json ("ok" or an error in words).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+# Read when Keras is imported; a user's keras.json may say another.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import tensorflow as tf
+import tf2onnx
+
+Job = dict[str, Any]
+FEATURES, LOGITS = "features", "logits"
+# tf2onnx 1.17 speaks opset 18 at most; each entry is tried when the ones before failed.
+RECIPES = (("tf2onnx.from_function", 18), ("tf2onnx.from_function", 17), ("model.export", 17))
+
+
+class Refused(Exception):
+    """The user asked for something that cannot be; the message says what to do."""
+
+
+def main(path: Path) -> None:
+    """Do every job; one that fails says so in its folder and stops no other."""
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy("float32")
+    order = json.loads(path.read_text())
+    images = np.load(order["photos"])
+    for job in order["jobs"]:
+        keras.backend.clear_session()
+        folder, tried = Path(job["folder"]), list[str]()
+        try:
+            answer = {"ok": True, **run(job, images, folder, tried)}
+        except Refused as error:
+            answer = {"ok": False, "refused": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            # The line that names the layer, the shape or the op is often not the first one.
+            answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
+        (folder / "answer.json").write_text(json.dumps({**answer, "tried": tried}))
+
+
+def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
+    """Build, convert and answer the photos of one job."""
+    keras.utils.set_random_seed(7)
+    if job["kind"] == "savedmodel":
+        net = saved_model(job)
+        photos, ready = photos_for(job, images, net.size)
+    else:
+        model = application(job) if job["kind"] == "application" else own_model(job)
+        photos, ready = photos_for(job, images, model.input_shape[1:3])
+        if job["weights"] == "random":
+            randomise(model, ready)
+        net = cut(model, job)
+    reference = {name: np.asarray(value) for name, value in tf.function(net.function)(tf.constant(ready)).items()}
+    recipe = convert(net, folder / "net.onnx", tried)
+    arrays = {"photos": photos, "preprocessed": ready, **reference}
+    np.savez(folder / "reference.npz", allow_pickle=False, **arrays)
+    versions = {"keras": keras.__version__, "tensorflow": tf.__version__, "tf2onnx": tf2onnx.__version__}
+    return {"cut": net.cut, "recipe": recipe, "versions": versions}
+
+
+class Net:
+    """What is converted: a Python function from preprocessed pictures to named outputs, its Keras model if any."""
+
+    def __init__(self, function: Any, size: tuple[int, int], cut: str, model: Any = None) -> None:
+        self.function, self.size, self.cut, self.model = function, size, cut, model
+
+
+def application(job: Job) -> Any:
+    """Return the Application, headless unless its classifier is asked for."""
+    make = getattr(keras.applications, job["what"], None)
+    if make is None:
+        raise Refused(f"Keras {keras.__version__} has no {job['what']}: pip install --upgrade keras.")
+    shape = (job["height"], job["width"], 3)
+    whole: Job = {"include_top": True, "classifier_activation": None, "input_shape": shape}
+    headless: Job = {"include_top": False, "pooling": job["pooling"] or "avg", "input_shape": shape}
+    wanted = whole if job["logits"] else headless
+    if job["weights"] in {"imagenet", "random"}:
+        return make(weights=None if job["weights"] == "random" else "imagenet", **wanted)
+    model = make(weights=None, **wanted)
+    try:
+        model.load_weights(job["weights"])
+    except ValueError:
+        if job["logits"]:
+            raise
+        logging.warning("The file does not fit the headless net; trying it as weights of the net with its classifier.")
+        model = make(weights=None, **whole)
+        model.load_weights(job["weights"])
+        return keras.Model(model.inputs, pooled(map_before_head(model), job["pooling"] or "avg", model))
+    return model
+
+
+def own_model(job: Job) -> Any:
+    """Return the model in a .keras file; safe mode refuses code in it."""
+    model = keras.saving.load_model(job["what"], compile=False, safe_mode=True)
+    if not getattr(model, "inputs", None) or len(model.inputs) != 1 or len(model.input_shape) != 4:
+        raise Refused("it is no Functional or Sequential model with one input of pictures [batch, height, width, 3].")
+    shape, wanted = model.input_shape, (job["height"], job["width"])
+    for name, has, wants in zip(("height", "width"), shape[1:3], wanted, strict=True):
+        if has is None and wants is None:
+            raise Refused(f"its {name} is open: give the input size.")
+        if None not in (has, wants) and has != wants:
+            raise Refused(f"its {name} is fixed at {has} pixels; {wants} was asked for.")
+    if shape[3] != 3:
+        raise Refused(f"it takes {shape[3]} channels; pictures have 3.")
+    if None not in shape[1:3]:
+        return model
+    return with_size(model, wanted)
+
+
+def with_size(model: Any, size: tuple[int, int]) -> Any:
+    """Return the same net with its open height and width fixed."""
+    fixed = keras.models.clone_model(model, input_tensors=keras.Input((*size, 3)))
+    fixed.set_weights(model.get_weights())  # a clone starts with new ones
+    for layer in walk(fixed):
+        if hasattr(layer, "adapt_mean"):
+            layer.finalize_state()
+    return fixed
+
+
+def saved_model(job: Job) -> Net:
+    """Return the SavedModel's serving signature, or the object itself where it has none (TensorFlow Hub)."""
+    loaded = tf.saved_model.load(job["what"])
+    signature = loaded.signatures.get("serving_default") if hasattr(loaded, "signatures") else None
+    size = job["height"], job["width"]
+    if signature is not None:
+        keywords = signature.structured_input_signature[1]
+        if len(keywords) != 1:
+            raise Refused(f"its signature takes {sorted(keywords)}; one input of pictures is wanted.")
+        ((argument, spec),) = keywords.items()
+        size = size[0] or spec.shape[1], size[1] or spec.shape[2]
+    if None in size:
+        raise Refused("its height or width is open: give the input size.")
+
+    def call(x: Any) -> Any:
+        return signature(**{argument: x}) if signature is not None else loaded(x)
+
+    found = call(tf.zeros((1, *size, 3)))
+    found = found if isinstance(found, dict) else {"output": found}
+    names = job["layers"] or ([*found] if len(found) == 1 else ["default"])
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise Refused(f"it has no output {missing[0]!r}: name one of {', '.join(sorted(found))} as layer.")
+    keys = dict(zip(output_names(names), names, strict=True))
+
+    def function(pictures: Any) -> Any:
+        answer = call(pictures)
+        answer = answer if isinstance(answer, dict) else {"output": answer}
+        return {name: reduced(answer[key], job["pooling"] or "avg") for name, key in keys.items()}
+
+    return Net(function, size, names[-1])
+
+
+def reduced(value: Any, pooling: str) -> Any:
+    """Pool a map to a vector in plain TensorFlow."""
+    axes = list(range(1, len(value.shape) - 1))
+    return (tf.reduce_max if pooling == "max" else tf.reduce_mean)(value, axes) if axes else value
+
+
+def output_names(layers: list[str]) -> list[str]:
+    """Return the output of each layer: the last one is `features`."""
+    return [*(f"{FEATURES}@{name}" for name in layers[:-1]), FEATURES]
+
+
+def cut(model: Any, job: Job) -> Net:
+    """Return the net whose outputs are the asked-for layers, each pooled to a vector, and `logits` if wanted."""
+    pooling = job["pooling"] or "avg"
+    outputs, where = {}, ",".join(job["layers"])
+    if job["kind"] == "application":
+        features, head = (map_before_head(model), model.output) if job["logits"] else (model.output, None)
+    else:
+        features, head = before_classifier(model)
+    if job["layers"]:
+        tensors = [layer_tensor(model, name) for name in job["layers"]]
+        outputs = dict(zip(output_names(job["layers"]), (pooled(t, pooling) for t in tensors), strict=True))
+    else:
+        where = str(features._keras_history.operation.name)
+        outputs[FEATURES] = pooled(features, pooling, model)
+    if job["logits"]:
+        if head is None:
+            raise Refused("it has no classifier (a last Dense layer), so there are no logits.")
+        outputs[LOGITS] = head
+    write_out_constants(model)
+    net = keras.Model(model.inputs, outputs)
+    height, width = model.input_shape[1:3]
+    return Net(lambda pictures: net(pictures, training=False), (height, width), where, net)
+
+
+def write_out_constants(model: Any) -> None:
+    """Make a Normalization's mean and variance plain arrays: as eager tensors they would become inputs of the graph."""
+    for layer in walk(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
+
+
+def map_before_head(model: Any) -> Any:
+    """Return the last map of an Application with its top: what its last pooling, or VGG's Flatten, takes."""
+    kinds = [type(layer).__name__ for layer in model.layers]
+    kind = "GlobalAveragePooling2D" if "GlobalAveragePooling2D" in kinds else "Flatten"
+    return model.layers[len(kinds) - 1 - kinds[::-1].index(kind)].input
+
+
+def before_classifier(model: Any) -> tuple[Any, Any]:
+    """Return what the last Dense layer takes and gives without its activation; (output, None) where there is none."""
+    for layer in reversed(model.layers):
+        if isinstance(layer, keras.layers.Dense):
+            before = layer.input
+            layer.activation = keras.activations.linear
+            return before, layer(before)
+        if not isinstance(layer, keras.layers.Activation | keras.layers.Softmax):
+            break
+    return model.output, None
+
+
+def layer_tensor(model: Any, name: str) -> Any:
+    """Return a layer's output."""
+    names = [layer.name for layer in model.layers]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=4, cutoff=0.3) or names[-4:]
+        raise Refused(f"it has no layer {name!r}; the nearest are {', '.join(near)}.")
+    return model.get_layer(name).output
+
+
+def pooled(tensor: Any, pooling: str, model: Any = None) -> Any:
+    """Pool a map or tokens to a vector, as `include_top=False, pooling=...` does."""
+    rank = len(tensor.shape)
+    if rank == 2:
+        return tensor
+    if pooling == "cls":
+        if rank != 3:
+            raise Refused(f"pooling 'cls' needs tokens [batch, token, number]; the layer gives {tensor.shape}.")
+        return tensor[:, 0]
+    kind = {"avg": "GlobalAveragePooling", "max": "GlobalMaxPooling"}[pooling]
+    vector: Any = getattr(keras.layers, f"{kind}{rank - 2}D")()(tensor)
+    # ConvNeXt normalises after pooling, also where it has no top.
+    after: Any = model.layers[-2] if model is not None and len(model.layers) > 1 else None
+    is_norm = isinstance(after, keras.layers.LayerNormalization) and after.output.shape == vector.shape
+    return after(vector) if is_norm else vector
+
+
+def crops(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return six uint8 photos of any size: the images whole and two quarters of each, by nearest neighbour."""
+    rows, columns = images.shape[1:3]
+    parts = [(0, 0, rows, columns), (0, 0, rows // 2, columns // 2), (rows // 2, columns // 2, rows, columns)]
+    found = []
+    for image in images:
+        for top, left, bottom, right in parts:
+            y = np.linspace(top, bottom - 1, height).round().astype(int)
+            x = np.linspace(left, right - 1, width).round().astype(int)
+            found.append(image[y[:, None], x])
+    return np.stack(found)
+
+
+def photos_for(job: Job, images: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return photos of the net's input size, and the same as the net takes them."""
+    photos = crops(images, *size)
+    return photos, preprocess(job, photos)
+
+
+def preprocess(job: Job, photos: np.ndarray) -> np.ndarray:
+    """Return the photos as the net takes them: Keras's own `preprocess_input`, or what the user stated."""
+    x = photos.astype(np.float32)
+    if job["affine"] is not None:
+        x = x[..., ::-1] if job["affine"]["bgr"] else x
+        ready = (x - np.float32(job["affine"]["mean"])) / np.float32(job["affine"]["std"])
+    else:
+        module: Any = importlib.import_module(getattr(keras.applications, job["what"]).__module__)
+        ready = np.asarray(module.preprocess_input(x))
+    return np.ascontiguousarray(ready, np.float32)
+
+
+def randomise(model: Any, ready: np.ndarray) -> None:
+    """Give biases, scales and statistics values that a wrong export would show.
+
+    Keras starts them at 0 and 1, where dropping or swapping them changes nothing. The statistics of batch
+    normalisation come from one training-mode pass, so that the signal neither dies nor explodes.
+    """
+    rng = np.random.default_rng(7)
+    for layer in walk(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+        if hasattr(
+            layer, "adapt_mean"
+        ):  # EfficientNet's; where the net fixes mean and variance there is nothing to set
+            layer.adapt_mean.assign(np.full(layer.adapt_mean.shape, 0.45))
+            layer.adapt_variance.assign(np.full(layer.adapt_variance.shape, 0.05))
+            layer.finalize_state()
+        gamma: Any = getattr(layer, "gamma", None)  # a scale; ConvNeXt's LayerScale starts at 1e-6
+        for weight in layer.weights:
+            name, shape = weight.path.rsplit("/", 1)[-1], weight.shape
+            if name in {"bias", "beta"}:
+                weight.assign(rng.normal(0, 0.1, shape))
+            elif weight is gamma:
+                weight.assign(rng.uniform(0.6, 1.4, shape))
+    model(ready, training=True)
+    for layer in walk(model):
+        # A channel that hardly varies over these few photos would blow up mere rounding.
+        if isinstance(layer, keras.layers.BatchNormalization):
+            variance = np.asarray(layer.moving_variance)
+            layer.moving_variance.assign(np.maximum(variance, 0.5 * variance.mean()))
+
+
+def walk(model: Any) -> list[Any]:
+    """Return the layers of a model and of the models in it."""
+    found = []
+    for layer in model.layers:
+        found += walk(layer) if hasattr(layer, "layers") else [layer]
+    return found
+
+
+def convert(net: Net, path: Path, tried: list[str]) -> str:
+    """Write the ONNX file by the first recipe that works, and return that recipe."""
+    failures = []
+    for way, opset in RECIPES:
+        if way == "model.export" and net.model is None:
+            continue
+        tried.append(f"{way} (opset {opset})")
+        try:
+            model = by_function(net, opset) if way != "model.export" else by_export(net, opset, path)
+            write_out_erfc(model.graph)
+            onnx.checker.check_model(model)  # tf2onnx writes an op that it does not know as it is
+            if len(model.graph.input) != 1:
+                raise ValueError(f"the graph has inputs {[value.name for value in model.graph.input]}, one is wanted")
+            onnx.save(model, path)
+            return tried[-1]
+        except Exception as error:
+            traceback.print_exc()
+            failures.append(f"{tried[-1]}: {type(error).__name__}: {str(error).strip()[:300]}")
+            path.unlink(missing_ok=True)
+    raise RuntimeError("; ".join(failures))
+
+
+def by_function(net: Net, opset: int) -> onnx.ModelProto:
+    """Convert by tf2onnx; outputs get the names of the function's dictionary.
+
+    Keras wraps grouped convolutions (ConvNeXt) in a compiled function of their own, which tf2onnx leaves as a call
+    that ONNX has no op for. "Eagerly" writes inner functions out while the outer one is traced.
+    """
+    signature = [tf.TensorSpec((None, *net.size, 3), tf.float32, name="pictures")]
+    tf.config.run_functions_eagerly(net.model is not None)
+    try:
+        function = tf.function(net.function, input_signature=signature)
+        model: onnx.ModelProto = tf2onnx.convert.from_function(function, signature, opset=opset)[0]
+    finally:
+        tf.config.run_functions_eagerly(False)
+    return model
+
+
+def write_out_erfc(graph: onnx.GraphProto) -> None:
+    """Put 1 - Erf(x) for Erfc(x), which TensorFlow's GELU uses and neither tf2onnx nor ONNX has."""
+    if not any(node.op_type == "Erfc" for node in graph.node):
+        return
+    graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(1, np.float32), "erfc/one"))
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Erfc":
+            inner = f"{node.name}/erf"
+            nodes.append(onnx.helper.make_node("Erf", node.input, [inner], name=inner))
+            nodes.append(onnx.helper.make_node("Sub", ["erfc/one", inner], node.output, name=node.name))
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def by_export(net: Net, opset: int, path: Path) -> onnx.ModelProto:
+    """Convert by Keras's own export, which patches tf2onnx where NumPy 2 breaks it."""
+    signature = [keras.InputSpec(shape=(None, *net.size, 3), dtype="float32")]
+    net.model.export(path, format="onnx", input_signature=signature, opset_version=opset, verbose=False)
+    model = onnx.load(path)
+    unknown = {output.name for output in model.graph.output} ^ set(net.model.output)
+    if unknown:
+        raise ValueError(f"model.export gave other outputs than asked for: {sorted(unknown)}")
+    return model
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

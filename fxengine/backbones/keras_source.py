@@ -1,0 +1,361 @@
+"""Keras as a source of backbones: Keras Applications, own `.keras` models and SavedModel folders.
+
+Keras, TensorFlow and tf2onnx run in a child process (keras_child.py), never in this one: they are heavy, they
+bring a CUDA of their own, and a SavedModel is a program. The child answers by files; here the prologue is put in
+front and the finished file is compared with what Keras itself made of the same photos.
+
+Pictures are resized as Keras's `image_dataset_from_directory` does it: squashed to the input size, bilinear
+without antialias. Another rule is had by `options.resize` or `options.preprocess`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from fxengine.backbones import keras_process
+from fxengine.backbones.efficientnet_lite import imagenet_classes
+from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing_file
+from fxengine.backbones.prologue import prologue
+from fxengine.backbones.report import ExportReport, differences, measure
+from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, Preprocess
+from fxengine.errors import InputError
+
+# Part of every cache key: bumped when this file or the child changes what they make.
+_BUILD = 1
+# Above these the file is not the net that was asked for, and nothing is kept. A right export is at 1e-5.
+_MOST_LEVELS, _MOST_RELATIVE = 0.01, 1e-3
+
+Mode = Literal["caffe", "tf", "torch", "none"]
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """What a mode of Keras's `preprocess_input` does, in pixel levels and in the net's channel order."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool = False
+
+
+MODES: dict[Mode, _Pixels] = {
+    "caffe": _Pixels((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), bgr=True),
+    "tf": _Pixels((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "torch": _Pixels((255 * 0.485, 255 * 0.456, 255 * 0.406), (255 * 0.229, 255 * 0.224, 255 * 0.225)),
+    "none": _Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # these nets rescale inside
+}
+
+
+@dataclass(frozen=True)
+class Application:
+    """What is known of a Keras Application without loading Keras."""
+
+    mode: Mode
+    size: int
+    smallest: int = 32
+
+
+def _table(*rows: tuple[Mode, int, int, str]) -> dict[str, Application]:
+    return {name: Application(mode, size, low) for mode, size, low, names in rows for name in names.split()}
+
+
+# preprocess_input mode, default input size, smallest input size, names
+APPLICATIONS = _table(
+    ("tf", 299, 71, "Xception"),
+    ("caffe", 224, 32, "VGG16 VGG19 ResNet50 ResNet101 ResNet152"),
+    ("tf", 224, 32, "ResNet50V2 ResNet101V2 ResNet152V2 MobileNet MobileNetV2 NASNetMobile"),
+    ("tf", 299, 75, "InceptionV3 InceptionResNetV2"),
+    ("tf", 331, 32, "NASNetLarge"),
+    ("torch", 224, 32, "DenseNet121 DenseNet169 DenseNet201"),
+    ("none", 224, 32, "MobileNetV3Small MobileNetV3Large EfficientNetB0 EfficientNetV2B0"),
+    # below 64 the last map is one pixel, and tf2onnx 1.17 then normalises over the wrong axis (seen: 81% off)
+    ("none", 224, 64, "ConvNeXtTiny ConvNeXtSmall ConvNeXtBase ConvNeXtLarge ConvNeXtXLarge"),
+    ("none", 240, 32, "EfficientNetB1 EfficientNetV2B1"),
+    ("none", 260, 32, "EfficientNetB2 EfficientNetV2B2"),
+    ("none", 300, 32, "EfficientNetB3 EfficientNetV2B3"),
+    ("none", 380, 32, "EfficientNetB4"),
+    ("none", 384, 32, "EfficientNetV2S"),
+    ("none", 456, 32, "EfficientNetB5"),
+    ("none", 480, 32, "EfficientNetV2M EfficientNetV2L"),
+    ("none", 528, 32, "EfficientNetB6"),
+    ("none", 600, 32, "EfficientNetB7"),
+)
+
+
+def export(what: str, options: ExportOptions) -> onnx.ModelProto:
+    """Return the finished backbone of an Application's name, a `.keras` file or a SavedModel folder.
+
+    Raises:
+        InputError: there is no such net, Keras is not installed, it cannot be converted, or the file's features are
+            not Keras's own.
+    """
+    return export_many([(what, options)])[0]
+
+
+def export_many(wanted: Sequence[tuple[str, ExportOptions]]) -> list[onnx.ModelProto]:
+    """Return the finished backbones of several nets from one child process; TensorFlow is loaded only once."""
+    orders = [order(what, options) for what, options in wanted]
+    with tempfile.TemporaryDirectory(prefix="fxengine-keras-") as name:
+        folders = [Path(name) / str(i) for i in range(len(orders))]
+        jobs = [{**an_order.job, "folder": str(folder)} for an_order, folder in zip(orders, folders, strict=True)]
+        keras_process.run(jobs, Path(name))
+        return [assemble(an_order, folder) for an_order, folder in zip(orders, folders, strict=True)]
+
+
+def identity(what: str, options: ExportOptions) -> str:
+    """Return what an export depends on beside the options: versions, and the content of local files."""
+    kind = _kind(what)
+    files = [] if kind == "application" else [Path(what)]
+    if kind == "application" and options.weights not in {"imagenet", "random"}:
+        files.append(_weights_file(options.weights))
+    stated = preprocessing_file(options, _folder(what, kind))
+    files += [stated] if stated else []
+    return json.dumps([_BUILD, keras_process.versions(), [_sha256(path) for path in files]])
+
+
+# --- what was asked for ---
+
+
+@dataclass(frozen=True)
+class Order:
+    """One export: what was asked for, how its pixels are prepared and the job for the child."""
+
+    what: str
+    options: ExportOptions
+    kind: str
+    preparation: Preparation
+    job: dict[str, Any]
+
+
+def order(what: str, options: ExportOptions) -> Order:
+    """Check what was asked for, as far as that is possible without Keras."""
+    kind = _kind(what)
+    if kind == "savedmodel" and not options.trust:
+        raise InputError(
+            f"{what} is a SavedModel, which is a program: load it only from a source you trust, by --trust."
+        )
+    if kind == "savedmodel" and options.logits:
+        raise InputError(f"{what} is a SavedModel: its classifier cannot be told apart. Leave out the logits.")
+    if kind != "application" and options.weights != "imagenet":
+        raise InputError(f"{what} holds its own weights: leave out --weights {options.weights}.")
+    weights = options.weights
+    if kind == "application" and weights not in {"imagenet", "random"}:
+        weights = str(_weights_file(weights).absolute())
+    preparation = _prepare(what, kind, options)
+    own_pixels = kind == "application" and not _states_pixels(options)
+    stated = {"bgr": preparation.bgr, "mean": preparation.mean, "std": preparation.std}
+    job = {
+        "kind": kind,
+        "what": what if kind == "application" else str(Path(what).absolute()),
+        "weights": weights,
+        "height": preparation.recipe.height,
+        "width": preparation.recipe.width,
+        "layers": list(options.layers),
+        "pooling": options.pooling,
+        "logits": options.logits,
+        # Keras's own preprocess_input is the judge where the user states nothing else.
+        "affine": None if own_pixels else stated,
+    }
+    return Order(what, options, kind, preparation, job)
+
+
+def _kind(what: str) -> Literal["application", "keras", "savedmodel"]:
+    path = Path(what)
+    if what in APPLICATIONS:
+        return "application"
+    if what.endswith(".h5"):
+        raise InputError(
+            f"{what}: an .h5 file is taken only as weights of a named net (keras:ResNet50 --weights {path.name}). "
+            "Save a whole model as .keras."
+        )
+    if what.endswith(".keras"):
+        if not path.is_file():
+            raise InputError(f"There is no Keras model {what}.")
+        return "keras"
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise InputError(f"{what} is no SavedModel folder: it has no saved_model.pb.")
+        return "savedmodel"
+    lower = {name.lower(): name for name in APPLICATIONS}
+    near = difflib.get_close_matches(what.lower(), lower, n=4, cutoff=0.4) or [name.lower() for name in APPLICATIONS]
+    raise InputError(
+        f"There is no Keras Application {what!r}. Did you mean {', '.join(lower[name] for name in near)}, "
+        "a path to a .keras file or a SavedModel folder?"
+    )
+
+
+def _folder(what: str, kind: str) -> Path:
+    """Return where a JSON file that states the preprocessing may lie; none lies beside this file."""
+    own = {"application": Path(__file__), "keras": Path(what), "savedmodel": Path(what) / "saved_model.pb"}
+    return own[kind].parent
+
+
+def _weights_file(weights: str) -> Path:
+    path = Path(weights)
+    if not path.is_file() or path.suffix != ".h5":
+        raise InputError(f"Weights {weights!r}: give imagenet, random, or a file that ends in .h5 or .weights.h5.")
+    return path
+
+
+def _states_pixels(options: ExportOptions) -> bool:
+    given = (options.channels, options.scale, options.mean, options.std, options.preprocess)
+    return any(value is not None for value in given)
+
+
+def _prepare(what: str, kind: str, options: ExportOptions) -> Preparation:
+    size: tuple[int | None, int | None] = (None, None)
+    if kind == "application":
+        size = _application_size(what, options)
+        if not _states_pixels(options):
+            mode = MODES[APPLICATIONS[what].mode]
+            channels: Literal["rgb", "bgr"] = "bgr" if mode.bgr else "rgb"
+            options = replace(options, channels=channels, scale=1.0, mean=mode.mean, std=mode.std)
+    elif kind == "keras":
+        size = keras_process.input_size(Path(what))
+    found = prepare(options, size, _folder(what, kind))
+    if options.resize is None and preprocessing_file(options, _folder(what, kind)) is None:
+        height, width = found.recipe.height, found.recipe.width
+        squash = Preprocess(height, width, "both", max(height, width), "bilinear", antialias=False)
+        found = replace(found, recipe=squash)
+    return found
+
+
+def _application_size(what: str, options: ExportOptions) -> tuple[int, int]:
+    known = APPLICATIONS[what]
+    size = options.size or (known.size, known.size)
+    for name, pixels in zip(("height", "width"), size, strict=True):
+        if pixels < known.smallest:
+            raise InputError(
+                f"keras:{what} takes pictures of {known.smallest} pixels and more; its {name} is {pixels}."
+            )
+    return size
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            name = str(file.relative_to(path)).encode()
+            digest.update(b"%d:%s:%d:" % (len(name), name, file.stat().st_size))
+            with file.open("rb") as content:
+                while block := content.read(1 << 22):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+# --- the finished file ---
+
+
+def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
+    """Return the backbone from what the child left in `folder`, after comparing it with Keras's own features.
+
+    Raises:
+        InputError: the file does not compute what Keras does.
+    """
+    answer = json.loads((folder / "answer.json").read_text())
+    with np.load(folder / "reference.npz") as arrays:
+        reference = dict(arrays)
+    photos, ready = reference.pop("photos"), reference.pop("preprocessed")
+    levels = _pixel_difference(an_order, photos, ready)
+    model = _attach(an_order.preparation, onnx.load(folder / "net.onnx"), reference)
+    ours = keras_process.answers(model, photos)
+    worst = {name: differences(ours[name], reference[name]) for name in reference}
+    relative = max(found["relative"] for found in worst.values())
+    if not (levels <= _MOST_LEVELS and relative <= _MOST_RELATIVE):  # not "or >": NaN must fail
+        raise InputError(
+            f"keras:{an_order.what}: the exported file does not compute what Keras does, so nothing is kept: "
+            f"preprocessing is off by {levels:.3g} pixel levels, features by {relative:.3g} (||a-b||/||b||). "
+            "Please report it with the versions of keras, tensorflow and tf2onnx."
+        )
+    found = {"preprocessing_levels": levels, **worst[FEATURE_OUTPUT], "relative_all_outputs": relative}
+    failed = tuple(answer["tried"][:-1])
+    report = replace(measure(model), differences=found, recipe=answer["recipe"], failed=failed)
+    facts = _facts(an_order, answer, reference, report)
+    helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
+    return model
+
+
+def _pixel_difference(an_order: Order, photos: np.ndarray, ready: np.ndarray) -> float:
+    """Return how far the prologue is from Keras's own `preprocess_input`, in pixel levels."""
+    wants, size = an_order.preparation, (an_order.preparation.recipe.height, an_order.preparation.recipe.width)
+    images, nodes, initializers = prologue(*size, wants.mean, wants.std, "ready", bgr=wants.bgr, channels_first=False)
+    output = helper.make_tensor_value_info("ready", TensorProto.FLOAT, ["batch", *size, 3])
+    graph = helper.make_graph(nodes, "prologue", [images], [output], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    found = keras_process.answers(model, photos)["ready"]
+    return float((np.abs(found - ready) * np.abs(np.asarray(wants.std))).max())
+
+
+def _attach(wants: Preparation, net: onnx.ModelProto, reference: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """Return the net with the prologue before it and its outputs in order, each [batch, dim]."""
+    (pictures,) = net.graph.input
+    size = wants.recipe.height, wants.recipe.width
+    images, nodes, initializers = prologue(
+        *size, wants.mean, wants.std, pictures.name, bgr=wants.bgr, channels_first=False
+    )
+    others = sorted(reference.keys() - {FEATURE_OUTPUT, LOGITS_OUTPUT})
+    names = [FEATURE_OUTPUT, *others, *([LOGITS_OUTPUT] if LOGITS_OUTPUT in reference else [])]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", reference[name].shape[1]]) for name in names
+    ]
+    graph = helper.make_graph(
+        [*nodes, *net.graph.node], "keras", [images], outputs, [*initializers, *net.graph.initializer]
+    )
+    _protect_pads(graph)
+    used = {node.domain for node in graph.node}  # tf2onnx names more, which would be part of the fingerprint
+    opsets = [entry for entry in net.opset_import if entry.domain in used]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=max(net.ir_version, 8))
+    onnx.checker.check_model(model)
+    return model
+
+
+def _protect_pads(graph: onnx.GraphProto) -> None:
+    """Pad with 1e-30 instead of 0 before a MaxPool (ResNet V2).
+
+    ONNX Runtime 1.31.1 folds a Pad with zeros into the MaxPool, which pads with minus infinity; where the map is
+    negative the features come out 60% off. It leaves another constant alone.
+    """
+    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
+    zero = {tensor.name for tensor in graph.initializer if not tensor.dims and not numpy_helper.to_array(tensor)}
+    pads = [node for node in graph.node if node.op_type == "Pad" and pooled & set(node.output)]
+    pads = [node for node in pads if len(node.input) > 2 and node.input[2] in zero]
+    for node in pads:
+        node.input[2] = "pad/tiny"
+    if pads:
+        graph.initializer.append(numpy_helper.from_array(np.asarray(1e-30, np.float32), "pad/tiny"))
+
+
+def _facts(an_order: Order, answer: dict[str, Any], reference: dict[str, np.ndarray], report: ExportReport) -> Facts:
+    options, prefix = an_order.options, f"{FEATURE_OUTPUT}@"
+    dims = {name: values.shape[1] for name, values in reference.items()}
+    imagenet = an_order.kind == "application" and options.weights == "imagenet"
+    ids, classes = imagenet_classes() if imagenet and dims.get(LOGITS_OUTPUT) == 1000 else ((), ())
+    versions = ", ".join(f"{name} {version}" for name, version in answer["versions"].items())
+    weights = f" with weights {Path(options.weights).name}" if an_order.kind == "application" else ""
+    origin = {"application": "Keras Applications", "keras": "Keras model", "savedmodel": "SavedModel"}[an_order.kind]
+    return Facts(
+        name=f"keras:{Path(an_order.what).name}",
+        source=f"{origin} {an_order.what}{weights} ({versions})",
+        licence="see keras.io/api/applications" if imagenet else "that of the given weights",
+        recipe=an_order.preparation.recipe,
+        dim=dims[FEATURE_OUTPUT],
+        cut=answer["cut"],
+        pooling=options.pooling or "avg",
+        parameters=report.parameters,
+        multiply_adds=report.multiply_adds,
+        classes=classes,
+        class_ids=ids,
+        layers=tuple((name.removeprefix(prefix), dim) for name, dim in dims.items() if name.startswith(prefix)),
+        notes={"export": report.to_dict(), "preprocessing": an_order.preparation.source},
+    )

@@ -1,0 +1,375 @@
+"""Any ONNX file as a backbone: `onnx:model.onnx[@tensor]`.
+
+read (external data merged, custom operators refused) -> find the classifier -> keep what stands before it -> newer
+opset, any number of pictures (both compared with the file itself) -> prologue, net, pooling: one graph
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from fxengine.backbones import onnx_cut, onnx_graph
+from fxengine.backbones.external_data import data_files, load_model
+from fxengine.backbones.onnx_cut import Cut
+from fxengine.backbones.onnx_graph import BATCH, View
+from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing_file
+from fxengine.backbones.prologue import prologue
+from fxengine.backbones.report import measure
+from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, layer_output
+from fxengine.errors import InputError
+
+# Bumped when `export` changes what it builds, so that caches of the older file are not used.
+BUILD = "1"
+_PREFIX = "net/"
+_INPUT_KINDS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+# How far the rebuilt net may be from the file, in parts of the largest value.
+_TOLERANCE, _HALF_TOLERANCE = 1e-3, 2e-2
+
+
+@dataclass(frozen=True)
+class _Net:
+    """A read and cleaned file, and what its input says.
+
+    Attributes:
+        path: the file.
+        model: its graph.
+        input: the input's name.
+        kind: the input's element type.
+        batch: how many pictures it takes at once; None where any number.
+        size: height and width; None where open.
+        last: whether it takes [batch, height, width, 3].
+    """
+
+    path: Path
+    model: onnx.ModelProto
+    input: str
+    kind: int
+    batch: int | None
+    size: tuple[int | None, int | None]
+    last: bool
+
+    def dims(self, batch: int | str, size: tuple[int, int]) -> list[int | str]:
+        """Return the input's shape."""
+        return [batch, *size, 3] if self.last else [batch, 3, *size]
+
+
+def export(what: str, options: ExportOptions) -> onnx.ModelProto:
+    """Return the finished backbone of `what`, "model.onnx" or "model.onnx@tensor".
+
+    Raises:
+        InputError: the file cannot be read or trusted, cut, fed with photos or made to take many of them.
+    """
+    path, tensor = _split(what)
+    net = _read(path)
+    head = onnx_cut.find_head(View(net.model.graph))
+    outputs = _chosen(net, tensor, options, head)
+    preparation = prepare(options, net.size, path.parent)
+    size = (preparation.recipe.height, preparation.recipe.width)
+    tensors = list(dict.fromkeys(outputs.values()))
+    cut = onnx_graph.with_input(onnx_graph.keep_only(net.model, tensors), net.dims(net.batch or BATCH, size))
+    pixels = _sample(preparation, net, size)
+    wanted = _reference(cut, net, pixels)
+    body, changes = _open_batch(cut, net, size, pixels, wanted)
+    cuts = {name: _cut(net, View(cut.graph), outputs[name], wanted) for name in outputs}
+    model = _assemble(net, body, preparation, cuts, options.pooling or "avg")
+    removed = () if head is None or outputs[FEATURE_OUTPUT] != head.features else head.removed
+    notes = {"removed": list(removed), **changes, "preprocessing": preparation.source, "sha256": _sha256([path])}
+    facts = _facts(net, model, preparation, cuts, options, notes)
+    helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
+    return model
+
+
+def identity(what: str, options: ExportOptions) -> str:
+    """Return the SHA-256 of the model, its external data, and the JSON files read with them."""
+    path, _ = _split(what)
+    files = [path, *data_files(path)]
+    stated = preprocessing_file(options, path.parent)
+    beside = [file for file in (stated, path.parent / "config.json") if file is not None and file.is_file()]
+    return f"{BUILD}-{onnx.__version__}-{_sha256([*files, *beside])}"
+
+
+def candidates(what: str) -> list[dict[str, Any]]:
+    """Return every tensor that can become features: tensor, op, shape and whether it is the default cut."""
+    path, _ = _split(what)
+    model = onnx_graph.clean(load_model(path), str(path))
+    return onnx_cut.list_candidates(model, onnx_cut.find_head(View(model.graph)))
+
+
+def _split(what: str) -> tuple[Path, str | None]:
+    """Return the file and the tensor; a tensor's name may have an "@" too."""
+    if Path(what).is_file() or ".onnx@" not in what:
+        return Path(what), None
+    path, _, tensor = what.partition(".onnx@")
+    return Path(f"{path}.onnx"), tensor
+
+
+def _read(path: Path) -> _Net:
+    model = load_model(path)
+    if any(entry.key == METADATA_KEY for entry in model.metadata_props):
+        raise InputError(f"{path} is a backbone that fxengine exported: give its path without onnx:.")
+    model = onnx_graph.clean(model, str(path))
+    if len(model.graph.input) != 1:
+        names = ", ".join(value.name for value in model.graph.input) or "none"
+        raise InputError(f"{path} has the inputs {names}: only nets of one input, the picture, can be backbones.")
+    value = model.graph.input[0]
+    kind = value.type.tensor_type.elem_type
+    if kind not in _INPUT_KINDS:
+        raise InputError(f"{path}: its input {value.name!r} is {_kind_name(kind)}; float32 and float16 are taken.")
+    shape = onnx_graph.shape_of(value)
+    last = _input_last(model, shape, str(path))
+    batch, height, width = (n if isinstance(n, int) and n > 0 else None for n in _spatial(shape, last))
+    return _Net(path, model, value.name, kind, batch, (height, width), last)
+
+
+def _kind_name(kind: int) -> str:
+    return str(TensorProto.DataType.Name(kind)).lower()
+
+
+def _spatial(shape: Sequence[int | str], last: bool) -> tuple[int | str, int | str, int | str]:
+    return (shape[0], shape[1], shape[2]) if last else (shape[0], shape[2], shape[3])
+
+
+def _input_last(model: onnx.ModelProto, shape: Sequence[int | str], file: str) -> bool:
+    """Tell whether the input is [batch, height, width, 3]; raises InputError where it takes no RGB photos."""
+    value = model.graph.input[0]
+    if len(shape) != 4:
+        raise InputError(
+            f"{file}: its input {value.name!r} is {list(shape)}, {len(shape)} dimensions; a net for photos has 4."
+        )
+    if 3 in (shape[1], shape[3]):
+        return shape[1] != 3
+    if isinstance(shape[1], int) and isinstance(shape[3], int):
+        raise InputError(
+            f"{file}: its input {value.name!r} is {list(shape)}; dimension 1 (or 3, channels last) must be 3 colours."
+        )
+    readers = View(model.graph).readers(value.name)
+    if "chan" in str(shape[1]).lower() or any(node.op_type == "Conv" for node in readers):
+        return False
+    if any(onnx_graph.attribute(node, "perm") == [0, 3, 1, 2] for node in readers):
+        return True
+    raise InputError(
+        f"{file}: its input {value.name!r} is {list(shape)}, which does not say where the 3 colours are: "
+        "export it with that dimension fixed."
+    )
+
+
+def _chosen(net: _Net, tensor: str | None, options: ExportOptions, head: onnx_cut.Head | None) -> dict[str, str]:
+    """Return output -> tensor."""
+    file, view = str(net.path), View(net.model.graph)
+    if tensor is not None and options.layers:
+        raise InputError(f"Both onnx:{file}@{tensor} and --layer name what to keep: give one of them.")
+    names = options.layers or ((tensor,) if tensor is not None else ())
+    own = head.features if head is not None and FEATURE_OUTPUT not in view.maker else None
+    found = [own if own and name == FEATURE_OUTPUT else onnx_cut.find_tensor(view, name, file) for name in names]
+    if (not found or options.logits) and head is None:
+        raise onnx_cut.no_classifier(net.model, file)
+    if not found and head is not None:
+        found = [head.features]
+    result = {layer_output(name): tensor for name, tensor in zip(names[:-1], found[:-1], strict=True)}
+    result[FEATURE_OUTPUT] = found[-1]
+    if options.logits and head is not None:
+        result[LOGITS_OUTPUT] = head.logits
+    return result
+
+
+def _cut(net: _Net, view: View, tensor: str, wanted: dict[str, np.ndarray]) -> Cut:
+    shape = (1, *wanted[tensor].shape[1:])
+    last = len(shape) == 4 and onnx_cut.channels_last(view, tensor, shape, net.last)
+    return Cut(tensor, shape, last)
+
+
+def _sample(preparation: Preparation, net: _Net, size: tuple[int, int]) -> np.ndarray:
+    """Return three made-up pictures as the net takes them."""
+    levels = np.random.default_rng(0).integers(0, 256, (3, *size, 3))
+    values = (levels - np.array(preparation.mean)) / np.array(preparation.std)
+    kind = helper.tensor_dtype_to_np_dtype(net.kind)
+    return np.ascontiguousarray(values if net.last else values.transpose(0, 3, 1, 2)).astype(kind)
+
+
+def _session(model: onnx.ModelProto) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what fails here is raised, or tried in another way
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: pixels}), strict=True))
+
+
+def _reference(cut: onnx.ModelProto, net: _Net, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the file itself gives for each picture; each fed as often as a fixed batch wants it."""
+    repeats = net.batch or 1
+    try:
+        session = _session(cut)
+        rows = [_run(session, np.repeat(pixels[i : i + 1], repeats, axis=0)) for i in range(len(pixels))]
+    except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
+        raise InputError(f"ONNX Runtime cannot run {net.path}: {_line(error)}") from error
+    for name, value in rows[0].items():
+        if np.ndim(value) < 1 or len(value) != repeats:
+            raise InputError(
+                f"The tensor {name!r} of {net.path} is {list(np.shape(value))}: dimension 0 must be the pictures "
+                f"(here {repeats}). Choose another one: `fxengine info onnx:{net.path} --layers`."
+            )
+        onnx_cut.check_cut(_cut(net, View(cut.graph), name, {name: value}), str(net.path))
+    return {name: np.concatenate([row[name][:1] for row in rows]) for name in rows[0]}
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300]
+
+
+def _open_batch(
+    cut: onnx.ModelProto, net: _Net, size: tuple[int, int], pixels: np.ndarray, wanted: dict[str, np.ndarray]
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return the first way to make the net take any number of pictures that gives what the file gives, and notes."""
+    newer = onnx_graph.upgraded(cut)
+    problem = ""
+    for base in (newer, cut):
+        if base is None or onnx_graph.opset(base) < 7:
+            continue
+        for way in (lambda model: model, onnx_graph.with_free_batch):
+            alive = onnx_graph.keep_only(way(base), list(wanted))
+            body = onnx_graph.with_input(alive, net.dims(BATCH, size))
+            problem = _difference(body, pixels, wanted)
+            if not problem:
+                return body, _changes(net, cut, body)
+    problem = problem or f"its opset {onnx_graph.opset(cut)} cannot be converted"
+    raise InputError(
+        f"{net.path} cannot be made to take any number of pictures ({problem}): export it again with an open batch "
+        "dimension and opset 17."
+    )
+
+
+def _changes(net: _Net, cut: onnx.ModelProto, body: onnx.ModelProto) -> dict[str, Any]:
+    old, new = onnx_graph.opset(cut), onnx_graph.opset(body)
+    kept = old if old >= onnx_graph.OPSET else f"{old}, which onnx could not upgrade"
+    notes: dict[str, Any] = {"opset": f"{old} upgraded to {new}" if old != new else kept}
+    return notes if net.batch is None else {**notes, "batch": f"{net.batch} in the file, opened"}
+
+
+def _difference(body: onnx.ModelProto, pixels: np.ndarray, wanted: dict[str, np.ndarray]) -> str:
+    """Return what is wrong when 3 pictures and 1 picture go in at once; empty where nothing is."""
+    half = any(tensor.data_type != TensorProto.FLOAT for tensor in body.graph.initializer if len(tensor.dims) > 1)
+    tolerance = _HALF_TOLERANCE if half else _TOLERANCE
+    try:
+        session = _session(body)
+        for rows in (len(pixels), 1):
+            for name, value in _run(session, pixels[:rows]).items():
+                right = wanted[name][:rows].astype(np.float64)
+                if value.shape != right.shape:
+                    return f"with {rows} pictures {name!r} is {list(value.shape)}"
+                if not np.abs(value - right).max() <= tolerance * max(np.abs(right).max(), 1e-6):
+                    return f"with {rows} pictures the values of {name!r} are others"
+    except Exception as error:  # as in _reference
+        return _line(error)
+    return ""
+
+
+def _assemble(
+    net: _Net, body: onnx.ModelProto, preparation: Preparation, cuts: dict[str, Cut], pooling: str
+) -> onnx.ModelProto:
+    """Return prologue, net and pooling as one checked model; the net's own names get a prefix, so none can clash."""
+    from onnx import compose
+
+    body = compose.add_prefix(body, _PREFIX)
+    recipe = preparation.recipe
+    images, nodes, weights = prologue(
+        recipe.height,
+        recipe.width,
+        preparation.mean,
+        preparation.std,
+        _PREFIX + net.input,
+        bgr=preparation.bgr,
+        channels_first=not net.last,
+        cast_to=None if net.kind == TensorProto.FLOAT else net.kind,
+    )
+    nodes += body.graph.node
+    weights += body.graph.initializer
+    outputs = []
+    for name, cut in cuts.items():
+        named = Cut(_PREFIX + cut.tensor, cut.shape, cut.last)
+        added, constants = onnx_cut.vector_nodes(named, name, pooling, pooled=name != LOGITS_OUTPUT)
+        nodes += added
+        weights += constants
+        dim = cut.dim(pooled=name != LOGITS_OUTPUT)
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, dim]))
+    outputs.sort(key=lambda value: value.name != FEATURE_OUTPUT)
+    graph = helper.make_graph(nodes, net.path.stem, [images], outputs, weights)
+    model = helper.make_model(graph, opset_imports=list(body.opset_import), ir_version=body.ir_version)
+    _check(model, net.path)
+    return model
+
+
+def _check(model: onnx.ModelProto, path: Path) -> None:
+    try:
+        onnx.checker.check_model(model)
+        dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+        found = _run(_session(model), np.zeros((2, *dims), np.uint8))
+    except Exception as error:  # as in _reference
+        raise InputError(f"The backbone made of {path} does not run: {_line(error)}") from error
+    for value in model.graph.output:
+        shape = (2, value.type.tensor_type.shape.dim[1].dim_value)
+        if found[value.name].shape != shape:
+            raise InputError(
+                f"The backbone made of {path} gives {found[value.name].shape} as {value.name}, not {shape}."
+            )
+
+
+def _facts(
+    net: _Net,
+    model: onnx.ModelProto,
+    preparation: Preparation,
+    cuts: dict[str, Cut],
+    options: ExportOptions,
+    notes: dict[str, Any],
+) -> Facts:
+    features, prefix = cuts[FEATURE_OUTPUT], layer_output("")
+    metadata = {entry.key: entry.value for entry in net.model.metadata_props}
+    report = measure(model)
+    further = [(name.removeprefix(prefix), cut.dim()) for name, cut in cuts.items() if name.startswith(prefix)]
+    classes = _classes(net.path, cuts[LOGITS_OUTPUT].dim(pooled=False)) if LOGITS_OUTPUT in cuts else ()
+    return Facts(
+        name=net.path.stem,
+        source=f"{net.path.name} (made by {net.model.producer_name or 'an unnamed program'})",
+        licence=metadata.get("license", metadata.get("licence", "not stated in the file")),
+        recipe=preparation.recipe,
+        dim=features.dim(),
+        cut=features.tensor,
+        pooling=(options.pooling or "avg") if features.pools else "none",
+        parameters=report.parameters,
+        multiply_adds=report.multiply_adds,
+        classes=classes,
+        layers=tuple(further),
+        notes={**notes, "export": report.to_dict()},
+    )
+
+
+def _classes(path: Path, count: int) -> tuple[str, ...]:
+    """Return the class names that a config.json beside the model states, else their numbers."""
+    try:
+        values = json.loads((path.parent / "config.json").read_text("utf-8"))
+        names = values.get("label_names") or [values["id2label"][str(i)] for i in range(count)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        names = []
+    return tuple(map(str, names)) if len(names) == count else tuple(map(str, range(count)))
+
+
+def _sha256(files: Sequence[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
