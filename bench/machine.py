@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {name: version(name) for name in _LIBRARIES if _installed(name)},
     }
 
 
@@ -96,6 +96,14 @@ def photos(name: str) -> Path:
     if not folder.is_dir():
         raise SystemExit(f"The benchmark needs real photos in {folder}; set FXENGINE_TEST_DATA to the folder above it.")
     return folder
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _git(*arguments: str) -> str:

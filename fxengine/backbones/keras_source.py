@@ -63,33 +63,43 @@ class Application:
 
     mode: Mode
     size: int
-    smallest: int = 32
+    smallest: int
+    dim: int
 
 
 def _table(*rows: tuple[Mode, int, int, str]) -> dict[str, Application]:
-    return {name: Application(mode, size, low) for mode, size, low, names in rows for name in names.split()}
+    return {
+        name: Application(mode, size, low, int(dim))
+        for mode, size, low, nets in rows
+        for name, _, dim in (net.partition("=") for net in nets.split())
+    }
 
 
-# preprocess_input mode, default input size, smallest input size, names
+# preprocess_input mode, default input size, smallest input size, names with the numbers in a feature vector
 APPLICATIONS = _table(
-    ("tf", 299, 71, "Xception"),
-    ("caffe", 224, 32, "VGG16 VGG19 ResNet50 ResNet101 ResNet152"),
-    ("tf", 224, 32, "ResNet50V2 ResNet101V2 ResNet152V2 MobileNet MobileNetV2 NASNetMobile"),
-    ("tf", 299, 75, "InceptionV3 InceptionResNetV2"),
-    ("tf", 331, 32, "NASNetLarge"),
-    ("torch", 224, 32, "DenseNet121 DenseNet169 DenseNet201"),
-    ("none", 224, 32, "MobileNetV3Small MobileNetV3Large EfficientNetB0 EfficientNetV2B0"),
+    ("tf", 299, 71, "Xception=2048"),
+    ("caffe", 224, 32, "VGG16=512 VGG19=512 ResNet50=2048 ResNet101=2048 ResNet152=2048"),
+    (
+        "tf",
+        224,
+        32,
+        "ResNet50V2=2048 ResNet101V2=2048 ResNet152V2=2048 MobileNet=1024 MobileNetV2=1280 NASNetMobile=1056",
+    ),
+    ("tf", 299, 75, "InceptionV3=2048 InceptionResNetV2=1536"),
+    ("tf", 331, 32, "NASNetLarge=4032"),
+    ("torch", 224, 32, "DenseNet121=1024 DenseNet169=1664 DenseNet201=1920"),
+    ("none", 224, 32, "MobileNetV3Small=576 MobileNetV3Large=960 EfficientNetB0=1280 EfficientNetV2B0=1280"),
     # below 64 the last map is one pixel, and tf2onnx 1.17 then normalises over the wrong axis (seen: 81% off)
-    ("none", 224, 64, "ConvNeXtTiny ConvNeXtSmall ConvNeXtBase ConvNeXtLarge ConvNeXtXLarge"),
-    ("none", 240, 32, "EfficientNetB1 EfficientNetV2B1"),
-    ("none", 260, 32, "EfficientNetB2 EfficientNetV2B2"),
-    ("none", 300, 32, "EfficientNetB3 EfficientNetV2B3"),
-    ("none", 380, 32, "EfficientNetB4"),
-    ("none", 384, 32, "EfficientNetV2S"),
-    ("none", 456, 32, "EfficientNetB5"),
-    ("none", 480, 32, "EfficientNetV2M EfficientNetV2L"),
-    ("none", 528, 32, "EfficientNetB6"),
-    ("none", 600, 32, "EfficientNetB7"),
+    ("none", 224, 64, "ConvNeXtTiny=768 ConvNeXtSmall=768 ConvNeXtBase=1024 ConvNeXtLarge=1536 ConvNeXtXLarge=2048"),
+    ("none", 240, 32, "EfficientNetB1=1280 EfficientNetV2B1=1280"),
+    ("none", 260, 32, "EfficientNetB2=1408 EfficientNetV2B2=1408"),
+    ("none", 300, 32, "EfficientNetB3=1536 EfficientNetV2B3=1536"),
+    ("none", 380, 32, "EfficientNetB4=1792"),
+    ("none", 384, 32, "EfficientNetV2S=1280"),
+    ("none", 456, 32, "EfficientNetB5=2048"),
+    ("none", 480, 32, "EfficientNetV2M=1280 EfficientNetV2L=1280"),
+    ("none", 528, 32, "EfficientNetB6=2304"),
+    ("none", 600, 32, "EfficientNetB7=2560"),
 )
 
 
@@ -329,9 +339,9 @@ def _protect_pads(graph: onnx.GraphProto) -> None:
     pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
     zero = {tensor.name for tensor in graph.initializer if not tensor.dims and not numpy_helper.to_array(tensor)}
     pads = [node for node in graph.node if node.op_type == "Pad" and pooled & set(node.output)]
-    pads = [node for node in pads if len(node.input) > 2 and node.input[2] in zero]
+    pads = [node for node in pads if len(node.input) < 3 or node.input[2] in zero]
     for node in pads:
-        node.input[2] = "pad/tiny"
+        node.input[2:] = ["pad/tiny"]
     if pads:
         graph.initializer.append(numpy_helper.from_array(np.asarray(1e-30, np.float32), "pad/tiny"))
 

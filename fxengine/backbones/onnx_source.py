@@ -201,7 +201,9 @@ def _session(model: onnx.ModelProto) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what fails here is raised, or tried in another way
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
+    )
 
 
 def _run(session: Any, pixels: np.ndarray) -> dict[str, np.ndarray]:

@@ -164,6 +164,8 @@ def _load(path: Path, device: str, threads: int) -> Any:
         *([NAMES["cpu"]] if device != "cpu" else []),
     ]
     try:
-        return ort.InferenceSession(str(path), options, providers=chain)
+        # Pad_Fusion (seen in 1.31.1) folds a Pad with zeros into a MaxPool, which pads with minus infinity: ResNet V2
+        # nets came out 63% wrong.
+        return ort.InferenceSession(str(path), options, providers=chain, disabled_optimizers=["Pad_Fusion"])
     except Exception as error:
         raise InputError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
