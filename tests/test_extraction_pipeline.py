@@ -29,7 +29,7 @@ def test_a_budget_is_never_exceeded_but_by_one_that_is_alone() -> None:
             inside[1] -= 1
         budget.give(size)
 
-    threads = [in_thread(lambda size=size: hold(size)) for size in [30, 50, 250, 20, 90, 10, 100, 40] * 4]  # type: ignore[misc]
+    threads = [in_thread(lambda size=size: hold(size)) for size in [30, 50, 250, 20, 90, 10, 100, 40] * 4]
     for thread in threads:
         thread.join(20)
         assert not thread.is_alive()
