@@ -66,7 +66,7 @@ def figures() -> list[tuple[str, str, str]]:
             (
                 "listing a folder",
                 f"{listing['files']:,.0f} files in {listing['seconds']:.0f} s, "
-                f"{listing['bytes_per_file']:.0f} bytes of memory a file",
+                f"{listing['bytes_per_file']:.1f} bytes of memory a file",
                 "`scripts/bench memory`",
             )
         )

@@ -5,10 +5,12 @@ listing -> plan (what is new, changed, gone) -> pipeline (read, decode, model) -
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -21,10 +23,10 @@ import fxengine
 from fxengine import decode
 from fxengine.backbones import DEFAULT, load_backbone, source_name
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, layer_output
+from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect import Listing, collect
 from fxengine.decode import Limits
-from fxengine.errors import DecodeError, InputError, StoreError
+from fxengine.errors import DecodeError, InputError
 from fxengine.execute import open_session, usable_cores
 from fxengine.extraction_pipeline import Batch, Job, Pipeline, bottleneck
 from fxengine.features import parts
@@ -185,21 +187,17 @@ def extract(
         if plan.new or plan.again:
             session = open_session(found.path, device, batch_size, streams=usable_cores())
             threads = decoders or usable_cores()
-            note = CrashNote(folder, threads)
-            try:
+            with closing(session), closing(CrashNote(folder, threads)) as note:
                 wanted = replace(wanted, precision=session.precision, engine=session.engine, provider=session.provider)
                 _check_parts(known, wanted, allow_mixed_precision=allow_mixed_precision)
                 summary.provider, summary.precision = session.provider, session.precision
                 update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)
-                movable = Movable(plan.missing if plan.new else {})
-                columns = {FEATURE_OUTPUT: FEATURE}
+                movable = Movable(plan.missing if plan.new and not inputs.unreadable else {}, inputs.root)
+                columns = {layer_output(None): FEATURE}
                 columns |= {layer_output(name): layer_column(name) for name, _ in found.facts.layers}
                 pipeline = Pipeline(session, found.recipe, tuple(columns), threads, limits or Limits(), movable, note)
                 sink = _Sink(update, movable, plan, summary, columns, dtype)
                 _run(pipeline, sink, chain(sink.again(), sink.new(known, _limited(inputs, limit))), progress, cancel)
-            finally:
-                session.close()
-                note.close()
         if not summary.interrupted:
             _finish(update, known, plan, summary, prune=prune)
         summary.unreadable_folders = sorted(set(inputs.unreadable))
@@ -292,7 +290,8 @@ def _run(
     try:
         with closing(pipeline.results(items)) as batches:
             for batch in batches:
-                sink.take(batch)
+                with _undisturbed():
+                    sink.take(batch)
                 if progress is not None:
                     elapsed = time.perf_counter() - begin
                     progress(Progress(sink.done, sum(summary.failed.values()), total, elapsed))
@@ -301,21 +300,47 @@ def _run(
                     break
     except KeyboardInterrupt:
         summary.interrupted = True
-    except StoreError:
-        raise  # the store itself cannot be written: nothing more can be committed
     except BaseException:
-        sink.update.commit()
+        with suppress(Exception):  # where the disk is full this fails again; the first error says why
+            sink.update.commit()
         raise
-    sink.update.commit()
+    try:
+        with _undisturbed():
+            sink.update.commit()
+    except KeyboardInterrupt:
+        summary.interrupted = True
     summary.compute_seconds = time.perf_counter() - begin
     busy = sum(stage.busy for stage in pipeline.stages.values()) or 1.0
     summary.stage_share = {name: round(stage.busy / busy, 4) for name, stage in pipeline.stages.items()}
     summary.bound_by = bottleneck(pipeline.stages, summary.compute_seconds)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold a Ctrl-C or SIGTERM back until what is being written is written; a second one breaks through."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    kept = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 def _make_plan(known: Known, inputs: Listing, limit: int | None, retry_failed: bool) -> Plan:
     if len(known):
-        plan = make_plan(known, _limited(inputs, limit), retry_failed=retry_failed)
+        plan = make_plan(known, _limited(inputs, limit), retry_failed=retry_failed, labelled=inputs.labelled)
         if limit is not None:
             plan.missing = {}  # what lies behind the limit is not missing
     else:

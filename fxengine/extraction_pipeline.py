@@ -223,16 +223,16 @@ class Pipeline:
             for target, arguments, count in work
         ]
         threads = [thread for group in groups for thread in group]
-        for thread in threads:
-            thread.start()
-        watch = threading.Thread(target=self._close_in_turn, args=(groups,), daemon=True)
-        watch.start()
+        threads.append(threading.Thread(target=self._close_in_turn, args=(groups,), daemon=True))
         try:
+            for thread in threads:
+                thread.start()
             yield from self._in_order()
         finally:
             self._stop.set()
-            for thread in [*threads, watch]:
-                thread.join()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
 
     def _in_order(self) -> Iterator[Batch]:
         waiting: dict[int, Batch] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -396,3 +397,62 @@ def test_every_layer_is_a_column_of_one_pass(photos: Path, tmp_path: Path, tiny:
     for key, shares in from_photos.items():
         assert shares == pytest.approx(from_store[key], abs=0.02)
     assert verify(store, sample=100).fine
+
+
+def test_inputs_that_are_only_absent_keep_their_vectors(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    share, links = tmp_path / "share", tmp_path / "links"
+    photos.rename(share)
+    links.mkdir()
+    for path in sorted(share.rglob("*.jpg")):
+        (links / path.name).symlink_to(path)
+    extract(links, tmp_path / "s", backbone=tiny.path)
+    before = rows(tmp_path / "s")
+    share.rename(tmp_path / "unmounted")
+    summary = extract(links, tmp_path / "s", backbone=tiny.path)
+    assert (summary.missing, summary.failed) == (20, {})
+    same(before, rows(tmp_path / "s"))
+
+
+def test_a_copy_claims_no_row_of_a_file_that_a_filter_left_out(
+    photos: Path, tmp_path: Path, tiny: BackboneFile
+) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path)
+    before = rows(store)
+    shutil.copy(photos / "cats" / "01.jpg", photos / "cats" / "new.jpg")
+    summary = extract(photos, store, backbone=tiny.path, include=("new*",))
+    assert (summary.extracted, summary.moved) == (1, 0)
+    after = rows(store)
+    assert after["cats/new.jpg"]["row"] == 20
+    np.testing.assert_array_equal(after["cats/new.jpg"]["feature"], before["cats/01.jpg"]["feature"])
+    same(before, {key: after[key] for key in before})
+
+
+def test_a_list_changes_no_label(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path)
+    before = rows(store)
+    make_photo(photos / "cats" / "01.jpg", 950)
+    (tmp_path / "list.txt").write_text("cats/01.jpg\ncats/03.jpg\n")
+    summary = extract(photos, store, backbone=tiny.path, listing=tmp_path / "list.txt")
+    assert (summary.changed, summary.relabelled) == (1, 0)
+    assert {k: v["label"] for k, v in rows(store).items()} == {k: v["label"] for k, v in before.items()}
+
+
+def test_ctrl_c_while_a_part_is_written_loses_nothing(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, calls = os.fsync, list[int]()
+
+    def interrupted(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    summary = extract(photos, tmp_path / "s", backbone=tiny.path, part_rows=8)
+    assert summary.interrupted
+    assert len(rows(tmp_path / "s")) == summary.extracted >= 8
+    extract(photos, tmp_path / "s", backbone=tiny.path, part_rows=8)
+    same(rows(tmp_path / "s"), rows_of_fresh_store(photos, tmp_path, tiny))

@@ -15,9 +15,16 @@ __all__ = ["Filters", "Listing", "collect"]
 
 
 class Listing(Protocol):
-    """A sorted listing of inputs below one root."""
+    """A sorted listing of inputs below one root.
+
+    Attributes:
+        root: folder that ids are relative to.
+        labelled: whether it knows labels and splits.
+        unreadable: folders that could not be listed.
+    """
 
     root: Path
+    labelled: bool
     unreadable: list[str]
 
     def __iter__(self) -> Iterator[Item]: ...

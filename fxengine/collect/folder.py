@@ -52,11 +52,13 @@ class FolderListing:
         root: the folder.
         filters: which files count.
         unreadable: folders that could not be listed, filled while iterating.
+        labelled: folders tell labels.
     """
 
     root: Path
     filters: Filters = field(default_factory=Filters)
     unreadable: list[str] = field(default_factory=list)
+    labelled: bool = True
 
     def __iter__(self) -> Iterator[Item]:
         label_of = self._label_rule()
@@ -130,7 +132,10 @@ class FolderListing:
 
     def _has_picture(self, folder: str, prefix: str) -> bool:
         root = os.stat(self.root)
-        found = self._walk(folder, prefix, ((root.st_dev, root.st_ino),))
+        # Without the filters: which folders are classes must not depend on what is extracted this time.
+        found = FolderListing(self.root, unreadable=self.unreadable)._walk(
+            folder, prefix, ((root.st_dev, root.st_ino),)
+        )
         suffixes = (os.path.splitext(path)[1].lower() for path, _ in found)
         return any(suffix in _PICTURE_SUFFIXES or not suffix for suffix in suffixes)
 

@@ -23,12 +23,14 @@ class PathListing:
         paths: the paths as given, relative to `root` or absolute.
         filters: which of them count.
         unreadable: always empty; a path that is not there becomes an error row.
+        labelled: a list tells no labels.
     """
 
     root: Path
     paths: list[str]
     filters: Filters = field(default_factory=Filters)
     unreadable: list[str] = field(default_factory=list)
+    labelled: bool = False
 
     def __iter__(self) -> Iterator[Item]:
         relative = {os.path.relpath(self.root / path, self.root).replace(os.sep, "/") for path in self.paths}

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fxengine.errors import StoreError
+
 _NAME = ".decoding"
 _DIGEST = hashlib.sha256().digest_size
 
@@ -22,8 +24,11 @@ class CrashNote:
     def __init__(self, folder: Path, threads: int) -> None:
         """Read what an earlier run left and begin anew; the store's lock must be held."""
         self._path = folder / _NAME
-        self.suspects = _read(self._path)
-        self._file = self._path.open("w+b")
+        self.suspects = read_suspects(folder)
+        try:
+            self._file = self._path.open("w+b")
+        except OSError as error:
+            raise StoreError(f"Cannot write to {folder}: {error.strerror or error}.") from error
         # The suspects stay noted until this run ends by its own will: it may die of another file.
         self._file.write(bytes(threads * _DIGEST) + b"".join(self.suspects))
         self._file.flush()
@@ -50,9 +55,10 @@ class CrashNote:
         self._path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> frozenset[bytes]:
+def read_suspects(folder: Path) -> frozenset[bytes]:
+    """Return the digests that a run which died left in the store."""
     try:
-        data = path.read_bytes()
+        data = (folder / _NAME).read_bytes()
     except OSError:
         return frozenset()
     digests = (data[i : i + _DIGEST] for i in range(0, len(data) - _DIGEST + 1, _DIGEST))

@@ -80,8 +80,15 @@ class Plan:
     missing: dict[Path, list[int]] = field(default_factory=dict)
 
 
-def make_plan(known: Known, listing: Iterable[Item], *, retry_failed: bool = False) -> Plan:
-    """Compare a sorted listing with a store's rows, both once from front to back."""
+def make_plan(known: Known, listing: Iterable[Item], *, retry_failed: bool = False, labelled: bool = True) -> Plan:
+    """Compare a sorted listing with a store's rows, both once from front to back.
+
+    Args:
+        known: the store's rows.
+        listing: what is there now.
+        retry_failed: whether to try lasting errors again, too.
+        labelled: whether the listing knows labels and splits; where it does not, the rows keep theirs.
+    """
     plan = Plan()
     for row, item in _merge(known, listing):
         if row is None:
@@ -89,6 +96,8 @@ def make_plan(known: Known, listing: Iterable[Item], *, retry_failed: bool = Fal
         elif item is None:
             plan.missing.setdefault(known.paths[row.part], []).append(row.row)
         else:
+            if not labelled:
+                item = item._replace(label=row.label, split=row.split)
             _plan_known(plan, known.paths[row.part], row, item, retry_failed)
     return plan
 
@@ -112,6 +121,10 @@ class _KnownRow(NamedTuple):
 
 
 def _plan_known(plan: Plan, path: Path, row: _KnownRow, item: Item, retry_failed: bool) -> None:
+    if item.size < 0 and row.error_code is None:
+        # Named by a list or a link, and yet not there (a share is not mounted?): its vector stays.
+        plan.missing.setdefault(path, []).append(row.row)
+        return
     changed = (row.size, row.mtime_ns) != (item.size, item.mtime_ns)
     retry = row.error_code is not None and (retry_failed or row.error_code in TRANSIENT_ERRORS)
     if changed or retry:

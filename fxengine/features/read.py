@@ -171,6 +171,8 @@ class FeatureStore:
         fine = self._fine
         dim = self.provenance.columns[column]
         out = np.empty((len(fine), dim), self.provenance.dtype)
+        if not len(fine):
+            return out
         part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
         wanted = [self._parts[number] for number in np.unique(part)]
         # Place of each wanted row in the parts read one after the other.
@@ -179,9 +181,10 @@ class FeatureStore:
         starts[np.unique(part)] = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         place = starts[part] + at
         order = np.argsort(place, kind="stable")
+        placed = place[order]
         begin = first = 0
         for chunk in parts.scan(wanted, column):
-            last = int(np.searchsorted(place[order], begin + len(chunk)))
+            last = int(np.searchsorted(placed, begin + len(chunk)))
             rows = order[first:last]
             if len(rows):
                 _copy_rows(parts.vector_matrix(chunk, dim), place[rows] - begin, rows, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 from fxengine.features import parts
 from fxengine.features.known import Plan
 from fxengine.features.parts import Row, Vectors
-from fxengine.features.schema import Provenance
+from fxengine.features.schema import Provenance, unescape_path
 from fxengine.features.write import PartWriter, rewrite_part
 
 
@@ -60,10 +61,13 @@ class StoreUpdate:
     def finish(self) -> None:
         """Commit everything, then relabel and drop in the parts that are left."""
         self.commit()
-        for part in sorted({*self._plan.relabel, *self._drops} - self._done):
-            self._rewrite(part)
-        for part in sorted(self._done & set(self._drops)):
-            rewrite_part(part, self._provenance, drop=self._drops[part])
+        done = set(self._done)
+        # In the order of their numbers: of a rename that was cut off, the older half always goes first.
+        for part in sorted({*self._plan.relabel, *self._drops}, key=parts.part_number):
+            if part not in done:
+                self._rewrite(part)
+            elif part in self._drops:
+                rewrite_part(part, self._provenance, drop=self._drops[part])
 
     def _flush_part(self) -> None:
         if self._part is not None and self._again:
@@ -93,32 +97,36 @@ class StoredVector:
 class Movable:
     """Rows whose input is gone, by content: a new input with the same bytes takes over number and vector."""
 
-    def __init__(self, missing: dict[Path, list[int]]) -> None:
-        self._rows: dict[str, list[tuple[Path, int]]] = {}
+    def __init__(self, missing: dict[Path, list[int]], root: Path) -> None:
+        """Take the missing rows of each part, and the folder that ids are relative to."""
+        self._root = root
+        self._rows: dict[str, list[tuple[Path, int, str]]] = {}
         self._claimed: dict[str, int] = {}
         self._loaded: tuple[Path, pa.Table] | None = None
         for part, rows in missing.items():
-            table = parts.read_part(part, ["row", "content_hash", "error_code"])
+            table = parts.read_part(part, ["row", "id", "content_hash", "error_code"])
             gone = set(rows)
-            for row, digest, error in zip(*(table[n].to_pylist() for n in table.column_names), strict=True):
+            for row, key, digest, error in zip(*(table[n].to_pylist() for n in table.column_names), strict=True):
                 if row in gone and digest is not None and error is None:
-                    self._rows.setdefault(digest, []).append((part, row))
+                    self._rows.setdefault(digest, []).append((part, row, key))
 
     def __contains__(self, digest: object) -> bool:
         return digest in self._rows
 
     def claim(self, digest: str) -> tuple[Path, int] | None:
-        """Return (part, row) of a row with this content, each only once."""
-        taken = self._claimed.get(digest, 0)
-        rows = self._rows[digest]
-        if taken == len(rows):
-            return None
-        self._claimed[digest] = taken + 1
-        return rows[taken]
+        """Return (part, row) of a row with this content whose file is really gone, each only once.
+
+        A row may be missing from a listing only because a filter left its file out.
+        """
+        for part, row, key in self._rows[digest][self._claimed.get(digest, 0) :]:
+            self._claimed[digest] = self._claimed.get(digest, 0) + 1
+            if not os.path.lexists(self._root / unescape_path(key)):
+                return part, row
+        return None
 
     def stored(self, digest: str) -> StoredVector:
         """Return the vectors of this content."""
-        part, row = self._rows[digest][0]
+        part, row, _ = self._rows[digest][0]
         if self._loaded is None or self._loaded[0] != part:
             self._loaded = part, parts.read_part(part).combine_chunks()
         table = self._loaded[1]

@@ -93,7 +93,9 @@ def rewrite_part(
         keep = ~np.isin(rows, np.fromiter([*(again or {}), *drop], np.int64))
         next_row = max(next_row, int(rows.max(initial=-1)) + 1)
         table = table.filter(pa.array(keep))
-    merged = replace(provenance if again else old, next_row=next_row)
+    # The part goes on saying what most of its rows were made with; a second precision is named beside the first.
+    precisions = {*old.precision.split("+"), *(provenance.precision.split("+") if again else ())}
+    merged = replace(old, next_row=next_row, precision="+".join(sorted(precisions)))
     table = table.replace_schema_metadata(merged.to_metadata())
     if again:
         vectors = {name: np.zeros((len(again), dim), merged.dtype) for name, dim in merged.columns.items()}

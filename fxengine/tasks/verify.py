@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fxengine.backbones import EMBEDDED
+from fxengine.backbones import EMBEDDED, load_backbone
 from fxengine.collect import Listing, collect
 from fxengine.collect.read import read_input
-from fxengine.errors import DecodeError, StoreError
+from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.extraction import Summary, extract
 from fxengine.features import parts
+from fxengine.features.known import Known
 from fxengine.features.lock import locked
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import (
@@ -116,12 +119,15 @@ def verify(
 
 
 def _reference(paths: list[Path]) -> Provenance:
+    """Return what most readable parts agree on: a foreign part must not make the others foreign."""
+    found = []
     for path in paths:
-        try:
-            return parts.read_provenance(path)
-        except StoreError:
-            continue
-    raise StoreError(f"No part of {paths[0].parent} can be read. Extract into a new folder.")
+        with suppress(StoreError):
+            found.append(parts.read_provenance(path))
+    if not found:
+        raise StoreError(f"No part of {paths[0].parent} can be read. Extract into a new folder.")
+    most = Counter((p.space, p.root, p.dtype) for p in found).most_common(1)[0][0]
+    return next(p for p in found if (p.space, p.root, p.dtype) == most)
 
 
 def _check_part(path: Path, reference: Provenance, seen: dict[int, Path]) -> str | None:
@@ -225,19 +231,51 @@ def _repair(
     folder: Path, reference: Provenance, report: VerifyReport, backbone: str | Path | None, device: str
 ) -> None:
     """Turn what is bad into rows with a passing error, which a run computes again under their own numbers."""
+    # Everything that is needed is looked up before anything is changed.
+    found = Backbone.for_space(reference.space, reference.source, backbone, device).file
+    plain = reference.source in EMBEDDED and load_backbone(reference.source).fingerprint == reference.space
+    for name in report.bad_parts:
+        _refuse_foreign(folder / name, reference)
     with locked(folder):
         for name in report.bad_parts:
             if not _salvage(folder / name, reference):
-                (folder / name).replace(folder / f"{name}.damaged")
+                _set_aside(folder / name)
                 report.lost.append(name)
+        if report.lost:
+            _skip_row_numbers(folder, reference)
         for path in parts.list_parts(folder):
             _invalidate(path, set(report.wrong))
     root = Path(unescape_path(reference.root))
     # Where not even the ids are left, only the folder itself can say what the part held.
     listing: Listing = collect(root) if report.lost else _StoredListing(root, FeatureStore.open(folder))
-    found = Backbone.for_space(reference.space, reference.source, backbone, device).file
-    name = reference.source if reference.source in EMBEDDED else str(found.path)
+    name = reference.source if plain else str(found.path)
     report.repair = extract(listing, folder, backbone=name, device=device, dtype=reference.dtype)
+
+
+def _refuse_foreign(path: Path, reference: Provenance) -> None:
+    with suppress(StoreError):
+        if parts.read_provenance(path).space == reference.space:
+            return
+        raise InputError(f"{path} is a part of another store: move it out of the folder, then repair.")
+
+
+def _set_aside(path: Path) -> None:
+    """Keep an unreadable part under a name that no reader takes for a part."""
+    number = 0
+    while (aside := path.with_name(f"{path.name}.damaged{number or ''}")).exists():
+        number += 1
+    path.replace(aside)
+
+
+def _skip_row_numbers(folder: Path, reference: Provenance) -> None:
+    """Let no number that a lost part may have held be given again; a part holds at most this many rows."""
+    most = (2**31 - 1) // max(reference.columns.values())
+    known = Known.read(parts.list_parts(folder))
+    if known.paths:
+        path = known.paths[-1]
+        provenance = replace(parts.read_provenance(path), next_row=known.next_row + most)
+        table = parts.read_part(path).replace_schema_metadata(provenance.to_metadata())
+        parts.write_part(table, path, replace=True)
 
 
 @dataclass
@@ -247,6 +285,7 @@ class _StoredListing:
     root: Path
     store: FeatureStore
     unreadable: list[str] = field(default_factory=list)
+    labelled: bool = True
 
     def __iter__(self) -> Iterator[Item]:
         for row in self.store.rows(["id", "label", "split"]).to_pylist():

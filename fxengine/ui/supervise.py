@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from fxengine.features.crash_note import read_suspects
 from fxengine.ui import console
 
 PARENT = "FXENGINE_PARENT"
 _CRASHES = {
     -getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE") if hasattr(signal, name)
 }
-_NOTE = ".decoding"
+_MOST_CRASHES = 100
 
 
 def is_child() -> bool:
@@ -33,12 +34,19 @@ def orphaned() -> bool:
 
 
 def supervise(arguments: Sequence[str], store: Path) -> int:
-    """Run `fxengine ARGUMENTS`, again after each crash that left a note in the store; return its exit code."""
-    while True:
+    """Run `fxengine ARGUMENTS`, again after each crash that names new suspects in the store; return its exit code.
+
+    A crash without a new suspect is not a decoder's, and would come again for ever; so would too many of them.
+    """
+    known: frozenset[bytes] = frozenset()
+    for _ in range(_MOST_CRASHES):
         code = _run_once(arguments)
-        if code not in _CRASHES or not (store / _NOTE).exists():
-            return code if code >= 0 else 128 - code
+        suspects = read_suspects(store) if code in _CRASHES else known
+        if suspects <= known:
+            break
+        known |= suspects
         console.complain("fxengine: a decoder crashed; going on, with the suspected files apart")
+    return code if code >= 0 else 128 - code
 
 
 def _run_once(arguments: Sequence[str]) -> int:

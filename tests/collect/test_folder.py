@@ -222,10 +222,10 @@ def test_include_and_exclude(
     assert list_folder(tmp_path, Filters(include, exclude)).count() == len(expected)
 
 
-def test_only_included_pictures_make_a_folder_a_class(tmp_path: Path) -> None:
+def test_filters_change_no_label(tmp_path: Path) -> None:
     touch(tmp_path, "cats/a.jpg", "dogs/b.png")
     assert [item.label for item in items(tmp_path)] == ["cats", "dogs"]
-    assert [item.label for item in items(tmp_path, include=("*.jpg",))] == [None]
+    assert [item.label for item in items(tmp_path, include=("*.jpg",))] == ["cats"]
 
 
 @pytest.fixture

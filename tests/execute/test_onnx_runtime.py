@@ -165,9 +165,9 @@ def test_streams_share_the_cores(
     given: list[int] = []
     real = ort.InferenceSession
 
-    def note(path: str, options: Any, providers: list[str]) -> Any:
+    def note(path: str, options: Any, **others: Any) -> Any:
         given.append(options.intra_op_num_threads)
-        return real(path, options, providers=providers)
+        return real(path, options, **others)
 
     monkeypatch.setattr(ort, "InferenceSession", note)
     session = onnx_runtime.open_session(tiny.path, "cpu", 4, cores, streams)
@@ -213,7 +213,7 @@ class FakeRuntime:
             def __getattr__(self, name: str) -> Any:
                 return getattr(self.session, name)
 
-        def start(path: str, options: Any, providers: list[str]) -> Any:
+        def start(path: str, options: Any, providers: list[str], **_: Any) -> Any:
             outer.asked.append(providers)
             session = real(path, options, providers=[CPU])
             return Started(session, [name for name in providers if name in starts])
@@ -264,7 +264,7 @@ def test_auto_goes_on_where_starting_the_device_fails_aloud(
     FakeRuntime(monkeypatch, [CPU])
     start: Any = ort.InferenceSession
 
-    def fail(path: str, options: Any, providers: list[str]) -> Any:
+    def fail(path: str, options: Any, providers: list[str], **_: Any) -> Any:
         if CUDA in providers:
             raise RuntimeError("CUDA failure 35: driver version is insufficient")
         return start(path, options, providers=providers)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fxengine import FeatureStore, StoreError, extract
+from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones import cache
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features import parts
@@ -77,6 +77,8 @@ def test_repair_computes_only_the_bad_part(
     assert verify(store, sample=100).fine
     same(before, rows(store), but=() if damage is flip_in_vectors else ("row",))
     assert report.lost == ([] if damage is flip_in_vectors else ["part-000001.parquet"])
+    if report.lost:
+        good.popitem()  # the last good part was rewritten to skip the row numbers that were lost
     for name, content in good.items():
         assert (store / name).read_bytes() == content
     numbers = [row["row"] for row in rows(store).values()]
@@ -136,3 +138,21 @@ def test_an_interrupted_rename_shows_one_row_and_is_tidied_up(store: Path, photo
     same(after, rows(store))
     assert "cats/01.jpg" not in parts.read_part(old_part)["id"].to_pylist()
     assert after["cats/00-new.jpg"]["row"] == before["cats/01.jpg"]["row"]
+
+
+def test_repair_changes_nothing_where_a_foreign_part_lies(store: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.onnx").write_bytes(tiny_model(scale=2.0).SerializeToString())
+    extract(photos, tmp_path / "other", backbone=tmp_path / "other.onnx")
+    (tmp_path / "other" / "part-000000.parquet").rename(store / "part-000009.parquet")
+    before = {p.name: p.read_bytes() for p in list_parts(store)}
+    with pytest.raises(InputError, match=r"part-000009.parquet is a part of another store: move it out"):
+        verify(store, repair=True)
+    assert {p.name: p.read_bytes() for p in list_parts(store)} == before
+
+
+def test_a_lost_part_gives_no_row_number_a_second_time(store: Path) -> None:
+    before = {row["row"] for row in rows(store).values()}
+    cut_short(list_parts(store)[-1])
+    assert verify(store, repair=True).lost == ["part-000003.parquet"]
+    after = {row["row"] for row in rows(store).values()}
+    assert min(after - before) > max(before)
