@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
-    from fxengine.extraction import Progress, Summary, extract
+    from fxengine.extraction import extract
+    from fxengine.extraction_summary import Progress, Summary
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.tasks.embed import Backbone
@@ -35,10 +36,10 @@ _PUBLIC = {
     "FeatureTable": "fxengine.features.schema",
     "FxError": "fxengine.errors",
     "InputError": "fxengine.errors",
-    "Progress": "fxengine.extraction",
+    "Progress": "fxengine.extraction_summary",
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
-    "Summary": "fxengine.extraction",
+    "Summary": "fxengine.extraction_summary",
     "extract": "fxengine.extraction",
 }
 __all__ = [

@@ -11,11 +11,10 @@ import hashlib
 import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from fxengine.decode import Limits
 from fxengine.decode.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.execute.onnx_runtime import Session
+from fxengine.extraction_queues import Budget, Channel, Stopped
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.schema import Item
 
@@ -36,11 +36,6 @@ DECODE_BYTES = 512 << 20
 _READERS = 2
 _SPARE_BUFFERS = 3  # batches that are being filled while every runner has one
 _WINDOW = 256  # batches that may be finished ahead of one that takes long
-_TICK = 0.2  # seconds between two looks at whether the run was stopped
-
-
-class Stopped(Exception):
-    """Raised in a stage's thread when the run is being stopped."""
 
 
 @dataclass
@@ -58,71 +53,6 @@ class Stage:
     busy: float = 0.0
     starved: float = 0.0
     blocked: float = 0.0
-
-
-class Channel(Generic[T]):
-    """A bounded queue between two stages that can be closed at its end or stopped at any moment."""
-
-    def __init__(self, capacity: int, stop: threading.Event) -> None:
-        self._items: deque[T] = deque()
-        self._capacity = capacity
-        self._changed = threading.Condition()
-        self._closed = False
-        self._stop = stop
-
-    def put(self, item: T) -> None:
-        """Add an item, waiting while the queue is full; raises Stopped."""
-        with self._changed:
-            self._wait(lambda: len(self._items) < self._capacity)
-            self._items.append(item)
-            self._changed.notify_all()
-
-    def get(self) -> T | None:
-        """Return the oldest item, waiting for one; None once the queue is closed and empty; raises Stopped."""
-        with self._changed:
-            self._wait(lambda: bool(self._items) or self._closed)
-            if not self._items:
-                return None
-            item = self._items.popleft()
-            self._changed.notify_all()
-            return item
-
-    def close(self) -> None:
-        """Say that nothing more will come."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def _wait(self, ready: Callable[[], bool]) -> None:
-        while not ready():
-            if self._stop.is_set():
-                raise Stopped
-            self._changed.wait(_TICK)
-
-
-class Budget:
-    """Lets bytes (or batches) in up to a limit; something larger than the limit waits until it is alone."""
-
-    def __init__(self, limit: int, stop: threading.Event) -> None:
-        self._limit = limit
-        self._used = 0
-        self._changed = threading.Condition()
-        self._stop = stop
-
-    def take(self, count: int) -> None:
-        """Wait until `count` more fit; raises Stopped."""
-        with self._changed:
-            while self._used and self._used + count > self._limit:
-                if self._stop.is_set():
-                    raise Stopped
-                self._changed.wait(_TICK)
-            self._used += count
-
-    def give(self, count: int) -> None:
-        """Give `count` back."""
-        with self._changed:
-            self._used -= count
-            self._changed.notify_all()
 
 
 @dataclass

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from fxengine.extraction_pipeline import Budget, Channel, Stage, Stopped, bottleneck
+from fxengine.extraction_pipeline import Stage, bottleneck
+from fxengine.extraction_queues import Budget, Channel, Stopped
 
 
 def in_thread(work: object) -> threading.Thread:

@@ -49,7 +49,7 @@ def predict(
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Prediction]:
-    """Yield a prediction for every picture below `source`, or for every row of a store, in the order of the ids.
+    """Yield a prediction for every picture below `source`, by id, or for every row of a store, failed rows last.
 
     Args:
         source: a folder of pictures, one picture, or a feature store (then `model` is needed).

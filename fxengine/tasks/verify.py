@@ -18,7 +18,8 @@ from fxengine.backbones import EMBEDDED, load_backbone
 from fxengine.collect import Listing, collect
 from fxengine.collect.read import read_input
 from fxengine.errors import DecodeError, InputError, StoreError
-from fxengine.extraction import Summary, extract
+from fxengine.extraction import extract
+from fxengine.extraction_summary import Summary
 from fxengine.features import parts
 from fxengine.features.known import Known
 from fxengine.features.lock import locked

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fxengine.ui.console import printable, say, table
 
 if TYPE_CHECKING:
-    from fxengine.extraction import Summary
+    from fxengine.extraction_summary import Summary
     from fxengine.tasks.export import Exported
     from fxengine.tasks.predict import Prediction
     from fxengine.tasks.probe import ProbeReport

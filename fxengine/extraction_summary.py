@@ -1,0 +1,77 @@
+"""What an extraction tells: how far it is, and in the end what it did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        done: inputs finished, failed ones included.
+        failed: inputs that became error rows.
+        total: inputs of this run.
+        seconds: since the first input.
+    """
+
+    done: int
+    failed: int
+    total: int
+    seconds: float
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        store: the store's folder.
+        backbone: name of the backbone.
+        provider: what ran the model.
+        precision: what it computed in.
+        extracted: rows that got a vector.
+        failed: error code -> rows that got none, in this run.
+        unchanged: rows that were left alone.
+        changed: rows computed again because their input changed.
+        moved: rows whose input was renamed, kept with their vector.
+        relabelled: rows that only got another label or split.
+        missing: rows whose input is not there any more.
+        pruned: of these, rows that were removed.
+        unreadable_folders: folders that could not be listed.
+        seconds: from the first listing to the last commit.
+        compute_seconds: of these, while the pipeline ran.
+        stage_share: stage -> its share of the threads' working time.
+        bound_by: the stage that bound the run, or "" where nothing was computed.
+        interrupted: whether it was stopped before its end.
+    """
+
+    store: str
+    backbone: str
+    provider: str = ""
+    precision: str = ""
+    extracted: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    unchanged: int = 0
+    changed: int = 0
+    moved: int = 0
+    relabelled: int = 0
+    missing: int = 0
+    pruned: int = 0
+    unreadable_folders: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    compute_seconds: float = 0.0
+    stage_share: dict[str, float] = field(default_factory=dict)
+    bound_by: str = ""
+    interrupted: bool = False
+
+    @property
+    def images_per_second(self) -> float:
+        """Inputs finished a second, failed ones included, while the pipeline ran."""
+        return (self.extracted + sum(self.failed.values())) / self.compute_seconds if self.compute_seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON data."""
+        return {**asdict(self), "images_per_second": round(self.images_per_second, 2)}
