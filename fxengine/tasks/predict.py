@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from fxengine.errors import InputError
 from fxengine.execute import open_session, usable_cores
 from fxengine.extraction import BATCH_SIZE
 from fxengine.extraction_pipeline import Pipeline
+from fxengine.extraction_summary import Progress
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.heads.file import Head
@@ -47,7 +50,7 @@ def predict(
     top: int = 5,
     device: str = "auto",
     limit: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every picture below `source`, by id, or for every row of a store, failed rows last.
 
@@ -58,7 +61,7 @@ def predict(
         top: how many classes to name.
         device: "auto", "cpu", "cuda" or "tensorrt".
         limit: only the first so many pictures.
-        progress: called with the number of pictures finished.
+        progress: called after every batch of pictures.
 
     Raises:
         InputError: the source cannot be read, or the backbone has no classes of its own.
@@ -105,16 +108,16 @@ def _from_pictures(
     top: int,
     device: str,
     limit: int | None,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[Progress], None] | None,
 ) -> Iterator[Prediction]:
-    from itertools import islice
-
     output = LOGITS_OUTPUT if head is None else layer_output(head.facts.layer)
     classes = found.facts.classes if head is None else head.facts.classes
     items = collect(source)
     session = open_session(found.path, device, BATCH_SIZE, streams=usable_cores())
     pipeline = Pipeline(session, found.recipe, (output,), usable_cores(), Limits())
-    done = 0
+    count = items.count()
+    total = count if limit is None else min(count, limit)
+    done, failed, begin = 0, 0, time.perf_counter()
     with closing(pipeline.results(islice(items, limit))) as batches:
         for batch in batches:
             rows = [job for job in batch.jobs if job.error is None]
@@ -127,8 +130,9 @@ def _from_pictures(
             for job in batch.jobs:
                 yield named[id(job)] if job.error is None else Prediction(job.item.key, (), (), str(job.error))
             done += len(batch.jobs)
+            failed += len(batch.jobs) - len(rows)
             if progress is not None:
-                progress(done)
+                progress(Progress(done, failed, total, time.perf_counter() - begin))
 
 
 def _name(keys: Sequence[str], probabilities: np.ndarray, classes: Sequence[str], top: int) -> Iterator[Prediction]:

@@ -57,7 +57,7 @@ def _extract(options: argparse.Namespace) -> int:
     from fxengine.extraction import extract
     from fxengine.ui.show import show_summary
 
-    with console.extraction_progress(options.quiet or options.json) as progress:
+    with console.progress_shown("extracting", options.quiet or options.json) as progress:
         summary = extract(
             options.photos,
             options.output,
@@ -107,20 +107,23 @@ def _predict(options: argparse.Namespace) -> int:
     from fxengine.tasks.predictions_file import write_predictions
     from fxengine.ui.show import show_predictions
 
-    found = predict(
-        options.source,
-        model=options.model,
-        backbone=options.backbone,
-        top=options.top,
-        device=options.device,
-        limit=options.limit,
-    )
+    with console.progress_shown("predicting", options.json) as progress:
+        found = predict(
+            options.source,
+            model=options.model,
+            backbone=options.backbone,
+            top=options.top,
+            device=options.device,
+            limit=options.limit,
+            progress=progress,
+        )
+        if options.output is not None:
+            count, failed = write_predictions(found, options.output)
+        else:
+            predictions = list(found)
     if options.output is not None:
-        count, failed = write_predictions(found, options.output)
         console.complain(f"{count} predictions ({failed} failed) written to {options.output}")
-        return FINE
-    predictions = list(found)
-    if options.json:
+    elif options.json:
         console.say_json([vars(prediction) for prediction in predictions])
     else:
         show_predictions(predictions)

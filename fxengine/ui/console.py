@@ -70,8 +70,11 @@ def native_libraries_silenced() -> Iterator[None]:
 
 
 @contextmanager
-def extraction_progress(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Yield a callback that shows rate, time left and errors: a bar on a terminal, plain lines elsewhere."""
+def progress_shown(doing: str, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """Yield a callback that shows rate, time left and errors: a bar on a terminal, plain lines elsewhere.
+
+    Nothing is shown before the first call: a mistake leaves no empty bar behind.
+    """
     if quiet:
         yield None
     elif not sys.stderr.isatty():
@@ -81,21 +84,25 @@ def extraction_progress(quiet: bool) -> Iterator[Callable[[Progress], None] | No
         from rich.progress import Progress as Bar
 
         columns = (
-            TextColumn("extracting"),
+            TextColumn(doing),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.0f}/s"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[failed]} failed"),
         )
-        with Bar(*columns, console=_console(sys.stderr)) as bar:
-            task = bar.add_task("", total=None, rate=0.0, failed=0)
+        bar = Bar(*columns, console=_console(sys.stderr))
+        task = bar.add_task("", total=None, rate=0.0, failed=0)
 
-            def update(at: Progress) -> None:
-                rate = at.done / at.seconds if at.seconds else 0.0
-                bar.update(task, completed=at.done, total=at.total, rate=rate, failed=at.failed)
+        def update(at: Progress) -> None:
+            rate = at.done / at.seconds if at.seconds else 0.0
+            bar.update(task, completed=at.done, total=at.total, rate=rate, failed=at.failed)
+            bar.start()
 
+        try:
             yield update
+        finally:
+            bar.stop()
 
 
 def _plain_lines() -> Callable[[Progress], None]:

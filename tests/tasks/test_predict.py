@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fxengine import InputError, extract
+from fxengine import InputError, Progress, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.execute import open_session
 from fxengine.tasks.embed import Backbone
@@ -30,6 +30,13 @@ def test_the_backbones_own_classes(photos: Path, tiny: BackboneFile) -> None:
         order = np.argsort(-row)
         assert prediction.labels == tuple(tiny.facts.classes[i] for i in order)
         assert prediction.probabilities == pytest.approx([float(row[i]) for i in order], abs=1e-3)
+
+
+def test_progress_counts_pictures_and_failures(photos: Path, tiny: BackboneFile) -> None:
+    (photos / "cats" / "bad.jpg").write_bytes(b"")
+    seen: list[Progress] = []
+    assert len(list(predict(photos, backbone=tiny.path, limit=12, progress=seen.append))) == 12
+    assert (seen[-1].done, seen[-1].failed, seen[-1].total) == (12, 1, 12)
 
 
 def test_softmax_is_stable() -> None:
