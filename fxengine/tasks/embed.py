@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +18,8 @@ from fxengine.decode import Limits
 from fxengine.decode.resize import resize_into
 from fxengine.errors import DecodeError, InputError
 from fxengine.execute import open_session
-from fxengine.execute.onnx_runtime import Session
+from fxengine.execute.session import Session
 from fxengine.features.schema import Item
-
-if TYPE_CHECKING:
-    pass
 
 Picture = "str | Path | bytes | np.ndarray | Image"
 
@@ -39,7 +36,7 @@ class Backbone:
     _session: Session
 
     @classmethod
-    def load(cls, name: str | Path = DEFAULT, *, device: str = "auto", batch_size: int = 4) -> Backbone:
+    def load(cls, name: str | Path = DEFAULT, *, device: str = "auto", batch_size: int | None = None) -> Backbone:
         """Load a backbone by name or file.
 
         Raises:
