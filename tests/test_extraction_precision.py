@@ -14,7 +14,7 @@ from fxengine import extraction_precision as precision
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import collect
 from fxengine.errors import DeviceError, InputError
-from fxengine.execute import Way, openvino, usable_cores, ways
+from fxengine.execute import Way, open_session, openvino, usable_cores, ways
 from fxengine.execute.int8 import int8_file
 from fxengine.execute.session import Session
 from fxengine.extraction_precision import Choice, calibrate, open_chosen, recall
@@ -60,7 +60,7 @@ def fake_ways(
     monkeypatch: pytest.MonkeyPatch, speeds: dict[tuple[str, str], tuple[float, float]], there: tuple[Way, ...]
 ) -> None:
     """Let each (runtime, precision) have a speed and a noise; what is not named is not on this machine."""
-    real = precision.open_session
+    real = open_session
 
     def fake(path: Path, device: str, batch_size: Any, streams: int, **how: Any) -> Session:
         way = (how["runtime"], how["precision"])
