@@ -27,20 +27,18 @@ def near_duplicate_groups(vectors: np.ndarray, hashes: Sequence[str | None], thr
         int64 [n], numbered from 0 in the order of each group's first row.
     """
     of_hash: dict[str, int] = {}
-    first = np.array([of_hash.setdefault(key, i) if key else i for i, key in enumerate(hashes)], np.int64)
-    distinct = np.flatnonzero(first == np.arange(len(first)))
-    groups = np.arange(len(distinct))
-    for a, b in _near_pairs(vectors, distinct, threshold):
+    groups = np.array([of_hash.setdefault(key, i) if key else i for i, key in enumerate(hashes)], np.int64)
+    for a, b in _near_pairs(vectors, threshold):
         groups = _linked(groups, a, b)
-    return _in_order(groups[np.searchsorted(distinct, first)])
+    return _in_order(groups)
 
 
-def _near_pairs(vectors: np.ndarray, rows: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield positions (a, b) in `rows` of the pairs that are near, a tile of the product at a time."""
-    for start in range(0, len(rows), _BLOCK):
-        left = _unit(vectors[rows[start : start + _BLOCK]])
-        for other in range(start, len(rows), _BLOCK):
-            right = left if other == start else _unit(vectors[rows[other : other + _BLOCK]])
+def _near_pairs(vectors: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows (a, b) of the pairs that are near, a tile of the product at a time."""
+    for start in range(0, len(vectors), _BLOCK):
+        left = _unit(vectors[start : start + _BLOCK])
+        for other in range(start, len(vectors), _BLOCK):
+            right = left if other == start else _unit(vectors[other : other + _BLOCK])
             a, b = np.nonzero(left @ right.T >= threshold - _ROUNDING)
             yield a + start, b + other
 
