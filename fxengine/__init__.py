@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.tasks.embed import Backbone
+    from fxengine.tasks.index import Index, SearchResult
     from fxengine.tasks.sklearn_extractor import FeatureExtractor
 
 __version__ = "0.1.0"
@@ -35,8 +36,10 @@ _PUBLIC = {
     "FeatureStore": "fxengine.features.read",
     "FeatureTable": "fxengine.features.schema",
     "FxError": "fxengine.errors",
+    "Index": "fxengine.tasks.index",
     "InputError": "fxengine.errors",
     "Progress": "fxengine.extraction_summary",
+    "SearchResult": "fxengine.tasks.index",
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
     "Summary": "fxengine.extraction_summary",
@@ -50,8 +53,10 @@ __all__ = [
     "FeatureStore",
     "FeatureTable",
     "FxError",
+    "Index",
     "InputError",
     "Progress",
+    "SearchResult",
     "StoreError",
     "StoreLocked",
     "Summary",
