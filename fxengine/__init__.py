@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
     from fxengine.extraction import extract
     from fxengine.extraction_summary import Progress, Summary
+    from fxengine.features.pca import Pca
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.tasks.embed import Backbone
     from fxengine.tasks.index import Index, SearchResult
+    from fxengine.tasks.probe import Probe, ProbeOptions
     from fxengine.tasks.sklearn_extractor import FeatureExtractor
 
 __version__ = "0.1.0"
@@ -38,6 +40,9 @@ _PUBLIC = {
     "FxError": "fxengine.errors",
     "Index": "fxengine.tasks.index",
     "InputError": "fxengine.errors",
+    "Pca": "fxengine.features.pca",
+    "Probe": "fxengine.tasks.probe",
+    "ProbeOptions": "fxengine.tasks.probe",
     "Progress": "fxengine.extraction_summary",
     "SearchResult": "fxengine.tasks.index",
     "StoreError": "fxengine.errors",
@@ -55,6 +60,9 @@ __all__ = [
     "FxError",
     "Index",
     "InputError",
+    "Pca",
+    "Probe",
+    "ProbeOptions",
     "Progress",
     "SearchResult",
     "StoreError",

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.tasks.queries import Asked
     from fxengine.tasks.search import result_table, search
     from fxengine.tasks.table_file import write_table, write_text
-    from fxengine.ui.pages import search_page
+    from fxengine.ui.search_page import search_page
 
     asked = Asked(tuple(options.query), tuple(options.id), tuple(options.plus), tuple(options.minus))
     report = search(

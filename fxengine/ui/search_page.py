@@ -1,11 +1,9 @@
-"""The pages: what a task found, as pictures to look at."""
+"""The page of a search: pictures to look at."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.features.schema import unescape_path
 from fxengine.ui import html
 
 if TYPE_CHECKING:
@@ -18,11 +16,6 @@ def search_page(report: SearchReport) -> str:
     for answer in report.answers:
         body.append(f"<h2>{html.text(answer.query)}</h2>")
         asked = [] if answer.picture is None else [html.picture(answer.picture, "the query")]
-        found = [_stored(report.root, n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
+        found = [html.stored_picture(report.root, n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
         body.append(html.pictures([*asked, *found]) if asked or found else "<p>nothing is as near as asked</p>")
     return html.page("nearest pictures", "\n".join(body))
-
-
-def _stored(root: str, key: str, caption: str) -> str:
-    """Return the picture of a row with its id below."""
-    return html.picture(Path(root) / unescape_path(key), f"{caption.strip()}\n{key}")
