@@ -22,6 +22,7 @@ MAY_IMPORT = {
 HEAVY = {
     "faiss",
     "keras",
+    "matplotlib",
     "onnx",
     "onnxruntime",
     "PIL",

@@ -122,6 +122,8 @@ def _load(path: Path, options: Any, providers: list[Any]) -> Any:
     try:
         # Pad_Fusion (seen in 1.31.1) folds a Pad with zeros into a MaxPool, which pads with minus infinity: ResNet V2
         # nets came out 63% wrong.
-        return ort.InferenceSession(str(path), options, providers=providers, disabled_optimizers=["Pad_Fusion"])
+        return ort.InferenceSession(
+            str(path), options, providers=providers, disabled_optimizers=["Pad_Fusion"], enable_fallback=0
+        )
     except Exception as error:
         raise InputError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
