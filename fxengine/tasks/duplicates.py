@@ -24,10 +24,10 @@ class DuplicatesReport:
     """What is in a store more than once.
 
     Attributes:
-        table: a row for every picture that is not alone: group (the largest first), id, keep (one of each group: the most
-            pixels, then the most bytes), identical (another of the group is the very same file), likeness (cosine of the
-            whitened vectors to the one to keep), label, split, width, height, size, crosses_labels and crosses_splits
-            (the group holds more than one).
+        table: a row for every picture that is not alone, by group, the largest group first. Columns: group; id; keep,
+            one of each group, the most pixels, then the most bytes; identical, another of the group is the very same
+            file; likeness, cosine of the whitened vectors to the one to keep; label, split, width, height, size;
+            crosses_labels and crosses_splits, the group holds more than one.
         root: folder that ids are relative to.
         threshold: likeness from which two pictures are linked.
         chosen: whether the threshold was chosen from the store's own distribution.

@@ -5,6 +5,7 @@ Duplicates are reported by them, and folds must not part them: a copy in another
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -74,18 +75,21 @@ def whiten(vectors: np.ndarray) -> np.ndarray:
 def choose_threshold(whitened: np.ndarray) -> float:
     """Return the cosine of whitened vectors from which two pictures are taken for copies.
 
-    A picture's tenth neighbour is hardly ever a copy of it. From the level that 99% of them stay below, the threshold is
-    a third of the way to 1.
+    A picture's tenth neighbour is hardly ever a copy of it: from the level that 99% of them stay below, the threshold
+    is a third of the way to 1. It is never below what the nearest of so many unrelated directions reach by chance,
+    sqrt(2 ln(n^2 / 2) / rank), which counts where there are few rows or short vectors.
 
     Args:
         whitened: what `whiten` returned.
     """
-    if len(whitened) <= _BEYOND:
-        return 0.5
-    asked = np.random.default_rng(0).permutation(len(whitened))[:_ASKED]
-    scores = exact_search(in_blocks(whitened), whitened[asked], _BEYOND + 1, "cosine")[1]
-    level = max(0.0, float(np.percentile(scores[:, _BEYOND], 99)))
-    return round(level + (1 - level) / 3, 3)
+    n, dim = whitened.shape
+    level = 0.0
+    if n > _BEYOND:
+        asked = np.random.default_rng(0).permutation(n)[:_ASKED]
+        scores = exact_search(in_blocks(whitened), whitened[asked], _BEYOND + 1, "cosine")[1]
+        level = max(0.0, float(np.percentile(scores[:, _BEYOND], 99)))
+    chance = math.sqrt(2 * math.log(max(2, n * n / 2)) / max(1, min(dim, n - 1)))
+    return round(min(0.95, max(level + (1 - level) / 3, chance)), 3)
 
 
 def _near_pairs(vectors: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

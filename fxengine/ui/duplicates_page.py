@@ -28,11 +28,7 @@ def duplicates_page(report: DuplicatesReport) -> str:
 
 
 def _group(number: int, rows: list[dict[str, Any]], root: str) -> str:
-    flags = [
-        text
-        for flag, text in (("crosses_labels", "crosses labels"), ("crosses_splits", "crosses splits"))
-        if rows[0][flag]
-    ]
+    flags = [f"crosses {what}" for what in ("labels", "splits") if rows[0][f"crosses_{what}"]]
     heading = html.text(", ".join([f"group {number}: {len(rows)} pictures", *flags]))
     shown = [html.stored_picture(root, row["id"], _caption(row)) for row in rows[:_PICTURES]]
     return f"<h2>{heading}</h2>\n{html.pictures(shown)}"
