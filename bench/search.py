@@ -2,8 +2,8 @@
 
 python -m bench.search FOLDER [PART ...]   parts: exact, targets, peers, million (all unless named)
 
-FOLDER is what `python -m bench.crops FOLDER` made; FXENGINE_PEERS names the Python that has autofaiss, usearch and
-hnswlib (bench/setup-peers). Half of the query photos tune, the other half judge.
+FOLDER is what `python -m bench.crops FOLDER` made; bench/setup-peers makes the environment of the peers
+(FXENGINE_PEERS names another Python). Half of the query photos tune, the other half judge.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import faiss
 import numpy as np
 
 from bench.crops import write_part
-from bench.machine import RESULTS, interleave, machine, print_table
+from bench.machine import RESULTS, ROOT, interleave, machine, print_table
 from fxengine import FeatureStore, Index
 from fxengine.features.schema import Provenance
 from fxengine.index import tune
@@ -138,7 +138,7 @@ class _Peer:
     """A peer in a process of its own, which answers the batch once whenever it is asked to."""
 
     def __init__(self, name: str, data: Path) -> None:
-        python = os.environ.get("FXENGINE_PEERS", "python")
+        python = os.environ.get("FXENGINE_PEERS", ROOT / ".venv-search-peers" / "bin" / "python")
         script = Path(__file__).with_name("search_peer.py")
         self._process = subprocess.Popen(
             [python, str(script), name, str(data), str(faiss.omp_get_max_threads())],

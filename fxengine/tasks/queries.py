@@ -66,7 +66,7 @@ def resolve(
     pictures = [picture for path in asked.files if path not in vector_files for picture in _pictures(path)]
     parts = [_from_file(path, dim) for path in vector_files]
     if pictures or asked.plus or asked.minus:
-        net = Backbone.for_space(store.provenance.space, store.provenance.source, backbone, device)
+        net = Backbone.for_store(store.provenance, backbone, device)
         names: list[str | None] = [str(path) for path in pictures]
         parts.append(
             Queries([str(path) for path in pictures], net.embed(pictures, layer=layer), _none(pictures), names)

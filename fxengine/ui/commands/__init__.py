@@ -20,6 +20,8 @@ COMMANDS = (
     "duplicates",
     "export",
     "backbones",
+    "calibrate",
+    "doctor",
     "verify",
     "dump",
     "info",
