@@ -99,7 +99,9 @@ def plain_onnx(file: Path, paths: list[Path], size: int) -> Extract:
     def prepared(path: Path) -> np.ndarray:
         image = Image.open(path).convert("RGB")
         short = min(image.size)
-        image = image.resize((round(image.width * 256 / short), round(image.height * 256 / short)), Image.Resampling.BICUBIC)
+        image = image.resize(
+            (round(image.width * 256 / short), round(image.height * 256 / short)), Image.Resampling.BICUBIC
+        )
         left, top = (image.width - size) // 2, (image.height - size) // 2
         return np.asarray(image.crop((left, top, left + size, top + size)))
 

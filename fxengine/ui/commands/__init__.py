@@ -17,6 +17,7 @@ COMMANDS = (
     "pca",
     "search",
     "index",
+    "duplicates",
     "export",
     "backbones",
     "calibrate",
