@@ -211,7 +211,7 @@ class Index:
 
     def _exactly(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         rows = None if allowed is None else np.flatnonzero(allowed)
-        found, near = exact_search(in_blocks(self._matrix, rows), queries, k, self.metric)
+        found, near = exact_search(in_blocks(self.matrix, rows), queries, k, self.metric)
         return found if rows is None else rows[found], near
 
     def _approximately(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -234,8 +234,8 @@ class Index:
         return self.table["id"]
 
     @cached_property
-    def _matrix(self) -> np.ndarray:
-        """The store's vectors, mapped from the cache: read again only from there."""
+    def matrix(self) -> np.ndarray:
+        """The raw vectors in the order of `table`, [n, dim]: mapped from the cache, read-only."""
         return self.store.vectors(layer=self.layer, mmap=True)
 
     @cached_property

@@ -18,6 +18,8 @@ COMMANDS = (
     "search",
     "index",
     "duplicates",
+    "map",
+    "cluster",
     "export",
     "backbones",
     "calibrate",
