@@ -47,7 +47,7 @@ def plant(source: Path, target: Path) -> None:
         image.resize(half, Image.Resampling.BICUBIC).save(folder / f"{path.stem}__resize.jpg", quality=90)
         image.save(folder / f"{path.stem}__q30.jpg", quality=30)
         w, h = int(image.width * 0.9**0.5), int(image.height * 0.9**0.5)
-        x, y = rng.integers(0, image.width - w + 1), rng.integers(0, image.height - h + 1)
+        x, y = int(rng.integers(0, image.width - w + 1)), int(rng.integers(0, image.height - h + 1))
         image.crop((x, y, x + w, y + h)).save(folder / f"{path.stem}__crop.jpg", quality=90)
 
 

@@ -26,6 +26,7 @@ from fxengine.tasks.where import matching
 
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
+_IN_MEMORY = 2**28  # bytes of vectors that are simply read
 _COLUMNS = ["row", "id", "label", "split", "size", "width", "height", "content_hash", "error_code"]
 
 
@@ -235,8 +236,10 @@ class Index:
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """The raw vectors in the order of `table`, [n, dim]: mapped from the cache, read-only."""
-        return self.store.vectors(layer=self.layer, mmap=True)
+        """The raw vectors in the order of `table`, [n, dim]; many are mapped from the cache, and read-only."""
+        provenance = self.store.provenance
+        size = len(self) * provenance.columns[provenance.column(self.layer)] * np.dtype(provenance.dtype).itemsize
+        return self.store.vectors(layer=self.layer, mmap=size > _IN_MEMORY)
 
     @cached_property
     def _at(self) -> np.ndarray:
