@@ -82,13 +82,13 @@ def load_vectors(store: FeatureStore, labelled: Labelled, near: float, layer: st
 
 def _groups(x: np.ndarray | None, hashes: list[str | None], near: float) -> np.ndarray:
     """Return the group of every row; by the vectors only where these tell pictures apart."""
-    alone = np.zeros((len(hashes), 1), np.float32)
     if x is not None and len(x) <= _COMPARED:
         # Centred, for the vectors of a net that ends in a ReLU all point about the same way.
         groups = near_duplicate_groups(x - x.mean(axis=0), hashes, near)
         if np.bincount(groups).max() <= max(2, _LARGEST * len(x)):
             return groups
-    return near_duplicate_groups(alone, hashes, near)
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(key, i) if key else i for i, key in enumerate(hashes)], np.int64)
 
 
 @dataclass(frozen=True)
