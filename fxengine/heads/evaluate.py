@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn import metrics
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
@@ -160,4 +161,11 @@ def _auc(y: np.ndarray, p: np.ndarray) -> float | None:
     known = [i for i in range(p.shape[1]) if 0 < truth[:, i].sum() < len(truth)]
     if not known:
         return None
-    return float(np.mean([metrics.roc_auc_score(truth[:, i], p[:, i]) for i in known]))
+    return float(np.mean([_area(truth[:, i].astype(bool), p[:, i]) for i in known]))
+
+
+def _area(truth: np.ndarray, p: np.ndarray) -> float:
+    """Return the area under the ROC curve as the statistic of Mann and Whitney: several times faster on many rows."""
+    positive = int(truth.sum())
+    above = rankdata(p)[truth].sum() - positive * (positive + 1) / 2
+    return float(above / (positive * (len(truth) - positive)))

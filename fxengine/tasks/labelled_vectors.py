@@ -12,7 +12,7 @@ from fxengine.features.read import FeatureStore
 from fxengine.heads import make_head, streamed
 from fxengine.heads.calibration import fit_scale, sharpen
 from fxengine.heads.evaluate import Problem, all_answers, out_of_fold
-from fxengine.tasks.blocks import as_matrix, store_blocks
+from fxengine.tasks.blocks import as_matrix, matrix_blocks, store_blocks
 from fxengine.tasks.groups import near_duplicate_groups
 from fxengine.tasks.targets import Labelled
 
@@ -147,7 +147,10 @@ class Trainer:
         return self.name == "ridge" and not self.pca and len(rows.x) > 2 * rows.dim
 
     def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[streamed.Model, np.ndarray]:
-        blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True)
+        if rows.x is not None:
+            blocks = matrix_blocks(rows.x)
+        else:
+            blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True)
         return streamed.fit(self.name, blocks, rows.problem, fold, balanced=self.balanced, seed=self.seed)
 
 

@@ -84,7 +84,8 @@ def mislabeled(
 ) -> Suspects:
     """Return the rows whose labels are likely wrong.
 
-    Rows are ranked by the margin of the suggestion's probability over that of their label, both out of fold. A row
+    Rows are ranked by the out-of-fold probability of their own label, the smallest first (cleanlab's
+    "self_confidence"; of its rankings and the margin over the suggestion it found the most planted errors). A row
     counts as wrong by confident learning's rule (Northcutt, Jiang and Chuang 2021, JAIR 70, arXiv 1911.00068): the
     probability of another class reaches the mean that this class's own rows give it, and it is the greatest to do so.
 
@@ -128,11 +129,7 @@ def rank(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         p: out-of-fold probabilities [n, classes].
         y: class numbers [n].
     """
-    rows = np.arange(len(y))
-    others = p.copy()
-    others[rows, y] = -1
-    margin = others.max(axis=1) - p[rows, y]
     usual = np.array([p[y == c, c].mean() if (y == c).any() else np.inf for c in range(p.shape[1])])
     confident = np.where(p >= usual, p, -1)
     wrong = (confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != y) & (p.argmax(axis=1) != y)
-    return np.argsort(-margin, kind="stable"), wrong
+    return np.argsort(p[np.arange(len(y)), y], kind="stable"), wrong

@@ -45,4 +45,4 @@ def show(made: Bundled) -> None:
         return
     say(f"  {agreed.rows} pictures against their stored vectors: {agreed.same:.1%} have the same answer")
     gone = f"; {agreed.gone} more could not be read" if agreed.gone else ""
-    say(f"  largest difference {agreed.worst:.4f}{gone}")
+    say(f"  largest difference {agreed.worst:.1e}{gone}")
