@@ -245,7 +245,7 @@ def _time_in_turns(contenders: list[_Contender], pictures: np.ndarray, deadline:
     fair = [c for c in contenders if c.fidelity is None or c.fidelity.keeps_features]
     for _ in range(_ROUNDS):
         for contender in fair:
-            if time.perf_counter() > deadline and contender.rates:
+            if time.perf_counter() + 2 * _ROUND_SECONDS > deadline and contender.rates:
                 return
             begin, done = time.perf_counter(), 0
             rows = pictures[: contender.session.batch_size * contender.session.streams * 4]
