@@ -11,12 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.errors import InputError
-from fxengine.features.read import FeatureStore
 from fxengine.features.schema import unescape_path
 from fxengine.tasks.groups import choose_threshold, near_duplicate_groups, whiten
-from fxengine.tasks.index import check_not_empty
-
-_COLUMNS = ["id", "label", "split", "size", "width", "height", "content_hash", "error_code"]
+from fxengine.tasks.index import Index
 
 
 @dataclass(frozen=True)
@@ -79,16 +76,12 @@ def duplicates(store: str | Path, threshold: float | None = None, layer: str | N
     """
     if threshold is not None and not 0 < threshold <= 1:
         raise InputError(f"The threshold must be above 0 and at most 1. Got {threshold}.")
-    opened = FeatureStore.open(store)
-    check_not_empty(opened)
-    vectors = opened.vectors(layer=layer, mmap=True)
-    rows = opened.rows(_COLUMNS)
-    rows = rows.filter(pc.is_null(rows["error_code"])).drop(["error_code"])
-    whitened = whiten(vectors)
+    index = Index.exact(store, layer=layer)
+    whitened = whiten(index.matrix)
     used = choose_threshold(whitened) if threshold is None else threshold
-    groups = near_duplicate_groups(whitened, rows["content_hash"].to_pylist(), used, vectors)
-    table = _table(rows, groups, whitened)
-    return DuplicatesReport(table, unescape_path(opened.provenance.root), used, threshold is None, len(rows))
+    groups = near_duplicate_groups(whitened, index.table["content_hash"].to_pylist(), used, index.matrix)
+    table = _table(index.table, groups, whitened)
+    return DuplicatesReport(table, unescape_path(index.store.provenance.root), used, threshold is None, len(index))
 
 
 def _table(rows: pa.Table, groups: np.ndarray, whitened: np.ndarray) -> pa.Table:

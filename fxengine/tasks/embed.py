@@ -98,7 +98,7 @@ class Backbone:
             batch = np.empty((len(chunk), recipe.height, recipe.width, 3), np.uint8)
             for i, picture in enumerate(chunk):
                 try:
-                    _prepare(picture, recipe, batch[i])
+                    prepare(picture, recipe, batch[i])
                 except DecodeError as error:
                     name = str(picture) if isinstance(picture, str | Path) else f"picture {start + i}"
                     raise DecodeError(error.code, f"{name}: {error}") from error
@@ -106,7 +106,13 @@ class Backbone:
         return np.concatenate(parts)
 
 
-def _prepare(picture: Any, recipe: Preprocess, out: np.ndarray) -> None:
+def prepare(picture: Any, recipe: Preprocess, out: np.ndarray) -> None:
+    """Decode and resize one picture (path, encoded bytes, PIL image or RGB array) into uint8 `out`.
+
+    Raises:
+        DecodeError: it cannot be decoded.
+        InputError: it is none of these.
+    """
     limits = Limits()
     if isinstance(picture, str | Path):
         picture, _ = read_input(Item(str(picture), os.fspath(picture), -1, 0), limits.max_bytes)

@@ -26,6 +26,7 @@ from fxengine.tasks.where import matching
 
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
+_IN_MEMORY = 2**28  # bytes of vectors that are simply read
 _COLUMNS = ["row", "id", "label", "split", "size", "width", "height", "content_hash", "error_code"]
 
 
@@ -72,8 +73,9 @@ class Index:
         """
         opened = _opened(store)
         opened.provenance.column(layer)
-        check_not_empty(opened)
         check(metric)
+        if not opened.ids():
+            raise StoreError(f"No row of {opened.path} has a vector: there is nothing to search.")
         return cls(opened, metric, layer)
 
     @classmethod
@@ -211,7 +213,7 @@ class Index:
 
     def _exactly(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         rows = None if allowed is None else np.flatnonzero(allowed)
-        found, near = exact_search(in_blocks(self._matrix, rows), queries, k, self.metric)
+        found, near = exact_search(in_blocks(self.matrix, rows), queries, k, self.metric)
         return found if rows is None else rows[found], near
 
     def _approximately(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -234,9 +236,11 @@ class Index:
         return self.table["id"]
 
     @cached_property
-    def _matrix(self) -> np.ndarray:
-        """The store's vectors, mapped from the cache: read again only from there."""
-        return self.store.vectors(layer=self.layer, mmap=True)
+    def matrix(self) -> np.ndarray:
+        """The raw vectors in the order of `table`, [n, dim]; many are mapped from the cache, and read-only."""
+        provenance = self.store.provenance
+        size = len(self) * provenance.columns[provenance.column(self.layer)] * np.dtype(provenance.dtype).itemsize
+        return self.store.vectors(layer=self.layer, mmap=size > _IN_MEMORY)
 
     @cached_property
     def _at(self) -> np.ndarray:
@@ -271,12 +275,6 @@ def open_index(store: FeatureStore, layer: str | None, folder: Path | None = Non
 def index_folder(store: FeatureStore, layer: str | None) -> Path:
     """Return where the index of a store is kept: readers of Parquet folders pass over a name that begins with "_"."""
     return store.path / ("_index" if layer is None else f"_index@{layer}")
-
-
-def check_not_empty(store: FeatureStore) -> None:
-    """Raise StoreError where no row has a vector."""
-    if not store.ids():
-        raise StoreError(f"No row of {store.path} has a vector: there is nothing to search.")
 
 
 def _opened(store: FeatureStore | str | Path) -> FeatureStore:

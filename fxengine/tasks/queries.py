@@ -11,6 +11,7 @@ import numpy as np
 from fxengine.collect import collect
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
+from fxengine.features.schema import unescape_path
 from fxengine.tasks.embed import Backbone
 
 _VECTORS = ".npy"
@@ -75,7 +76,9 @@ def resolve(
             parts.append(_mixed(asked, net.embed([*asked.plus, *asked.minus], layer=layer)))
     if asked.ids:
         vectors = store.select(ids=asked.ids).vectors(layer=layer, dtype="float32")
-        parts.append(Queries(list(asked.ids), vectors, list(asked.ids), _none(asked.ids)))
+        root = Path(unescape_path(store.provenance.root))
+        own = [str(root / unescape_path(key)) for key in asked.ids]
+        parts.append(Queries(list(asked.ids), vectors, list(asked.ids), [*own]))
     if not parts:
         raise InputError("Nothing is asked for: name a picture, a folder, a .npy file of vectors, or --id.")
     return Queries(
@@ -112,7 +115,7 @@ def read_vectors(path: Path, dim: int) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is no .npy file of numbers ({error}).") from error
     vectors = np.atleast_2d(vectors)
-    if vectors.ndim != 2 or vectors.shape[1] != dim or vectors.dtype.kind != "f":
+    if vectors.ndim != 2 or vectors.shape[1] != dim or vectors.dtype.kind != "f" or not len(vectors):
         raise InputError(
             f"{path} holds {vectors.dtype} {list(vectors.shape)}; a query must be floating-point [n, {dim}]."
         )
