@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones import keras_process
 from fxengine.backbones.efficientnet_lite import imagenet_classes
+from fxengine.backbones.keras_applications import APPLICATIONS, MODES
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing_file
 from fxengine.backbones.prologue import prologue
@@ -36,71 +37,6 @@ from fxengine.errors import InputError
 _BUILD = 1
 # Above these the file is not the net that was asked for, and nothing is kept. A right export is at 1e-5.
 _MOST_LEVELS, _MOST_RELATIVE = 0.01, 1e-3
-
-Mode = Literal["caffe", "tf", "torch", "none"]
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """What a mode of Keras's `preprocess_input` does, in pixel levels and in the net's channel order."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    bgr: bool = False
-
-
-MODES: dict[Mode, _Pixels] = {
-    "caffe": _Pixels((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), bgr=True),
-    "tf": _Pixels((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
-    "torch": _Pixels((255 * 0.485, 255 * 0.456, 255 * 0.406), (255 * 0.229, 255 * 0.224, 255 * 0.225)),
-    "none": _Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # these nets rescale inside
-}
-
-
-@dataclass(frozen=True)
-class Application:
-    """What is known of a Keras Application without loading Keras."""
-
-    mode: Mode
-    size: int
-    smallest: int
-    dim: int
-
-
-def _table(*rows: tuple[Mode, int, int, str]) -> dict[str, Application]:
-    return {
-        name: Application(mode, size, low, int(dim))
-        for mode, size, low, nets in rows
-        for name, _, dim in (net.partition("=") for net in nets.split())
-    }
-
-
-# preprocess_input mode, default input size, smallest input size, names with the numbers in a feature vector
-APPLICATIONS = _table(
-    ("tf", 299, 71, "Xception=2048"),
-    ("caffe", 224, 32, "VGG16=512 VGG19=512 ResNet50=2048 ResNet101=2048 ResNet152=2048"),
-    (
-        "tf",
-        224,
-        32,
-        "ResNet50V2=2048 ResNet101V2=2048 ResNet152V2=2048 MobileNet=1024 MobileNetV2=1280 NASNetMobile=1056",
-    ),
-    ("tf", 299, 75, "InceptionV3=2048 InceptionResNetV2=1536"),
-    ("tf", 331, 32, "NASNetLarge=4032"),
-    ("torch", 224, 32, "DenseNet121=1024 DenseNet169=1664 DenseNet201=1920"),
-    ("none", 224, 32, "MobileNetV3Small=576 MobileNetV3Large=960 EfficientNetB0=1280 EfficientNetV2B0=1280"),
-    # below 64 the last map is one pixel, and tf2onnx 1.17 then normalises over the wrong axis (seen: 81% off)
-    ("none", 224, 64, "ConvNeXtTiny=768 ConvNeXtSmall=768 ConvNeXtBase=1024 ConvNeXtLarge=1536 ConvNeXtXLarge=2048"),
-    ("none", 240, 32, "EfficientNetB1=1280 EfficientNetV2B1=1280"),
-    ("none", 260, 32, "EfficientNetB2=1408 EfficientNetV2B2=1408"),
-    ("none", 300, 32, "EfficientNetB3=1536 EfficientNetV2B3=1536"),
-    ("none", 380, 32, "EfficientNetB4=1792"),
-    ("none", 384, 32, "EfficientNetV2S=1280"),
-    ("none", 456, 32, "EfficientNetB5=2048"),
-    ("none", 480, 32, "EfficientNetV2M=1280 EfficientNetV2L=1280"),
-    ("none", 528, 32, "EfficientNetB6=2304"),
-    ("none", 600, 32, "EfficientNetB7=2560"),
-)
 
 
 def export(what: str, options: ExportOptions) -> onnx.ModelProto:

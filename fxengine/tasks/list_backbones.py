@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fxengine.backbones import EMBEDDED, cache, load_backbone
+from fxengine.backbones.keras_applications import APPLICATIONS
 from fxengine.backbones.keras_process import python
-from fxengine.backbones.keras_source import APPLICATIONS
 from fxengine.backbones.spec import Facts
 from fxengine.errors import InputError
 

@@ -14,7 +14,8 @@ import onnx
 import pytest
 
 from fxengine.backbones import keras_process, keras_source, load_backbone
-from fxengine.backbones.keras_source import APPLICATIONS, MODES, Order, assemble, order
+from fxengine.backbones.keras_applications import APPLICATIONS, MODES
+from fxengine.backbones.keras_source import Order, assemble, order
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import differences, measure
 from fxengine.backbones.spec import METADATA_KEY, Facts
