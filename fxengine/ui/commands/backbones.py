@@ -1,0 +1,50 @@
+"""`fxengine backbones`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fxengine.ui.console import say, say_json, table
+from fxengine.ui.exit_codes import FINE
+
+TEXT = "list the backbones that can be used by name"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes: nothing but --json."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.tasks.list_backbones import list_backbones
+
+    rows = list_backbones()
+    if options.json:
+        say_json(rows)
+    else:
+        show(rows)
+    return FINE
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the backbones that can be used by name."""
+    cells = [
+        [
+            row["name"],
+            _count(row["dim"]),
+            _count(row["size"]),
+            "" if row["parameters"] is None else f"{row['parameters'] / 1e6:.1f} M",
+            "" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e6:,.0f} M",
+            row["licence"],
+            ("cached" if row["cached"] else "ready") if row["installed"] else row["install"],
+        ]
+        for row in rows
+    ]
+    names = ["name", "dim", "input", "parameters", "multiply-adds", "licence", "state"]
+    table(names, cells, {"dim", "input", "parameters", "multiply-adds"})
+    say("also: onnx:FILE for any ONNX file, keras:FOLDER or keras:FILE.keras for your own nets (docs/backbones.md)")
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else str(value)

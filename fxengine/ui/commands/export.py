@@ -1,0 +1,81 @@
+"""`fxengine export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxengine.ui.arguments import add_layers, positive
+from fxengine.ui.console import printable, say, say_json
+from fxengine.ui.exit_codes import FINE
+
+if TYPE_CHECKING:
+    from fxengine.tasks.export import Exported
+
+TEXT = "make a backbone file out of a pretrained net, with a report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "source", help="keras:ResNet50, onnx:model.onnx[@tensor], a name or a file; see docs/backbones.md"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx file to make")
+    add_layers(parser)
+    parser.add_argument("--pooling", choices=["avg", "max", "cls"], help="how a map becomes a vector (avg)")
+    parser.add_argument("--logits", action="store_true", help="keep the net's own classifier, for `fxengine predict`")
+    parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input height and width, or both at once")
+    parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
+    parser.add_argument("--trust", action="store_true", help="run a SavedModel, which is a program")
+    group = parser.add_argument_group("preprocessing of an ONNX file")
+    group.add_argument(
+        "--preprocess", type=Path, metavar="JSON", help="preprocessor_config.json, timm's config.json, or a recipe"
+    )
+    group.add_argument("--channels", choices=["rgb", "bgr"], help="order of the colours that the net takes")
+    group.add_argument("--scale", type=float, metavar="S", help="factor of pixel values from 0 to 255")
+    group.add_argument(
+        "--mean", type=float, nargs=3, metavar="M", help="subtracted after --scale, in the order of --channels"
+    )
+    group.add_argument("--std", type=float, nargs=3, metavar="S", help="divided by after --mean")
+    group.add_argument("--resize", metavar="RULE", help="short, long or squash, as short:256:bicubic")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.backbones.options import ExportOptions
+    from fxengine.tasks.export import export
+
+    wanted = ExportOptions(
+        layers=options.layers,
+        pooling=options.pooling,
+        logits=options.logits,
+        size=options.size and (options.size[0], options.size[-1]),
+        weights=options.weights,
+        trust=options.trust,
+        preprocess=options.preprocess,
+        channels=options.channels,
+        scale=options.scale,
+        mean=options.mean and tuple(options.mean),
+        std=options.std and tuple(options.std),
+        resize=options.resize,
+    )
+    made = export(options.source, options.output, wanted)
+    if options.json:
+        say_json(made.to_dict())
+    else:
+        show(made)
+    return FINE
+
+
+def show(made: Exported) -> None:
+    """Print what an export made."""
+    facts = made.file.facts
+    say(f"{printable(str(made.file.path))}: {facts.name}, space {made.file.fingerprint[:12]}")
+    say(f"  from {printable(facts.source)}; licence {facts.licence}")
+    say(f"  cut at {printable(facts.cut)}, pooling {facts.pooling}")
+    for name, dim in facts.layers:
+        say(f"  further layer {printable(name)}: {dim}")
+    for line in made.report.to_text().splitlines():
+        say(f"  {printable(line)}")
+    say(f"  report: {printable(str(made.report_path))}")

@@ -1,0 +1,124 @@
+"""`fxengine extract`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxengine.ui.arguments import add_backbone, add_layers, positive
+from fxengine.ui.console import printable, progress_shown, say, say_json
+from fxengine.ui.exit_codes import FINE, INTERRUPTED, TERMINATED, TOO_MANY_ERRORS
+from fxengine.ui.supervise import orphaned
+
+if TYPE_CHECKING:
+    from fxengine.extraction_summary import Summary
+
+TEXT = "turn a folder of pictures into a store of feature vectors, or bring it up to date"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("photos", type=Path, help="a folder, searched recursively, or one picture")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="STORE", help="the store's folder")
+    add_backbone(parser)
+    add_layers(parser)
+    parser.add_argument(
+        "--dtype", default="float16", choices=["float16", "float32"], help="type of the stored vectors (float16)"
+    )
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument(
+        "--list", type=Path, metavar="FILE", help="take the paths in this .txt, .csv or .parquet, relative to PHOTOS"
+    )
+    inputs.add_argument(
+        "--include", action="append", default=[], metavar="GLOB", help="only files that fit; may be repeated"
+    )
+    inputs.add_argument(
+        "--exclude", action="append", default=[], metavar="GLOB", help="no files that fit; may be repeated"
+    )
+    inputs.add_argument("--limit", type=positive, metavar="N", help="only the first N files")
+    inputs.add_argument(
+        "--max-pixels", type=positive, default=256_000_000, metavar="N", help="refuse larger pictures (256 million)"
+    )
+    inputs.add_argument(
+        "--max-bytes", type=positive, default=1_000_000_000, metavar="N", help="refuse larger files (1 billion)"
+    )
+    update = parser.add_argument_group("update of a store")
+    update.add_argument("--retry-failed", action="store_true", help="try inputs again that failed for a lasting reason")
+    update.add_argument("--prune", action="store_true", help="remove rows whose input is gone")
+    update.add_argument("--yes", action="store_true", help="also where that is more than 20%% of the rows")
+    update.add_argument(
+        "--allow-mixed-precision", action="store_true", help="go on in another precision than the store's"
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--batch-size", type=positive, default=4, metavar="N", help="pictures in one run of the model (4)")
+    run.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (one a core)")
+    run.add_argument("--part-rows", type=positive, default=8192, metavar="N", help="rows of a part at most (8192)")
+    run.add_argument("--max-errors", type=int, metavar="N", help="exit with 2 where more inputs failed (all may)")
+    run.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.decode import Limits
+    from fxengine.extraction import extract
+
+    with progress_shown("extracting", options.quiet or options.json) as progress:
+        summary = extract(
+            options.photos,
+            options.output,
+            backbone=options.backbone or "efficientnet_lite0",
+            layers=options.layers,
+            device=options.device,
+            dtype=options.dtype,
+            listing=options.list,
+            include=tuple(options.include),
+            exclude=tuple(options.exclude),
+            limit=options.limit,
+            batch_size=options.batch_size,
+            decoders=options.decoders,
+            limits=Limits(max_pixels=options.max_pixels, max_bytes=options.max_bytes),
+            part_rows=options.part_rows,
+            retry_failed=options.retry_failed,
+            prune=options.prune,
+            yes=options.yes,
+            allow_mixed_precision=options.allow_mixed_precision,
+            progress=progress,
+            cancel=orphaned,
+        )
+    if options.json:
+        say_json(summary.to_dict())
+    elif not options.quiet:
+        show(summary)
+    if summary.interrupted:
+        return TERMINATED if options.terminated else INTERRUPTED
+    failed = sum(summary.failed.values())
+    return TOO_MANY_ERRORS if options.max_errors is not None and failed > options.max_errors else FINE
+
+
+def show(summary: Summary) -> None:
+    """Print what an extraction did."""
+    failed = sum(summary.failed.values())
+    say(f"{summary.store}: {summary.extracted} extracted, {failed} failed, {summary.unchanged} unchanged")
+    for name, count in (
+        ("changed inputs, computed again", summary.changed),
+        ("renamed inputs, vector kept", summary.moved),
+        ("rows with a new label or split", summary.relabelled),
+        ("rows removed, their input is gone", summary.pruned),
+        ("rows whose input is gone (--prune removes them)", summary.missing - summary.pruned),
+    ):
+        if count:
+            say(f"  {count} {name}")
+    for code, count in sorted(summary.failed.items(), key=lambda pair: -pair[1]):
+        say(f"  {count} failed: {code}")
+    for folder in summary.unreadable_folders:
+        say(f"  folder could not be read: {printable(folder)}")
+    if summary.extracted + failed:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.stage_share.items())
+        say(
+            f"  {summary.compute_seconds:.1f} s, {summary.images_per_second:.0f} images/s with {summary.backbone} in "
+            f"{summary.precision} on {summary.provider}"
+        )
+        say(f"  work: {shares}; bound by: {summary.bound_by}")
+    if summary.interrupted:
+        say("  interrupted: what was finished is in the store; the same command goes on from here")

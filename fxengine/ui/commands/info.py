@@ -1,0 +1,58 @@
+"""`fxengine info`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fxengine.ui.console import printable, say, say_json, table
+from fxengine.ui.exit_codes import FINE
+
+TEXT = "say what a store, a backbone, a head or a backbone's name is"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("target")
+    parser.add_argument("--layers", action="store_true", help="list the tensors of a net that can become features")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.tasks.info import describe, layers
+
+    if options.layers:
+        found = layers(options.target)
+        if options.json:
+            say_json(found)
+        else:
+            show_layers(found)
+        return FINE
+    facts = describe(options.target)
+    if options.json:
+        say_json(facts)
+    else:
+        show_info(facts)
+    return FINE
+
+
+def show_info(facts: dict[str, Any], indent: str = "") -> None:
+    """Print what something is, a fact a line."""
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        if isinstance(value, dict) and value:
+            say(f"{indent}{name}")
+            show_info(value, indent + "  ")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            say(f"{indent}{name:<{width}}  {printable(text)}")
+
+
+def show_layers(rows: list[dict[str, Any]]) -> None:
+    """Print the tensors that can become features."""
+    cells = [
+        ["*" if row["default"] else "", row["tensor"], row["op"], " x ".join(map(str, row["shape"] or ["?"]))]
+        for row in rows
+    ]
+    table(["", "tensor", "op", "shape"], cells)
+    say("* what is cut by default")

@@ -1,0 +1,57 @@
+"""`fxengine verify`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxengine.ui.arguments import add_backbone
+from fxengine.ui.console import printable, say, say_json
+from fxengine.ui.exit_codes import FINE, MISTAKE
+
+if TYPE_CHECKING:
+    from fxengine.tasks.verify import VerifyReport
+
+TEXT = "check every part of a store; exit 1 where something is wrong"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="also compute N rows again and compare (0)")
+    parser.add_argument("--repair", action="store_true", help="compute again what is bad, and only that")
+    add_backbone(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.tasks.verify import verify
+
+    report = verify(
+        options.store, sample=options.sample, repair=options.repair, backbone=options.backbone, device=options.device
+    )
+    if options.json:
+        say_json(report.to_dict())
+    else:
+        show(report)
+    return FINE if report.fine else MISTAKE
+
+
+def show(report: VerifyReport) -> None:
+    """Print what a check found, and what to do about it."""
+    say(f"{report.parts} parts checked, {report.rows} rows in good ones; {report.sampled} rows computed again")
+    for name, problem in report.bad_parts.items():
+        say(f"  bad part {name}: {printable(problem)}")
+    for key, problem in report.wrong.items():
+        say(f"  wrong row {printable(key)}: {problem}")
+    if report.changed:
+        say(f"  {len(report.changed)} inputs of the sample changed or went since: run `fxengine extract` again")
+    if report.repair is not None:
+        say(f"mended: {report.repair.extracted} rows computed again, {sum(report.repair.failed.values())} failed")
+        for name in report.lost:
+            say(f"  {name} could not be read at all: kept as {name}.damaged; its inputs got new row numbers")
+    elif not report.fine:
+        say("`fxengine verify --repair` computes again what is bad, and only that")
+    else:
+        say("nothing is wrong")
