@@ -71,6 +71,11 @@ def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
         if job["weights"] == "random":
             randomise(model, ready)
         net = cut(model, job)
+    return finish(net, photos, ready, folder, tried)
+
+
+def finish(net: Net, photos: np.ndarray, ready: np.ndarray, folder: Path, tried: list[str]) -> Job:
+    """Write net.onnx and reference.npz; return what the answer says of them."""
     reference = {name: np.asarray(value) for name, value in tf.function(net.function)(tf.constant(ready)).items()}
     recipe = convert(net, folder / "net.onnx", tried)
     arrays = {"photos": photos, "preprocessed": ready, **reference}
@@ -95,19 +100,44 @@ def application(job: Job) -> Any:
     whole: Job = {"include_top": True, "classifier_activation": None, "input_shape": shape}
     headless: Job = {"include_top": False, "pooling": job["pooling"] or "avg", "input_shape": shape}
     wanted = whole if job["logits"] else headless
-    if job["weights"] in {"imagenet", "random"}:
-        return make(weights=None if job["weights"] == "random" else "imagenet", **wanted)
-    model = make(weights=None, **wanted)
+    if job["weights"] == "random":
+        return make(weights=None, **wanted)
+    if job["weights"] == "imagenet":
+        return with_imagenet(make, wanted)
+    return with_weights(make, job, wanted, whole)
+
+
+def with_imagenet(make: Any, wanted: Job) -> Any:
+    """Return the Application with Keras's own download, which Keras keeps in KERAS_HOME."""
     try:
-        model.load_weights(job["weights"])
-    except ValueError:
-        if job["logits"]:
+        return make(weights="imagenet", **wanted)
+    except Exception as error:
+        if "URL fetch failure" not in str(error):
             raise
-        logging.warning("The file does not fit the headless net; trying it as weights of the net with its classifier.")
+        raise Refused(
+            f"its weights could not be downloaded ({error}). Put that file into ~/.keras/models (or KERAS_HOME), "
+            "or give a file by --weights."
+        ) from error
+
+
+def with_weights(make: Any, job: Job, wanted: Job, whole: Job) -> Any:
+    """Return the Application with the weights of a file, which may hold the classifier or not."""
+    try:
+        model = make(weights=None, **wanted)
+        model.load_weights(job["weights"])
+        return model
+    except (ValueError, OSError, KeyError) as error:
+        logging.warning("The weights do not fit: %s", error)
+    try:
         model = make(weights=None, **whole)
         model.load_weights(job["weights"])
-        return keras.Model(model.inputs, pooled(map_before_head(model), job["pooling"] or "avg", model))
-    return model
+    except (ValueError, OSError, KeyError) as error:
+        raise Refused(
+            f"the weights in {job['weights']} do not fit it, with its classifier or without: {str(error)[:300]}"
+        ) from error
+    if job["logits"]:
+        return model
+    return keras.Model(model.inputs, pooled(map_before_head(model), job["pooling"] or "avg", model))
 
 
 def own_model(job: Job) -> Any:

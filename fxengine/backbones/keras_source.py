@@ -203,8 +203,36 @@ def _sha256(path: Path) -> str:
 # --- the finished file ---
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What the child left in a folder, found to compute what Keras does.
+
+    Attributes:
+        model: the finished graph, from uint8 pictures to its outputs; it has no facts yet.
+        report: what it holds, and how far it is from Keras.
+        dims: numbers in each output.
+        answer: what the child says of it.
+    """
+
+    model: onnx.ModelProto
+    report: ExportReport
+    dims: dict[str, int]
+    answer: dict[str, Any]
+
+
 def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
     """Return the backbone from what the child left in `folder`, after comparing it with Keras's own features.
+
+    Raises:
+        InputError: the file does not compute what Keras does.
+    """
+    checked = check_export(f"keras:{an_order.what}", an_order.preparation, folder)
+    helper.set_model_props(checked.model, {METADATA_KEY: _facts(an_order, checked).to_json()})
+    return checked.model
+
+
+def check_export(name: str, wants: Preparation, folder: Path) -> Checked:
+    """Put the prologue before the net that the child left in `folder`, and compare it with Keras.
 
     Raises:
         InputError: the file does not compute what Keras does.
@@ -213,28 +241,26 @@ def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
     with np.load(folder / "reference.npz") as arrays:
         reference = dict(arrays)
     photos, ready = reference.pop("photos"), reference.pop("preprocessed")
-    levels = _pixel_difference(an_order, photos, ready)
-    model = _attach(an_order.preparation, onnx.load(folder / "net.onnx"), reference)
+    levels = _pixel_difference(wants, photos, ready)
+    model = _attach(wants, onnx.load(folder / "net.onnx"), reference)
     ours = keras_process.answers(model, photos)
-    worst = {name: differences(ours[name], reference[name]) for name in reference}
+    worst = {output: differences(ours[output], reference[output]) for output in reference}
     relative = max(found["relative"] for found in worst.values())
     if not (levels <= _MOST_LEVELS and relative <= _MOST_RELATIVE):  # not "or >": NaN must fail
         raise InputError(
-            f"keras:{an_order.what}: the exported file does not compute what Keras does, so nothing is kept: "
+            f"{name}: the exported file does not compute what Keras does, so nothing is kept: "
             f"preprocessing is off by {levels:.3g} pixel levels, features by {relative:.3g} (||a-b||/||b||). "
             "Please report it with the versions of keras, tensorflow and tf2onnx."
         )
     found = {"preprocessing_levels": levels, **worst[FEATURE_OUTPUT], "relative_all_outputs": relative}
     failed = tuple(answer["tried"][:-1])
     report = replace(measure(model), differences=found, recipe=answer["recipe"], failed=failed)
-    facts = _facts(an_order, answer, reference, report)
-    helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
-    return model
+    return Checked(model, report, {output: values.shape[1] for output, values in reference.items()}, answer)
 
 
-def _pixel_difference(an_order: Order, photos: np.ndarray, ready: np.ndarray) -> float:
+def _pixel_difference(wants: Preparation, photos: np.ndarray, ready: np.ndarray) -> float:
     """Return how far the prologue is from Keras's own `preprocess_input`, in pixel levels."""
-    wants, size = an_order.preparation, (an_order.preparation.recipe.height, an_order.preparation.recipe.width)
+    size = wants.recipe.height, wants.recipe.width
     images, nodes, initializers = prologue(*size, wants.mean, wants.std, "ready", bgr=wants.bgr, channels_first=False)
     output = helper.make_tensor_value_info("ready", TensorProto.FLOAT, ["batch", *size, 3])
     graph = helper.make_graph(nodes, "prologue", [images], [output], initializers)
@@ -282,9 +308,9 @@ def _protect_pads(graph: onnx.GraphProto) -> None:
         graph.initializer.append(numpy_helper.from_array(np.asarray(1e-30, np.float32), "pad/tiny"))
 
 
-def _facts(an_order: Order, answer: dict[str, Any], reference: dict[str, np.ndarray], report: ExportReport) -> Facts:
+def _facts(an_order: Order, checked: Checked) -> Facts:
     options, prefix = an_order.options, f"{FEATURE_OUTPUT}@"
-    dims = {name: values.shape[1] for name, values in reference.items()}
+    dims, answer, report = checked.dims, checked.answer, checked.report
     imagenet = an_order.kind == "application" and options.weights == "imagenet"
     ids, classes = imagenet_classes() if imagenet and dims.get(LOGITS_OUTPUT) == 1000 else ((), ())
     versions = ", ".join(f"{name} {version}" for name, version in answer["versions"].items())

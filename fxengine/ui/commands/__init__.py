@@ -10,7 +10,19 @@ from importlib import import_module
 from types import ModuleType
 
 # In the order of the help: from photos to features, from features to answers, then what looks after them.
-COMMANDS = ("extract", "probe", "predict", "search", "export", "backbones", "verify", "dump", "info")
+COMMANDS = (
+    "extract",
+    "probe",
+    "predict",
+    "search",
+    "advise",
+    "finetune",
+    "export",
+    "backbones",
+    "verify",
+    "dump",
+    "info",
+)
 
 
 def load_command(name: str) -> ModuleType:
