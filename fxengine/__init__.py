@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
     from fxengine.extraction import extract
     from fxengine.extraction_summary import Progress, Summary
+    from fxengine.features.pca import Pca
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.tasks.embed import Backbone
+    from fxengine.tasks.probe import Probe, ProbeOptions
     from fxengine.tasks.sklearn_extractor import FeatureExtractor
 
 __version__ = "0.1.0"
@@ -36,6 +38,9 @@ _PUBLIC = {
     "FeatureTable": "fxengine.features.schema",
     "FxError": "fxengine.errors",
     "InputError": "fxengine.errors",
+    "Pca": "fxengine.features.pca",
+    "Probe": "fxengine.tasks.probe",
+    "ProbeOptions": "fxengine.tasks.probe",
     "Progress": "fxengine.extraction_summary",
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
@@ -51,6 +56,9 @@ __all__ = [
     "FeatureTable",
     "FxError",
     "InputError",
+    "Pca",
+    "Probe",
+    "ProbeOptions",
     "Progress",
     "StoreError",
     "StoreLocked",

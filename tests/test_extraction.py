@@ -25,7 +25,7 @@ from fxengine.execute.onnx_runtime import Session
 from fxengine.features.parts import list_parts
 from fxengine.tasks.embed import Backbone
 from fxengine.tasks.predict import predict
-from fxengine.tasks.probe import probe
+from fxengine.tasks.probe import ProbeOptions, probe
 from fxengine.tasks.verify import verify
 from tests.conftest import make_photo, tiny_model
 
@@ -391,7 +391,7 @@ def test_every_layer_is_a_column_of_one_pass(photos: Path, tmp_path: Path, tiny:
     with pytest.raises(InputError, match=r"has no layer 'late'. There is: early."):
         net.embed(paths[:1], layer="late")
     head = tmp_path / "head.onnx"
-    probe(store, head, layer="early")
+    probe(store, head, options=ProbeOptions(layer="early"))
     from_store = {p.id: p.probabilities for p in predict(store, model=head, top=2)}
     from_photos = {p.id: p.probabilities for p in predict(photos, model=head, top=2)}
     for key, shares in from_photos.items():

@@ -21,7 +21,11 @@ EMBEDDED = {"efficientnet_lite0": "fxengine.backbones.efficientnet_lite"}
 # To add a kind of source, asked for as KIND:WHAT: write backbones/<file>.py with
 # export(what, options) -> onnx.ModelProto and identity(what, options) -> str (what the export depends on: versions,
 # content of files), and name it here.
-SOURCES = {"keras": "fxengine.backbones.keras_source", "onnx": "fxengine.backbones.onnx_source"}
+SOURCES = {
+    "keras": "fxengine.backbones.keras_source",
+    "onnx": "fxengine.backbones.onnx_source",
+    "pca": "fxengine.backbones.pca_source",
+}
 DEFAULT = "efficientnet_lite0"
 
 

@@ -100,6 +100,40 @@ def keep_only(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto
     )
 
 
+def followed_by(model: onnx.ModelProto, tensor: str, after: onnx.GraphProto, prefix: str) -> onnx.ModelProto:
+    """Return a copy in which `tensor` feeds the one input of `after`, whose outputs become the model's outputs.
+
+    Args:
+        model: the net.
+        tensor: one of its tensors.
+        after: operators whose meaning is the same in every opset from 13 on.
+        prefix: put before the names of the tensors inside `after`.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    outputs = [value.name for value in after.output]
+    # A tensor of the net that has the name of such an output gives it away.
+    given = {name: f"{prefix}before/{name}" for name in outputs}
+    for node in result.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [given.get(name, name) for name in names]
+    kept = {after.input[0].name: given.get(tensor, tensor), **{name: name for name in outputs}}
+    for node in after.node:
+        added = result.graph.node.add()
+        added.CopyFrom(node)
+        added.name = f"{prefix}{node.name or node.output[0]}"
+        for names in (added.input, added.output):
+            names[:] = [kept.get(name, prefix + name) for name in names]
+    for weights in after.initializer:
+        copy = result.graph.initializer.add()
+        copy.CopyFrom(weights)
+        copy.name = prefix + weights.name
+    del result.graph.output[:]
+    del result.graph.value_info[:]
+    result.graph.output.extend(after.output)
+    return keep_only(result, outputs)
+
+
 def with_input(model: onnx.ModelProto, dims: Sequence[int | str]) -> onnx.ModelProto:
     """Return a copy whose one input has this shape, all other shapes inferred anew."""
     result = onnx.ModelProto()

@@ -14,6 +14,7 @@ from fxengine.errors import StoreError
 
 FORMAT = 1
 METADATA_KEY = b"fxengine"
+PCA_METADATA_KEY = "fxengine_pca"
 PART_PATTERN = "part-*.parquet"
 LOCK_NAME = ".lock"
 FEATURE = "feature"

@@ -1,1 +1,107 @@
-"""Heads: vectors and labels in, a small classifier out, as one ONNX file over feature vectors."""
+"""Heads: vectors and labels in, a small model out, as one ONNX file over feature vectors.
+
+A head is a scikit-learn pipeline: rows scaled to length 1, where asked for a PCA, then the model.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from fxengine.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+# What is predicted: one of several classes, several labels of 0 and 1, or numbers.
+Kind = Literal["classes", "labels", "numbers"]
+
+# From the simplest to the most flexible. To add a head: write heads/<file>.py with KINDS (what it can predict),
+# make(kind, balanced, seed, rows) -> a scikit-learn estimator and nodes(estimator, graph, x) -> the tensor of its
+# answers in a `HeadGraph`, and name it here.
+HEADS = {
+    "ridge": "fxengine.heads.ridge",
+    "logistic": "fxengine.heads.logistic",
+    "lda": "fxengine.heads.lda",
+    "svm": "fxengine.heads.svm",
+    "knn": "fxengine.heads.knn",
+    "mlp": "fxengine.heads.mlp",
+}
+
+
+def load_head(name: str, kind: Kind = "classes") -> ModuleType:
+    """Return the module of a head.
+
+    Raises:
+        InputError: there is no such head, or it cannot predict this kind; lists those that can.
+    """
+    if name not in HEADS:
+        raise InputError(f"There is no head {name!r}. There is: {', '.join(HEADS)}.")
+    module = import_module(HEADS[name])
+    if kind not in module.KINDS:
+        raise InputError(f"The head {name!r} cannot predict {kind}. These can: {', '.join(heads_for(kind))}.")
+    return module
+
+
+def heads_for(kind: Kind) -> list[str]:
+    """Return the heads that can predict a kind of target, the simplest first."""
+    return [name for name in HEADS if kind in import_module(HEADS[name]).KINDS]
+
+
+def make_head(
+    name: str, kind: Kind = "classes", *, balanced: bool = False, seed: int = 0, rows: int = 1 << 30, pca: int = 0
+) -> Any:
+    """Return an unfitted pipeline of raw vectors to answers.
+
+    Args:
+        name: a key of `HEADS`.
+        kind: what is predicted.
+        balanced: whether every class counts as much, whatever its rows.
+        seed: of anything random.
+        rows: how many it will be fitted to, at least.
+        pca: components to reduce the rows to; 0 for none.
+
+    Raises:
+        InputError: see `load_head`.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
+
+    module = load_head(name, kind)
+    steps = [Normalizer(), *([PCA(pca, random_state=seed)] if pca else [])]
+    return make_pipeline(*steps, module.make(kind, balanced, seed, rows))
+
+
+def head_model(name: str, pipeline: Any, dim: int, kind: Kind, outputs: int, scale: float = 1.0) -> onnx.ModelProto:
+    """Return a fitted pipeline as an ONNX model; its output is `values` for numbers, else `probabilities`.
+
+    Args:
+        name: a key of `HEADS`.
+        pipeline: fitted, from `make_head`.
+        dim: numbers of a feature vector.
+        kind: what it predicts.
+        outputs: how many classes, labels or targets.
+        scale: of the probabilities' logarithms; 1 leaves them as they are. See `fxengine.heads.calibration.sharpen`.
+    """
+    from fxengine.heads.graph import INPUT, HeadGraph
+
+    graph = HeadGraph(dim)
+    x = graph.unit(INPUT)
+    *before, model = [step for _, step in pipeline.steps[1:]]
+    for reduction in before:
+        x = graph.dense(x, reduction.components_, -reduction.components_ @ reduction.mean_)
+    x = load_head(name, kind).nodes(model, graph, x)
+    if scale != 1.0:
+        logs = graph.node("Log", graph.node("Max", x, graph.constant(1e-12)))
+        x = graph.softmax(graph.node("Mul", logs, graph.constant(scale)))
+    return graph.model(x, "values" if kind == "numbers" else "probabilities", outputs)
+
+
+def answers(pipeline: Any, vectors: Any, kind: Kind) -> Any:
+    """Return what a fitted pipeline says of vectors: probabilities [n, classes or labels], or numbers [n, targets]."""
+    if kind != "numbers":
+        return pipeline.predict_proba(vectors)
+    found = pipeline.predict(vectors)
+    return found.reshape(len(found), -1)

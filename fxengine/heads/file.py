@@ -1,4 +1,4 @@
-"""A head on disk: one ONNX file from features to probabilities, which says what it was made from."""
+"""A head on disk: one ONNX file from features to answers, which says what it was made from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from fxengine.errors import InputError, StoreError
 
@@ -25,11 +25,14 @@ class HeadFacts:
         space: fingerprint of the backbone whose features it takes.
         source: name of that backbone, to find it again.
         kind: which head it is, such as "logistic".
-        classes: class names in the order of its probabilities.
-        accuracy: cross-validated accuracy: mean, low and high.
+        classes: names of what it answers, in the order of its outputs.
+        accuracy: the score on rows that it was not trained on: mean, low and high.
         rows: rows that it was trained on.
         versions: of the libraries that trained it.
         layer: the layer whose vectors it takes, or None for the default one.
+        predicts: "classes", "labels" or "numbers".
+        metric: what `accuracy` measures.
+        store: folder of the store that it was trained on.
     """
 
     space: str
@@ -40,42 +43,25 @@ class HeadFacts:
     rows: int
     versions: dict[str, str] = field(default_factory=dict)
     layer: str | None = None
+    predicts: str = "classes"
+    metric: str = "accuracy"
+    store: str | None = None
 
 
-def save_linear(path: Path, weights: np.ndarray, bias: np.ndarray, facts: HeadFacts) -> None:
-    """Write a head that normalises, multiplies and takes the softmax.
+def save_head(path: Path, model: onnx.ModelProto, facts: HeadFacts) -> None:
+    """Write a head's model with its facts; replaces the file whole.
 
-    Args:
-        path: the file to make; replaced whole.
-        weights: [classes, dim].
-        bias: [classes].
-        facts: goes into the metadata.
+    Raises:
+        InputError: it cannot be written, or is over the 2 GB that one ONNX file can hold.
     """
-    constants = {
-        "tiny": np.asarray(1e-12, np.float32),
-        "weights": np.ascontiguousarray(weights, np.float32),
-        "bias": np.ascontiguousarray(bias, np.float32),
-    }
-    nodes = [
-        helper.make_node("ReduceL2", ["features"], ["norm"], axes=[1], keepdims=1),
-        helper.make_node("Max", ["norm", "tiny"], ["length"]),
-        helper.make_node("Div", ["features", "length"], ["normalised"]),
-        helper.make_node("Gemm", ["normalised", "weights", "bias"], ["scores"], transB=1),
-        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "head",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", weights.shape[1]])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(bias)])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, {METADATA_KEY: json.dumps({"format": 1, **asdict(facts)})})
-    onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if model.ByteSize() >= 1 << 31:
+        raise InputError(
+            f"The head would be over 2 GB, more than one ONNX file holds: take another one than {facts.kind}."
+        )
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(model.SerializeToString())
         temporary.replace(path)
     except OSError as error:
@@ -116,8 +102,8 @@ class Head:
         values["classes"] = tuple(values["classes"])
         return cls(HeadFacts(**values), session.get_inputs()[0].shape[1], session)
 
-    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
-        """Return float32 [n, classes] for raw (not normalised) vectors [n, dim]."""
+    def answers(self, vectors: np.ndarray) -> np.ndarray:
+        """Return probabilities (or numbers), float32 [n, classes], for raw (not normalised) vectors [n, dim]."""
         result: np.ndarray = self._session.run(None, {"features": np.asarray(vectors, np.float32)})[0]
         return result
 

@@ -86,10 +86,11 @@ def finetune(
         with FileLock(folder / ".lock", timeout=0):
             net = load_trainable(backbone, export or ExportOptions(), folder)
             keras_process.versions()
+            named = net.file.path if export not in (None, ExportOptions()) else backbone
             if extract(
                 photos,
                 folder / "features",
-                backbone=net.file.path,
+                backbone=named,
                 dtype="float32",
                 prune=True,
                 yes=True,

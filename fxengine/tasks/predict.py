@@ -31,15 +31,18 @@ class Prediction:
 
     Attributes:
         id: path relative to the folder, or the store's id.
-        labels: the k most probable classes, the most probable first; empty where it failed.
-        probabilities: as many, between 0 and 1.
+        labels: the k most probable classes, the most probable first (of a head of numbers, the targets' names); empty
+            where it failed.
+        probabilities: as many, between 0 and 1; empty for a head of numbers.
         error: why it failed, or None.
+        values: as many, of a head of numbers.
     """
 
     id: str
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
     error: str | None = None
+    values: tuple[float, ...] = ()
 
 
 def predict(
@@ -96,7 +99,7 @@ def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:
 def _from_store(store: FeatureStore, head: Head, top: int) -> Iterator[Prediction]:
     head.check_space(store.provenance.space, str(store.path))
     for table in store.batches(layer=head.facts.layer):
-        yield from _name(table.keys, head.probabilities(table.vectors), head.facts.classes, top)
+        yield from _name(table.keys, head.answers(table.vectors), head.facts.classes, top, head.facts.predicts)
     for failed in store.errors():
         yield Prediction(failed["id"], (), (), failed["error"])
 
@@ -111,7 +114,7 @@ def _from_pictures(
     progress: Callable[[Progress], None] | None,
 ) -> Iterator[Prediction]:
     output = LOGITS_OUTPUT if head is None else layer_output(head.facts.layer)
-    classes = found.facts.classes if head is None else head.facts.classes
+    classes, predicts = (found.facts.classes, "classes") if head is None else (head.facts.classes, head.facts.predicts)
     items = collect(source)
     session = open_session(found.path, device, BATCH_SIZE, streams=usable_cores())
     pipeline = Pipeline(session, found.recipe, (output,), usable_cores(), Limits())
@@ -123,10 +126,9 @@ def _from_pictures(
             rows = [job for job in batch.jobs if job.error is None]
             if rows:
                 values = batch.outputs[output][[job.slot for job in rows]]
-                probabilities = softmax(values) if head is None else head.probabilities(values)
-                named = dict(
-                    zip(map(id, rows), _name([j.item.key for j in rows], probabilities, classes, top), strict=True)
-                )
+                given = softmax(values) if head is None else head.answers(values)
+                made = _name([j.item.key for j in rows], given, classes, top, predicts)
+                named = dict(zip(map(id, rows), made, strict=True))
             for job in batch.jobs:
                 yield named[id(job)] if job.error is None else Prediction(job.item.key, (), (), str(job.error))
             done += len(batch.jobs)
@@ -135,7 +137,13 @@ def _from_pictures(
                 progress(Progress(done, failed, total, time.perf_counter() - begin))
 
 
-def _name(keys: Sequence[str], probabilities: np.ndarray, classes: Sequence[str], top: int) -> Iterator[Prediction]:
+def _name(
+    keys: Sequence[str], probabilities: np.ndarray, classes: Sequence[str], top: int, predicts: str
+) -> Iterator[Prediction]:
+    if predicts == "numbers":
+        for key, row in zip(keys, probabilities, strict=True):
+            yield Prediction(key, tuple(classes), (), values=tuple(map(float, row)))
+        return
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     for key, row, order in zip(keys, probabilities, best, strict=True):
         yield Prediction(key, tuple(classes[i] for i in order), tuple(float(row[i]) for i in order))

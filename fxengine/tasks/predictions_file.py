@@ -24,6 +24,7 @@ _SCHEMA = pa.schema(
         ("labels", pa.list_(pa.string())),
         ("probabilities", pa.list_(pa.float32())),
         ("error", pa.string()),
+        ("values", pa.list_(pa.float32())),
     ]
 )
 _Write = Callable[[list[dict[str, object]]], None]
@@ -32,8 +33,8 @@ _Write = Callable[[list[dict[str, object]]], None]
 def write_predictions(predictions: Iterable[Prediction], path: Path) -> tuple[int, int]:
     """Write a row a picture; return how many there were and how many of them failed.
 
-    Columns: id, label and probability of the most probable class, labels and probabilities of all that were named
-    (joined by "|" in CSV), error.
+    Columns: id, label and probability of the most probable class, labels and probabilities of all that were named,
+    error, and values of a head of numbers in the order of labels. Lists are joined by "|" in CSV.
 
     Raises:
         InputError: the suffix is none of .json, .csv and .parquet, or the file cannot be written.
@@ -62,10 +63,11 @@ def _row(prediction: Prediction) -> dict[str, object]:
     return {
         "id": prediction.id,
         "label": prediction.labels[0] if prediction.labels else None,
-        "probability": prediction.probabilities[0] if prediction.labels else None,
+        "probability": prediction.probabilities[0] if prediction.probabilities else None,
         "labels": list(prediction.labels),
         "probabilities": list(prediction.probabilities),
         "error": prediction.error,
+        "values": list(prediction.values),
     }
 
 

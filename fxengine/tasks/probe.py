@@ -1,112 +1,293 @@
-"""Trains a head on a store's features and says how well it does."""
+"""Trains a head on a store's features and says how well it does.
+
+rows with a target -> groups of near-duplicates -> folds -> out-of-fold answers -> scores; then the head of all rows
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
-from fxengine.errors import StoreError
+from fxengine.errors import InputError, StoreError
 from fxengine.features.read import FeatureStore
-from fxengine.heads import logistic
-from fxengine.heads.file import HeadFacts, save_linear
-from fxengine.heads.interval import Interval, wilson
+from fxengine.heads import Kind, head_model, heads_for, load_head, streamed
+from fxengine.heads.evaluate import DECIDES, Problem, assign_folds, interval_of
+from fxengine.heads.file import HeadFacts, save_head
+from fxengine.heads.interval import Interval
+from fxengine.heads.learning_curve import extrapolate, learning_curve
+from fxengine.tasks.labelled_vectors import Trainer, Vectors, answers_in_blocks, load_vectors
+from fxengine.tasks.probe_report import Curve, ProbeReport, describe
+from fxengine.tasks.targets import Labelled, check_enough, load_targets
 
-FOLDS = 5
+_CURVE_ROWS = 5000  # that a learning curve is computed of, at most
 
 
 @dataclass(frozen=True)
-class ProbeReport:
-    """How well a head does on rows that it was not trained on.
+class ProbeOptions:
+    """How to probe.
 
     Attributes:
-        accuracy: by cross-validation, with its 95% interval.
-        chance: accuracy of always answering the most frequent class.
-        rows: labelled rows with a vector.
-        classes: class -> rows.
-        recall: class -> share of its rows that were recognised.
-        folds: how many.
-        head: file that was written, or None.
+        head: a key of `fxengine.heads.HEADS`, "auto", or None: logistic regression (ridge for numbers) where the
+            vectors fit into memory, else ridge.
+        kind: what to predict; see `fxengine.tasks.targets.load_targets`.
+        folds: of the cross-validation.
+        repeats: times that it is done, with other folds.
+        seed: of everything random.
+        layer: a further layer's name.
+        balanced: whether every class counts as much, whatever its rows.
+        calibrate: whether to scale probabilities by the temperature with the least log loss.
+        pca: components to reduce vectors to before the head; 0 for none.
+        near: cosine of two centred vectors from which they are near-duplicates, which stay in one fold; over 1 for
+            no such groups.
+        split: train on the rows of the store's split "train" and evaluate on those of its other splits.
+        test: instead evaluate on this store.
+        budget: seconds after which "auto" tries no further head.
+        curve: whether to compute the learning curve.
     """
 
-    accuracy: Interval
-    chance: float
-    rows: int
-    classes: dict[str, int]
-    recall: dict[str, float]
-    folds: int
     head: str | None = None
+    kind: Kind | None = None
+    folds: int = 5
+    repeats: int = 1
+    seed: int = 0
+    layer: str | None = None
+    balanced: bool = False
+    calibrate: bool = False
+    pca: int = 0
+    near: float = 0.95
+    split: bool = False
+    test: Path | None = None
+    budget: float = 60.0
+    curve: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON data."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """One head's answers on rows that it was not trained on; its pipeline where that came along."""
+
+    score: Interval
+    answers: np.ndarray
+    scale: float
+    pipeline: Any | None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A head that was trained on a store, with what it is worth.
+
+    Attributes:
+        facts: what the head's file says of it.
+        model: the head, from features to answers.
+    """
+
+    facts: HeadFacts
+    model: onnx.ModelProto
+    _report: ProbeReport
+
+    @classmethod
+    def fit(
+        cls,
+        store: str | Path | FeatureStore,
+        *,
+        labels: str | Path | None = None,
+        head: str | None = None,
+        options: ProbeOptions | None = None,
+    ) -> Probe:
+        """Evaluate a head and train it on all rows.
+
+        Args:
+            store: a feature store, or a selection of one.
+            labels: None for the store's own; else FILE, FILE:COLUMN or FILE:A,B,C, joined by id.
+            head: a key of `fxengine.heads.HEADS`, or "auto".
+            options: everything else.
+
+        Raises:
+            StoreError: there are no targets, one class only, a class with one row, fewer rows than folds, or vectors
+                that are not finite.
+            InputError: an option, or the file of labels, cannot be used.
+        """
+        opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+        wanted = options or ProbeOptions()
+        return _fit(opened, labels, wanted if head is None else replace(wanted, head=head))
+
+    @property
+    def score(self) -> Interval:
+        """The score on rows that it was not trained on, with its 95% interval."""
+        return self._report.score
+
+    def report(self) -> ProbeReport:
+        """Return everything that was found out."""
+        return self._report
+
+    def save(self, path: str | Path) -> ProbeReport:
+        """Write the head as one ONNX file; return the report with its path."""
+        path = Path(path)
+        if path.suffix != ".onnx":
+            raise InputError(f"-o {path} must end in .onnx.")
+        save_head(path, self.model, self.facts)
+        return replace(self._report, output=str(path))
 
 
 def probe(
-    store: str | Path, output: Path | None = None, *, folds: int = FOLDS, seed: int = 0, layer: str | None = None
+    store: str | Path,
+    output: Path | None = None,
+    *,
+    labels: str | Path | None = None,
+    options: ProbeOptions | None = None,
 ) -> ProbeReport:
-    """Cross-validate logistic regression on a store's normalised features; write the head trained on all rows.
-
-    Args:
-        store: folder of a feature store whose rows have labels.
-        output: file of the head, or None to write none.
-        folds: stratified folds; fewer where a class has fewer rows.
-        seed: of the shuffle.
-        layer: a further layer's name; the default one unless given.
+    """Evaluate a head on a store's features, and write the one trained on all rows to `output` unless that is None.
 
     Raises:
-        StoreError: the store has no labels, one class only, or a class with one row.
+        StoreError, InputError: see `Probe.fit`.
     """
-    opened = FeatureStore.open(store)
-    names = opened.labels()
-    labelled = np.array([name is not None for name in names], bool)
-    counts = Counter(name for name in names if name is not None)
-    folds = _check_classes(opened, counts, folds)
-    classes = sorted(counts)
-    number = {name: i for i, name in enumerate(classes)}
-    wanted = np.array([number[name] for name in names if name is not None])
-    vectors = logistic.normalise(opened.vectors(layer=layer)[labelled])
-    predicted = logistic.cross_validate(vectors, wanted, folds, seed)
-    right = predicted == wanted
-    accuracy = wilson(int(right.sum()), len(right))
-    if output is not None:
-        weights, bias = logistic.weights(logistic.fit(vectors, wanted))
-        facts = HeadFacts(
-            space=opened.provenance.space,
-            source=opened.provenance.source,
-            kind="logistic",
-            classes=tuple(classes),
-            accuracy=asdict(accuracy),
-            rows=len(wanted),
-            layer=layer,
-            versions={"scikit-learn": version("scikit-learn"), "fxengine": version("fxengine")},
-        )
-        save_linear(output, weights, bias, facts)
-    return ProbeReport(
-        accuracy=accuracy,
-        chance=max(counts.values()) / len(wanted),
-        rows=len(wanted),
-        classes={name: counts[name] for name in classes},
-        recall={name: float(right[wanted == i].mean()) for i, name in enumerate(classes)},
-        folds=folds,
-        head=None if output is None else str(output),
+    if output is not None and output.suffix != ".onnx":
+        raise InputError(f"-o {output} must end in .onnx.")
+    made = Probe.fit(store, labels=labels, options=options)
+    return made.report() if output is None else made.save(output)
+
+
+def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions) -> Probe:
+    begin = time.perf_counter()
+    known = load_targets(store, labels, options.kind)
+    train, test = _train_and_test(store, labels, known, options)
+    folds = check_enough(train.labelled, store, options.folds)
+    names = _heads(options, train)
+    found: dict[str, _Evaluated] = {}
+    for name in names:
+        if not found or time.perf_counter() - begin < options.budget:
+            found[name] = _evaluate(_trainer(name, options), train, test, folds, options)
+    best = _simplest({name: each.score for name, each in found.items()})
+    chosen, trainer, evaluated = found[best], _trainer(best, options), test or train
+    problem = train.problem
+    pipeline = chosen.pipeline or trainer.train(train, assign_folds(problem, folds, options.seed))
+    model = head_model(best, pipeline, train.dim, problem.kind, len(problem.names), chosen.scale)
+    report = ProbeReport(
+        head=best,
+        metric=DECIDES[problem.kind],
+        score=chosen.score,
+        evaluation=_in_words(options, folds),
+        trained_on=len(problem.y),
+        duplicates=_with_duplicates(problem),
+        ungrouped=_ungrouped(trainer, train, folds, options) if test is None else None,
+        curve=_curve(trainer, train, folds, options) if options.curve else None,
+        tried={name: each.score for name, each in found.items()},
+        **describe(evaluated.problem, chosen.answers, evaluated.labelled.ids),
+    )
+    report = replace(report, seconds=round(time.perf_counter() - begin, 3))
+    return Probe(_facts(store, report, problem, options), model, report)
+
+
+def _train_and_test(
+    store: FeatureStore, labels: str | Path | None, known: Labelled, options: ProbeOptions
+) -> tuple[Vectors, Vectors | None]:
+    """Return the rows to train on, and those to evaluate on where they are others."""
+    if options.split and options.test is not None:
+        raise InputError("Give either --split or --test STORE.")
+    if options.test is not None:
+        other = FeatureStore.open(options.test)
+        if other.provenance.space != store.provenance.space:
+            raise StoreError(f"{other.path} holds features of another space than {store.path}: extract it anew.")
+        names = known.problem.names if known.problem.kind == "classes" else None
+        tested = load_targets(other, labels, known.problem.kind, names)
+        return load_vectors(store, known, options.near, options.layer), load_vectors(other, tested, 2, options.layer)
+    if not options.split:
+        return load_vectors(store, known, options.near, options.layer), None
+    train = np.array([split == "train" for split in known.splits], bool)
+    test = np.array([split not in ("train", None) for split in known.splits], bool)
+    if not train.any() or not test.any():
+        there = ", ".join(sorted({split for split in known.splits if split})) or "none"
+        raise StoreError(f"{store.path} needs a split 'train' and another one for --split. There is: {there}.")
+    return (
+        load_vectors(store, known.take(np.flatnonzero(train)), options.near, options.layer),
+        load_vectors(store, known.take(np.flatnonzero(test)), 2, options.layer),
     )
 
 
-def _check_classes(store: FeatureStore, counts: Counter[str], folds: int) -> int:
-    if not counts:
-        raise StoreError(
-            f"No row of {store.path} has a label. Labels come from folders: photos/cats/, photos/dogs/, two or more."
-        )
-    if len(counts) == 1:
-        raise StoreError(
-            f"All labelled rows of {store.path} are of one class ({next(iter(counts))!r}): nothing to tell apart."
-        )
-    rarest, fewest = min(counts.items(), key=lambda pair: pair[1])
-    if fewest < 2:
-        raise StoreError(f"Class {rarest!r} has one row; cross-validation needs at least two of each class.")
-    return min(folds, fewest)
+def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
+    """Return the heads to try, the simplest first."""
+    kind = rows.problem.kind
+    if options.head == "auto":
+        return [name for name in heads_for(kind) if rows.x is not None or name in streamed.HEADS]
+    if options.head is not None:
+        load_head(options.head, kind)
+        return [options.head]
+    return ["ridge"] if rows.x is None or kind == "numbers" else ["logistic"]
+
+
+def _trainer(name: str, options: ProbeOptions) -> Trainer:
+    return Trainer(name, options.balanced, options.calibrate, options.pca, options.seed)
+
+
+def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions) -> _Evaluated:
+    """Return the answers for `test`, or without one those of a cross-validation, done as often as asked for."""
+    fold = assign_folds(train.problem, folds, options.seed)
+    if test is not None:
+        pipeline = trainer.train(train, fold)
+        scale = trainer.cross_validate(train, fold).scale if options.calibrate else 1.0
+        answers = answers_in_blocks(pipeline, test, scale)
+        return _Evaluated(interval_of(test.problem, [answers]), answers, scale, pipeline)
+    first = trainer.cross_validate(train, fold)
+    repeats = [first.answers]
+    for repeat in range(1, options.repeats):
+        again = assign_folds(train.problem, folds, options.seed + repeat)
+        repeats.append(trainer.cross_validate(train, again).answers)
+    return _Evaluated(interval_of(train.problem, repeats), first.answers, first.scale, first.pipeline)
+
+
+def _simplest(scores: dict[str, Interval]) -> str:
+    """Return the first, that is the simplest, head whose score lies in the interval of the best one."""
+    best = max(scores.values(), key=lambda interval: interval.mean)
+    return next(name for name, interval in scores.items() if interval.mean >= best.low)
+
+
+def _with_duplicates(problem: Problem) -> int:
+    """Return how many rows are in groups of several."""
+    sizes = np.bincount(problem.groups)
+    return int(sizes[sizes > 1].sum())
+
+
+def _ungrouped(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Interval | None:
+    """Return the score with near-duplicates in any fold: what an evaluation that does not look for them says."""
+    if not rows.problem.grouped:
+        return None
+    plain = replace(rows.problem, groups=np.arange(len(rows.problem.y)))
+    fold = assign_folds(plain, folds, options.seed)
+    return interval_of(plain, [trainer.cross_validate(rows, fold).answers])
+
+
+def _curve(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Curve:
+    x, problem = rows.sample(_CURVE_ROWS, options.seed)
+    curve = learning_curve(trainer.make(problem), x, problem, assign_folds(problem, folds, options.seed), options.seed)
+    beyond = [len(rows.problem.y) * times for times in (1, 2, 4)]
+    expected = tuple((n, extrapolate(curve, n, options.seed)) for n in beyond)
+    return Curve(tuple(curve.rows.tolist()), tuple(curve.means.tolist()), expected)
+
+
+def _in_words(options: ProbeOptions, folds: int) -> str:
+    if options.test is not None:
+        return f"on {options.test}"
+    if options.split:
+        return "on the rows of the other splits than train"
+    return f"{folds}-fold cross-validation" + (f", {options.repeats} times" if options.repeats > 1 else "")
+
+
+def _facts(store: FeatureStore, report: ProbeReport, problem: Problem, options: ProbeOptions) -> HeadFacts:
+    return HeadFacts(
+        space=store.provenance.space,
+        source=store.provenance.source,
+        kind=report.head,
+        classes=problem.names,
+        accuracy=asdict(report.score),
+        rows=report.trained_on,
+        versions={"scikit-learn": version("scikit-learn"), "fxengine": version("fxengine")},
+        layer=options.layer,
+        predicts=problem.kind,
+        metric=report.metric,
+        store=str(store.path.absolute()),
+    )

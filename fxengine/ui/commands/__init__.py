@@ -14,6 +14,7 @@ COMMANDS = (
     "extract",
     "probe",
     "predict",
+    "pca",
     "search",
     "advise",
     "finetune",

@@ -60,6 +60,7 @@ def show(predictions: list[Prediction]) -> None:
     """Print what the pictures show."""
     rows = []
     for p in predictions:
-        named = ", ".join(f"{label} {share:.0%}" for label, share in zip(p.labels, p.probabilities, strict=True))
+        shown = [f"{value:.4g}" for value in p.values] or [f"{share:.0%}" for share in p.probabilities]
+        named = ", ".join(f"{label} {value}" for label, value in zip(p.labels, shown, strict=True))
         rows.append([p.id, named if p.error is None else f"failed: {p.error}"])
-    table(["id", "most probable classes"], rows)
+    table(["id", "answers"], rows)

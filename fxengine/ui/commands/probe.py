@@ -11,39 +11,106 @@ from fxengine.ui.console import say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.probe import ProbeReport
+    from fxengine.tasks.probe_report import ProbeReport
 
-TEXT = "train a classifier on a store's features and say how well it does"
+TEXT = "train a head on a store's features and say how well it does"
+NAMES = ("auto", "ridge", "logistic", "lda", "svm", "knn", "mlp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
     parser.add_argument("-o", "--output", type=Path, metavar="HEAD", help="write the head to this .onnx file")
-    parser.add_argument("--folds", type=positive, default=5, metavar="N", help="folds of the cross-validation (5)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with plots and the mistaken pictures")
+    add_labels(parser)
+    parser.add_argument("--head", choices=NAMES, help="(logistic where the vectors fit into memory, else ridge)")
+    parser.add_argument("--pca", type=positive, default=0, metavar="N", help="reduce vectors to N numbers before it")
+    parser.add_argument("--balanced", action="store_true", help="let every class count as much, whatever its rows")
+    parser.add_argument("--calibrate", action="store_true", help="scale probabilities to the least log loss")
+    parser.add_argument("--budget", type=float, default=60, metavar="S", help="seconds that --head auto may try (60)")
+    group = parser.add_argument_group("evaluation")
+    group.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (5)")
+    group.add_argument("--repeats", type=positive, default=1, metavar="N", help="times, with other folds (1)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
+    group.add_argument("--split", action="store_true", help="train on the split 'train', evaluate on the others")
+    group.add_argument("--test", type=Path, metavar="STORE", help="evaluate on this store instead")
+    group.add_argument(
+        "--near", type=float, default=0.95, metavar="C", help="cosine from which rows stay in one fold (0.95)"
+    )
+    group.add_argument("--curve", action="store_true", help="say what more rows would bring")
     add_layer(parser)
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Declare where targets come from."""
+    parser.add_argument(
+        "--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the store's own labels"
+    )
+    parser.add_argument("--kind", choices=["classes", "labels", "numbers"], help="what the columns are (as they look)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.probe import probe
+    from fxengine.tasks.probe import ProbeOptions, probe
 
-    report = probe(options.store, options.output, folds=options.folds, seed=options.seed, layer=options.layer)
+    names = (
+        "head", "kind", "folds", "repeats", "seed", "layer", "balanced", "calibrate", "pca", "near", "split", "test",
+        "budget",
+    )  # fmt: skip
+    wanted = ProbeOptions(
+        **{name: getattr(options, name) for name in names}, curve=options.curve or bool(options.report)
+    )
+    report = probe(options.store, options.output, labels=options.labels, options=wanted)
+    if options.report is not None:
+        from fxengine.ui.probe_page import write_probe_page
+
+        write_probe_page(report, options.store, options.report)
     if options.json:
         say_json(report.to_dict())
     else:
         show(report)
+        if options.report is not None:
+            say(f"report written to {options.report}")
     return FINE
 
 
 def show(report: ProbeReport) -> None:
     """Print how well a probe does."""
-    say(f"accuracy {report.accuracy}, {report.folds}-fold cross-validation over {report.rows} rows")
-    say(f"always answering the most frequent class: {report.chance:.1%}")
-    worst = sorted(report.recall.items(), key=lambda pair: pair[1])
-    rows = [[name, str(report.classes[name]), f"{recall:.0%}"] for name, recall in worst[:20]]
+    shown = str(report.score) if report.kind == "classes" else _plain(report)
+    say(f"{report.metric.replace('_', ' ')} {shown}, {report.head}, {report.evaluation} over {report.rows} rows")
+    if report.kind == "classes":
+        say(f"always answering the most frequent class: {report.chance:.1%}")
+    others = [
+        f"{name.replace('_', ' ')} {value:.3f}" for name, value in list(report.scores.items())[1:] if value is not None
+    ]
+    say(", ".join(others))
+    if report.ungrouped is not None:
+        say(
+            f"{report.duplicates} rows have near-duplicates, kept in one fold; with them in any fold it would say "
+            f"{report.ungrouped.mean:.1%}"
+        )
+    if len(report.tried) > 1:
+        say("tried: " + ", ".join(f"{name} {score.mean:.1%}" for name, score in report.tried.items()))
+    if report.curve is not None:
+        for rows, expected in report.curve.expected:
+            say(f"expected with {rows} training rows: {expected}")
+    show_classes(report)
+    say(f"head written to {report.output}" if report.output else "no head written; -o head.onnx keeps it")
+
+
+def _plain(report: ProbeReport) -> str:
+    score = report.score
+    return f"{score.mean:.3f} (95% interval {score.low:.3f} to {score.high:.3f})"
+
+
+def show_classes(report: ProbeReport) -> None:
+    """Print the hardest classes or labels."""
+    worst = sorted(report.per_class.items(), key=lambda pair: pair[1].recall)
+    rows = [
+        [name, str(each.rows), f"{each.recall:.0%}", f"{each.precision:.0%}", f"{each.f1:.2f}"]
+        for name, each in worst[:20]
+    ]
     if len(worst) > 20:
         say(f"the 20 hardest of {len(worst)} classes:")
-    table(["class", "rows", "recognised"], rows, {"rows", "recognised"})
-    say(f"head written to {report.head}" if report.head else "no head written; -o head.onnx keeps it")
+    if rows:
+        table(["class", "rows", "recognised", "precision", "F1"], rows, {"rows", "recognised", "precision", "F1"})

@@ -1,0 +1,81 @@
+"""A backbone with a PCA transform on its output: `pca:pca.onnx`, a file that `fxengine pca` wrote.
+
+The reduced space is then that of a backbone like any other: its fingerprint covers net and transform, and queries,
+predictions and updates of a reduced store need nothing special.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import helper, numpy_helper
+
+from fxengine.backbones.onnx_graph import followed_by
+from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, layer_output
+from fxengine.errors import InputError
+from fxengine.features.schema import PCA_METADATA_KEY
+
+# Bumped when `export` changes what it builds, so that caches of the older file are not used.
+BUILD = "1"
+
+
+def export(what: str, options: ExportOptions) -> onnx.ModelProto:
+    """Return the backbone that the transform `what` was computed for, with the transform in it.
+
+    Raises:
+        InputError: it is no transform, its backbone is not to be had, or layers are asked for.
+    """
+    from fxengine.backbones import find_space  # whose table names this file
+
+    if options.layers:
+        raise InputError(f"pca:{what} has one layer, its own: leave --layers away.")
+    transform, facts = _read(Path(what))
+    base = find_space(facts["space"], facts["source"])
+    graph = transform.graph
+    graph.input[0].name = graph.node[0].input[0] = "raw"
+    graph.output[0].name = graph.node[-1].output[0] = FEATURE_OUTPUT
+    net = onnx.load(base.path)
+    # The number of nodes keeps the names of a reduction of a reduction apart.
+    model = followed_by(net, layer_output(facts["layer"]), graph, f"pca{len(net.graph.node)}/")
+    mean, components = (numpy_helper.to_array(tensor) for tensor in graph.initializer)
+    reduced = replace(
+        base.facts,
+        name=f"{base.facts.name}+pca{len(components)}",
+        dim=len(components),
+        cut=f"PCA of {facts['layer'] or base.facts.cut}",
+        parameters=base.facts.parameters + mean.size + components.size,
+        multiply_adds=base.facts.multiply_adds + components.size,
+        classes=(),
+        class_ids=(),
+        layers=(),
+        notes={},
+    )
+    helper.set_model_props(model, {METADATA_KEY: reduced.to_json()})
+    onnx.checker.check_model(model)
+    return model
+
+
+def identity(what: str, options: ExportOptions) -> str:
+    """Return what an export depends on: the transform's bytes."""
+    path = Path(what)
+    if not path.is_file():
+        raise InputError(f"There is no transform {path}. `fxengine pca STORE -o pca.onnx` makes one.")
+    return f"{BUILD} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    try:
+        model = onnx.load(path)
+    except Exception as error:
+        raise InputError(f"{path} is not a readable ONNX file.") from error
+    text = {entry.key: entry.value for entry in model.metadata_props}.get(PCA_METADATA_KEY)
+    if text is None:
+        raise InputError(f"{path} is an ONNX file, but no transform that `fxengine pca` wrote.")
+    facts: dict[str, Any] = json.loads(text)
+    return model, facts

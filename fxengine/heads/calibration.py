@@ -1,0 +1,60 @@
+"""Scores as probabilities, and how far probabilities are from what happens."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_softmax, softmax
+
+_BINS = 15
+
+
+def probabilities(scores: np.ndarray, scale: float, labels: bool = False) -> np.ndarray:
+    """Return the softmax of scaled scores [n, classes]; for labels the sigmoid of each one's distance from a half."""
+    return np.asarray(expit((scores - 0.5) * scale) if labels else softmax(scores * scale, axis=1))
+
+
+def fit_scale(scores: np.ndarray, y: np.ndarray) -> float:
+    """Return the factor of out-of-fold scores with the least log loss.
+
+    It is 1 / T of temperature scaling (Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        scores: float [n, classes], or of labels, about 0 and 1.
+        y: class numbers [n], or 0 and 1 [n, labels].
+    """
+
+    def loss(log_scale: float) -> float:
+        scaled = np.asarray(scores, np.float64) * np.exp(log_scale)
+        if y.ndim == 1:
+            return float(-log_softmax(scaled, axis=1)[np.arange(len(y)), y].mean())
+        logits = scaled - 0.5 * np.exp(log_scale)
+        return float(np.logaddexp(0, np.where(y > 0.5, -logits, logits)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 7.0), method="bounded").x))
+
+
+def expected_calibration_error(p: np.ndarray, y: np.ndarray) -> float:
+    """Return the mean gap between confidence and accuracy over 15 bins of equal width (Guo et al. 2017).
+
+    Args:
+        p: probabilities [n, classes].
+        y: class numbers [n].
+    """
+    return float(sum(share * abs(confidence - right) for confidence, right, share in reliability(p, y)))
+
+
+def reliability(p: np.ndarray, y: np.ndarray) -> list[tuple[float, float, float]]:
+    """Return (mean confidence, accuracy, share of the rows) of every bin of confidence that has rows."""
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    found = []
+    for number in np.unique(bins):
+        mine = bins == number
+        found.append((float(confidence[mine].mean()), float(right[mine].mean()), float(mine.mean())))
+    return found
+
+
+def sharpen(p: np.ndarray, scale: float) -> np.ndarray:
+    """Return probabilities whose logarithms were multiplied by `scale`: temperature scaling of any head."""
+    return np.asarray(softmax(np.log(np.maximum(p, 1e-12)) * scale, axis=1))

@@ -1,0 +1,64 @@
+"""Builds the ONNX graph of a head, from `features` on; every operator means the same from opset 13 on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+INPUT = "features"
+
+
+class HeadGraph:
+    """Collects nodes and constants; every method returns the name of the tensor that it made."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """Add a constant."""
+        name = f"constant{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        return name
+
+    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+        """Add a node; of several outputs the last one's name is returned."""
+        names = [f"{op.lower()}{len(self._nodes)}_{i}" for i in range(outputs)]
+        self._nodes.append(helper.make_node(op, list(inputs), names, **attributes))
+        return names[-1]
+
+    def unit(self, x: str) -> str:
+        """Divide every row by its length; a zero row stays zero."""
+        squares = self.node("ReduceSum", self.node("Mul", x, x), self.constant([1], np.int64), keepdims=1)
+        length = self.node("Max", self.node("Sqrt", squares), self.constant(1e-12))
+        return self.node("Div", x, length)
+
+    def dense(self, x: str, weights: np.ndarray, bias: np.ndarray) -> str:
+        """Return x weights^T + bias; weights [outputs, inputs]."""
+        return self.node("Gemm", x, self.constant(weights), self.constant(bias), transB=1)
+
+    def softmax(self, x: str) -> str:
+        """Return the softmax over the last axis."""
+        return self.node("Softmax", x, axis=1)
+
+    def sigmoid(self, x: str) -> str:
+        """Return the logistic function of every number."""
+        return self.node("Sigmoid", x)
+
+    def model(self, tensor: str, output: str, width: int) -> onnx.ModelProto:
+        """Return the finished model whose one output is `tensor`, float32 [batch, width], under the name `output`."""
+        self._nodes.append(helper.make_node("Identity", [tensor], [output]))
+        graph = helper.make_graph(
+            self._nodes,
+            "head",
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", self.dim])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", width])],
+            self._constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
+        return model

@@ -1,0 +1,162 @@
+"""What ridge and PCA need to know of any number of rows: counts, sums and Gram matrices, fold by fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+# Rows of one product in float32: few enough that its rounding stays far below 1e-6 of the diagonal, enough for BLAS.
+_ROWS = 2048
+
+
+class Block(NamedTuple):
+    """Some of the rows: x float32 [n, dim], and `at` int64 [n], their places in the arrays of targets and folds."""
+
+    x: np.ndarray
+    at: np.ndarray
+
+
+# Rows that can be read again and again, in blocks and in any order.
+Blocks = Callable[[], Iterator[Block]]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sums over rows x with targets y and weights w, for each fold apart; all float64.
+
+    Everything is taken of x - shift: features that are all positive would otherwise cancel when they are centred.
+
+    Attributes:
+        shift: [dim], about the mean.
+        weight: [folds], sum of w; the number of rows where none are weighted.
+        sums: [folds, dim], sum of w (x - shift).
+        gram: [folds, dim, dim], sum of w (x - shift)(x - shift)^T.
+        targets: [folds, targets], sum of w y; the classes' counts where y is one-hot.
+        cross: [folds, targets, dim], sum of w y (x - shift)^T; the classes' sums where y is one-hot.
+    """
+
+    shift: np.ndarray
+    weight: np.ndarray
+    sums: np.ndarray
+    gram: np.ndarray
+    targets: np.ndarray
+    cross: np.ndarray
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Return the statistics of the rows of both: other parts, or what another machine collected."""
+        moved = other.shifted_to(self.shift)
+        return self._with(*(mine + theirs for mine, theirs in zip(self._sums(), moved._sums(), strict=True)))
+
+    def shifted_to(self, shift: np.ndarray) -> Statistics:
+        """Return the same with another shift."""
+        by = self.shift - shift
+        outer = self.sums[:, :, None] * by
+        gram = self.gram + outer + outer.transpose(0, 2, 1) + self.weight[:, None, None] * np.outer(by, by)
+        cross = self.cross + self.targets[:, :, None] * by
+        sums = self.sums + self.weight[:, None] * by
+        return replace(self, shift=shift, gram=gram, cross=cross, sums=sums)
+
+    def without(self, fold: int | None) -> Statistics:
+        """Return the sum over all folds but one (over all for None) as statistics of a single fold."""
+        if fold is None:
+            return self._with(*(value.sum(axis=0, keepdims=True) for value in self._sums()))
+        return self._with(*(value.sum(axis=0, keepdims=True) - value[fold : fold + 1] for value in self._sums()))
+
+    def centred(self) -> Centred:
+        """Return the moments about the means of statistics of a single fold."""
+        weight, sums, targets = float(self.weight[0]), self.sums[0], self.targets[0]
+        return Centred(
+            weight=weight,
+            mean=self.shift + sums / weight,
+            target_mean=targets / weight,
+            scatter=self.gram[0] - np.outer(sums, sums) / weight,
+            cross=self.cross[0] - np.outer(targets, sums) / weight,
+        )
+
+    def _sums(self) -> tuple[np.ndarray, ...]:
+        return self.weight, self.sums, self.gram, self.targets, self.cross
+
+    def _with(self, *sums: np.ndarray) -> Statistics:
+        return Statistics(self.shift, *sums)
+
+
+@dataclass(frozen=True)
+class Centred:
+    """Moments about the means, float64.
+
+    Attributes:
+        weight: sum of the rows' weights.
+        mean: [dim].
+        target_mean: [targets].
+        scatter: [dim, dim], sum of w (x - mean)(x - mean)^T.
+        cross: [targets, dim], sum of w (y - target_mean)(x - mean)^T.
+    """
+
+    weight: float
+    mean: np.ndarray
+    target_mean: np.ndarray
+    scatter: np.ndarray
+    cross: np.ndarray
+
+
+def collect(
+    blocks: Blocks,
+    targets: np.ndarray | sparse.csr_array | None = None,
+    fold: np.ndarray | None = None,
+    folds: int = 1,
+    weights: np.ndarray | None = None,
+) -> Statistics:
+    """Return the statistics of all rows, in one pass; memory does not grow with their number.
+
+    Products are taken in float32 over a few thousand rows and added up in float64.
+
+    Args:
+        blocks: the rows.
+        targets: [n, targets] of every row; sparse where they are classes. None where there are none.
+        fold: int [n], the fold of every row; all in one unless given.
+        folds: how many folds.
+        weights: float [n] of every row; 1 unless given.
+    """
+    made: Statistics | None = None
+    for x, at in blocks():
+        if made is None:
+            made = _empty(x, folds, 0 if targets is None else targets.shape[1])
+        w = None if weights is None else np.sqrt(weights[at]).astype(np.float32)
+        shifted = x - made.shift.astype(np.float32)
+        inside = np.zeros(len(at), np.int64) if fold is None else fold[at]
+        for number in np.unique(inside):
+            mine = np.flatnonzero(inside == number)
+            for start in range(0, len(mine), _ROWS):
+                rows = mine[start : start + _ROWS]
+                y = None if targets is None else targets[at[rows]]
+                _add(made, int(number), shifted[rows], y, None if w is None else w[rows])
+    if made is None:
+        raise ValueError("There are no rows to collect statistics of.")
+    return made
+
+
+def _empty(x: np.ndarray, folds: int, targets: int) -> Statistics:
+    dim = x.shape[1]
+    # Rounded to float32, so that x - shift is what was meant in either type.
+    shift = x.mean(axis=0, dtype=np.float64).astype(np.float32).astype(np.float64)
+    shapes = [(folds,), (folds, dim), (folds, dim, dim), (folds, targets), (folds, targets, dim)]
+    return Statistics(shift, *(np.zeros(shape) for shape in shapes))
+
+
+def _add(
+    made: Statistics, fold: int, x: np.ndarray, y: np.ndarray | sparse.csr_array | None, w: np.ndarray | None
+) -> None:
+    """Add rows x (shifted), targets y and square roots of weights w to a fold, in place."""
+    root = 1 if w is None else w[:, None]
+    weighted = x * root
+    made.weight[fold] += len(x) if w is None else np.square(w, dtype=np.float64).sum()
+    made.sums[fold] += (weighted * root).sum(axis=0, dtype=np.float64)
+    made.gram[fold] += weighted.T @ weighted
+    if y is not None:
+        square = np.ones(len(x)) if w is None else np.square(w, dtype=np.float64)
+        made.targets[fold] += y.T @ square
+        made.cross[fold] += y.T @ (weighted * root)

@@ -1,0 +1,141 @@
+"""What a probe found, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from fxengine.heads.calibration import reliability
+from fxengine.heads.evaluate import Problem, all_scores
+from fxengine.heads.interval import Interval
+
+_MISTAKES = 24
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A row whose class was not recognised: id, its label, what was answered and how surely."""
+
+    id: str
+    label: str
+    answer: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How well one class or label is recognised; `recall` is the share of its rows."""
+
+    rows: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve.
+
+    Attributes:
+        rows: training rows of each point.
+        scores: mean score of each point.
+        expected: (training rows, score with its 95% interval) beyond the last point.
+    """
+
+    rows: tuple[int, ...]
+    scores: tuple[float, ...]
+    expected: tuple[tuple[int, Interval], ...]
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """How well a head does on rows that it was not trained on.
+
+    Attributes:
+        head: its name.
+        kind: what it predicts: "classes", "labels" or "numbers".
+        metric: what `score` is: "accuracy", "mean_average_precision" or "r2".
+        score: the score that decides, with its 95% interval.
+        evaluation: how it was measured, in words.
+        chance: the score of always giving the most frequent answer.
+        rows: rows that it was evaluated on.
+        trained_on: rows of the head that is saved.
+        scores: every other score.
+        per_class: class or label -> rows, precision, recall, F1.
+        confusion: rows of each class (in the order of `per_class`) answered as each class; classes only.
+        reliability: (mean confidence, accuracy, share of rows) by confidence; classes only.
+        mistakes: the most confident ones; classes only.
+        duplicates: rows that have a near-duplicate among the others.
+        ungrouped: the score where near-duplicates may stand in different folds; None where there are none.
+        curve: the learning curve, where it was asked for.
+        tried: score of every head that was tried.
+        seconds: that all this took.
+        output: file of the head, or None.
+    """
+
+    head: str
+    kind: str
+    metric: str
+    score: Interval
+    evaluation: str
+    chance: float
+    rows: int
+    trained_on: int
+    scores: dict[str, float | None]
+    per_class: dict[str, ClassScores] = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)
+    reliability: list[tuple[float, float, float]] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
+    duplicates: int = 0
+    ungrouped: Interval | None = None
+    curve: Curve | None = None
+    tried: dict[str, Interval] = field(default_factory=dict)
+    seconds: float = 0.0
+    output: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data; the score also under the metric's own name."""
+        return {self.metric: asdict(self.score), **asdict(self)}
+
+
+def describe(problem: Problem, answers: np.ndarray, ids: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a report that come from the answers [n, outputs] for rows of these ids."""
+    found: dict[str, Any] = {
+        "kind": problem.kind,
+        "rows": len(problem.y),
+        "scores": all_scores(problem, answers),
+        "chance": _chance(problem),
+    }
+    if problem.kind == "numbers":
+        return found
+    said = answers.argmax(axis=1) if problem.kind == "classes" else answers > 0.5
+    numbers = list(range(len(problem.names)))
+    columns = precision_recall_fscore_support(problem.y, said, labels=numbers, zero_division=0)
+    found["per_class"] = {
+        name: ClassScores(int(rows), float(precision), float(recall), float(f1))
+        for name, precision, recall, f1, rows in zip(problem.names, *columns, strict=True)
+    }
+    if problem.kind == "classes":
+        found["confusion"] = confusion_matrix(problem.y, said, labels=numbers).tolist()
+        found["reliability"] = reliability(answers, problem.y)
+        found["mistakes"] = _mistakes(problem, answers, said, ids)
+    return found
+
+
+def _chance(problem: Problem) -> float:
+    if problem.kind == "numbers":
+        return 0.0
+    if problem.kind == "labels":
+        return float(problem.y.mean())  # the average precision of answers at random
+    return float(np.bincount(problem.y).max() / len(problem.y))
+
+
+def _mistakes(problem: Problem, answers: np.ndarray, said: np.ndarray, ids: Sequence[str]) -> list[Mistake]:
+    wrong = np.flatnonzero(said != problem.y)
+    surest = wrong[np.argsort(-answers[wrong, said[wrong]], kind="stable")][:_MISTAKES]
+    names = problem.names
+    return [Mistake(ids[i], names[problem.y[i]], names[said[i]], float(answers[i, said[i]])) for i in surest]

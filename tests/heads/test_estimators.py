@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifierCV
+from sklearn.metrics import log_loss
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils.estimator_checks import check_estimator
+
+from fxengine.heads import make_head, mlp
+from fxengine.heads.calibration import expected_calibration_error, fit_scale, probabilities
+from fxengine.heads.classes import balanced_weights, deal_folds
+from fxengine.heads.mlp import MlpClassifier, MlpRegressor
+from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor, Targets, cross_validate, out_of_fold, solve
+from fxengine.heads.statistics import collect
+from fxengine.heads.svm import LinearSvm
+from tests.heads.test_contract import blobs
+from tests.heads.test_statistics import blocks_of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "estimator",
+    [RidgeClassifier(), RidgeRegressor(), LinearSvm(), MlpClassifier(), MlpRegressor()],
+    ids=lambda e: type(e).__name__,
+)
+def test_scikit_learns_own_checks(estimator: BaseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlp, "_STEPS", 200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_estimator(estimator)
+
+
+def test_ridge_solves_as_scikit_learn_for_every_strength() -> None:
+    x, y = blobs(3)
+    targets = np.eye(3)[y]
+    w = np.random.default_rng(0).uniform(0.5, 2, len(x))
+    fitted = solve(collect(blocks_of(x, 50), targets, weights=w).without(None).centred(), [0.1, 1.0, 30.0])
+    for i, strength in enumerate([0.1, 1.0, 30.0]):
+        reference = Ridge(alpha=strength).fit(x, targets, sample_weight=w)
+        np.testing.assert_allclose(fitted.weights[i], reference.coef_, atol=1e-5)
+        np.testing.assert_allclose(fitted.bias[i], reference.intercept_, atol=1e-4)
+
+
+def test_every_row_is_scored_by_the_models_of_the_other_folds() -> None:
+    x, y = blobs(3, rows=30)
+    fold = deal_folds(y, len(y), 4, seed=1)
+    strengths = [0.01, 1.0, 100.0]
+    found = cross_validate(blocks_of(x, 40), Targets(y, 3), fold, strengths)
+    wrong = np.zeros((4, 3))
+    scores = np.empty((3, len(y), 3))
+    for number in range(4):
+        train = fold != number
+        for i, strength in enumerate(strengths):
+            scores[i][~train] = Ridge(alpha=strength).fit(x[train], np.eye(3)[y[train]]).predict(x[~train])
+            wrong[number, i] = (scores[i][~train].argmax(1) != y[~train]).sum()
+    np.testing.assert_array_equal(found.loss, wrong)
+    expected = np.concatenate([scores[found.chosen(n)][fold == n] for n in range(4)])
+    rows = np.concatenate([np.flatnonzero(fold == n) for n in range(4)])
+    np.testing.assert_allclose(out_of_fold(blocks_of(x, 7), found, fold)[rows], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [12, 200])
+def test_the_ridge_classifier_predicts_as_scikit_learns_at_its_strength(dim: int) -> None:
+    x, y = blobs(4, rows=15, dim=dim)
+    model = RidgeClassifier().fit(x, y)
+    reference = RidgeClassifierCV(alphas=[model.strength_]).fit(x, y)
+    np.testing.assert_allclose(2 * model.decision_function(x) - 1, reference.decision_function(x), atol=1e-3)
+
+
+def test_balanced_rows_weigh_as_scikit_learn_weighs_them() -> None:
+    x, y = blobs(3)
+    keep = (y > 0) | (np.arange(len(y)) < 30)
+    x, y = x[keep], y[keep]
+    model = RidgeClassifier(balanced=True).fit(x, y)
+    reference = Ridge(alpha=model.strength_).fit(x, np.eye(3)[y], sample_weight=balanced_weights(y, 3))
+    np.testing.assert_allclose(model.coef_, reference.coef_, atol=1e-4)
+
+
+def test_the_mlp_without_dropout_does_as_well_as_scikit_learns() -> None:
+    x, y = blobs(5, rows=60, dim=8)
+    train, test = np.arange(len(y)) % 3 > 0, np.arange(len(y)) % 3 == 0
+    ours = MlpClassifier(hidden=(32, 16), dropout=0.0).fit(x[train], y[train]).score(x[test], y[test])
+    theirs = MLPClassifier((32, 16), max_iter=400, random_state=0).fit(x[train], y[train]).score(x[test], y[test])
+    assert ours > theirs - 0.05
+
+
+def test_the_gradients_are_those_of_finite_differences() -> None:
+    rng = np.random.default_rng(0)
+    layers = [rng.normal(size=s) for s in ((4, 5), (5,), (5, 3), (3,))]
+    x, y, w = rng.normal(size=(6, 4)), np.eye(3)[rng.integers(0, 3, 6)], rng.uniform(0.5, 2, 6)
+
+    def loss() -> float:
+        output = np.maximum(x @ layers[0] + layers[1], 0) @ layers[2] + layers[3]
+        logs = output - np.log(np.exp(output).sum(axis=1, keepdims=True))
+        return float(-(w * (logs * y).sum(axis=1)).mean())
+
+    gradients = mlp._gradients(layers, x, y, "softmax", 0.0, rng, w)
+    for value, gradient in zip(layers, gradients, strict=True):
+        at = tuple(0 for _ in value.shape)
+        value[at] += 1e-5
+        above = loss()
+        value[at] -= 2e-5
+        below = loss()
+        value[at] += 1e-5
+        assert gradient[at] == pytest.approx((above - below) / 2e-5, abs=1e-4)
+
+
+def test_the_scale_minimises_the_log_loss() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 3000)
+    scores = np.eye(3)[y] * 0.3 + rng.normal(0, 0.3, (3000, 3))
+    best = fit_scale(scores, y)
+    losses = [log_loss(y, probabilities(scores, best * f)) for f in (0.9, 1.0, 1.1)]
+    assert losses[1] == min(losses)
+
+
+def test_the_calibration_error_is_that_of_its_definition() -> None:
+    p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
+    assert expected_calibration_error(p, np.array([0, 1, 0, 1])) == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
+
+
+def test_logistic_is_scikit_learns_on_rows_of_length_1() -> None:
+    x, y = blobs(3)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    reference = LogisticRegression(C=100.0, max_iter=1000).fit(unit, y)
+    np.testing.assert_allclose(
+        make_head("logistic").fit(x, y).predict_proba(x), reference.predict_proba(unit), atol=1e-4
+    )
