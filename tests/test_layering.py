@@ -18,7 +18,19 @@ MAY_IMPORT = {
     "extraction": EXTRACT | {"extraction_pipeline", "extraction_summary"},
     "extraction_pipeline": EXTRACT | {"extraction_queues"},
 }
-HEAVY = {"faiss", "keras", "matplotlib", "onnx", "onnxruntime", "PIL", "sklearn", "tensorflow", "simplejpeg", "rich", "torch"}
+HEAVY = {
+    "faiss",
+    "keras",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "PIL",
+    "sklearn",
+    "tensorflow",
+    "simplejpeg",
+    "rich",
+    "torch",
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -12,9 +12,13 @@ import numpy as np
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.finetune.options import FinetuneOptions
+from fxengine.heads.evaluate import assign_folds, deciding_score, out_of_fold
 from fxengine.heads.interval import Interval
+from fxengine.heads.learning_curve import extrapolate, learning_curve
 from fxengine.tasks.embed import Backbone
+from fxengine.tasks.labelled_vectors import Trainer, load_vectors
 from fxengine.tasks.probe import Probe, ProbeOptions
+from fxengine.tasks.targets import load_targets
 
 # More labels are said to help where twice as many are expected to bring this much.
 _WORTH = 0.01
@@ -23,6 +27,7 @@ _WORTH = 0.01
 _ERROR, _ROWS_A_CLASS = 0.05, 20
 # A step of training on one picture in Keras, in times of embedding one by ONNX Runtime (docs/finetune.md).
 _STEP, _EVALUATION = 8.0, 2.0
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,21 @@ def advise(store: str | Path, *, labels: str | None = None, target: float | None
         trainable=trainable,
         seconds=seconds,
     )
+
+
+def backtest(store: FeatureStore, seed: int) -> tuple[Interval, float]:
+    """Return the score that half of the labels let expect with all of them, and the one that is then observed.
+
+    Both are cross-validated in five folds, the second one on all rows and in other folds.
+    """
+    rows = load_vectors(store, load_targets(store), ProbeOptions().near)
+    assert rows.x is not None
+    half = np.flatnonzero(assign_folds(rows.problem, 2, seed) == 0)
+    make, some = Trainer("logistic").make(rows.problem), rows.problem.take(half)
+    curve = learning_curve(make, rows.x[half], some, assign_folds(some, _FOLDS, seed), seed)
+    expected = extrapolate(curve, round(len(rows.x) * (1 - 1 / _FOLDS)), seed)
+    answers = out_of_fold(make, rows.x, rows.problem, assign_folds(rows.problem, _FOLDS, seed + 1))
+    return expected, deciding_score(rows.problem, answers)
 
 
 def _cost(store: FeatureStore, rows: int) -> float | None:

@@ -35,7 +35,10 @@ from fxengine.finetune.options import FinetuneOptions, augmentations
 from fxengine.finetune.splits import TEST, TRAIN, VALIDATION
 from fxengine.heads.evaluate import DECIDES, interval_of
 from fxengine.heads.file import HeadFacts, save_head
+from fxengine.heads.interval import Interval
 from fxengine.tasks.finetune_report import FinetuneReport, Side
+from fxengine.tasks.probe_report import ProbeReport, describe
+from fxengine.tasks.runs import RECORD
 from fxengine.tasks.trainable import Trainable, load_trainable
 from fxengine.tasks.training_data import (
     TrainingData,
@@ -47,7 +50,6 @@ from fxengine.tasks.training_data import (
 
 Watch = Callable[[Progress], None] | None
 _CHILD = Path(__file__).parents[1] / "finetune" / "train_child.py"
-_RECORD = "run.json"
 
 
 def finetune(
@@ -80,12 +82,12 @@ def finetune(
     output, options = Path(output), options or FinetuneOptions()
     if output.suffix != ".onnx":
         raise InputError(f"-o {output} must end in .onnx.")
+    keras_process.versions()
     begin, folder = time.perf_counter(), output.with_suffix(".run")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
             net = load_trainable(backbone, export or ExportOptions(), folder)
-            keras_process.versions()
             named = net.file.path if export not in (None, ExportOptions()) else backbone
             if extract(
                 photos,
@@ -103,7 +105,7 @@ def finetune(
             checked, outputs = _train(folder, net, data, options, progress)
             report = _finish(output, net, data, checked, outputs)
             report = replace(report, failed=len(store.errors()), seconds=round(time.perf_counter() - begin, 1))
-            _write_json(folder / _RECORD, {**record, "status": "finished", **report.to_dict()})
+            _write_json(folder / RECORD, {**record, "status": "finished", **report.to_dict()})
     except Timeout as error:
         raise InputError(f"Another process trains in {folder}: wait for it, or choose another -o.") from error
     for name in ("images.npy", "checkpoint.npz", "net.onnx", "lite0.npz"):
@@ -147,7 +149,7 @@ def _begin(folder: Path, net: Trainable, data: TrainingData, options: FinetuneOp
         "data": data.fingerprint(),
         "settings": asdict(options),
     }
-    path = folder / _RECORD
+    path = folder / RECORD
     if path.is_file() and (folder / "checkpoint.npz").is_file():
         there = json.loads(path.read_text())
         other = [key for key in record if there.get(key) != record[key]]
@@ -208,7 +210,7 @@ def _finish(
     tuned = np.array(data.answers)
     tuned[outputs["rows"]] = _as_answers(outputs["logits"], data.problem.kind)
     sides = {"probe": _sides(data, data.answers), "tuned": _sides(data, tuned)}
-    better = sides["tuned"].validation.mean > sides["probe"].validation.mean
+    better = _is_better(sides["tuned"], sides["probe"])
     kept = "tuned" if better else "probe"
     state = checked.answer["state"]
     counts = {name: int((data.split == side).sum()) for name, side in _SIDES.items()}
@@ -254,7 +256,13 @@ def _finish(
         history=tuple(state["history"]),
         trained_layers=len(checked.answer["trained"]),
         differences=checked.report.differences,
+        details=_details(data, tuned if better else data.answers, score, counts["train"]),
     )
+
+
+def _is_better(tuned: Side, probe: Side) -> bool:
+    """Tell whether the tuned net does better on the rows to select on; those to report on say nothing here."""
+    return tuned.validation.mean > probe.validation.mean
 
 
 _SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
@@ -267,6 +275,20 @@ def _sides(data: TrainingData, answers: np.ndarray) -> Side:
         rows = np.flatnonzero(data.split == side)
         found.append(interval_of(data.problem.take(rows), [answers[rows]]))
     return Side(*found)
+
+
+def _details(data: TrainingData, answers: np.ndarray, score: Interval, trained_on: int) -> ProbeReport:
+    """Return every score on the rows to report on."""
+    rows = np.flatnonzero(data.split == TEST)
+    ids = [data.labelled.ids[i] for i in rows]
+    return ProbeReport(
+        head="dense",
+        metric=DECIDES[data.problem.kind],
+        score=score,
+        evaluation="the test pictures",
+        trained_on=trained_on,
+        **describe(data.problem.take(rows), answers[rows], ids),
+    )
 
 
 def _as_answers(logits: np.ndarray, kind: str) -> np.ndarray:

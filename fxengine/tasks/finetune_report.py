@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fxengine.heads.interval import Interval
+from fxengine.tasks.probe_report import ProbeReport
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class FinetuneReport:
         history: of each epoch: train_loss, validation_loss, for classes validation_accuracy, seconds.
         trained_layers: how many layers were not frozen.
         differences: of the exported file to Keras.
+        details: every score of what was kept, on the rows to report on.
         failed: pictures that could not be decoded; they are rows with a reason in the run's features.
         seconds: in all.
     """
@@ -62,6 +64,7 @@ class FinetuneReport:
     history: tuple[dict[str, float], ...]
     trained_layers: int
     differences: dict[str, float]
+    details: ProbeReport
     failed: int = 0
     seconds: float = 0.0
 

@@ -23,7 +23,7 @@ from fxengine.finetune.options import FinetuneOptions
 from fxengine.finetune.splits import TRAIN, split_rows
 from fxengine.heads import head_model, make_head
 from fxengine.heads.evaluate import Problem, all_answers
-from fxengine.tasks.groups import near_duplicate_groups
+from fxengine.tasks.labelled_vectors import load_vectors
 from fxengine.tasks.targets import Labelled, check_enough, load_targets
 
 
@@ -69,11 +69,10 @@ def load_training_data(store: FeatureStore, labels: str | None, options: Finetun
     """
     labelled = load_targets(store, labels)
     check_enough(labelled, store, 2)
-    vectors = store.select(ids=labelled.ids).vectors(dtype="float32")
-    groups = near_duplicate_groups(vectors, labelled.hashes, options.near)
-    problem = Problem(labelled.problem.kind, labelled.problem.names, labelled.problem.y, groups)
-    labelled = Labelled(labelled.rows, labelled.ids, problem, labelled.splits, labelled.hashes)
-    split = split_rows(labelled.splits, problem.y, groups, options.validation, options.test, options.seed)
+    found = load_vectors(store, labelled, options.near)
+    labelled, problem = found.labelled, found.problem
+    vectors = store.select(ids=labelled.ids).vectors(dtype="float32") if found.x is None else found.x
+    split = split_rows(labelled.splits, problem.y, problem.groups, options.validation, options.test, options.seed)
     train = np.flatnonzero(split == TRAIN)
     if problem.kind == "classes":
         missing = set(range(len(problem.names))) - set(problem.y[train].tolist())

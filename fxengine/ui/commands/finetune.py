@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
             export=ExportOptions(weights=options.weights, size=size),
             progress=progress,
         )
-    page = write_finetune_page(report)
+    page = write_finetune_page(report, options.photos)
     if options.json:
         say_json(report.to_dict())
     else:
