@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.tasks.embed import Backbone
+    from fxengine.tasks.index import Index, SearchResult
     from fxengine.tasks.probe import Probe, ProbeOptions
     from fxengine.tasks.sklearn_extractor import FeatureExtractor
 
@@ -37,11 +38,13 @@ _PUBLIC = {
     "FeatureStore": "fxengine.features.read",
     "FeatureTable": "fxengine.features.schema",
     "FxError": "fxengine.errors",
+    "Index": "fxengine.tasks.index",
     "InputError": "fxengine.errors",
     "Pca": "fxengine.features.pca",
     "Probe": "fxengine.tasks.probe",
     "ProbeOptions": "fxengine.tasks.probe",
     "Progress": "fxengine.extraction_summary",
+    "SearchResult": "fxengine.tasks.index",
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
     "Summary": "fxengine.extraction_summary",
@@ -55,11 +58,13 @@ __all__ = [
     "FeatureStore",
     "FeatureTable",
     "FxError",
+    "Index",
     "InputError",
     "Pca",
     "Probe",
     "ProbeOptions",
     "Progress",
+    "SearchResult",
     "StoreError",
     "StoreLocked",
     "Summary",

@@ -39,6 +39,7 @@ augment_child = _load(HERE / "augment_child.py")
 
 Job = dict[str, Any]
 Refused = keras_child.Refused
+ENGINE = os.getppid()
 RATES = (1e-5, 1e-4, 1e-3)
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _WARM_UP = 0.1  # share of the steps in which the rate rises
@@ -196,7 +197,7 @@ def train(model: Any, data: Data, order: Job, folder: Path) -> State:
         model.set_weights(weights)
         restore_optimizer(model.optimizer, variables)
     while state.epoch < settings["epochs"] and state.epoch - state.best_epoch < settings["patience"]:
-        if os.getppid() == 1:
+        if os.getppid() != ENGINE:
             raise SystemExit("the engine is gone")
         before = model.get_weights()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 
 def add_backbone(parser: argparse.ArgumentParser) -> None:
@@ -38,3 +39,32 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
     return value
+
+
+def add_metric(parser: argparse.ArgumentParser) -> None:
+    """Declare --metric."""
+    parser.add_argument("--metric", choices=["cosine", "ip", "l2"], help="what near means (cosine)")
+
+
+def share(text: str) -> float:
+    """Read a number between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
+    return value
+
+
+def size(text: str) -> int:
+    """Read a number of bytes such as 800MB or 1.5GB."""
+    match = re.fullmatch(r"\s*([\d.]+)\s*([kMGT]?)i?B?\s*", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"must be a size such as 800MB or 1.5GB, got {text!r}")
+    return int(float(match[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[match[2]])
+
+
+def milliseconds(text: str) -> float:
+    """Read a time such as 5ms or 0.5s."""
+    match = re.fullmatch(r"\s*([\d.]+)\s*(ms|s)\s*", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"must be a time such as 5ms or 0.5s, got {text!r}")
+    return float(match[1]) * {"ms": 1, "s": 1000}[match[2]]

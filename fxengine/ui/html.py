@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fxengine.errors import DecodeError
+from fxengine.features.schema import unescape_path
 from fxengine.tasks.thumbnail import thumbnail
 from fxengine.ui.console import printable
 
@@ -48,6 +49,11 @@ def picture(path: str | Path, caption: str) -> str:
     except DecodeError as error:
         shown = f'<div class="missing">{text(str(error))}</div>'
     return f"<figure>{shown}<figcaption>{text(caption)}</figcaption></figure>"
+
+
+def stored_picture(root: str, key: str, caption: str) -> str:
+    """Return the picture of a store's row, with the caption and its id."""
+    return picture(Path(root) / unescape_path(key), f"{caption}\n{key}".strip())
 
 
 def pictures(figures: Iterable[str]) -> str:

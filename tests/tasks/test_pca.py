@@ -12,6 +12,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.tasks.embed import Backbone
 from fxengine.tasks.pca import fit_pca, pca
 from fxengine.tasks.probe import probe
+from fxengine.tasks.queries import Asked
 from fxengine.tasks.search import search
 from fxengine.tasks.verify import verify
 from tests.conftest import make_photo
@@ -52,7 +53,7 @@ def test_a_reduced_store_is_one_like_any_other(store: Path, photos: Path, tmp_pa
     net = Backbone.for_space(reduced.provenance.space, reduced.provenance.source)
     key = "cats/03.jpg"
     np.testing.assert_allclose(net.embed([photos / key])[0], reduced.vectors()[reduced.ids().index(key)], atol=1e-4)
-    assert search(tmp_path / "reduced", photos / key, k=1).neighbours[0].id == key
+    assert search(tmp_path / "reduced", Asked((photos / key,)), k=1).answers[0].neighbours[0].id == key
     assert probe(tmp_path / "reduced").rows == 20
     make_photo(photos / "dogs" / "new.jpg", 99)
     assert (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import DecodeError
 from fxengine.tasks.embed import Backbone
-from fxengine.tasks.search import search
-from tests.conftest import tiny_model
+from fxengine.tasks.index_store import index_store
+from fxengine.tasks.queries import Asked
+from fxengine.tasks.search import result_table, search
+from tests.conftest import make_photo, tiny_model
 
 
 @pytest.fixture
@@ -21,17 +24,85 @@ def store(photos: Path, tmp_path: Path, tiny: BackboneFile) -> Path:
     return tmp_path / "store"
 
 
+def asked(*paths: Path, **others: Any) -> Asked:
+    return Asked(files=paths, **others)
+
+
 def test_a_stored_picture_finds_itself_first(store: Path, photos: Path, tiny: BackboneFile) -> None:
-    report = search(store, photos / "cats" / "03.jpg", k=4, backbone=tiny.path)
-    assert (report.neighbours[0].id, report.neighbours[0].label) == ("cats/03.jpg", "cats")
-    assert report.neighbours[0].score == pytest.approx(1, abs=1e-3)
-    vectors = FeatureStore.open(store).vectors().astype(np.float64)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    query = unit[FeatureStore.open(store).ids().index("cats/03.jpg")]
-    ids = FeatureStore.open(store).ids()
-    assert [n.id for n in report.neighbours] == [ids[i] for i in np.argsort(-(unit @ query))[:4]]
-    assert report.rows == 20
-    assert min(report.open_ms, report.load_ms, report.first_ms, report.warm_ms) > 0
+    report = search(store, asked(photos / "cats" / "03.jpg"), k=4, backbone=tiny.path)
+    near = report.answers[0].neighbours
+    assert (near[0].id, near[0].label) == ("cats/03.jpg", "cats")
+    assert near[0].score == pytest.approx(1, abs=1e-3)
+    opened = FeatureStore.open(store)
+    unit = opened.vectors(normalize=True, dtype="float64")
+    ids = opened.ids()
+    assert [n.id for n in near] == [ids[i] for i in np.argsort(-(unit @ unit[ids.index("cats/03.jpg")]))[:4]]
+    assert (report.rows, report.method, report.warning, report.root) == (20, "exact", None, str(photos))
+    assert min(report.open_ms, report.embed_ms, report.search_ms) > 0
+
+
+def test_every_kind_of_query(store: Path, photos: Path, tiny: BackboneFile, tmp_path: Path) -> None:
+    opened = FeatureStore.open(store)
+    ids, vectors = opened.ids(), opened.vectors(dtype="float32")
+    np.save(tmp_path / "v.npy", vectors[:2])
+    report = search(
+        store,
+        Asked((photos / "cats", tmp_path / "v.npy"), ids=("dogs/04.jpg",), plus=(photos / "cats/01.jpg",)),
+        k=3,
+        backbone=tiny.path,
+    )
+    first = {answer.query: answer.neighbours[0].id for answer in report.answers}
+    assert len(report.answers) == 10 + 2 + 1 + 1
+    assert first[str(photos / "cats/07.jpg")] == "cats/07.jpg"
+    assert first[f"{tmp_path / 'v.npy'}[1]"] == ids[1]
+    assert first[f"+{photos / 'cats/01.jpg'}"] == "cats/01.jpg"
+    by_id = report.answers[-1]
+    assert (by_id.query, len(by_id.neighbours)) == ("dogs/04.jpg", 3)
+    assert "dogs/04.jpg" not in {n.id for n in by_id.neighbours}
+    pictures = [answer.picture for answer in report.answers]
+    assert sum(picture is None for picture in pictures) == 4
+    assert result_table(report).num_rows == 14 * 3
+
+
+def test_plus_and_minus_are_sums_of_unit_vectors(store: Path, photos: Path, tiny: BackboneFile) -> None:
+    paths = [photos / "cats/01.jpg", photos / "dogs/02.jpg", photos / "dogs/04.jpg"]
+    query = Asked(plus=tuple(paths[:2]), minus=(paths[2],))
+    unit = Backbone.load(tiny.path).embed(paths)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    wanted = unit[0] + unit[1] - unit[2]
+    opened = FeatureStore.open(store)
+    scores = opened.vectors(normalize=True) @ (wanted / np.linalg.norm(wanted))
+    report = search(store, query, k=5, backbone=tiny.path)
+    near = report.answers[0].neighbours
+    assert [n.id for n in near] == [opened.ids()[i] for i in np.argsort(-scores)[:5]]
+    np.testing.assert_allclose([n.score for n in near], np.sort(scores)[::-1][:5], atol=1e-3)
+
+
+def test_filter_and_least_score_leave_out_the_rest(store: Path, photos: Path, tiny: BackboneFile) -> None:
+    query = asked(photos / "cats/03.jpg")
+    report = search(store, query, where="label == 'dogs' and width >= 60", backbone=tiny.path)
+    assert (report.rows, len(report.answers[0].neighbours)) == (10, 10)
+    assert {n.label for n in report.answers[0].neighbours} == {"dogs"}
+    everything = search(store, query, k=20, backbone=tiny.path).answers[0].neighbours
+    least = everything[4].score
+    some = search(store, query, k=20, min_score=least, backbone=tiny.path).answers[0].neighbours
+    assert [n.id for n in some] == [n.id for n in everything[:5]]
+
+
+def test_the_index_answers_while_it_is_true_to_the_store(store: Path, photos: Path, tiny: BackboneFile) -> None:
+    query = asked(photos / "cats/03.jpg")
+    index_store(store)
+    report = search(store, query, backbone=tiny.path)
+    assert report.method.startswith("Flat, recall@10 100.0% (100.0% to 100.0%, 2 held-out rows)")
+    assert search(store, query, metric="l2", backbone=tiny.path).warning == "The index is by cosine: searched exactly."
+    make_photo(photos / "cats" / "new.jpg", 99)
+    extract(photos, store, backbone=tiny.path)
+    report = search(store, asked(photos / "cats/new.jpg"), backbone=tiny.path)
+    assert report.warning is not None
+    assert "has changed since it was indexed: searched exactly. `fxengine index" in report.warning
+    assert (report.method, report.answers[0].neighbours[0].id) == ("exact", "cats/new.jpg")
+    assert index_store(store).done == "updated"
+    assert search(store, asked(photos / "cats/new.jpg"), backbone=tiny.path).warning is None
 
 
 def test_the_backbone_of_the_space_comes_from_its_file_or_the_cache(
@@ -43,28 +114,51 @@ def test_the_backbone_of_the_space_comes_from_its_file_or_the_cache(
     monkeypatch.chdir(tmp_path)
     extract(photos, store, backbone="model.onnx")
     monkeypatch.chdir(photos)
-    assert search(store, photos / "cats" / "03.jpg", k=1).neighbours[0].id == "cats/03.jpg"
+    query = asked(photos / "cats" / "03.jpg")
+    assert search(store, query, k=1).answers[0].neighbours[0].id == "cats/03.jpg"
     model.unlink()
     with pytest.raises(InputError, match=r"neither in the cache nor made by a fresh export.*--backbone"):
-        search(store, photos / "cats" / "03.jpg")
+        search(store, query)
     cache.keep(tiny_model(), "tiny-test")
-    assert search(store, photos / "cats" / "03.jpg", k=1).neighbours[0].id == "cats/03.jpg"
+    assert search(store, query, k=1).answers[0].neighbours[0].id == "cats/03.jpg"
 
 
 def test_another_backbone_is_refused(store: Path, photos: Path, tmp_path: Path) -> None:
     write_backbone(tiny_model(scale=2.0), tmp_path / "other.onnx")
     with pytest.raises(InputError, match=r"makes features of space .*; asked for is"):
-        search(store, photos / "cats" / "03.jpg", backbone=tmp_path / "other.onnx")
+        search(store, asked(photos / "cats" / "03.jpg"), backbone=tmp_path / "other.onnx")
 
 
 def test_what_cannot_be_searched(store: Path, photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no.npy").write_text("no")
+    np.save(tmp_path / "short.npy", np.ones((2, 3), np.float32))
+    np.save(tmp_path / "nan.npy", np.full((1, 8), np.nan))
     with pytest.raises(DecodeError, match=r"bad\.jpg: The file is empty\."):
-        search(store, tmp_path / "bad.jpg", backbone=tiny.path)
-    with pytest.raises(InputError, match=r"-k must be at least 1\. Got 0\."):
-        search(store, photos / "cats" / "03.jpg", k=0)
+        search(store, asked(tmp_path / "bad.jpg"), backbone=tiny.path)
+    for path, message in {
+        "empty": "holds no picture",
+        "no.npy": "is no .npy file of numbers",
+        "short.npy": r"holds float32 \[2, 3\]; a query must be floating-point \[n, 8\]",
+        "nan.npy": "not a finite number",
+        "none.npy": "There is no file",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            search(store, asked(tmp_path / path), backbone=tiny.path)
+    with pytest.raises(InputError, match="Nothing is asked for"):
+        search(store, Asked())
+    with pytest.raises(StoreError, match=r"has no vector for 'cats/none.jpg'"):
+        search(store, Asked(ids=("cats/none.jpg",)))
+    for k in (0, 21):
+        with pytest.raises(InputError, match=rf"-k must be between 1 and 20, the rows of .* Got {k}\."):
+            search(store, Asked(ids=("cats/03.jpg",)), k=k)
+    with pytest.raises(InputError, match=r"there is no column 'colour'. There is: row, id, label, split"):
+        search(store, Asked(ids=("cats/03.jpg",)), where="colour == 'red'")
+    with pytest.raises(InputError, match="leaves none of the 20 rows"):
+        search(store, Asked(ids=("cats/03.jpg",)), where="width > 5000")
     with pytest.raises(StoreError, match="is no feature store"):
-        search(photos, photos / "cats" / "03.jpg")
+        search(photos, asked(photos / "cats" / "03.jpg"))
 
 
 def test_embed_takes_every_kind_of_picture(photos: Path, tiny: BackboneFile) -> None:

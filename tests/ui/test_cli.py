@@ -28,7 +28,7 @@ def test_from_photos_to_a_search(photos: Path, tmp_path: Path, tiny: BackboneFil
     accuracy = json.loads(probed.stdout)["accuracy"]
     assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
     found = run_cli("search", store, photos / "cats" / "03.jpg", "-k", "2", "--json")
-    assert json.loads(found.stdout)["neighbours"][0]["id"] == "cats/03.jpg"
+    assert json.loads(found.stdout)["answers"][0]["neighbours"][0]["id"] == "cats/03.jpg"
     assert "cats/03.jpg" in run_cli("search", store, photos / "cats" / "03.jpg", "-k", "2").stdout
     named = json.loads(run_cli("predict", store, "--model", head, "--json").stdout)
     assert len(named) == 21

@@ -16,6 +16,7 @@ COMMANDS = (
     "predict",
     "pca",
     "search",
+    "index",
     "advise",
     "finetune",
     "export",

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_backbone, add_layer, positive
-from fxengine.ui.console import printable, say, say_json, table
+from fxengine.ui.arguments import add_backbone, add_layer, add_metric
+from fxengine.ui.console import complain, printable, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,37 +19,61 @@ TEXT = "find the stored pictures nearest to a query"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    parser.add_argument("query", type=Path, help="a picture")
-    parser.add_argument("-k", type=positive, default=10, help="neighbours (10)")
+    parser.add_argument("query", type=Path, nargs="*", help="pictures, folders of pictures, or .npy files of vectors")
+    parser.add_argument("--id", action="append", default=[], help="ask for a row of the store, by its id")
+    parser.add_argument("--plus", type=Path, action="append", default=[], metavar="FILE", help="one query from several")
+    parser.add_argument("--minus", type=Path, action="append", default=[], metavar="FILE", help="taken away from it")
+    parser.add_argument("-k", type=int, help="neighbours (10)")
+    parser.add_argument("--where", metavar="FILTER", help="such as \"label == 'cats' and width > 500\"")
+    parser.add_argument("--min-score", type=float, metavar="X", help="leave out what is less near")
+    add_metric(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write .parquet, .csv or .json")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of pictures")
     add_layer(parser)
     add_backbone(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.search import search
+    from fxengine.tasks.queries import Asked
+    from fxengine.tasks.search import result_table, search
+    from fxengine.tasks.table_file import write_table, write_text
+    from fxengine.ui.search_page import search_page
 
+    asked = Asked(tuple(options.query), tuple(options.id), tuple(options.plus), tuple(options.minus))
     report = search(
         options.store,
-        options.query,
+        asked,
         options.k,
+        where=options.where,
+        min_score=options.min_score,
+        metric=options.metric,
         backbone=options.backbone,
         device=options.device,
         layer=options.layer,
     )
+    if options.output is not None:
+        write_table(result_table(report), options.output)
+    if options.html is not None:
+        write_text(search_page(report), options.html)
     if options.json:
         say_json(report.to_dict())
     else:
-        show(report)
+        show(report, written=[path for path in (options.output, options.html) if path is not None])
     return FINE
 
 
-def show(report: SearchReport) -> None:
-    """Print the neighbours of a query."""
-    rows = [[str(i), f"{n.score:.4f}", n.label or "", n.id] for i, n in enumerate(report.neighbours, 1)]
-    say(f"nearest to {printable(report.query)} among {report.rows} rows")
-    table(["", "cosine", "label", "id"], rows, {"", "cosine"})
+def show(report: SearchReport, written: list[Path]) -> None:
+    """Print the neighbours of each query, or where they were written to."""
+    if report.warning:
+        complain(f"fxengine: {printable(report.warning)}")
+    for answer in report.answers if not written else ():
+        rows = [[str(i), f"{n.score:.4f}", n.label or "", n.id] for i, n in enumerate(answer.neighbours, 1)]
+        say(f"nearest to {printable(answer.query)} among {report.rows} rows")
+        table(["", report.metric, "label", "id"], rows, {"", report.metric})
+    for path in written:
+        say(f"{len(report.answers)} answers written to {path}")
     say(
-        f"store opened in {report.open_ms:.0f} ms, backbone loaded in {report.load_ms:.0f} ms; "
-        f"first query {report.first_ms:.1f} ms, warm {report.warm_ms:.1f} ms (exact, cosine)"
+        f"{report.method}; store opened in {report.open_ms:.0f} ms, {len(report.answers)} queries embedded in "
+        f"{report.embed_ms:.0f} ms, searched in {report.search_ms:.1f} ms"
     )

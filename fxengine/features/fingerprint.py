@@ -1,0 +1,23 @@
+"""What a store holds, as one hash: an index or a cached result says by it which state of the store it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow.compute as pc
+
+from fxengine.features.read import FeatureStore
+
+
+def store_fingerprint(store: FeatureStore) -> str:
+    """Return the SHA-256 of the sorted (row, content_hash, error_code) of every row, with space and type.
+
+    A renamed or relabelled row changes nothing; a new, changed or removed one does.
+    """
+    rows = store.rows(["row", "content_hash", "error_code"])
+    rows = rows.take(pc.sort_indices(rows, [("row", "ascending")]))
+    digest = hashlib.sha256(f"{store.provenance.space} {store.provenance.dtype}".encode())
+    for batch in rows.to_batches(max_chunksize=65_536):
+        columns = (column.to_pylist() for column in batch.columns)
+        digest.update("\n".join(f"{row} {key} {code}" for row, key, code in zip(*columns, strict=True)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,52 @@
+"""What near means. Every score here is higher where two vectors are nearer."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from fxengine.errors import InputError
+
+# Name -> what a score is.
+METRICS = {
+    "cosine": "cosine, between -1 and 1",
+    "ip": "inner product",
+    "l2": "minus the Euclidean distance",
+}
+
+
+def check(metric: str) -> None:
+    """Raise InputError where there is no such metric."""
+    if metric not in METRICS:
+        raise InputError(f"There is no metric {metric!r}. There is: {', '.join(METRICS)}.")
+
+
+def prepare(vectors: np.ndarray, metric: str) -> np.ndarray:
+    """Return a copy as C-ordered float32, of length 1 for cosine; zero vectors stay zero."""
+    copied = np.array(vectors, np.float32, order="C")
+    if metric == "cosine":
+        faiss.normalize_L2(copied)
+    return copied
+
+
+def findable(vectors: np.ndarray, metric: str) -> np.ndarray:
+    """Return which vectors an index can find, bool [n]: by cosine, a zero vector is near nothing."""
+    found: np.ndarray = np.any(vectors, axis=1) if metric == "cosine" else np.ones(len(vectors), bool)
+    return found
+
+
+def faiss_metric(metric: str) -> int:
+    """Return what an index compares prepared vectors by.
+
+    Cosine is the Euclidean distance of unit vectors there: a PCA inside an index moves the origin, which keeps
+    distances and changes inner products.
+    """
+    return int(faiss.METRIC_INNER_PRODUCT if metric == "ip" else faiss.METRIC_L2)
+
+
+def scores(distances: np.ndarray, metric: str) -> np.ndarray:
+    """Return scores from an index's distances (squared ones, but for the inner product)."""
+    if metric == "ip":
+        return distances
+    near: np.ndarray = -np.sqrt(np.maximum(distances, 0)) if metric == "l2" else 1 - distances / 2
+    return near

@@ -1,0 +1,68 @@
+"""What can be set when an index is asked: how many lists or vertices it visits, how many it looks at again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import faiss
+
+# In the order in which an index passes a query on: the outermost first.
+K_FACTOR, NPROBE, EF_SEARCH = "k_factor", "nprobe", "efSearch"
+
+
+def inner(index: Any) -> tuple[Any, bool]:
+    """Return the index that visits lists or vertices, and whether a second look follows it."""
+    index, refined = faiss.downcast_index(index), False
+    while True:
+        if isinstance(index, faiss.IndexPreTransform):
+            index = faiss.downcast_index(index.index)
+        elif isinstance(index, faiss.IndexRefine):
+            index, refined = faiss.downcast_index(index.base_index), True
+        else:
+            return index, refined
+
+
+def ladder(index: Any) -> tuple[str | None, list[int]]:
+    """Return the name of what an index may visit more or less of, and the values to try, ascending."""
+    visited, _ = inner(index)
+    if isinstance(visited, faiss.IndexIVF):
+        return NPROBE, _steps(1, visited.nlist)
+    if isinstance(visited, faiss.IndexHNSW):
+        return EF_SEARCH, _steps(12, 2048)
+    return None, []
+
+
+def search_parameters(index: Any, values: Mapping[str, int], selector: Any = None, share: float = 1.0) -> Any:
+    """Return FAISS's search parameters for a possibly nested index.
+
+    Args:
+        index: the FAISS index.
+        values: any of k_factor, nprobe and efSearch.
+        selector: a FAISS IDSelector of the vectors that may be found, or None for all.
+        share: how much of the index the selector lets through; as many more lists or vertices are visited, so that
+            as many vectors that may be found are seen as without it.
+    """
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        below = search_parameters(index.index, values, selector, share)
+        return faiss.SearchParametersPreTransform(index_params=below)
+    if isinstance(index, faiss.IndexRefine):
+        below = search_parameters(index.base_index, values, selector, share)
+        return faiss.IndexRefineSearchParameters(k_factor=values.get(K_FACTOR, 1), base_index_params=below)
+    if isinstance(index, faiss.IndexIVF):
+        lists = min(index.nlist, math.ceil(values.get(NPROBE, index.nprobe) / share))
+        return faiss.IVFSearchParameters(sel=selector, nprobe=lists)
+    if isinstance(index, faiss.IndexHNSW):
+        vertices = math.ceil(values.get(EF_SEARCH, index.hnsw.efSearch) / share)
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=vertices)
+    return faiss.SearchParameters(sel=selector)
+
+
+def _steps(first: int, last: int) -> list[int]:
+    """Return whole numbers from first to last, each about a quarter more than the one before."""
+    values = [first]
+    while values[-1] < last:
+        values.append(min(last, max(values[-1] + 1, round(values[-1] * 1.25))))
+    return values
