@@ -76,7 +76,7 @@ def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
 
 def finish(net: Net, photos: np.ndarray, ready: np.ndarray, folder: Path, tried: list[str]) -> Job:
     """Write net.onnx and reference.npz; return what the answer says of them."""
-    reference = {name: np.asarray(value) for name, value in tf.function(net.function)(tf.constant(ready)).items()}
+    reference = {name: np.asarray(value) for name, value in net.function(tf.constant(ready)).items()}
     recipe = convert(net, folder / "net.onnx", tried)
     arrays = {"photos": photos, "preprocessed": ready, **reference}
     np.savez(folder / "reference.npz", allow_pickle=False, **arrays)
@@ -359,7 +359,7 @@ def ends_a_block(layer: Any) -> bool:
     """Tell whether the layer's output is added to a shortcut (the last one of the sum, where that has weights too)."""
     sums = [node for node in layer._outbound_nodes if isinstance(node.operation, keras.layers.Add)]
     adders = [[tensor._keras_history.operation for tensor in node.input_tensors] for node in sums]
-    return any(layer is [one for one in adder if one.weights][-1] for adder in adders)
+    return any(layer in [one for one in adder if one.weights][-1:] for adder in adders)
 
 
 def walk(model: Any) -> list[Any]:
