@@ -1,6 +1,7 @@
 """Fine-tune on real photos and on a planted task; compare with a plain Keras script on the same data.
 
-python -m bench.finetune [--sets flowers_300 caltech_20 planted plain] [--epochs 8] [--seeds 1] [--parts block13 all]
+python -m bench.finetune [--sets flowers_300 caltech_20 planted plain] [--parts block13 all]
+                           [--epochs 8] [--rate 1e-4] [--seeds 1] [--photos 600]
 
 EfficientNet-Lite0 at its own 224 pixels. Each result is kept in bench/results/finetune.json as it is made.
 """
@@ -12,7 +13,7 @@ import json
 import subprocess
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ _PLAIN = Path(__file__).with_name("plain_keras.py")
 _MARK = 10
 
 
-def planted(folder: Path) -> Path:
+def planted(folder: Path, count: int) -> Path:
     """Return a folder of photos, every second one with a faint checkered mark of 10 pixels at a random place.
 
     Every photo is 224 pixels already, so that no resize wipes the mark out.
     """
     rng = np.random.default_rng(5)
     checkers = 28 * (2 * (np.indices((_MARK, _MARK)).sum(0) // 2 % 2) - 1)
-    for i, path in enumerate(sorted(photos("caltech_20").rglob("*.jpg"))):
+    for i, path in enumerate(sorted(photos("caltech_20").rglob("*.jpg"))[:count]):
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB").resize((256, 256)), np.int16).copy()
         marked = i % 2 == 1
@@ -54,10 +55,9 @@ def planted(folder: Path) -> Path:
     return folder
 
 
-def tuned(source: Path, unfreeze: str, epochs: int, seed: int, augment: str) -> dict[str, Any]:
+def tuned(source: Path, options: FinetuneOptions) -> dict[str, Any]:
     """Fine-tune once; return scores with intervals, and what it took."""
     with tempfile.TemporaryDirectory(prefix="fxengine-bench-") as folder:
-        options = FinetuneOptions(unfreeze=unfreeze, epochs=epochs, seed=seed, augment=augment)
         report = finetune(source, Path(folder) / "net.onnx", options=options)
     return {
         "rows": report.rows,
@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["block13", "all"], help="what is unfrozen")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--rate", type=float, help="else 1e-5, 1e-4 and 1e-3 are tried for one epoch each")
+    parser.add_argument("--photos", type=int, default=600, help="of the planted task")
     arguments = parser.parse_args()
     result = json.loads(_PATH.read_text()) if _PATH.exists() else {"runs": {}}
     runs = result["runs"]
@@ -106,16 +108,18 @@ def main() -> None:
         print(name, json.dumps({key: row[key] for key in row if key != "history"}), flush=True)
 
     for seed in range(arguments.seeds):
+        options = FinetuneOptions(epochs=arguments.epochs, rate=arguments.rate, seed=seed)
         for name in arguments.sets:
             if name == "plain":
                 keep(f"plain Keras, flowers_300, seed {seed}", plain(photos("flowers_300"), arguments.epochs, seed))
             elif name == "planted":
                 with tempfile.TemporaryDirectory() as folder:
-                    row = tuned(planted(Path(folder) / "planted"), "all", arguments.epochs, seed, "flip")
+                    source = planted(Path(folder) / "planted", arguments.photos)
+                    row = tuned(source, replace(options, augment="flip"))
                 keep(f"planted, all, seed {seed}", row)
             else:
                 for part in arguments.parts:
-                    row = tuned(photos(name), part, arguments.epochs, seed, "light")
+                    row = tuned(photos(name), replace(options, unfreeze=part))
                     keep(f"{name}, {part}, seed {seed}", row)
 
 

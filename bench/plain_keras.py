@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
     history: list[dict[str, float]] = []
     begin = time.perf_counter()
 
-    def note(_: int, logs: Any) -> None:
+    def note(epoch: int, logs: Any = None) -> None:
         history.append({"seconds": round(time.perf_counter() - begin, 2), "validation_accuracy": logs["val_accuracy"]})
 
     watch = keras.callbacks.LambdaCallback(on_epoch_end=note)

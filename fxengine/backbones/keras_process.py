@@ -114,7 +114,7 @@ def run(jobs: list[dict[str, Any]], folder: Path) -> None:
         Path(job["folder"]).mkdir()
     log, ended = run_program(CHILD, {"photos": str(photos), "jobs": jobs}, folder, seconds=SECONDS_A_NET * len(jobs))
     for job in jobs:
-        check(job, log, ended)
+        check(f"keras:{job['what']}", Path(job["folder"]), log, ended)
 
 
 def run_program(
@@ -173,18 +173,18 @@ def _wait(child: subprocess.Popen[bytes], seconds: float, watch: Callable[[], No
     return None
 
 
-def check(job: dict[str, Any], log: Path, ended: str) -> None:
-    """Raise InputError where a job failed, in the child's words and with the last lines of its log."""
-    path = Path(job["folder"]) / "answer.json"
+def check(name: str, folder: Path, log: Path, ended: str, doing: str = "exported") -> None:
+    """Raise InputError where the job of a folder failed, in the child's words and with the last lines of its log."""
+    path = folder / "answer.json"
     answer: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"ok": False, "error": ended}
     if answer["ok"]:
         return
     if "refused" in answer:
-        raise InputError(f"keras:{job['what']}: {answer['refused']}")
+        raise InputError(f"{name}: {answer['refused']}")
     tried = f" Tried: {', '.join(answer['tried'])}." if answer.get("tried") else ""
     lines = log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
     raise InputError(
-        f"keras:{job['what']} could not be exported: {answer['error']}.{tried} The log is {log}; its last lines:\n  "
+        f"{name} could not be {doing}: {answer['error']}.{tried} The log is {log}; its last lines:\n  "
         + "\n  ".join(lines)
     )
 

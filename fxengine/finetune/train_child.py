@@ -100,8 +100,8 @@ def run(order: Job, folder: Path, tried: list[str]) -> Job:
     if order.get("preview"):
         return draw_samples(data, settings, Path(order["preview"]))
     net = backbone(order["net"])
-    head = keras.layers.Dense(data.targets.shape[1], name="head")
-    unit = keras.layers.UnitNormalization(name="unit")(net.model.output["features"])
+    head = keras.layers.Dense(data.targets.shape[1], name="fx_head")
+    unit = keras.layers.UnitNormalization(name="fx_unit")(net.model.output["features"])
     model = keras.Model(net.model.inputs, head(unit))
     with np.load(Path(order["data"]) / "arrays.npz") as arrays:
         head.set_weights([arrays["head_weights"].T, arrays["head_bias"]])
@@ -227,7 +227,7 @@ def one_epoch(model: Any, data: Data, order: Job, folder: Path, state: State) ->
     steps = -(-len(rows) // state.batch)
     done = {"step": 0, "said": 0.0}
 
-    def tell(_: int, __: Any) -> None:
+    def tell(batch: int, logs: Any = None) -> None:
         done["step"] += 1
         if time.monotonic() - done["said"] > 1:
             done["said"] = time.monotonic()
@@ -347,11 +347,10 @@ def say(folder: Path, words: Job) -> None:
 
 
 def log(folder: Path, epoch: int, row: dict[str, float]) -> None:
-    """Write the numbers of an epoch for TensorBoard."""
-    writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
-    with writer.as_default(step=epoch):
-        for name, value in row.items():
-            tf.summary.scalar(name, value)
+    """Write the numbers of an epoch for TensorBoard; tf.summary.scalar would want it installed."""
+    writer: Any = tf.summary.create_file_writer(str(folder / "tensorboard"))
+    for name, value in row.items():
+        tf.raw_ops.WriteScalarSummary(writer=writer._resource, step=epoch, tag=name, value=float(value))
     writer.close()
 
 

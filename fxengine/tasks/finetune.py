@@ -132,7 +132,7 @@ def preview_augmentation(
             "settings": {"augmentations": augmentations(augment), "seed": seed},
         }
         log, ended = keras_process.run_program(_CHILD, order, folder, seconds=keras_process.SECONDS_A_NET)
-        keras_process.check({"what": net.job["what"], "folder": name}, log, ended)
+        keras_process.check(str(sheet), folder, log, ended, "drawn")
         rows, columns, height, width, _ = (samples := np.load(folder / "samples.npy")).shape
     grid = samples.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     try:
@@ -181,7 +181,7 @@ def _train(
     }
     watch = _follow(folder / "progress.jsonl", progress)
     log, ended = keras_process.run_program(_CHILD, order, folder, seconds=math.inf, trains=True, watch=watch)
-    keras_process.check({"what": net.job["what"], "folder": str(folder)}, log, ended)
+    keras_process.check(net.file.facts.name, folder, log, ended, "trained")
     with np.load(folder / "outputs.npz") as arrays:
         outputs = dict(arrays)
     return check_export(net.file.facts.name, wants, folder), outputs
