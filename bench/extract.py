@@ -19,8 +19,7 @@ from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.decode import Limits
 from fxengine.execute import open_session, usable_cores
-from fxengine.execute.onnx_runtime import Session
-from fxengine.extraction import BATCH_SIZE
+from fxengine.execute.session import CPU_BATCH, Session
 
 CORES = usable_cores()
 
@@ -56,10 +55,10 @@ def main() -> None:
     recipe = backbone.recipe
     folder = photos("imagenet_500")
     blobs = [path.read_bytes() for path in sorted(folder.iterdir())]
-    batch = np.empty((BATCH_SIZE, recipe.height, recipe.width, 3), np.uint8)
-    for i in range(BATCH_SIZE):
+    batch = np.empty((CPU_BATCH, recipe.height, recipe.width, 3), np.uint8)
+    for i in range(CPU_BATCH):
         decode.decode_into(blobs[i], decode.read_header(blobs[i], Limits()), recipe, batch[i])
-    session = open_session(backbone.path, "cpu", BATCH_SIZE, streams=CORES)
+    session = open_session(backbone.path, "cpu", CPU_BATCH, streams=CORES)
     local = threading.local()
 
     def decode_one(i: int) -> None:
@@ -86,7 +85,7 @@ def main() -> None:
 
     contenders = {
         "decode alone (D)": lambda: on_all_cores(len(blobs), decode_one),
-        "model alone (M)": lambda: on_all_cores(64, lambda _: run(session, batch, (FEATURE_OUTPUT,))) * BATCH_SIZE,
+        "model alone (M)": lambda: on_all_cores(64, lambda _: run(session, batch, (FEATURE_OUTPUT,))) * CPU_BATCH,
         "end to end": whole,
     }
     rows = interleave(contenders, options.rounds)

@@ -26,8 +26,9 @@ from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect import Listing, collect
 from fxengine.decode import Limits
 from fxengine.errors import DecodeError, InputError
-from fxengine.execute import open_session, usable_cores
+from fxengine.execute import usable_cores
 from fxengine.extraction_pipeline import Batch, Job, Pipeline, bottleneck
+from fxengine.extraction_precision import open_chosen
 from fxengine.extraction_summary import Progress, Summary
 from fxengine.features import parts
 from fxengine.features.crash_note import CrashNote
@@ -38,7 +39,6 @@ from fxengine.features.schema import FEATURE, Dtype, Item, Provenance, escape_pa
 from fxengine.features.update import Movable, StoreUpdate
 from fxengine.features.write import PART_ROWS, check_fits, to_store_type
 
-BATCH_SIZE = 4  # on a CPU the activations of more pictures leave the cache
 _PRUNE_GUARD = 0.2
 
 
@@ -54,7 +54,8 @@ def extract(
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
     limit: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    precision: str = "auto",
+    batch_size: int | None = None,
     decoders: int | None = None,
     limits: Limits | None = None,
     part_rows: int = PART_ROWS,
@@ -78,7 +79,8 @@ def extract(
         include: patterns of which an input must fit one.
         exclude: patterns of which an input must fit none.
         limit: take only the first so many inputs, in the order of their ids.
-        batch_size: pictures in one run of the model.
+        precision: "fp32", "bf16", "fp16", "int8", or "auto": see `extraction_precision.open_chosen`.
+        batch_size: pictures in one run of the model; 4 on a CPU and 128 on a GPU unless given.
         decoders: decoding threads; every usable core unless given.
         limits: what is refused as too large.
         part_rows: rows of a part at most.
@@ -114,10 +116,20 @@ def extract(
         _guard_prune(known, plan, inputs, prune=prune, yes=yes)
         update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)
         if plan.new or plan.again:
-            session = open_session(found.path, device, batch_size, streams=usable_cores())
+            session, choice = open_chosen(
+                found,
+                inputs,
+                plan.new + sum(map(len, plan.again.values())),
+                precision=precision,
+                device=device,
+                batch_size=batch_size,
+                stored=parts.read_provenance(known.paths[0]) if known.paths else None,
+                limits=limits,
+            )
             threads = decoders or usable_cores()
             with closing(session), closing(CrashNote(folder, threads)) as note:
                 wanted = replace(wanted, precision=session.precision, engine=session.engine, provider=session.provider)
+                wanted = replace(wanted, int8=choice.int8, tried=[asdict(tried) for tried in choice.tried])
                 _check_parts(known, wanted, allow_mixed_precision=allow_mixed_precision)
                 summary.provider, summary.precision = session.provider, session.precision
                 update = StoreUpdate(folder, wanted, plan, known.next_row, part_rows)

@@ -12,6 +12,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from fxengine.collect.read import read_input
 from fxengine.decode import Limits
 from fxengine.decode.apart import decode_apart
 from fxengine.errors import DecodeError
-from fxengine.execute.onnx_runtime import Session
+from fxengine.execute.session import Session
 from fxengine.extraction_queues import Budget, Channel, Stopped
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.schema import Item
@@ -98,6 +99,14 @@ class Batch:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+def run_on_streams(session: Session, images: np.ndarray, output: str) -> np.ndarray:
+    """Return one output, float32 [n, dim], of pictures [n, height, width, 3], by a thread for each stream."""
+    size = session.batch_size
+    chunks = [images[i : i + size] for i in range(0, len(images), size)]
+    with ThreadPoolExecutor(session.streams) as pool:
+        return np.concatenate(list(pool.map(lambda chunk: session.run(chunk, (output,))[output], chunks)))
+
+
 class Pipeline:
     """Runs inputs through read, decode and model.
 
@@ -123,6 +132,7 @@ class Pipeline:
     ) -> None:
         self.stages = {"read": Stage(_READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
         self._session, self._recipe, self._outputs = session, recipe, outputs
+        self._batch_size = session.batch_size  # the session's own may shrink in the run
         self._limits, self._known_content, self._note = limits, known_content, note
         self._numbers = itertools.count()
         self._stop = threading.Event()
@@ -138,7 +148,7 @@ class Pipeline:
         self._window = Budget(_WINDOW, self._stop)
         self._totals = threading.Lock()
         for _ in range(buffers):
-            self._buffers.put(np.zeros((session.batch_size, recipe.height, recipe.width, 3), np.uint8))
+            self._buffers.put(np.zeros((self._batch_size, recipe.height, recipe.width, 3), np.uint8))
 
     def results(self, items: Iterable[Item]) -> Generator[Batch, None, None]:
         """Yield finished batches in the order of `items`; closing the generator stops every thread."""
@@ -210,7 +220,7 @@ class Pipeline:
                 batch.jobs.append(job)
                 batch.unfinished += 1
             self._to_read.put(job)
-            if len(batch.jobs) == self._session.batch_size:
+            if len(batch.jobs) == self._batch_size:
                 self._finish_one(batch)
                 batch = None
         if batch is not None:

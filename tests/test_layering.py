@@ -15,7 +15,8 @@ PACKAGE = ROOT / "fxengine"
 EVERYWHERE = {"errors", "cache", "backbones.spec", "features.schema", ""}
 EXTRACT = {"backbones", "collect", "decode", "execute", "features"}
 MAY_IMPORT = {
-    "extraction": EXTRACT | {"extraction_pipeline", "extraction_summary"},
+    "extraction": EXTRACT | {"extraction_pipeline", "extraction_precision", "extraction_summary"},
+    "extraction_precision": EXTRACT | {"extraction_pipeline"},
     "extraction_pipeline": EXTRACT | {"extraction_queues"},
 }
 HEAVY = {
@@ -30,6 +31,7 @@ HEAVY = {
     "simplejpeg",
     "rich",
     "torch",
+    "openvino",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -347,7 +347,7 @@ def _facts(
         name=net.path.stem,
         source=f"{net.path.name} (made by {net.model.producer_name or 'an unnamed program'})",
         licence=metadata.get("license", metadata.get("licence", "not stated in the file")),
-        recipe=preparation.recipe,
+        recipe=replace(preparation.recipe, scaled_decode=True),
         dim=features.dim(),
         cut=features.tensor,
         pooling=(options.pooling or "avg") if features.pools else "none",

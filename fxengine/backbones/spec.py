@@ -34,6 +34,8 @@ class Preprocess:
     `rounding` "nearest": the other edge is rounded to the nearest pixel, the cut's offset down. "torchvision":
     the edge is rounded down, the offset to the nearest, half to even (torchvision's Resize and CenterCrop).
 
+    `scaled_decode`: a picture much larger than it becomes may be decoded at 1/2, 1/4 or 1/8; see `shrink`.
+
     Colour order, scaling, mean and standard deviation are not here: they are nodes of the graph.
     """
 
@@ -45,6 +47,7 @@ class Preprocess:
     antialias: bool = True
     rounding: Literal["nearest", "torchvision"] = "nearest"
     pad_color: tuple[int, int, int] = (0, 0, 0)
+    scaled_decode: bool = False
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.size) < 1:
@@ -60,6 +63,21 @@ class Preprocess:
         nearest = (2 * self.size * other + reference) // (2 * reference)
         scaled = max(1, nearest if self.rounding == "nearest" else down)
         return (self.size, scaled) if width == reference else (scaled, self.size)
+
+    def shrink(self, width: int, height: int) -> int:
+        """Return 8, 4, 2 or 1: what a stored picture's edges may be divided by while it is decoded.
+
+        What is left stays at least twice as long as the resize makes it, so that the resize's own kernel still
+        decides the pixels: features then differ from a whole decode's no more than Pillow's differ from ours
+        (EfficientNet-Lite0, 12 million pixels: mean cosine 0.9998; at once as long, 0.9989).
+        """
+        if not (self.scaled_decode and self.antialias) or self.kernel == "nearest":
+            return 1
+        # A squash turns with the picture, which is not known yet: the longer edge then stands for both.
+        across, down = [max(self.width, self.height)] * 2 if self.edge == "both" else self.resized(width, height)
+        # Less one: the edge that follows the aspect ratio was rounded.
+        enough = (f for f in (8, 4, 2) if width >= f * (2 * across - 1) and height >= f * (2 * down - 1))
+        return next(enough, 1)
 
     def offset(self, larger: int, smaller: int) -> int:
         """Return where the smaller of two lengths begins when it is centred in the larger."""

@@ -18,8 +18,8 @@ from fxengine.errors import DecodeError, InputError
 
 __all__ = ["DECODERS", "Header", "Limits", "Picture", "decode_into", "load_decoder", "read_header", "versions"]
 
-# To add a decoder: write decode/<library>.py with read_header(data, format) and decode(data, header), and name it
-# here and, for the formats that it decodes first, below.
+# To add a decoder: write decode/<library>.py with read_header(data, format) and decode(data, header, shrink), and
+# name it here and, for the formats that it decodes first, below. Where it can, decode divides both edges by `shrink`.
 DECODERS = {"pillow": "fxengine.decode.pillow", "turbojpeg": "fxengine.decode.turbojpeg"}
 _FIRST = {formats.JPEG: "turbojpeg"}
 
@@ -64,11 +64,12 @@ def decode_into(
     from fxengine.decode.resize import resize_into
 
     module = load_decoder(decoder or _FIRST.get(header.format, "pillow"))
-    picture: Picture = module.decode(data, header)
-    if picture.pixels.shape != (header.height, header.width, 3):
+    shrink = recipe.shrink(header.width, header.height)
+    picture: Picture = module.decode(data, header, shrink)
+    if picture.pixels.shape not in {(-(-header.height // f), -(-header.width // f), 3) for f in (1, shrink)}:
         raise DecodeError("corrupt", "Its pixels are not as many as its header says.")
-    resize_into(picture.pixels, picture.orientation, recipe, out)
-    return picture.upright_size
+    resize_into(picture.pixels, picture.orientation, recipe, out, (header.width, header.height))
+    return formats.upright_size(header.width, header.height, picture.orientation)
 
 
 def versions() -> dict[str, str]:

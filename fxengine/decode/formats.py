@@ -90,18 +90,17 @@ class Picture:
     """A decoded picture, not yet turned upright.
 
     Attributes:
-        pixels: uint8 [height, width, 3], RGB, as stored.
+        pixels: uint8 [height, width, 3], RGB, as stored, or both edges divided by 2, 4 or 8 and rounded up.
         orientation: EXIF orientation, 1 to 8.
     """
 
     pixels: np.ndarray
     orientation: int
 
-    @property
-    def upright_size(self) -> tuple[int, int]:
-        """(width, height) as a person sees it."""
-        height, width = self.pixels.shape[:2]
-        return (height, width) if self.orientation >= 5 else (width, height)
+
+def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
+    """Return the (width, height) of a stored picture as a person sees it."""
+    return (height, width) if orientation >= 5 else (width, height)
 
 
 def sniff(data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,11 @@ class Placement:
     left: int
     top: int
     whole: bool
+
+    def shrunk(self, x: float, y: float) -> Placement:
+        """Return the same placement of a stored picture that was made smaller by `x` and `y`."""
+        left, top, right, bottom = self.box
+        return replace(self, box=(left * x, top * y, right * x, bottom * y))
 
 
 def place(width: int, height: int, orientation: int, recipe: Preprocess) -> Placement:

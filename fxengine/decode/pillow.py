@@ -52,8 +52,8 @@ def read_header(data: bytes, format_name: str) -> Header:
     return Header(format_name, image.width, image.height, 14 * image.width * image.height)
 
 
-def decode(data: bytes, header: Header) -> Picture:
-    """Return the first frame as RGB; raises DecodeError.
+def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
+    """Return the first frame as RGB, whole, whatever `shrink` allows; raises DecodeError.
 
     Transparency is laid over white; of 16-bit grey the high byte counts; CMYK is converted without its profile.
     """

@@ -29,17 +29,27 @@ _SIMD_KERNELS = {"box": "box", "bilinear": "bilinear", "bicubic": "catmull_rom",
 _local = threading.local()
 
 
-def resize_into(pixels: np.ndarray, orientation: int, recipe: Preprocess, out: np.ndarray) -> None:
+def resize_into(
+    pixels: np.ndarray,
+    orientation: int,
+    recipe: Preprocess,
+    out: np.ndarray,
+    size: tuple[int, int] | None = None,
+) -> None:
     """Write the recipe's view of a picture into `out`.
 
     Args:
-        pixels: uint8 [height, width, 3], RGB, as stored.
+        pixels: uint8 [height, width, 3], RGB, as stored or shrunk while it was decoded.
         orientation: its EXIF orientation, 1 to 8.
         recipe: size, kernel, crop and padding.
         out: uint8 [recipe.height, recipe.width, 3], overwritten whole.
+        size: width and height as stored, where `pixels` are fewer.
     """
     height, width = pixels.shape[:2]
-    where = place(width, height, orientation, recipe)
+    stored_width, stored_height = size or (width, height)
+    where = place(stored_width, stored_height, orientation, recipe)
+    if (stored_width, stored_height) != (width, height):
+        where = where.shrunk(width / stored_width, height / stored_height)
     resized = (_resize_simd if _simd_can(where, recipe) else resize_pillow)(pixels, where, recipe)
     resized = upright(resized, orientation)
     if where.whole:

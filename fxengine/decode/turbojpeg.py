@@ -25,14 +25,18 @@ def read_header(data: bytes, format_name: str) -> Header:
     return Header(format_name, width, height, 9 * width * height)
 
 
-def decode(data: bytes, header: Header) -> Picture:
-    """Return the picture as RGB; raises DecodeError.
+def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
+    """Return the picture as RGB, both edges divided by `shrink` (1, 2, 4 or 8); raises DecodeError.
 
     What libjpeg only warns of is either missing data, which is an error here, or harmless, as bytes too many;
     then Pillow decodes it, as it does CMYK.
     """
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB")
+        # libjpeg-turbo takes the smallest of its scales that leaves as many pixels: exactly 1/shrink.
+        least = (
+            {"min_height": -(-header.height // shrink), "min_width": -(-header.width // shrink)} if shrink > 1 else {}
+        )
+        pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
     except (ValueError, KeyError) as error:
         reason = str(error).lower()
         if any(mark in reason for mark in _MISSING_DATA):

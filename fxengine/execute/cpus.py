@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 
@@ -26,3 +27,16 @@ def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
         return int(quota) / int(period) if int(quota) > 0 else None
     except (OSError, ValueError):
         return None
+
+
+def processor() -> tuple[str, ...]:
+    """Return what the speed of a net depends on: the processor's name, its vector instructions and the cores."""
+    name, flags = platform.processor(), ""
+    try:
+        lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
+        facts = {key.strip(): value.strip() for key, value in lines}
+        name, flags = facts.get("model name", name), facts.get("flags", facts.get("Features", ""))
+    except OSError:
+        pass
+    vector = sorted(flag for flag in flags.split() if flag.startswith(("avx", "amx", "fma", "f16c", "asimd", "sve")))
+    return name, " ".join(vector), f"{usable_cores()} cores"

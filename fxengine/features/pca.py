@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from threadpoolctl import threadpool_limits
 
 from fxengine.errors import InputError
 from fxengine.features.schema import PCA_METADATA_KEY
@@ -130,7 +131,8 @@ def principal_components(scatter: np.ndarray, rows: int) -> tuple[np.ndarray, np
         scatter: float64 [dim, dim], sum of (x - mean)(x - mean)^T.
         rows: how many vectors that is the sum of.
     """
-    values, vectors = np.linalg.eigh(scatter / (rows - 1))
+    with threadpool_limits(1):  # see fxengine.heads.statistics.eigh
+        values, vectors = np.linalg.eigh(scatter / (rows - 1))
     variances, components = np.maximum(values[::-1], 0), vectors.T[::-1]
     largest = np.argmax(np.abs(components), axis=1)
     signs = np.sign(components[np.arange(len(components)), largest])

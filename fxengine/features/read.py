@@ -167,10 +167,10 @@ class FeatureStore:
         if _stamp(self._parts) != self._stamp:
             raise StoreError(f"{self.path} was changed since it was opened: open it again.")
 
-    def _read_vectors(self, column: str) -> np.ndarray:
+    def _read_vectors(self, column: str, out: np.ndarray | None = None) -> np.ndarray:
         fine = self._fine
         dim = self.provenance.columns[column]
-        out = np.empty((len(fine), dim), self.provenance.dtype)
+        out = np.empty((len(fine), dim), self.provenance.dtype) if out is None else out
         if not len(fine):
             return out
         part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
@@ -200,8 +200,11 @@ class FeatureStore:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            with temporary.open("wb") as file:
-                np.save(file, whole._read_vectors(column))
+            # Written through a mapping, so that memory does not grow with the store.
+            shape = (len(whole._fine), self.provenance.columns[column])
+            out = np.lib.format.open_memmap(temporary, "w+", self.provenance.dtype, shape)
+            whole._read_vectors(column, out)
+            out.flush()
             temporary.replace(path)
         matrix: np.ndarray = np.load(path, mmap_mode="r")
         if self._selection is None:

@@ -54,6 +54,8 @@ class Provenance:
         decoder: decoder and resizer with their versions.
         versions: of everything else that touches numbers.
         layers: further layers with their dim, a column `feature@NAME` each.
+        int8: SHA-256 of the quantised copy that int8 vectors were computed by, or "".
+        tried: the ways of computing that were compared before the run, with their numbers; empty where none were.
         next_row: no row number below this is given out again; 0 where the part's own rows say enough.
     """
 
@@ -70,6 +72,8 @@ class Provenance:
     versions: dict[str, str] = field(default_factory=dict)
     next_row: int = 0
     layers: dict[str, int] = field(default_factory=dict)
+    int8: str = ""
+    tried: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def columns(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn import metrics
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
@@ -143,15 +144,15 @@ def all_scores(problem: Problem, p: np.ndarray) -> dict[str, float | None]:
             "balanced_accuracy": float(np.mean([(said[y == c] == c).mean() for c in np.unique(y)])),
             "macro_f1": float(metrics.f1_score(y, said, average="macro", labels=classes, zero_division=0)),
             "auc": _auc(y, p),
-            "log_loss": float(metrics.log_loss(y, _whole(p), labels=classes)),
+            "log_loss": _log_loss(y, p),
             "calibration_error": expected_calibration_error(p, y),
         }
 
 
-def _whole(p: np.ndarray) -> np.ndarray:
-    """Return probabilities whose rows sum to 1 as exactly as scikit-learn wants it."""
-    p = np.asarray(p, np.float64)
-    return np.asarray(p / np.maximum(p.sum(axis=1, keepdims=True), 1e-12))
+def _log_loss(y: np.ndarray, p: np.ndarray) -> float:
+    """Return what scikit-learn's `log_loss` does, without its copies of [n, classes] in float64."""
+    own = p[np.arange(len(y)), y].astype(np.float64)
+    return float(-np.log(np.clip(own, np.finfo(np.float32).eps, 1)).mean())
 
 
 def _auc(y: np.ndarray, p: np.ndarray) -> float | None:
@@ -160,4 +161,11 @@ def _auc(y: np.ndarray, p: np.ndarray) -> float | None:
     known = [i for i in range(p.shape[1]) if 0 < truth[:, i].sum() < len(truth)]
     if not known:
         return None
-    return float(np.mean([metrics.roc_auc_score(truth[:, i], p[:, i]) for i in known]))
+    return float(np.mean([_area(truth[:, i].astype(bool), p[:, i]) for i in known]))
+
+
+def _area(truth: np.ndarray, p: np.ndarray) -> float:
+    """Return the area under the ROC curve as the statistic of Mann and Whitney: several times faster on many rows."""
+    positive = int(truth.sum())
+    above = rankdata(p)[truth].sum() - positive * (positive + 1) / 2
+    return float(above / (positive * (len(truth) - positive)))

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fxengine.heads.calibration import fit_scale, probabilities
 from fxengine.heads.classes import balanced_weights, deal_folds, one_hot
 from fxengine.heads.graph import HeadGraph
-from fxengine.heads.statistics import Block, Blocks, Centred, collect
+from fxengine.heads.statistics import Block, Blocks, Centred, collect, eigh
 
 KINDS = ("classes", "labels", "numbers")
 STRENGTHS = tuple(float(s) for s in np.logspace(-3, 3, 10))
@@ -89,7 +89,7 @@ class CrossValidated:
 
 def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
     """Return argmin sum w |y - Wx - b|^2 + strength |W|^2 for every strength, the bias unpenalised."""
-    values, vectors = np.linalg.eigh(moments.scatter)
+    values, vectors = eigh(moments.scatter)
     rotated = moments.cross @ vectors
     weights = np.stack([(rotated / (np.maximum(values, 0) + s)) @ vectors.T for s in strengths])
     return Fitted(weights, moments.target_mean - weights @ moments.mean)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 # Rows of one product in float32: few enough that its rounding stays far below 1e-6 of the diagonal, enough for BLAS.
 _ROWS = 2048
@@ -125,15 +126,16 @@ def collect(
     for x, at in blocks():
         if made is None:
             made = _empty(x, folds, 0 if targets is None else targets.shape[1])
-        w = None if weights is None else np.sqrt(weights[at]).astype(np.float32)
-        shifted = x - made.shift.astype(np.float32)
         inside = np.zeros(len(at), np.int64) if fold is None else fold[at]
-        for number in np.unique(inside):
-            mine = np.flatnonzero(inside == number)
-            for start in range(0, len(mine), _ROWS):
-                rows = mine[start : start + _ROWS]
+        order = np.argsort(inside, kind="stable")
+        x, at = x[order], at[order]
+        x -= made.shift.astype(np.float32)
+        ends = np.cumsum(np.bincount(inside, minlength=folds))
+        for number, (first, last) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            for start in range(first, last, _ROWS):
+                rows = slice(start, min(start + _ROWS, last))
                 y = None if targets is None else targets[at[rows]]
-                _add(made, int(number), shifted[rows], y, None if w is None else w[rows])
+                _add(made, number, x[rows], y, None if weights is None else weights[at[rows]])
     if made is None:
         raise ValueError("There are no rows to collect statistics of.")
     return made
@@ -150,13 +152,23 @@ def _empty(x: np.ndarray, folds: int, targets: int) -> Statistics:
 def _add(
     made: Statistics, fold: int, x: np.ndarray, y: np.ndarray | sparse.csr_array | None, w: np.ndarray | None
 ) -> None:
-    """Add rows x (shifted), targets y and square roots of weights w to a fold, in place."""
-    root = 1 if w is None else w[:, None]
-    weighted = x * root
-    made.weight[fold] += len(x) if w is None else np.square(w, dtype=np.float64).sum()
-    made.sums[fold] += (weighted * root).sum(axis=0, dtype=np.float64)
-    made.gram[fold] += weighted.T @ weighted
+    """Add rows x (shifted), targets y and weights w to a fold, in place."""
+    w = np.ones(len(x)) if w is None else w
+    plain = bool((w == 1).all())
+    root = x if plain else x * np.sqrt(w).astype(np.float32)[:, None]
+    made.weight[fold] += w.sum()
+    made.sums[fold] += w.astype(np.float32) @ x
+    made.gram[fold] += root.T @ root
     if y is not None:
-        square = np.ones(len(x)) if w is None else np.square(w, dtype=np.float64)
-        made.targets[fold] += y.T @ square
-        made.cross[fold] += y.T @ (weighted * root)
+        made.targets[fold] += y.T @ w
+        made.cross[fold] += y.T @ (x if plain else x * w.astype(np.float32)[:, None])
+
+
+def eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues, the smallest first, and eigenvectors (columns) of a symmetric matrix.
+
+    On one thread: 1280 x 1280 took 1.1 s on one and 1.0 s on two, but 25 s on two beside another busy program.
+    """
+    with threadpool_limits(1):
+        values, vectors = np.linalg.eigh(matrix)
+    return values, vectors

@@ -12,7 +12,7 @@ from fxengine.heads.classes import balanced_weights
 from fxengine.heads.evaluate import Problem
 from fxengine.heads.logistic import STRENGTH
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor, Targets
-from fxengine.heads.statistics import Blocks, collect
+from fxengine.heads.statistics import Blocks, collect, eigh
 
 HEADS = ("ridge", "logistic")
 _SCALE_ROWS = 20_000
@@ -95,7 +95,7 @@ def _minimise(
     """
     moments = collect(blocks, ridge.Targets(y, classes).matrix(), weights=weights).without(None).centred()
     total, penalty = moments.weight, 1 / (STRENGTH * moments.weight)
-    values, vectors = np.linalg.eigh(moments.scatter / total)
+    values, vectors = eigh(moments.scatter / total)
     curvature = np.sqrt(np.maximum(values, 0) / 4 + penalty)
     to_weights, from_weights = (vectors / curvature).T, vectors * curvature
     first = ridge.solve(moments, [like.strength_]).weights[0] * like.scale_

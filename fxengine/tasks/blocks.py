@@ -46,9 +46,11 @@ def store_blocks(store: FeatureStore, rows: np.ndarray, *, layer: str | None = N
             if not len(mine):
                 continue
             x = table.vectors[mine].astype(np.float32)
-            check_finite(x, table, mine, store)
+            squares = np.einsum("ij,ij->i", x, x)
+            if not np.isfinite(squares).all():
+                check_finite(x, table, mine, store)
             if unit:
-                x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+                x /= np.maximum(np.sqrt(squares), 1e-12)[:, None]
             yield Block(x, order[place[mine]])
 
     return read
@@ -62,6 +64,18 @@ def check_finite(x: np.ndarray, table: FeatureTable, rows: np.ndarray, store: Fe
             f"The vector of {table.keys[rows[bad[0]]]!r} has values that are not finite ({len(bad)} such rows in one "
             f"block). `fxengine verify {store.path} --repair` computes bad parts again."
         )
+
+
+def matrix_blocks(x: np.ndarray) -> Blocks:
+    """Return the blocks of rows in memory, float32 [n, dim], scaled to length 1."""
+
+    def read() -> Iterator[Block]:
+        for start in range(0, len(x), _ROWS):
+            rows = x[start : start + _ROWS]
+            length = np.maximum(np.sqrt(np.einsum("ij,ij->i", rows, rows)), 1e-12)
+            yield Block(rows / length[:, None], np.arange(start, start + len(rows)))
+
+    return read
 
 
 def as_matrix(blocks: Blocks, n: int, dim: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from fxengine.decode import Limits
 from fxengine.decode.resize import resize_into
 from fxengine.errors import DecodeError, InputError
 from fxengine.execute import open_session
-from fxengine.execute.onnx_runtime import Session
-from fxengine.features.schema import Item
-
-if TYPE_CHECKING:
-    pass
+from fxengine.execute.session import Session
+from fxengine.extraction_precision import open_stored
+from fxengine.features.schema import Item, Provenance
 
 Picture = "str | Path | bytes | np.ndarray | Image"
 
@@ -39,7 +37,7 @@ class Backbone:
     _session: Session
 
     @classmethod
-    def load(cls, name: str | Path = DEFAULT, *, device: str = "auto", batch_size: int = 4) -> Backbone:
+    def load(cls, name: str | Path = DEFAULT, *, device: str = "auto", batch_size: int | None = None) -> Backbone:
         """Load a backbone by name or file.
 
         Raises:
@@ -50,22 +48,24 @@ class Backbone:
         return cls(found, open_session(found.path, device, batch_size))
 
     @classmethod
-    def for_space(cls, space: str, source: str, override: str | Path | None = None, device: str = "auto") -> Backbone:
-        """Load the backbone of a feature space: `override`, else from the cache, else a fresh export.
+    def for_store(cls, stored: Provenance, override: str | Path | None = None, device: str = "auto") -> Backbone:
+        """Load the backbone of a store: `override`, else from the cache, else a fresh export.
+
+        It computes in the store's precision where this machine has it, else in fp32.
 
         Raises:
-            InputError: none of them is of that space.
+            InputError: none of them is of the store's feature space.
         """
         if override is None:
-            found = find_space(space, source)
+            found = find_space(stored.space, stored.source)
         else:
             found = load_backbone(override)
-            if found.fingerprint != space:
+            if found.fingerprint != stored.space:
                 raise InputError(
                     f"--backbone {override} makes features of space {found.fingerprint[:12]}; "
-                    f"asked for is {space[:12]} (from {source!r})."
+                    f"asked for is {stored.space[:12]} (from {stored.source!r})."
                 )
-        return cls(found, open_session(found.path, device))
+        return cls(found, open_stored(found, stored, device))
 
     @property
     def dim(self) -> int:
@@ -98,7 +98,7 @@ class Backbone:
             batch = np.empty((len(chunk), recipe.height, recipe.width, 3), np.uint8)
             for i, picture in enumerate(chunk):
                 try:
-                    _prepare(picture, recipe, batch[i])
+                    prepare(picture, recipe, batch[i])
                 except DecodeError as error:
                     name = str(picture) if isinstance(picture, str | Path) else f"picture {start + i}"
                     raise DecodeError(error.code, f"{name}: {error}") from error
@@ -106,7 +106,13 @@ class Backbone:
         return np.concatenate(parts)
 
 
-def _prepare(picture: Any, recipe: Preprocess, out: np.ndarray) -> None:
+def prepare(picture: Any, recipe: Preprocess, out: np.ndarray) -> None:
+    """Decode and resize one picture (path, encoded bytes, PIL image or RGB array) into uint8 `out`.
+
+    Raises:
+        DecodeError: it cannot be decoded.
+        InputError: it is none of these.
+    """
     limits = Limits()
     if isinstance(picture, str | Path):
         picture, _ = read_input(Item(str(picture), os.fspath(picture), -1, 0), limits.max_bytes)

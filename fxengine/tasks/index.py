@@ -26,6 +26,7 @@ from fxengine.tasks.where import matching
 
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
+_IN_MEMORY = 2**28  # bytes of vectors that are simply read
 _COLUMNS = ["row", "id", "label", "split", "size", "width", "height", "content_hash", "error_code"]
 
 
@@ -211,7 +212,7 @@ class Index:
 
     def _exactly(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         rows = None if allowed is None else np.flatnonzero(allowed)
-        found, near = exact_search(in_blocks(self._matrix, rows), queries, k, self.metric)
+        found, near = exact_search(in_blocks(self.matrix, rows), queries, k, self.metric)
         return found if rows is None else rows[found], near
 
     def _approximately(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -234,9 +235,11 @@ class Index:
         return self.table["id"]
 
     @cached_property
-    def _matrix(self) -> np.ndarray:
-        """The store's vectors, mapped from the cache: read again only from there."""
-        return self.store.vectors(layer=self.layer, mmap=True)
+    def matrix(self) -> np.ndarray:
+        """The raw vectors in the order of `table`, [n, dim]; many are mapped from the cache, and read-only."""
+        provenance = self.store.provenance
+        size = len(self) * provenance.columns[provenance.column(self.layer)] * np.dtype(provenance.dtype).itemsize
+        return self.store.vectors(layer=self.layer, mmap=size > _IN_MEMORY)
 
     @cached_property
     def _at(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from fxengine.features.read import FeatureStore
 from fxengine.heads import make_head, streamed
 from fxengine.heads.calibration import fit_scale, sharpen
 from fxengine.heads.evaluate import Problem, all_answers, out_of_fold
-from fxengine.tasks.blocks import as_matrix, store_blocks
+from fxengine.tasks.blocks import as_matrix, matrix_blocks, store_blocks
 from fxengine.tasks.groups import near_duplicate_groups
 from fxengine.tasks.targets import Labelled
 
@@ -82,13 +82,13 @@ def load_vectors(store: FeatureStore, labelled: Labelled, near: float, layer: st
 
 def _groups(x: np.ndarray | None, hashes: list[str | None], near: float) -> np.ndarray:
     """Return the group of every row; by the vectors only where these tell pictures apart."""
-    alone = np.zeros((len(hashes), 1), np.float32)
     if x is not None and len(x) <= _COMPARED:
         # Centred, for the vectors of a net that ends in a ReLU all point about the same way.
         groups = near_duplicate_groups(x - x.mean(axis=0), hashes, near)
         if np.bincount(groups).max() <= max(2, _LARGEST * len(x)):
             return groups
-    return near_duplicate_groups(alone, hashes, near)
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(key, i) if key else i for i, key in enumerate(hashes)], np.int64)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,10 @@ class Trainer:
         return self.name == "ridge" and not self.pca and len(rows.x) > 2 * rows.dim
 
     def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[streamed.Model, np.ndarray]:
-        blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True)
+        if rows.x is not None:
+            blocks = matrix_blocks(rows.x)
+        else:
+            blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True)
         return streamed.fit(self.name, blocks, rows.problem, fold, balanced=self.balanced, seed=self.seed)
 
 

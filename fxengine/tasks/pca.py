@@ -42,8 +42,9 @@ class PcaReport:
     def table(self) -> list[tuple[int, float, float]]:
         """Return (components, share of the variance that they explain, variance of the last of them) of some sizes."""
         shares = np.cumsum(self.variances) / self.variances.sum()
-        sizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, len(self.pca.components), len(shares)}
-        return [(k, float(shares[k - 1]), float(self.variances[k - 1])) for k in sorted(sizes) if k <= len(shares)]
+        sizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, len(self.pca.components)}
+        most = min(len(shares), self.pca.facts.rows - 1)
+        return [(k, float(shares[k - 1]), float(self.variances[k - 1])) for k in sorted(sizes) if k <= most]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""

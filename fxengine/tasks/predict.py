@@ -17,7 +17,6 @@ from fxengine.collect import collect
 from fxengine.decode import Limits
 from fxengine.errors import InputError
 from fxengine.execute import open_session, usable_cores
-from fxengine.extraction import BATCH_SIZE
 from fxengine.extraction_pipeline import Pipeline
 from fxengine.extraction_summary import Progress
 from fxengine.features.parts import list_parts
@@ -116,7 +115,7 @@ def _from_pictures(
     output = LOGITS_OUTPUT if head is None else layer_output(head.facts.layer)
     classes, predicts = (found.facts.classes, "classes") if head is None else (head.facts.classes, head.facts.predicts)
     items = collect(source)
-    session = open_session(found.path, device, BATCH_SIZE, streams=usable_cores())
+    session = open_session(found.path, device, streams=usable_cores())
     pipeline = Pipeline(session, found.recipe, (output,), usable_cores(), Limits())
     count = items.count()
     total = count if limit is None else min(count, limit)

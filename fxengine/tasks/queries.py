@@ -11,6 +11,7 @@ import numpy as np
 from fxengine.collect import collect
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
+from fxengine.features.schema import unescape_path
 from fxengine.tasks.embed import Backbone
 
 _VECTORS = ".npy"
@@ -66,7 +67,7 @@ def resolve(
     pictures = [picture for path in asked.files if path not in vector_files for picture in _pictures(path)]
     parts = [_from_file(path, dim) for path in vector_files]
     if pictures or asked.plus or asked.minus:
-        net = Backbone.for_space(store.provenance.space, store.provenance.source, backbone, device)
+        net = Backbone.for_store(store.provenance, backbone, device)
         names: list[str | None] = [str(path) for path in pictures]
         parts.append(
             Queries([str(path) for path in pictures], net.embed(pictures, layer=layer), _none(pictures), names)
@@ -75,7 +76,9 @@ def resolve(
             parts.append(_mixed(asked, net.embed([*asked.plus, *asked.minus], layer=layer)))
     if asked.ids:
         vectors = store.select(ids=asked.ids).vectors(layer=layer, dtype="float32")
-        parts.append(Queries(list(asked.ids), vectors, list(asked.ids), _none(asked.ids)))
+        root = Path(unescape_path(store.provenance.root))
+        own = [str(root / unescape_path(key)) for key in asked.ids]
+        parts.append(Queries(list(asked.ids), vectors, list(asked.ids), [*own]))
     if not parts:
         raise InputError("Nothing is asked for: name a picture, a folder, a .npy file of vectors, or --id.")
     return Queries(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,8 +21,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     Raises:
         InputError: the suffix is none of .parquet, .csv and .json, or the file cannot be written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"-o {path} must end in {', '.join(SUFFIXES)}.")
+    check_suffix(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         if path.suffix.lower() == ".parquet":
@@ -35,6 +35,12 @@ def write_table(table: pa.Table, path: Path) -> None:
         raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Raise InputError where a path ends in none of these: better before a long run than after it."""
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"-o {path} must end in {', '.join(suffixes)}.")
 
 
 def write_text(text: str, path: Path) -> None:

@@ -187,7 +187,7 @@ def _check_sample(
     device: str,
     report: VerifyReport,
 ) -> None:
-    net = Backbone.for_space(reference.space, reference.source, backbone, device)
+    net = Backbone.for_store(reference, backbone, device)
     columns = ["id", "content_hash", "error_code", FEATURE]
     counts = [parts.read_part(path, ["row"]).num_rows for path in paths]
     chosen = np.random.default_rng(seed).choice(sum(counts), min(sample, sum(counts)), replace=False)
@@ -233,7 +233,7 @@ def _repair(
 ) -> None:
     """Turn what is bad into rows with a passing error, which a run computes again under their own numbers."""
     # Everything that is needed is looked up before anything is changed.
-    found = Backbone.for_space(reference.space, reference.source, backbone, device).file
+    found = Backbone.for_store(reference, backbone, device).file
     plain = reference.source in EMBEDDED and load_backbone(reference.source).fingerprint == reference.space
     for name in report.bad_parts:
         _refuse_foreign(folder / name, reference)

@@ -11,6 +11,11 @@ def add_backbone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone", metavar="NAME", help="a name, keras:NAME, onnx:FILE or an exported file (efficientnet_lite0)"
     )
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare --device."""
     parser.add_argument(
         "--device", default="auto", choices=["auto", "cpu", "cuda", "tensorrt"], help="what runs it (auto)"
     )

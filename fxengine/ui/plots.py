@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fxengine.errors import InputError
 
 matplotlib.use("Agg")
 _BLUE, _RED, _GREY = "#2f6fb0", "#c4483a", "#8a8a8a"
+_COLOURS = [color for i, color in enumerate(matplotlib.color_sequences["tab20"]) if i not in (14, 15)]  # no greys
 
 
 def explained_variance(variances: np.ndarray, kept: int) -> bytes:
@@ -127,6 +129,30 @@ _TRAINING = {
     "loss": {"train_loss": _BLUE, "validation_loss": _RED},
     "accuracy": {"validation_accuracy": _RED},
 }
+
+
+def plane(x: np.ndarray, y: np.ndarray, labels: Sequence[str | None]) -> bytes:
+    """Draw rows on a plane, in the colours of the 18 most frequent labels; the others are grey.
+
+    Args:
+        x: across, [n].
+        y: up, [n].
+        labels: n of them, None where unknown.
+    """
+    figure, axes = _figure(8, 8)
+    size = float(np.clip(20_000 / max(1, len(x)), 1, 24))
+    named = [label for label, _ in Counter(label for label in labels if label is not None).most_common(len(_COLOURS))]
+    kinds = np.array([named.index(label) if label in named else -1 for label in labels])
+    rest = kinds < 0
+    axes.scatter(x[rest], y[rest], s=size, color=_GREY, alpha=0.5, linewidths=0)
+    for number, name in enumerate(named):
+        mine = kinds == number
+        axes.scatter(x[mine], y[mine], s=size, color=_COLOURS[number], alpha=0.7, linewidths=0, label=_short(name))
+    if named:
+        axes.legend(frameon=False, markerscale=max(1.0, 5 / size**0.5), loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.grid(False)
+    return _png(figure)
 
 
 def write_picture(png: bytes, path: Path) -> None:

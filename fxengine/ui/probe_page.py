@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import unescape_path
+from fxengine.tasks.mislabeled import Suspects
 from fxengine.tasks.probe_report import ProbeReport
+from fxengine.tasks.table_file import write_text
 from fxengine.ui import plots
 from fxengine.ui.html import page, picture, pictures, table, text
+
+_PICTURES = 200
 
 
 def write_probe_page(report: ProbeReport, store: Path, path: Path) -> None:
@@ -20,14 +23,7 @@ def write_probe_page(report: ProbeReport, store: Path, path: Path) -> None:
         InputError: it cannot be written.
     """
     body = "\n".join(probe_body(report, Path(unescape_path(FeatureStore.open(store).provenance.root))))
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(page(f"Probe of {store}", body), "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"Cannot write the report {path}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(page(f"Probe of {store}", body), path)
 
 
 def probe_body(report: ProbeReport, root: Path) -> list[str]:
@@ -57,6 +53,20 @@ def probe_body(report: ProbeReport, root: Path) -> list[str]:
         ]
         parts += ["<h2>Most confident mistakes</h2>", pictures(shown)]
     return parts
+
+
+def write_suspects_page(found: Suspects, store: Path, path: Path) -> None:
+    """Write the rows whose labels are likely wrong, with their pictures; raises InputError."""
+    root = Path(unescape_path(found.root))
+    shown = [
+        picture(
+            root / unescape_path(row.id),
+            f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})\n{row.id}",
+        )
+        for row in found.rows[:_PICTURES]
+    ]
+    line = f"{found.issues} of {found.checked} labels are likely wrong; the most suspicious first."
+    write_text(page(f"Labels of {store}", f"<p>{text(line)}</p>\n{pictures(shown)}"), path)
 
 
 def _summary(report: ProbeReport) -> list[str]:

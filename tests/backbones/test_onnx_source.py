@@ -336,7 +336,7 @@ def test_class_names_and_preprocessing_beside_the_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": config, "label_names": list("abcde")}))
     _, facts = exported(path, ExportOptions(logits=True))
     assert facts.classes == tuple("abcde")
-    assert facts.recipe == Preprocess(SIDE, SIDE, "short", 20, "bicubic", rounding="torchvision")
+    assert facts.recipe == Preprocess(SIDE, SIDE, "short", 20, "bicubic", rounding="torchvision", scaled_decode=True)
     assert facts.notes["preprocessing"] == "config.json"
     assert onnx_source.identity(str(path), OPTIONS) != before
 

@@ -14,8 +14,8 @@ from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.decode import Limits
 from fxengine.errors import DeviceError, InputError
-from fxengine.execute import onnx_runtime, open_session, usable_cores
-from fxengine.execute.onnx_runtime import Session
+from fxengine.execute import gpu, onnx_runtime, open_session, usable_cores
+from fxengine.execute.session import Session
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -200,6 +200,8 @@ class FakeRuntime:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, starts: list[str]) -> None:
         self.asked: list[list[str]] = []
+        self.options: list[dict[str, dict[str, str]]] = []
+        self.paths: list[str] = []
         real = ort.InferenceSession
         outer = self
 
@@ -213,15 +215,18 @@ class FakeRuntime:
             def __getattr__(self, name: str) -> Any:
                 return getattr(self.session, name)
 
-        def start(path: str, options: Any, providers: list[str], **_: Any) -> Any:
-            outer.asked.append(providers)
+        def start(path: str, options: Any, providers: list[Any], **_: Any) -> Any:
+            names = [entry if isinstance(entry, str) else entry[0] for entry in providers]
+            outer.asked.append(names)
+            outer.options.append({entry[0]: entry[1] for entry in providers if not isinstance(entry, str)})
+            outer.paths.append(path)
             session = real(path, options, providers=[CPU])
-            return Started(session, [name for name in providers if name in starts])
+            return Started(session, [name for name in names if name in starts])
 
         monkeypatch.setattr(ort, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
         monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
         monkeypatch.setattr(ort, "InferenceSession", start)
-        monkeypatch.setattr(onnx_runtime, "has_nvidia_driver", lambda: True)
+        monkeypatch.setattr(gpu, "has_driver", lambda: True)
 
 
 @pytest.mark.faked_gpu
@@ -264,8 +269,8 @@ def test_auto_goes_on_where_starting_the_device_fails_aloud(
     FakeRuntime(monkeypatch, [CPU])
     start: Any = ort.InferenceSession
 
-    def fail(path: str, options: Any, providers: list[str], **_: Any) -> Any:
-        if CUDA in providers:
+    def fail(path: str, options: Any, providers: list[Any], **_: Any) -> Any:
+        if CUDA in [entry[0] for entry in providers]:
             raise RuntimeError("CUDA failure 35: driver version is insufficient")
         return start(path, options, providers=providers)
 
@@ -279,7 +284,7 @@ def test_auto_goes_on_where_starting_the_device_fails_aloud(
 @pytest.mark.faked_gpu
 def test_auto_does_not_try_without_a_driver(tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = FakeRuntime(monkeypatch, [CUDA, CPU])
-    monkeypatch.setattr(onnx_runtime, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(gpu, "has_driver", lambda: False)
     assert open_session(tiny.path, "auto", 4).provider == CPU
     assert runtime.asked == [[CPU]]
 

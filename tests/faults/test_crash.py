@@ -107,7 +107,7 @@ def slow_run(tmp_path: Path, *extra: str) -> subprocess.Popen[str]:
     (tmp_path / "site" / "sitecustomize.py").write_text(
         "import sys\n"
         "if any('fxengine' in a for a in sys.orig_argv):\n"
-        "    import time; import fxengine.execute.onnx_runtime as o; run = o.Session.run\n"
+        "    import time; import fxengine.execute.session as o; run = o.Session.run\n"
         "    o.Session.run = lambda *a, **k: (time.sleep(0.3), run(*a, **k))[1]\n"
     )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}"}

@@ -50,7 +50,7 @@ def test_a_reduced_store_is_one_like_any_other(store: Path, photos: Path, tmp_pa
     assert reduced.errors() == old.errors()
     np.testing.assert_allclose(reduced.vectors(), report.pca.transform(old.vectors()), atol=1e-5)
     assert verify(tmp_path / "reduced", sample=20).fine
-    net = Backbone.for_space(reduced.provenance.space, reduced.provenance.source)
+    net = Backbone.for_store(reduced.provenance)
     key = "cats/03.jpg"
     np.testing.assert_allclose(net.embed([photos / key])[0], reduced.vectors()[reduced.ids().index(key)], atol=1e-4)
     assert search(tmp_path / "reduced", Asked((photos / key,)), k=1).answers[0].neighbours[0].id == key
@@ -67,7 +67,7 @@ def test_a_further_layer_is_reduced(photos: Path, tmp_path: Path, tiny: Backbone
     reduced = FeatureStore.open(tmp_path / "r")
     wanted = report.pca.transform(FeatureStore.open(tmp_path / "s").vectors(layer="relu"))
     np.testing.assert_allclose(reduced.vectors(), wanted, atol=1e-5)
-    found = Backbone.for_space(reduced.provenance.space, reduced.provenance.source).embed([photos / reduced.ids()[0]])
+    found = Backbone.for_store(reduced.provenance).embed([photos / reduced.ids()[0]])
     np.testing.assert_allclose(found[0], wanted[0], atol=1e-4)
 
 

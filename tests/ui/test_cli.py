@@ -9,8 +9,10 @@ import pytest
 
 from fxengine.backbones import cache
 from fxengine.backbones.spec import BackboneFile
+from fxengine.heads import HEADS
+from fxengine.ui.commands.probe import NAMES
 from fxengine.ui.console import printable
-from tests.conftest import run_cli, tiny_model
+from tests.conftest import make_photo, run_cli, tiny_model
 
 
 @pytest.mark.slow
@@ -86,3 +88,39 @@ def test_too_many_failed_inputs_exit_2(photos: Path, tmp_path: Path, tiny: Backb
 
 def test_control_characters_never_reach_the_terminal() -> None:
     assert printable("a\x1b[31m\n\udce9é") == "a\\x1b[31m\\n\\udce9é"
+
+
+@pytest.mark.slow
+def test_from_a_probe_to_a_bundle(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    store, head, page = tmp_path / "store", tmp_path / "head.onnx", tmp_path / "probe.html"
+    (photos / "cats<b>").mkdir()
+    for i in range(8):
+        make_photo(photos / "cats<b>" / f"{i}.jpg", 50 + i)
+    assert run_cli("extract", photos, "-o", store, "--backbone", tiny.path, "--quiet").returncode == 0
+    probed = run_cli("probe", store, "-o", head, "--report", page, "--head", "knn")
+    assert probed.returncode == 0, probed.stderr
+    assert "accuracy" in probed.stdout
+    text = page.read_text()
+    assert "cats&lt;b&gt;" in text
+    assert "cats<b>" not in text
+    assert text.count("data:image/png;base64,") == 3
+    assert "http" not in text
+    reduced = run_cli(
+        "pca", store, "-o", tmp_path / "p.onnx", "--dim", 3, "--store", tmp_path / "r", "--plot", tmp_path / "p.png"
+    )
+    assert "8 -> 3 numbers explain" in reduced.stdout, reduced.stderr
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+    compared = json.loads(run_cli("compare", store, tmp_path / "r", "--json").stdout)
+    assert [each["dim"] for each in sorted(compared["candidates"], key=lambda c: c["dim"])] == [3, 8]
+    out = tmp_path / "wrong.csv"
+    wrong = run_cli("mislabeled", store, "-o", out, "--report", tmp_path / "wrong.html")
+    assert "labels are likely wrong" in wrong.stdout, wrong.stderr
+    assert out.read_text().startswith('"id","label","suggestion"')
+    bundled = json.loads(run_cli("bundle", tiny.path, head, "-o", tmp_path / "m.onnx", "--json").stdout)
+    assert bundled["agreement"]["same"] == 1
+    refused = run_cli("probe", store, "--labels", tmp_path / "none.csv")
+    assert (refused.returncode, refused.stderr) == (1, f"fxengine: There is no file {tmp_path}/none.csv.\n")
+
+
+def test_the_heads_of_the_help_are_those_there_are() -> None:
+    assert ("auto", *HEADS) == NAMES

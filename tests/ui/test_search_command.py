@@ -35,7 +35,7 @@ def test_a_search_is_a_table_json_parquet_and_a_page(
     assert table.column_names == ["query", "rank", "id", "label", "score"]
     assert table["id"].to_pylist() == [n["id"] for answer in answers for n in answer["neighbours"]]
     html = page.read_text()
-    assert html.count("<img ") == 1 + 20
+    assert html.count("<img ") == 2 + 20
     assert html.count("<h2>") == 2
 
 

@@ -70,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
             backbone=options.backbone or "efficientnet_lite0",
             layers=options.layers,
             device=options.device,
+            precision=options.precision,
             dtype=options.dtype,
             listing=options.list,
             include=tuple(options.include),

@@ -1,0 +1,190 @@
+"""End to end against what a user would pick instead: timm with a torch DataLoader, Keras `predict`, a plain loop.
+
+python -m bench.peers [--net efficientnet_lite0|resnet50] [--rounds 7] [--photos 500] [--large]
+
+Every contender makes one pass over the same folder in turn, models loaded beforehand; fxengine also lists, hashes and
+writes Parquet. Peers run in the environment that bench/setup-peers makes. --large: 12-megapixel photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.machine import RESULTS, ROOT, interleave, photos, print_table, save
+from fxengine import FeatureStore, extract
+from fxengine.backbones import load_backbone
+from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.spec import BackboneFile
+from fxengine.tasks.calibrate import calibrate
+
+PYTHON = Path(os.environ.get("FXENGINE_PEERS_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))
+
+
+class Peer:
+    """A peer's process."""
+
+    def __init__(self, peer: str, net: str, folder: Path) -> None:
+        self._name = peer
+        command = [str(PYTHON), str(ROOT / "bench" / "peer.py"), peer, net, str(folder)]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        self._answer("ready")
+
+    def run(self) -> float:
+        """Return the rate of one pass over the folder, images/s."""
+        return float(self._ask("run"))
+
+    def features(self, file: Path) -> np.ndarray:
+        """Return what a pass gives, [n, dim]."""
+        self._ask(f"features {file}")
+        return np.asarray(np.load(file))
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait()
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self, wanted: str = "") -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            text = line.strip()
+            if text == wanted or (not wanted and text.replace(".", "").isdigit()):
+                return text
+        raise SystemExit(f"the peer {self._name} ended")
+
+
+def fxengine(folder: Path, backbone: BackboneFile, precision: str) -> Callable[[], float]:
+    """Return a pass of fxengine; its rate is that of the whole pipeline, model loaded."""
+
+    def run() -> float:
+        with tempfile.TemporaryDirectory() as store:
+            summary = extract(folder, Path(store) / "s", backbone=backbone.path, precision=precision, device="cpu")
+            assert summary.extracted == sum(1 for _ in folder.iterdir()), summary
+            return summary.images_per_second
+
+    return run
+
+
+def vectors(folder: Path, backbone: BackboneFile, precision: str) -> np.ndarray:
+    """Return fxengine's features in the order of the file names."""
+    with tempfile.TemporaryDirectory() as store:
+        extract(folder, Path(store) / "s", backbone=backbone.path, precision=precision, device="cpu", dtype="float32")
+        return FeatureStore.open(Path(store) / "s").vectors()
+
+
+def best_workers(net: str, folder: Path) -> str:
+    """Return the timm peer with the worker count that is fastest here."""
+    rates = {}
+    for workers in (0, 1, 2):
+        peer = Peer(f"timm:{workers}", net, folder)
+        peer.run()
+        rates[workers] = max(peer.run(), peer.run())
+        peer.close()
+    best = max(rates, key=lambda workers: rates[workers])
+    print("timm's DataLoader, images/s by workers:", {k: round(v, 1) for k, v in rates.items()})
+    return f"timm:{best}"
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean cosine of two ways' vectors."""
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(1) / lengths).mean())
+
+
+def gather(target: Path, count: int, large: bool) -> Path:
+    """Link or make the photos of one pass."""
+    target.mkdir()
+    if not large:
+        for path in sorted(photos("imagenet_500").iterdir())[:count]:
+            (target / path.name).symlink_to(path)
+        return target
+    for i, path in enumerate(sorted(photos("flowers_300").rglob("*.jpg"))[:: max(1, 300 // count)][:count]):
+        large_photo = Image.open(path).convert("RGB").resize((4000, 3000), Image.Resampling.LANCZOS)
+        large_photo.save(target / f"{i:03d}.jpg", quality=90)
+    return target
+
+
+def main() -> None:
+    """Measure, check and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--net", default="efficientnet_lite0", choices=["efficientnet_lite0", "resnet50"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--photos", type=int, default=500)
+    parser.add_argument("--large", action="store_true", help="12-megapixel photos made from flowers_300")
+    parser.add_argument("--bf16", action="store_true", help="timm in bf16, too: very slow without bf16 instructions")
+    options = parser.parse_args()
+    if not PYTHON.exists():
+        raise SystemExit(f"there is no {PYTHON}: run bench/setup-peers first (many minutes, 8 GB)")
+    real = options.net == "efficientnet_lite0"
+    source = options.net if real else "keras:ResNet50"
+    backbone = load_backbone(source, None if real else ExportOptions(weights="random"))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = gather(Path(scratch) / "photos", options.photos, options.large)
+        chosen = calibrate(folder, backbone.path, device="cpu")
+        timm = best_workers(options.net, folder)
+        peers = {timm: timm, "plain ONNX Runtime loop": f"plain:{backbone.path}"}
+        if options.bf16:
+            peers["timm in bf16"] = timm.replace("timm", "timm-bf16")
+        if not real:
+            peers["Keras predict"] = "keras"
+        running = {name: Peer(peer, options.net, folder) for name, peer in peers.items()}
+        contenders: dict[str, Callable[[], float]] = {
+            "fxengine fp32": fxengine(folder, backbone, "fp32"),
+            "fxengine auto": fxengine(folder, backbone, "auto"),
+            **{name: peer.run for name, peer in running.items()},
+        }
+        rows = interleave(contenders, options.rounds)
+        agreement: dict[str, float] = {}
+        if real:
+            ours = vectors(folder, backbone, "fp32")
+            for name, peer in running.items():
+                agreement[name] = round(cosine(ours, peer.features(Path(scratch) / "f.npy")), 5)
+            agreement["fxengine auto"] = round(cosine(ours, vectors(folder, backbone, "auto")), 5)
+            assert min(agreement.values()) > 0.995, agreement
+        for peer in running.values():
+            peer.close()
+    print_table(rows, "images/s end to end")
+    best_peer = {key: max(rows[name][key] for name in running) for key in ("best", "median")}
+    ratio = {
+        name: {key: round(rows[name][key] / best_peer[key], 3) for key in best_peer}
+        for name in ("fxengine fp32", "fxengine auto")
+    }
+    print("of the fastest peer:", ratio, "mean cosine to fxengine in fp32:", agreement)
+    name = f"peers_{options.net}" + ("_12mp" if options.large else "")
+    way = chosen.way
+    result: dict[str, Any] = {
+        "net": options.net,
+        "photos": options.photos,
+        "large": options.large,
+        "auto": {"runtime": way.runtime, "precision": way.precision, "streams": way.streams},
+        "rates": rows,
+        "ratio_to_best_peer": ratio,
+        "agreement": agreement,
+    }
+    print("written to", save(name, result).relative_to(RESULTS.parent))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""How decode and model share the cores: sessions, batch size, decoding threads, buffers, spinning, each changed alone.
+
+python -m bench.pipeline [--rounds 7] [--photos 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
+from typing import Any
+from unittest import mock
+
+from bench.machine import interleave, photos, print_table, save
+from fxengine import extraction_pipeline
+from fxengine.backbones import load_backbone
+from fxengine.backbones.spec import FEATURE_OUTPUT
+from fxengine.collect import collect
+from fxengine.decode import Limits
+from fxengine.execute import onnx_runtime, open_session, usable_cores
+from fxengine.extraction_pipeline import Pipeline
+
+CORES = usable_cores()
+
+
+@contextmanager
+def spinning() -> Iterator[None]:
+    """Let ONNX Runtime's threads spin while they wait, as they do by default."""
+    quiet = onnx_runtime._options
+
+    def noisy(threads: int) -> Any:
+        options = quiet(threads)
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        return options
+
+    with mock.patch.object(onnx_runtime, "_options", noisy):
+        yield
+
+
+def variants(count: int) -> dict[str, Callable[[], float]]:
+    """Return name -> one pass over the photos, images/s, with the model loaded."""
+    backbone = load_backbone("efficientnet_lite0")
+    inputs = collect(photos("imagenet_500"))
+
+    def variant(
+        streams: int = CORES, batch: int = 4, decoders: int = CORES, spare: int = 3, spin: bool = False
+    ) -> Callable[[], float]:
+        if spin:
+            with spinning():
+                session = open_session(backbone.path, "cpu", batch, streams)
+        else:
+            session = open_session(backbone.path, "cpu", batch, streams)
+
+        def run() -> float:
+            with mock.patch.object(extraction_pipeline, "_SPARE_BUFFERS", spare):
+                pipeline = Pipeline(session, backbone.recipe, (FEATURE_OUTPUT,), decoders, Limits())
+            begin = time.perf_counter()
+            with closing(pipeline.results(islice(inputs, count))) as batches:
+                done = sum(len(made.jobs) for made in batches)
+            return done / (time.perf_counter() - begin)
+
+        return run
+
+    chosen = "as it is: a session a core, batch 4, a decoder a core, 3 spare buffers, no spinning"
+    return {
+        chosen: variant(),
+        "one run with all threads": variant(streams=1),
+        "one run with all threads, spinning": variant(streams=1, spin=True),
+        "batch 1": variant(batch=1),
+        "batch 2": variant(batch=2),
+        "batch 8": variant(batch=8),
+        "batch 32": variant(batch=32),
+        "1 decoder": variant(decoders=1),
+        f"{2 * CORES} decoders": variant(decoders=2 * CORES),
+        "1 spare buffer": variant(spare=1),
+        "8 spare buffers": variant(spare=8),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--photos", type=int, default=200)
+    options = parser.parse_args()
+    rows = interleave(variants(options.photos), options.rounds)
+    print_table(rows, f"images/s end to end, {CORES} cores")
+    save("pipeline", {"photos": options.photos, "rates": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""NVIDIA GPUs under ONNX Runtime: which there are, how its providers are set, and batches that stay in place."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import queue
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fxengine.cache import cache_folder
+
+_OUT_OF_MEMORY = ("out of memory", "failed to allocate", "cudaerrormemoryallocation", "bad allocation")
+_PROLOGUE = "fx_pre/"
+
+
+def has_driver() -> bool:
+    """Tell whether the NVIDIA driver is there, so that "auto" need not try and fail aloud without one."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def names() -> list[str]:
+    """Return "model, driver version" of every GPU that nvidia-smi lists; empty where there is none."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    query = [command, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []
+
+
+def count() -> int:
+    """Return how many GPUs this process sees (`CUDA_VISIBLE_DEVICES` is obeyed); at least 1, so that one is tried."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        number = ctypes.c_int(0)
+        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(number)) == 0:
+            return max(1, number.value)
+    except OSError:
+        pass
+    return 1
+
+
+def providers(
+    device: str, number: int, file: Path, shape: tuple[int, int, int], precision: str
+) -> list[str | tuple[str, dict[str, str]]]:
+    """Return ONNX Runtime's providers for GPU `number`, with their options.
+
+    Args:
+        device: "cuda" or "tensorrt".
+        number: of the GPU.
+        file: the model.
+        shape: rows, height and width of the compiled batch.
+        precision: "fp32" or "fp16".
+    """
+    cuda = {
+        "device_id": str(number),
+        # Tuned once for each of our two shapes; the exhaustive search, the default, costs far more and gains nothing
+        # (PaddleX#5057).
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        # TF32 keeps 10 bits of a mantissa: that is not fp32.
+        "use_tf32": "0",
+        "prefer_nhwc": "1" if precision == "fp16" else "0",
+    }
+    chain: list[str | tuple[str, dict[str, str]]] = [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+    if device == "tensorrt":
+        chain.insert(0, ("TensorrtExecutionProvider", _tensorrt(number, file, shape, precision)))
+    return chain
+
+
+def _tensorrt(number: int, file: Path, shape: tuple[int, int, int], precision: str) -> dict[str, str]:
+    rows, height, width = shape
+    cache = str(engine_folder(number, file, shape, precision))
+    largest = f"images:{rows}x{height}x{width}x3"
+    return {
+        "device_id": str(number),
+        "trt_fp16_enable": "1" if precision == "fp16" else "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": cache,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": cache,
+        "trt_profile_min_shapes": f"images:1x{height}x{width}x3",
+        "trt_profile_opt_shapes": largest,
+        "trt_profile_max_shapes": largest,
+    }
+
+
+def engine_folder(number: int, file: Path, shape: tuple[int, int, int], precision: str) -> Path:
+    """Return where TensorRT keeps its engines: one folder for each model, shape, precision, GPU and set of versions."""
+    gpus = names()
+    libraries = [f"{name} {_version(name)}" for name in ("onnxruntime-gpu", "tensorrt", "tensorrt-cu12")]
+    model = hashlib.sha256(file.read_bytes()).hexdigest()
+    key = [model, shape, precision, gpus[number] if number < len(gpus) else "", *libraries]
+    folder = cache_folder() / "tensorrt" / hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def input_size(path: Path) -> tuple[int, int]:
+    """Return the height and width that a backbone file takes."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    _, height, width, _ = (axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim)
+    return height, width
+
+
+def half_precision_file(path: Path) -> Path:
+    """Return the backbone computed in fp16, made once and kept in the cache; its input and outputs stay as they are."""
+    import onnx
+
+    data = path.read_bytes()
+    made = cache_folder() / "fp16" / f"{hashlib.sha256(data).hexdigest()}.onnx"
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        temporary = made.with_suffix(".tmp")
+        temporary.write_bytes(_to_half(onnx.load_model_from_string(data)).SerializeToString())
+        temporary.replace(made)
+    return made
+
+
+def _to_half(model: Any) -> Any:
+    """Return the net in fp16 behind its prologue in fp32: pixel levels less their mean lose bits in fp16."""
+    from onnx import TensorProto, helper
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    images = helper.make_tensor_value_info("", 0, None)
+    images.CopyFrom(model.graph.input[0])
+    prologue = [node for node in model.graph.node if node.name.startswith(_PROLOGUE)]
+    weights = [tensor for tensor in model.graph.initializer if tensor.name.startswith(_PROLOGUE)]
+    for node in prologue:
+        model.graph.node.remove(node)
+    for tensor in weights:
+        model.graph.initializer.remove(tensor)
+    taken = helper.make_tensor_value_info(prologue[-1].output[0], TensorProto.FLOAT, None)
+    del model.graph.input[:]
+    model.graph.input.append(taken)
+    half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    net = sorted(half.graph.node, key=lambda node: taken.name not in node.input)  # the converter adds its cast last
+    del half.graph.input[:], half.graph.node[:]
+    half.graph.input.append(images)
+    half.graph.node.extend([*prologue, *net])
+    half.graph.initializer.extend(weights)
+    return half
+
+
+class Runner:
+    """One GPU's session, fed from page-locked memory where ONNX Runtime lends it; one thread at a time."""
+
+    def __init__(self, session: Any, number: int) -> None:
+        self.session = session
+        self._number = number
+        self._pinned: dict[tuple[int, ...], Any] = {}
+
+    def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs `names`; raises MemoryError where the GPU's memory is too small for the batch."""
+        try:
+            binding = self.session.io_binding()
+            binding.bind_ortvalue_input("images", self._staged(feeds["images"]))
+            for name in names:
+                binding.bind_output(name)  # to the CPU: vectors are small
+            self.session.run_with_iobinding(binding)
+            results: list[np.ndarray] = binding.copy_outputs_to_cpu()
+        except Exception as error:
+            if any(mark in str(error).lower() for mark in _OUT_OF_MEMORY):
+                raise MemoryError(str(error)) from error
+            raise
+        return results
+
+    def _staged(self, images: np.ndarray) -> Any:
+        """Return the batch in a buffer that is used again for every batch of its shape."""
+        import onnxruntime as ort
+
+        if images.shape not in self._pinned:
+            memory = _page_locked_memory(self._number)
+            if memory is None:
+                return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(images))
+            self._pinned[images.shape] = ort.OrtValue.ortvalue_from_shape_and_type(
+                images.shape, np.uint8, memory_info=memory
+            )
+        value = self._pinned[images.shape]
+        value.update_inplace(np.ascontiguousarray(images))
+        return value
+
+
+@cache
+def _page_locked_memory(number: int) -> Any:
+    """Return ONNX Runtime's description of host memory that GPU `number` copies from directly, or None."""
+    import onnxruntime as ort
+
+    if not hasattr(ort, "get_ep_devices"):
+        return None
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == "CUDAExecutionProvider"]
+    if number >= len(devices):
+        return None
+    return devices[number].memory_info(ort.OrtDeviceMemoryType.HOST_ACCESSIBLE)
+
+
+class Pool:
+    """Several GPUs behind one call: whoever calls gets the one that is free."""
+
+    def __init__(self, runners: Sequence[Runner]) -> None:
+        self._free: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+        for runner in runners:
+            self._free.put(runner)
+
+    def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Run the batch on a free GPU, waiting for one."""
+        runner = self._free.get()
+        try:
+            return runner.run(names, feeds)
+        finally:
+            self._free.put(runner)

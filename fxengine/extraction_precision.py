@@ -1,0 +1,302 @@
+"""Chooses how a run computes: the fastest runtime and precision that keep the features.
+
+sample of the inputs -> features in fp32 and in every other way -> those that keep them, timed in turns -> the fastest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fxengine import decode
+from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
+from fxengine.cache import cache_folder
+from fxengine.collect import Listing
+from fxengine.collect.read import read_input
+from fxengine.decode import Limits
+from fxengine.errors import DecodeError, DeviceError, FxError, InputError
+from fxengine.execute import Way, open_session, runtime_for, usable_cores, ways
+from fxengine.execute.cpus import processor
+from fxengine.execute.fidelity import Fidelity, compare
+from fxengine.execute.int8 import int8_file, quantise
+from fxengine.execute.session import Session
+from fxengine.extraction_pipeline import run_on_streams
+from fxengine.features.schema import Provenance
+
+SECONDS = 30.0  # a comparison takes at most so long
+_COMPARED, _CALIBRATION = 256, 64
+_FEWEST = 32  # on fewer pictures neighbours say nothing
+_WORTH_SECONDS = 60.0  # a job that takes less in fp32 has nothing to gain
+_PASS_SECONDS = 3.0
+_ROUNDS, _ROUND_SECONDS = 4, 0.5
+_GAIN = 1.05  # what is not faster by so much is not worth leaving the reference for
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of one way of computing.
+
+    Attributes:
+        way: runtime, precision and streams.
+        verdict: "chosen", "slower", or why it is out.
+        images_per_second: of the model alone, the best of a few rounds taken in turns; None where it was not timed.
+        fidelity: how it keeps the features; None where it was not compared.
+    """
+
+    way: Way
+    verdict: str
+    images_per_second: float | None = None
+    fidelity: Fidelity | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to compute, and what it was chosen from.
+
+    Attributes:
+        way: runtime, precision and streams.
+        int8: SHA-256 of the quantised copy where the precision is int8, else "".
+        tried: every way that was looked at; empty where none was.
+        images: pictures that the ways were compared on.
+        seconds: that choosing took.
+    """
+
+    way: Way
+    int8: str = ""
+    tried: tuple[Tried, ...] = ()
+    images: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the choice as JSON data."""
+        return asdict(self)
+
+
+@dataclass
+class _Contender:
+    way: Way
+    session: Session
+    int8: str = ""
+    fidelity: Fidelity | None = None
+    rates: list[float] = field(default_factory=list)
+
+
+def open_chosen(
+    found: BackboneFile,
+    inputs: Listing,
+    count: int,
+    *,
+    precision: str = "auto",
+    device: str = "auto",
+    batch_size: int | None = None,
+    stored: Provenance | None = None,
+    limits: Limits | None = None,
+) -> tuple[Session, Choice]:
+    """Load a backbone for a run over `count` inputs.
+
+    A precision that is asked for is taken. "auto" goes on as the store was begun (in fp32 where this machine
+    cannot), else as this machine was found to run the backbone best; a job that is too small to pay for a comparison
+    runs in fp32.
+
+    Raises:
+        InputError: there is no such precision.
+        DeviceError: the device or the precision that was asked for is not to be had here.
+    """
+    plain = Choice(Way("onnxruntime", "fp32", usable_cores()))
+    if precision == "auto" and stored is not None:
+        choice = _as_stored(stored, device, usable_cores())
+        try:
+            return _open(found, choice, device, batch_size), choice
+        except DeviceError:
+            return _open(found, plain, device, batch_size), plain
+    if precision == "auto":
+        choice = recall(found, device) or plain
+        session = _open(found, choice, device, batch_size)
+        if choice is plain and count > _COMPARED and count / _rate(session, found) > _WORTH_SECONDS:
+            session.close()
+            choice = calibrate(found, inputs, count, device=device, batch_size=batch_size, limits=limits)
+            session = _open(found, choice, device, batch_size)
+        return session, choice
+    digest = ""
+    if precision == "int8":
+        digest = stored.int8 if stored is not None else ""
+        if not digest or not int8_file(digest).exists():
+            digest = quantise(found.path, _sample(found, inputs, count, _CALIBRATION, limits or Limits()))
+    choice = Choice(Way(runtime_for(precision, device), precision, usable_cores()), digest)
+    return _open(found, choice, device, batch_size), choice
+
+
+def open_stored(found: BackboneFile, stored: Provenance, device: str) -> Session:
+    """Load a backbone to compute single pictures as a store's vectors were computed; in fp32 where that cannot be."""
+    try:
+        return _open(found, _as_stored(stored, device, 1), device, None)
+    except DeviceError:
+        return open_session(found.path, device)
+
+
+def _as_stored(stored: Provenance, device: str, streams: int) -> Choice:
+    precision = stored.precision.split("+")[0]
+    return Choice(Way(runtime_for(precision, device), precision, streams), stored.int8)
+
+
+def calibrate(
+    found: BackboneFile,
+    inputs: Listing,
+    count: int,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    limits: Limits | None = None,
+) -> Choice:
+    """Compare the ways of computing on pictures spread evenly over the listing, and remember what came of it.
+
+    The fastest wins whose features have a mean cosine of at least 0.999 to those in fp32 and keep 95% of the
+    neighbours, where it is 5% faster than fp32 by ONNX Runtime. Pictures for int8's calibration are others than those
+    that the ways are compared on. It takes at most 30 seconds.
+
+    Raises:
+        InputError: too few pictures can be decoded to compare on.
+    """
+    begin = time.perf_counter()
+    pictures = _sample(found, inputs, count, _COMPARED + _CALIBRATION, limits or Limits())
+    if len(pictures) < 2 * _FEWEST:
+        raise InputError(
+            f"Only {len(pictures)} pictures of {inputs.root} can be decoded; comparing needs {2 * _FEWEST}."
+        )
+    aside = np.arange(len(pictures)) % 5 == 4
+    compared, calibration = pictures[~aside], pictures[aside]
+    reference = _open(found, Choice(Way("onnxruntime", "fp32", usable_cores())), device, batch_size)
+    candidates = ways(on_gpu=reference.provider != "CPUExecutionProvider")
+    first = _Contender(candidates[0], reference)
+    compared = compared[: max(_FEWEST, int(_PASS_SECONDS * _rate(reference, found)))]
+    features = run_on_streams(reference, compared, FEATURE_OUTPUT)
+    tried: list[Tried] = []
+    contenders = [first]
+    for way in candidates[1:]:
+        if time.perf_counter() - begin > SECONDS / 2:
+            tried.append(Tried(way, "no time left to look at it"))
+            continue
+        contender = _enter(found, way, device, batch_size, calibration, tried)
+        if contender is not None:
+            contender.fidelity = compare(features, run_on_streams(contender.session, compared, FEATURE_OUTPUT))
+            contenders.append(contender)
+    _time_in_turns(contenders, compared, begin + SECONDS)
+    choice = _judge(contenders, tried, len(compared), begin)
+    for contender in contenders:
+        contender.session.close()
+    _remember(found, device, choice)
+    return choice
+
+
+def recall(found: BackboneFile, device: str) -> Choice | None:
+    """Return what this machine was found to run the backbone best by, or None where it was not looked into."""
+    try:
+        values = json.loads(_memory(found, device).read_text())
+        choice = Choice(Way(**values["way"]), values["int8"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return choice if choice.way.precision != "int8" or int8_file(choice.int8).exists() else None
+
+
+def _remember(found: BackboneFile, device: str, choice: Choice) -> None:
+    path = _memory(found, device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(choice.to_dict()))
+    temporary.replace(path)
+
+
+def _memory(found: BackboneFile, device: str) -> Path:
+    key = [found.fingerprint, device, *processor()]
+    return cache_folder() / "precision" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.json"
+
+
+def _open(found: BackboneFile, choice: Choice, device: str, batch_size: int | None) -> Session:
+    way, path = choice.way, found.path
+    if way.precision == "int8":
+        path = int8_file(choice.int8)
+        if not path.exists():
+            raise DeviceError(f"The int8 copy {choice.int8[:12]} that the store was computed by is not in the cache.")
+    return open_session(path, device, batch_size, way.streams, precision=way.precision, runtime=way.runtime)
+
+
+def _enter(
+    found: BackboneFile, way: Way, device: str, batch_size: int | None, calibration: np.ndarray, tried: list[Tried]
+) -> _Contender | None:
+    """Load the backbone in another way, or note in `tried` why that cannot be done."""
+    try:
+        digest = quantise(found.path, calibration) if way.precision == "int8" else ""
+        return _Contender(way, _open(found, Choice(way, digest), device, batch_size), digest)
+    except FxError as error:
+        tried.append(Tried(way, str(error)))
+        return None
+
+
+def _time_in_turns(contenders: list[_Contender], pictures: np.ndarray, deadline: float) -> None:
+    """Time each way that keeps the features, a short slice each, A B C A B C: the machine's speed drifts."""
+    fair = [c for c in contenders if c.fidelity is None or c.fidelity.keeps_features]
+    for _ in range(_ROUNDS):
+        for contender in fair:
+            if time.perf_counter() + 2 * _ROUND_SECONDS > deadline and contender.rates:
+                return
+            begin, done = time.perf_counter(), 0
+            rows = pictures[: contender.session.batch_size * contender.session.streams * 4]
+            while time.perf_counter() - begin < _ROUND_SECONDS:
+                run_on_streams(contender.session, rows, FEATURE_OUTPUT)
+                done += len(rows)
+            contender.rates.append(done / (time.perf_counter() - begin))
+
+
+def _judge(contenders: list[_Contender], tried: list[Tried], images: int, begin: float) -> Choice:
+    timed = [c for c in contenders if c.rates]
+    best = max(timed, key=lambda c: max(c.rates))
+    if max(best.rates) < _GAIN * max(contenders[0].rates):
+        best = contenders[0]
+    rows = []
+    for c in contenders:
+        verdict = "chosen" if c is best else "slower" if c.rates else "changes the features"
+        rows.append(Tried(c.way, verdict, round(max(c.rates), 1) if c.rates else None, c.fidelity))
+    seconds = round(time.perf_counter() - begin, 1)
+    return Choice(best.way, best.int8, (*rows, *tried), images, seconds)
+
+
+def _rate(session: Session, found: BackboneFile) -> float:
+    """Return about how many pictures a second the model takes, warm."""
+    rows = session.batch_size * session.streams
+    pictures = np.zeros((rows, found.recipe.height, found.recipe.width, 3), np.uint8)
+    run_on_streams(session, pictures, FEATURE_OUTPUT)
+    begin = time.perf_counter()
+    run_on_streams(session, pictures, FEATURE_OUTPUT)
+    return rows / (time.perf_counter() - begin)
+
+
+def _sample(found: BackboneFile, inputs: Listing, count: int, wanted: int, limits: Limits) -> np.ndarray:
+    """Return up to `wanted` decoded pictures, uint8 [n, height, width, 3], spread evenly over the listing."""
+    recipe = found.recipe
+    out = np.empty((min(wanted, count), recipe.height, recipe.width, 3), np.uint8)
+    done = 0
+    for item in islice(_spread(inputs, count, wanted), len(out)):
+        try:
+            data, _ = read_input(item, limits.max_bytes)
+            decode.decode_into(data, decode.read_header(data, limits), recipe, out[done])
+            done += 1
+        except DecodeError:
+            continue
+    return out[:done]
+
+
+def _spread(inputs: Listing, count: int, wanted: int) -> Iterator[Any]:
+    step = max(1.0, count / wanted)
+    following = 0.0
+    for number, item in enumerate(inputs):
+        if number >= following:
+            yield item
+            following += step

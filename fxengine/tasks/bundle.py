@@ -1,0 +1,179 @@
+"""Puts a head behind its backbone: one ONNX file from pictures to answers, which needs only ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from fxengine.backbones import load_backbone
+from fxengine.backbones.onnx_graph import followed_by
+from fxengine.backbones.spec import INPUT_NAME, BackboneFile, layer_output
+from fxengine.errors import DecodeError, InputError, StoreError
+from fxengine.features.read import FeatureStore
+from fxengine.features.schema import unescape_path
+from fxengine.heads.file import Head, HeadFacts
+from fxengine.tasks.blocks import store_rows
+from fxengine.tasks.embed import prepare
+
+METADATA_KEY = "fxengine_bundle"
+_SAMPLE = 200
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a bundle's answers for pictures compare with the head's for their stored vectors.
+
+    Attributes:
+        rows: pictures compared.
+        same: share of them with the same first answer (of numbers: within 1% of their spread).
+        worst: largest difference of a probability or number.
+        gone: pictures of the sample that could not be read any more.
+    """
+
+    rows: int
+    same: float
+    worst: float
+    gone: int
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A bundle that was made.
+
+    Attributes:
+        path: the file.
+        backbone: name of the backbone.
+        head: what the head says of itself.
+        bytes: size of the file.
+        agreement: with stored vectors; None where there was no store to compare with.
+    """
+
+    path: str
+    backbone: str
+    head: HeadFacts
+    bytes: int
+    agreement: Agreement | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return asdict(self)
+
+
+def bundle(
+    backbone: str | Path, head: Path, output: Path, *, store: str | Path | None = None, seed: int = 0
+) -> Bundled:
+    """Write one model: `images` uint8 [batch, height, width, 3] -> `probabilities` [batch, classes], `label` [batch].
+
+    A head of numbers gives `values` alone, one of labels `probabilities` alone. The recipe for pictures and the names
+    of the answers are JSON in the model's metadata, under "fxengine_bundle".
+
+    Args:
+        backbone: a name or file.
+        head: a head file.
+        output: the .onnx file to make.
+        store: its pictures and vectors say how well the bundle agrees with the head; the store that the head was
+            trained on unless given, where it is still there.
+        seed: of the sample of 200 rows.
+
+    Raises:
+        InputError: there is no such backbone or head, or the file cannot be written.
+        StoreError: head and backbone, or head and store, are of different spaces.
+    """
+    if output.suffix != ".onnx":
+        raise InputError(f"-o {output} must end in .onnx.")
+    found, loaded = load_backbone(backbone), Head.load(head)
+    loaded.check_space(found.fingerprint, f"the backbone {backbone}")
+    compared = _store_of(store, loaded)
+    model = _joined(found, head, loaded.facts)
+    temporary = output.with_name(f".{output.name}.tmp")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(model.SerializeToString())
+        agreement = None if compared is None else _agreement(temporary, found, loaded, compared, seed)
+        temporary.replace(output)
+    except OSError as error:
+        raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Bundled(str(output), found.facts.name, loaded.facts, output.stat().st_size, agreement)
+
+
+def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProto:
+    graph = onnx.load(head).graph
+    if facts.predicts == "classes":
+        _add_label(graph, facts.classes)
+    model = followed_by(onnx.load(found.path), layer_output(facts.layer), graph, "head/")
+    del model.metadata_props[:]
+    told = {
+        "format": 1,
+        "space": found.fingerprint,
+        "backbone": found.facts.name,
+        "licence": found.facts.licence,
+        "recipe": asdict(found.recipe),
+        "classes": list(facts.classes),
+        "predicts": facts.predicts,
+        facts.metric: facts.accuracy,
+    }
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(told)})
+    try:
+        onnx.checker.check_model(model)
+    except ValueError as error:
+        raise InputError(f"{head} does not fit behind {found.facts.name}: {str(error).splitlines()[0]}") from error
+    return model
+
+
+def _add_label(graph: onnx.GraphProto, classes: tuple[str, ...]) -> None:
+    """Add an output `label`, the name of the most probable class."""
+    graph.initializer.append(numpy_helper.from_array(np.array(classes, object), "classes"))
+    output = graph.output[0].name
+    graph.node.append(helper.make_node("ArgMax", [output], ["best"], axis=1, keepdims=0))
+    graph.node.append(helper.make_node("Gather", ["classes", "best"], ["label"], axis=0))
+    graph.output.append(helper.make_tensor_value_info("label", TensorProto.STRING, ["batch"]))
+
+
+def _store_of(store: str | Path | None, head: Head) -> FeatureStore | None:
+    if store is not None:
+        opened = FeatureStore.open(store)
+        head.check_space(opened.provenance.space, str(store))
+        return opened
+    try:
+        opened = FeatureStore.open(head.facts.store or "")
+    except StoreError:
+        return None
+    return opened if opened.provenance.space == head.facts.space else None
+
+
+def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore, seed: int) -> Agreement:
+    """Run the bundle on the pictures of some rows, and the head on their vectors."""
+    ids = store_rows(store)["id"].to_pylist()
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(ids))[:_SAMPLE])
+    root = Path(unescape_path(store.provenance.root))
+    output = "values" if head.facts.predicts == "numbers" else "probabilities"
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"])
+    batch = np.empty((1, found.recipe.height, found.recipe.width, 3), np.uint8)
+    fresh, kept = [], []
+    for i in chosen:
+        try:
+            prepare(root / unescape_path(ids[i]), found.recipe, batch[0])
+        except DecodeError:
+            continue
+        fresh.append(session.run([output], {INPUT_NAME: batch})[0][0])
+        kept.append(ids[i])
+    if not kept:
+        return Agreement(0, 0.0, 0.0, len(chosen))
+    stored = head.answers(store.select(ids=kept).vectors(layer=head.facts.layer))
+    answers = np.stack(fresh)
+    if head.facts.predicts == "classes":
+        same = answers.argmax(axis=1) == stored.argmax(axis=1)
+    elif head.facts.predicts == "labels":
+        same = ((answers > 0.5) == (stored > 0.5)).all(axis=1)
+    else:
+        same = (np.abs(answers - stored) <= 0.01 * np.maximum(stored.std(axis=0), 1e-12)).all(axis=1)
+    return Agreement(len(kept), float(same.mean()), float(np.abs(answers - stored).max()), len(chosen) - len(kept))

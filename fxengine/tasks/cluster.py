@@ -1,0 +1,91 @@
+"""Parts a store into groups of like pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fxengine.errors import InputError
+from fxengine.features.schema import unescape_path
+from fxengine.index.cluster import kmeans
+from fxengine.tasks.index import Index
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster.
+
+    Attributes:
+        number: from 0, the largest first.
+        rows: how many it has.
+        medoid: id of the row that is nearest to all others in it.
+        spread: mean cosine distance of its rows to its centre.
+        label: the most frequent label, or None.
+        share: of the rows, that have it.
+    """
+
+    number: int
+    rows: int
+    medoid: str
+    spread: float
+    label: str | None
+    share: float
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """The clusters, and a table with a row for every vector: id, label, cluster, distance to the centre, medoid."""
+
+    clusters: list[Cluster]
+    table: pa.Table
+    root: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the clusters as JSON data."""
+        return {"clusters": [asdict(cluster) for cluster in self.clusters]}
+
+
+def cluster(store: str | Path, k: int, *, layer: str | None = None, seed: int = 0) -> ClusterReport:
+    """Part the rows of a store into k clusters, by k-means over unit vectors.
+
+    Args:
+        store: folder of a feature store.
+        k: clusters.
+        layer: a further layer's name; the default one unless given.
+        seed: of the first centres.
+
+    Raises:
+        InputError: k is not between 1 and the number of rows.
+        StoreError: the store has no vector or no such layer.
+    """
+    index = Index.exact(store, layer=layer)
+    if not 1 <= k <= len(index):
+        raise InputError(f"-k must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
+    assigned, near = kmeans(index.matrix, k, seed)
+    ids, labels = index.table["id"], index.table["label"].to_pylist()
+    medoids = np.zeros(len(near), bool)
+    clusters = []
+    for number in range(k):
+        rows = np.flatnonzero(assigned == number)
+        if not len(rows):
+            continue
+        medoid = rows[np.argmax(near[rows])]
+        medoids[medoid] = True
+        label, count = Counter(labels[i] for i in rows).most_common(1)[0]
+        spread = float(1 - near[rows].mean())
+        clusters.append(Cluster(number, len(rows), ids[int(medoid)].as_py(), spread, label, count / len(rows)))
+    table = pa.table(
+        {
+            "id": ids,
+            "label": index.table["label"],
+            "cluster": pa.array(assigned),
+            "distance": pa.array(1 - near),
+            "medoid": pa.array(medoids),
+        }
+    )
+    return ClusterReport(clusters, table, unescape_path(index.store.provenance.root))

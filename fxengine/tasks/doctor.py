@@ -1,0 +1,175 @@
+"""Says what this machine gives the engine, what is wrong with it, and what to do about that."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from fxengine import decode
+from fxengine.backbones import DEFAULT, load_backbone
+from fxengine.backbones.spec import FEATURE_OUTPUT
+from fxengine.cache import cache_folder
+from fxengine.errors import FxError
+from fxengine.execute import PRECISIONS, gpu, open_session, openvino, usable_cores
+from fxengine.execute.cpus import processor
+from fxengine.extraction_pipeline import run_on_streams
+
+_SECONDS = 1.0  # that the model is timed for
+_CUDA_LIBRARIES = {"CUDA runtime": ("libcudart.so.13", "libcudart.so.12"), "cuDNN": ("libcudnn.so.9",)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: what was looked at.
+        found: what is there.
+        advice: what to do, or None where nothing is wrong.
+    """
+
+    what: str
+    found: str
+    advice: str | None = None
+
+
+def diagnose() -> list[Finding]:
+    """Look at processor, runtimes, GPUs, decoders and cache, and time one backbone."""
+    return [*_system(), *_runtimes(), *_gpus(), *_decoders(), _cache(), _export(), _timed()]
+
+
+def _system() -> Iterator[Finding]:
+    yield Finding("fxengine", f"{version('fxengine')} on Python {platform.python_version()}, {platform.platform()}")
+    usable, there = usable_cores(), os.cpu_count() or 1
+    advice = None
+    if usable < there:
+        advice = "affinity (taskset) or the container's cpu limit leaves fewer: raise it if that is not meant."
+    yield Finding("cores", f"{usable} of {there} usable", advice)
+    name, instructions, _ = processor()
+    vector = [flag for flag in instructions.split() if flag.startswith(("avx2", "avx512", "avx_vnni", "amx", "asimd"))]
+    yield Finding("processor", f"{name or 'unknown'}; {' '.join(vector) or 'no vector instructions known'}")
+
+
+def _runtimes() -> Iterator[Finding]:
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
+    found = ", ".join(f"{name} {_version(name)}" for name in both)
+    advice = None
+    if len(both) > 1:
+        advice = (
+            "both write into the same folder, and one has overwritten the other: "
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu."
+        )
+    yield Finding("ONNX Runtime", found or "not installed", advice if found else "pip install onnxruntime-gpu.")
+    import onnxruntime
+
+    for provider in onnxruntime.get_available_providers():
+        problem = _start(provider)
+        yield Finding(f"  {provider}", "starts" if problem is None else f"does not start: {problem}")
+    precisions = [name for name in PRECISIONS if openvino.missing(name) is None]
+    if precisions:
+        yield Finding("OpenVINO", f"{version('openvino')}, computes in {', '.join(precisions)}")
+    else:
+        yield Finding("OpenVINO", "not installed", "pip install openvino: bf16 and int8 on CPUs.")
+
+
+def _start(provider: str) -> str | None:
+    """Return why a provider does not run a net of one node, or None where it does."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "one", [value], [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        data = model.SerializeToString()
+        session = onnxruntime.InferenceSession(data, options, providers=[provider], enable_fallback=0)
+    except Exception as error:
+        return str(error).splitlines()[0]
+    return None if session.get_providers()[0] == provider else f"{session.get_providers()[0]} took its place"
+
+
+def _gpus() -> Iterator[Finding]:
+    if not gpu.has_driver():
+        yield Finding("NVIDIA driver", "not found: everything runs on the CPU")
+        return
+    yield Finding("NVIDIA GPUs", "; ".join(gpu.names()) or "a driver, but nvidia-smi lists no GPU")
+    if _start("CUDAExecutionProvider") is None:
+        return
+    for what, names in _CUDA_LIBRARIES.items():
+        there = [name for name in names if _loads(name)]
+        advice = None if there else "pip install 'fxengine[cuda13]' (or cuda12 for an older driver)."
+        yield Finding(f"  {what}", ", ".join(there) or "not found", advice)
+
+
+def _loads(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _decoders() -> Iterator[Finding]:
+    libraries = decode.versions()
+    found = ", ".join(f"{name} {number}" for name, number in libraries.items())
+    slow = "cykooz-resizer" not in libraries
+    yield Finding("decoders", found, "no SIMD resize here: Pillow resizes, several times slower." if slow else None)
+
+
+def _cache() -> Finding:
+    try:
+        folder = cache_folder()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FxError, OSError) as error:
+        return Finding("cache", f"cannot be written: {error}", "set FXENGINE_CACHE to a folder that can.")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return Finding("cache", f"{folder}, {size / 1e6:.0f} MB; deleting it loses only time")
+
+
+def _export() -> Finding:
+    other = os.environ.get("FXENGINE_KERAS_PYTHON")
+    if other:
+        there = Path(other).exists()
+        return Finding("Keras", f"by {other}", None if there else "FXENGINE_KERAS_PYTHON names no file.")
+    if _version("tensorflow") and _version("tf2onnx"):
+        return Finding("Keras", f"tensorflow {_version('tensorflow')}, tf2onnx {_version('tf2onnx')}")
+    return Finding("Keras", "not installed; only exporting and training Keras nets needs it (fxengine[keras])")
+
+
+def _timed() -> Finding:
+    try:
+        backbone = load_backbone(DEFAULT)
+        session = open_session(backbone.path, streams=usable_cores())
+    except FxError as error:
+        return Finding("one timed batch", str(error), "see the findings above.")
+    recipe = backbone.recipe
+    batch = np.zeros((session.batch_size * session.streams, recipe.height, recipe.width, 3), np.uint8)
+    run_on_streams(session, batch, FEATURE_OUTPUT)
+    begin, done = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - begin) < _SECONDS:
+        run_on_streams(session, batch, FEATURE_OUTPUT)
+        done += len(batch)
+    return Finding(
+        "one timed batch",
+        f"{DEFAULT} in {session.precision} on {session.provider}: {done / seconds:.0f} images/s of the model alone",
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

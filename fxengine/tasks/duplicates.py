@@ -1,0 +1,125 @@
+"""Finds pictures that are in a store more than once: the same file, or nearly the same picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fxengine.errors import InputError
+from fxengine.features.schema import unescape_path
+from fxengine.tasks.groups import choose_threshold, near_duplicate_groups, whiten
+from fxengine.tasks.index import Index
+
+
+@dataclass(frozen=True)
+class DuplicatesReport:
+    """What is in a store more than once.
+
+    Attributes:
+        table: a row for every picture that is not alone, by group, the largest group first. Columns: group; id; keep,
+            one of each group, the most pixels, then the most bytes; identical, another of the group is the very same
+            file; likeness, cosine of the whitened vectors to the one to keep; label, split, width, height, size;
+            crosses_labels and crosses_splits, the group holds more than one.
+        root: folder that ids are relative to.
+        threshold: likeness from which two pictures are linked.
+        chosen: whether the threshold was chosen from the store's own distribution.
+        rows: rows that were compared.
+    """
+
+    table: pa.Table
+    root: str
+    threshold: float
+    chosen: bool
+    rows: int
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        return int(pc.sum(self.table["keep"]).as_py() or 0)
+
+    def crossing(self, what: str) -> int:
+        """Return how many groups hold more than one label or split; `what` is "labels" or "splits"."""
+        both = pc.and_(self.table["keep"], self.table[f"crosses_{what}"])
+        return int(pc.sum(both).as_py() or 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data."""
+        return {
+            "rows": self.rows,
+            "threshold": self.threshold,
+            "chosen": self.chosen,
+            "groups": self.groups,
+            "redundant": len(self.table) - self.groups,
+            "crossing_labels": self.crossing("labels"),
+            "crossing_splits": self.crossing("splits"),
+            "table": self.table.to_pylist(),
+        }
+
+
+def duplicates(store: str | Path, threshold: float | None = None, layer: str | None = None) -> DuplicatesReport:
+    """Return the groups of identical and nearly identical pictures.
+
+    Args:
+        store: folder of a feature store.
+        threshold: likeness (cosine of whitened vectors) from which two pictures are linked; chosen from the store's
+            distribution unless given; 1 links equal files only.
+        layer: a further layer's name; the default one unless given.
+
+    Raises:
+        InputError: the threshold is not above 0 and at most 1.
+        StoreError: the store has no vector or no such layer.
+    """
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(f"The threshold must be above 0 and at most 1. Got {threshold}.")
+    index = Index.exact(store, layer=layer)
+    whitened = whiten(index.matrix)
+    used = choose_threshold(whitened) if threshold is None else threshold
+    groups = near_duplicate_groups(whitened, index.table["content_hash"].to_pylist(), used, index.matrix)
+    table = _table(index.table, groups, whitened)
+    return DuplicatesReport(table, unescape_path(index.store.provenance.root), used, threshold is None, len(index))
+
+
+def _table(rows: pa.Table, groups: np.ndarray, whitened: np.ndarray) -> pa.Table:
+    counts = np.bincount(groups)
+    members = np.flatnonzero(counts[groups] > 1)
+    rows, groups = rows.take(pa.array(members)), groups[members]
+    pixels = np.asarray(pc.fill_null(pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64())), 0))
+    order = np.lexsort((np.arange(len(groups)), -np.asarray(rows["size"]), -pixels, groups, -counts[groups]))
+    rows, groups, members = rows.take(pa.array(order)), groups[order], members[order]
+    keep = np.ones(len(groups), bool)
+    keep[1:] = groups[1:] != groups[:-1]
+    number = np.cumsum(keep) - 1
+    kept = whitened[members[keep]][number].astype(np.float32)
+    columns = {
+        "group": pa.array(number),
+        "id": rows["id"],
+        "keep": pa.array(keep),
+        "identical": pa.array(_shared(rows["content_hash"])),
+        "likeness": pa.array(np.einsum("ij,ij->i", kept, whitened[members].astype(np.float32)).astype(np.float32)),
+        **{name: rows[name] for name in ("label", "split", "width", "height", "size")},
+        "crosses_labels": pa.array(_crosses(number, rows["label"])),
+        "crosses_splits": pa.array(_crosses(number, rows["split"])),
+    }
+    return pa.table(columns)
+
+
+def _shared(hashes: pa.ChunkedArray) -> np.ndarray:
+    """Return which rows have a content hash that another row has, too; equal files are always in one group."""
+    _, inverse, counts = np.unique(hashes.to_numpy(zero_copy_only=False), return_inverse=True, return_counts=True)
+    shared: np.ndarray = counts[inverse] > 1
+    return shared
+
+
+def _crosses(groups: np.ndarray, names: pa.ChunkedArray) -> np.ndarray:
+    """Return which rows are in a group that holds more than one name; an unknown one counts for none."""
+    known = np.asarray(pc.is_valid(names))
+    codes = np.unique(np.asarray(pc.fill_null(names, "")).astype(str), return_inverse=True)[1]
+    pairs = np.unique(np.stack([groups[known], codes[known]]), axis=1)
+    many = np.bincount(pairs[0], minlength=int(groups.max(initial=0)) + 1) > 1
+    crossing: np.ndarray = many[groups]
+    return crossing

@@ -1,0 +1,150 @@
+"""Lays a store out on a plane, with each picture's neighbours and how far from all others it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fxengine.errors import InputError
+from fxengine.features.read import FeatureStore
+from fxengine.index.choose import cells
+from fxengine.index.exact import in_blocks
+from fxengine.index.metric import prepare
+from fxengine.tasks.index import Index, open_index
+
+METHODS = ("pca", "umap")
+_EXACTLY = 30_000  # rows whose neighbours are all looked up exactly
+_ASKED = 4096  # rows at a time
+_SAMPLE = 50_000  # rows to learn the principal components from
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """A map.
+
+    Attributes:
+        table: id, label, split, x, y, neighbors (ids: positions in this table from 0, distances: cosine distance) and
+            outlier (distance of the last of these neighbours), in the store's order.
+        method: "pca" or "umap".
+        explained: share of the variance that x and y hold by PCA, or None.
+    """
+
+    table: pa.Table
+    method: str
+    explained: float | None
+
+    def outliers(self, count: int) -> list[dict[str, Any]]:
+        """Return id, label and outlier score of the rows that are farthest from all others."""
+        columns = self.table.select(["id", "label", "outlier"])
+        found: list[dict[str, Any]] = columns.sort_by([("outlier", "descending")]).slice(0, count).to_pylist()
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data, without the table."""
+        return {
+            "rows": len(self.table),
+            "method": self.method,
+            "explained": self.explained,
+            "outliers": self.outliers(10),
+        }
+
+
+def make_map(
+    store: str | Path,
+    *,
+    method: str = "pca",
+    k: int = 10,
+    layer: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> MapReport:
+    """Return places on a plane, neighbours and outlier scores of every row that has a vector.
+
+    The outlier score is the distance to the k-th neighbour (Ramaswamy, Rastogi and Shim 2000, "Efficient algorithms for
+    mining outliers from large data sets").
+
+    Args:
+        store: folder of a feature store.
+        method: "pca", or "umap" where umap-learn is installed.
+        k: neighbours of each row; fewer where there are fewer rows.
+        layer: a further layer's name; the default one unless given.
+        progress: called with a sentence at every long step.
+
+    Raises:
+        InputError: there is no such method, or it is not installed.
+        StoreError: the store has no vector or no such layer.
+    """
+    if method not in METHODS:
+        raise InputError(f"There is no method {method!r}. There is: {', '.join(METHODS)}.")
+    index = _index(FeatureStore.open(store), layer, progress)
+    places, explained = _pca(index.matrix) if method == "pca" else (_umap(index.matrix), None)
+    found, distances = _neighbours(index, min(k, len(index) - 1))
+    columns = {
+        **{name: index.table[name] for name in ("id", "label", "split")},
+        "x": pa.array(places[:, 0]),
+        "y": pa.array(places[:, 1]),
+        "neighbors": pa.StructArray.from_arrays([_lists(found), _lists(distances)], ["ids", "distances"]),
+        "outlier": pa.array(distances[:, -1] if distances.shape[1] else np.zeros(len(index), np.float32)),
+    }
+    return MapReport(pa.table(columns), method, explained)
+
+
+def _index(store: FeatureStore, layer: str | None, progress: Callable[[str], None] | None) -> Index:
+    """Return what finds the neighbours: the store's own index, exact search, or lists made for the purpose."""
+    found = open_index(store, layer)
+    if found is not None and found.fresh and found.metric == "cosine":
+        return found
+    exact = Index.exact(store, layer=layer)
+    if len(exact) <= _EXACTLY:
+        return exact
+    factory = f"IVF{cells(len(exact))},SQ8"
+    return Index.build(store, layer=layer, factory=factory, progress=progress)
+
+
+def _neighbours(index: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions, int64 [n, k], and cosine distances, float32 [n, k], of every row's neighbours but itself."""
+    found, distances = np.empty((len(index), k), np.int64), np.empty((len(index), k), np.float32)
+    for start in range(0, len(index), _ASKED):
+        rows = np.arange(start, min(start + _ASKED, len(index)))
+        near, scores = index.positions(index.matrix[rows], k + 1)
+        # A row that is not among its own neighbours, for k others are just as near, gives up the last of them.
+        own = near == rows[:, None]
+        own[~own.any(axis=1), -1] = True
+        found[rows] = near[~own].reshape(len(rows), k)
+        distances[rows] = 1 - scores[~own].reshape(len(rows), k)
+    return found, np.maximum(distances, 0)
+
+
+def _pca(vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return unit vectors on their first two principal components, float32 [n, 2], and the share of the variance."""
+    chosen = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
+    sample = prepare(vectors[np.sort(chosen)], "cosine")
+    mean = sample.mean(axis=0)
+    values, axes = np.linalg.eigh(np.cov(sample - mean, rowvar=False, bias=True).reshape(len(mean), len(mean)))
+    first = axes[:, ::-1][:, :2]
+    first = first * np.sign(first[np.argmax(np.abs(first), axis=0), np.arange(first.shape[1])])
+    places = np.concatenate([(prepare(block, "cosine") - mean) @ first for block in in_blocks(vectors)])
+    places = np.pad(places, ((0, 0), (0, 2 - places.shape[1]))).astype(np.float32)
+    return places, float(values[-2:].sum() / max(values.sum(), 1e-12))
+
+
+def _umap(vectors: np.ndarray) -> np.ndarray:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise InputError("UMAP is not installed: pip install 'fxengine[umap]'. --method pca needs nothing.") from error
+    neighbours = min(15, len(vectors) - 1)
+    places = UMAP(metric="cosine", n_neighbors=neighbours, random_state=0, n_jobs=1).fit_transform(
+        prepare(vectors, "cosine")
+    )
+    return np.asarray(places, np.float32)
+
+
+def _lists(matrix: np.ndarray) -> pa.Array:
+    n, k = matrix.shape
+    return pa.ListArray.from_arrays(np.arange(0, n * k + 1, k, dtype=np.int32) if k else np.zeros(n + 1, np.int32),
+                                    pa.array(matrix.reshape(-1)))  # fmt: skip

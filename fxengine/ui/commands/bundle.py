@@ -1,0 +1,48 @@
+"""`fxengine bundle`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxengine.ui.console import printable, say, say_json
+from fxengine.ui.exit_codes import FINE
+
+if TYPE_CHECKING:
+    from fxengine.tasks.bundle import Bundled
+
+TEXT = "put a head behind its backbone: one ONNX file from pictures to answers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("backbone", help="a name, keras:NAME, onnx:FILE, pca:FILE or an exported file")
+    parser.add_argument("head", type=Path, help="a head that `fxengine probe` wrote")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx file to make")
+    parser.add_argument("--store", type=Path, help="compare with these vectors (those that the head was trained on)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.tasks.bundle import bundle
+
+    made = bundle(options.backbone, options.head, options.output, store=options.store)
+    if options.json:
+        say_json(made.to_dict())
+    else:
+        show(made)
+    return FINE
+
+
+def show(made: Bundled) -> None:
+    """Print what was made and how true it is."""
+    answers = f"{len(made.head.classes)} {made.head.predicts}"
+    say(f"{printable(made.path)}: {made.backbone}, {made.head.kind}, {answers}, {made.bytes / 1e6:.1f} MB")
+    agreed = made.agreement
+    if agreed is None:
+        say("  not compared with stored vectors: give the store with --store")
+        return
+    say(f"  {agreed.rows} pictures against their stored vectors: {agreed.same:.1%} have the same answer")
+    gone = f"; {agreed.gone} more could not be read" if agreed.gone else ""
+    say(f"  largest difference {agreed.worst:.1e}{gone}")

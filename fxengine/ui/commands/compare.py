@@ -1,0 +1,59 @@
+"""`fxengine compare`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxengine.ui.console import printable, say, say_json, table
+from fxengine.ui.exit_codes import FINE
+
+if TYPE_CHECKING:
+    from fxengine.tasks.compare import Comparison
+
+TEXT = "rank backbones or layers on your labels, with the same folds"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("stores", type=Path, nargs="+", metavar="STORE", help="stores of the same pictures")
+    parser.add_argument(
+        "--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the stores' own labels"
+    )
+    parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.tasks.compare import compare
+
+    found = compare(options.stores, labels=options.labels, head=options.head, folds=options.folds, seed=options.seed)
+    if options.json:
+        say_json(found.to_dict())
+    else:
+        show(found)
+    return FINE
+
+
+def show(found: Comparison) -> None:
+    """Print the ranking."""
+    metric = found.metric.replace("_", " ")
+    say(f"{metric} of {found.head}, {found.folds}-fold cross-validation over the same {found.rows} rows")
+    numbers = ["95% interval", "LogME", "dim", "images/s", "M multiply-adds"]
+    rows = [
+        [
+            printable(f"{each.store} {each.layer or ''}".strip()),
+            f"{each.score.mean:.1%}",
+            f"{each.score.low:.1%} to {each.score.high:.1%}",
+            f"{each.log_me:.3f}",
+            str(each.dim),
+            "" if each.images_per_second is None else f"{each.images_per_second:.0f}",
+            "" if each.multiply_adds is None else f"{each.multiply_adds / 1e6:.0f}",
+        ]
+        for each in found.candidates
+    ]
+    table(["store and layer", metric, *numbers], rows, {metric, *numbers})
+    say("images/s: the backbone alone in fp32, measured now; LogME: higher is better, no training")

@@ -1,0 +1,41 @@
+"""`fxengine doctor`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from fxengine.ui.console import printable, say, say_json
+from fxengine.ui.exit_codes import FINE
+
+if TYPE_CHECKING:
+    from fxengine.tasks.doctor import Finding
+
+TEXT = "say what this machine gives the engine, what is wrong with it, and what to do"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes: nothing but --json."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.tasks.doctor import diagnose
+
+    findings = diagnose()
+    if options.json:
+        say_json([vars(finding) for finding in findings])
+    else:
+        show(findings)
+    return FINE
+
+
+def show(findings: list[Finding]) -> None:
+    """Print what was found, and what to do."""
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        say(f"{finding.what:<{width}}  {printable(finding.found)}")
+        if finding.advice is not None:
+            say(f"{'':<{width}}  -> {printable(finding.advice)}")
+    wrong = sum(finding.advice is not None for finding in findings)
+    say("nothing is wrong" if not wrong else f"{wrong} to look at")

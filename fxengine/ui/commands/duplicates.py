@@ -1,0 +1,70 @@
+"""`fxengine duplicates`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxengine.ui.arguments import add_layer
+from fxengine.ui.console import say, say_json, table
+from fxengine.ui.exit_codes import FINE
+
+if TYPE_CHECKING:
+    from fxengine.tasks.duplicates import DuplicatesReport
+
+TEXT = "find pictures that are there more than once, by content and by likeness"
+_SHOWN = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("store", type=Path)
+    parser.add_argument(
+        "--threshold", type=float, metavar="T", help="least likeness (chosen from the store; 1: equal files only)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write .parquet, .csv or .json")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of pictures")
+    add_layer(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.tasks.duplicates import duplicates
+    from fxengine.tasks.table_file import write_table, write_text
+    from fxengine.ui.duplicates_page import duplicates_page
+
+    report = duplicates(options.store, options.threshold, options.layer)
+    if options.output is not None:
+        write_table(report.table, options.output)
+    if options.html is not None:
+        write_text(duplicates_page(report), options.html)
+    if options.json:
+        say_json(report.to_dict())
+    else:
+        show(report, written=[path for path in (options.output, options.html) if path is not None])
+    return FINE
+
+
+def show(report: DuplicatesReport, written: list[Path]) -> None:
+    """Print the first groups, or where they were written to."""
+    rows = report.table.slice(0, 0 if written else _SHOWN).to_pylist()
+    if rows:
+        shown = [[str(r["group"]), _what(r), f"{r['width']} x {r['height']}", r["label"] or "", r["id"]] for r in rows]
+        table(["group", "", "size", "label", "id"], shown, {"group"})
+    if len(report.table) > len(rows) > 0:
+        say(f"and {len(report.table) - len(rows)} rows more; -o FILE writes all")
+    for path in written:
+        say(f"written to {path}")
+    how = "chosen from this store" if report.chosen else "as given"
+    say(
+        f"{report.groups} groups, {len(report.table) - report.groups} pictures more than needed among {report.rows}; "
+        f"linked from a likeness of {report.threshold:g} ({how})"
+    )
+    for what in ("labels", "splits"):
+        if report.crossing(what):
+            say(f"{report.crossing(what)} groups hold pictures of several {what}")
+
+
+def _what(row: dict[str, object]) -> str:
+    return "keep" if row["keep"] else "same file" if row["identical"] else f"likeness {row['likeness']:.3f}"

@@ -1,0 +1,57 @@
+"""`fxengine map`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxengine.ui.arguments import add_layer, positive
+from fxengine.ui.console import complain, say, say_json, table
+from fxengine.ui.exit_codes import FINE
+
+if TYPE_CHECKING:
+    from fxengine.tasks.map import MapReport
+
+TEXT = "lay a store out on a plane, with neighbours and outliers, for embedding-atlas and others"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("store", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the map, .parquet or .json")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw it")
+    parser.add_argument("--method", default="pca", choices=["pca", "umap"], help="how places are found (pca)")
+    parser.add_argument("-k", type=positive, default=10, help="neighbours of each row (10)")
+    add_layer(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.tasks.map import make_map
+    from fxengine.tasks.table_file import check_suffix, write_table
+
+    check_suffix(options.output, (".parquet", ".json"))
+    progress = None if options.json else complain
+    report = make_map(options.store, method=options.method, k=options.k, layer=options.layer, progress=progress)
+    write_table(report.table, options.output)
+    if options.png is not None:
+        from fxengine.ui.plots import plane, write_picture
+
+        x, y = (report.table[name].to_numpy() for name in ("x", "y"))
+        write_picture(plane(x, y, report.table["label"].to_pylist()), options.png)
+    if options.json:
+        say_json(report.to_dict())
+    else:
+        show(report, options.output, options.png)
+    return FINE
+
+
+def show(report: MapReport, output: Path, png: Path | None) -> None:
+    """Print where the map is and the rows that are farthest from all others."""
+    rows = [[f"{row['outlier']:.3f}", row["label"] or "", row["id"]] for row in report.outliers(10)]
+    say("farthest from all others:")
+    table(["distance", "label", "id"], rows, {"distance"})
+    held = "" if report.explained is None else f", {report.explained:.0%} of the variance"
+    say(f"{len(report.table)} rows by {report.method}{held}, in {output}{'' if png is None else f' and {png}'}")
+    say(f"look at it: embedding-atlas {output} --x x --y y --neighbors neighbors")

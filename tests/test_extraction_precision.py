@@ -1,0 +1,183 @@
+"""Which way a run computes: asked for, as the store was begun, remembered, or compared."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fxengine import FeatureStore, StoreError, extract
+from fxengine import extraction_precision as precision
+from fxengine.backbones.spec import BackboneFile
+from fxengine.collect import collect
+from fxengine.errors import DeviceError, InputError
+from fxengine.execute import Way, open_session, openvino, usable_cores, ways
+from fxengine.execute.int8 import int8_file
+from fxengine.execute.session import Session
+from fxengine.extraction_precision import Choice, calibrate, open_chosen, recall
+from tests.conftest import make_photo
+
+needs_openvino = pytest.mark.skipif(openvino.missing("fp32") is not None, reason="OpenVINO has no wheel here")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    for i in range(90):
+        make_photo(tmp_path / "many" / f"{i:03d}.png", i)
+    (tmp_path / "many" / "000.png").write_bytes(b"no picture")
+    return tmp_path / "many"
+
+
+def test_a_small_job_is_fp32_without_a_comparison(tiny: BackboneFile, photos: Path, tmp_path: Path) -> None:
+    extract(photos, tmp_path / "s", backbone=tiny.path)
+    provenance = FeatureStore.open(tmp_path / "s").provenance
+    assert (provenance.precision, provenance.tried, provenance.int8) == ("fp32", [], "")
+    assert provenance.engine.startswith("onnxruntime ")
+
+
+class Fake:
+    """Stands in for a session: `rate` pictures a second, features turned by `noise`."""
+
+    def __init__(self, session: Session, rate: float, noise: float) -> None:
+        self.session, self.rate, self.noise = session, rate, noise
+
+    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        time.sleep(len(feeds["images"]) / self.rate)
+        found: list[np.ndarray] = self.session._session.run(names, feeds)
+        rng = np.random.default_rng(int(feeds["images"].sum()) % 1000)
+        return [values + self.noise * rng.normal(size=values.shape).astype(np.float32) for values in found]
+
+
+def fake_ways(
+    monkeypatch: pytest.MonkeyPatch, speeds: dict[tuple[str, str], tuple[float, float]], there: tuple[Way, ...]
+) -> None:
+    """Let each (runtime, precision) have a speed and a noise; what is not named is not on this machine."""
+    real = open_session
+
+    def fake(path: Path, device: str, batch_size: Any, streams: int, **how: Any) -> Session:
+        way = (how["runtime"], how["precision"])
+        if way not in speeds:
+            raise DeviceError(f"This processor does not compute in {how['precision']}.")
+        session = real(path, "cpu", 4)
+        rate, noise = speeds[way]
+        return Session("CPUExecutionProvider", how["precision"], f"{how['runtime']} 1", session.outputs, 4, 1,
+                       Fake(session, rate, noise))  # fmt: skip
+
+    monkeypatch.setattr(precision, "open_session", fake)
+    monkeypatch.setattr(precision, "ways", lambda on_gpu: there)
+    monkeypatch.setattr(precision, "_ROUND_SECONDS", 0.05)
+
+
+THERE = (
+    Way("onnxruntime", "fp32", 1),
+    Way("openvino", "bf16", 1),
+    Way("openvino", "fp16", 1),
+    Way("openvino", "fp32", 1),
+    Way("openvino", "int8", 1),
+)
+
+
+@pytest.mark.slow
+def test_the_fastest_that_keeps_the_features_wins(
+    tiny: BackboneFile, many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_ways(
+        monkeypatch,
+        {
+            ("onnxruntime", "fp32"): (400, 0),
+            ("openvino", "bf16"): (1600, 1e-4),
+            ("openvino", "fp32"): (800, 0),
+            ("openvino", "int8"): (4000, 0.5),
+        },
+        THERE,
+    )
+    choice = calibrate(tiny, collect(many), 90)
+    verdicts = {(t.way.runtime, t.way.precision): t.verdict for t in choice.tried}
+    assert verdicts == {
+        ("onnxruntime", "fp32"): "slower",
+        ("openvino", "bf16"): "chosen",
+        ("openvino", "fp16"): "This processor does not compute in fp16.",
+        ("openvino", "fp32"): "slower",
+        ("openvino", "int8"): "changes the features",
+    }
+    assert choice.way == Way("openvino", "bf16", 1)
+    rates = {t.way.precision: t.images_per_second for t in choice.tried if t.way.runtime == "openvino"}
+    assert rates["int8"] is None
+    assert choice.images == 72  # 89 decode; every fifth is for calibration
+    assert recall(tiny, "auto") == Choice(choice.way, choice.int8)
+
+
+@pytest.mark.slow
+def test_what_is_hardly_faster_is_left(tiny: BackboneFile, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {("onnxruntime", "fp32"): (800.0, 0.0), ("openvino", "fp32"): (815.0, 0.0)}
+    fake_ways(monkeypatch, speeds, THERE)
+    assert calibrate(tiny, collect(many), 90).way == THERE[0]
+
+
+@pytest.mark.slow
+def test_a_slow_machine_still_answers_in_time(tiny: BackboneFile, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "SECONDS", 2.0)
+    fake_ways(monkeypatch, {(way.runtime, way.precision): (40.0, 0.0) for way in THERE}, THERE)
+    begin = time.perf_counter()
+    choice = calibrate(tiny, collect(many), 90)
+    assert choice.way == THERE[0]
+    assert any(tried.verdict == "no time left to look at it" for tried in choice.tried)
+    assert time.perf_counter() - begin < 8
+
+
+def test_too_few_pictures_to_compare_on(tiny: BackboneFile, photos: Path) -> None:
+    with pytest.raises(InputError, match=r"Only 20 pictures of .* can be decoded; comparing needs 64\."):
+        calibrate(tiny, collect(photos), 20)
+
+
+@needs_openvino
+def test_a_remembered_way_is_taken_and_the_store_goes_on_in_it(
+    tiny: BackboneFile, photos: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "s"
+    precision._remember(tiny, "auto", Choice(Way("openvino", "fp32", usable_cores())))
+    extract(photos, store, backbone=tiny.path)
+    assert FeatureStore.open(store).provenance.engine.startswith("openvino ")
+    session, choice = open_chosen(tiny, collect(photos), 20, stored=FeatureStore.open(store).provenance, device="cpu")
+    assert (session.precision, choice.way.precision) == ("fp32", "fp32")
+
+
+@needs_openvino
+def test_int8_is_recorded_and_resumed_with_the_very_same_copy(
+    tiny: BackboneFile, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path, precision="int8", limit=12)
+    first = FeatureStore.open(store).provenance
+    assert (first.precision, first.provider) == ("int8", "OpenVINO CPU")
+    assert int8_file(first.int8).exists()
+    monkeypatch.setattr(precision, "quantise", None)  # any new calibration would now fail
+    extract(photos, store, backbone=tiny.path)
+    assert FeatureStore.open(store).precisions == ("int8",)
+    make_photo(photos / "cats" / "new.jpg", 77)
+    int8_file(first.int8).unlink()
+    with pytest.raises(StoreError, match=r"computed in int8, this run computes in fp32. Use --precision int8, or"):
+        extract(photos, store, backbone=tiny.path)
+
+
+def test_a_precision_that_the_machine_lacks(tiny: BackboneFile, photos: Path, tmp_path: Path) -> None:
+    lacking = [name for name in ("bf16", "fp16") if openvino.missing(name)]
+    if not lacking:
+        pytest.skip("this processor has every precision")
+    with pytest.raises(DeviceError, match=rf"Precision {lacking[0]} needs|does not compute in {lacking[0]}"):
+        extract(photos, tmp_path / "s", backbone=tiny.path, precision=lacking[0])
+    assert not list(tmp_path.glob("s/*.parquet"))
+
+
+def test_the_reference_is_first() -> None:
+    for on_gpu in (False, True):
+        assert (ways(on_gpu)[0].runtime, ways(on_gpu)[0].precision) == ("onnxruntime", "fp32")
+        assert len(ways(on_gpu)) <= 6
