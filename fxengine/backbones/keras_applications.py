@@ -42,25 +42,29 @@ class Application:
         smallest: input size that it still takes. For ConvNeXt 64: below, the last map is one pixel, and tf2onnx 1.17
             then normalises over the wrong axis (seen: 81% off).
         dim: numbers in a feature vector.
-        parameters: numbers in the weights, batch norm folded in.
-        multiply_adds: for one picture of the default size.
+        parameters: numbers in the weights, batch norm folded in; None where it was not measured.
+        multiply_adds: for one picture of the default size; None where it was not measured.
     """
 
     mode: Mode
     size: int
     smallest: int
     dim: int
-    parameters: int
-    multiply_adds: int
+    parameters: int | None
+    multiply_adds: int | None
 
 
 def _read() -> dict[str, Application]:
     modes = {mode: mode for mode in get_args(Mode)}
+    found = {}
     with FACTS.open(newline="") as file:
-        return {
-            row.pop("name"): Application(modes[row.pop("mode")], **{key: int(value) for key, value in row.items()})
-            for row in csv.DictReader(file)
-        }
+        for row in csv.DictReader(file):
+            size, smallest, dim = (int(row[name]) for name in ("size", "smallest", "dim"))
+            parameters, multiply_adds = (
+                int(row[name]) if row[name] else None for name in ("parameters", "multiply_adds")
+            )
+            found[row["name"]] = Application(modes[row["mode"]], size, smallest, dim, parameters, multiply_adds)
+    return found
 
 
 APPLICATIONS = _read()

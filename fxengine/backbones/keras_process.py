@@ -136,7 +136,7 @@ def run_program(
         trains: whether it may use the GPU. An export is exact on the processor, and the GPU may be at work.
         watch: called a few times a second while it runs.
     """
-    path = folder / "job.json"
+    path = folder.absolute() / "job.json"  # it runs in that folder
     path.write_text(json.dumps(order))
     logs = cache_folder() / "logs"
     logs.mkdir(exist_ok=True)

@@ -146,7 +146,7 @@ def _cost(store: FeatureStore, rows: int) -> float | None:
     """Return the seconds that the default fine-tuning takes, by the time of a few pictures; None where unknown."""
     options = FinetuneOptions()
     try:
-        backbone = Backbone.for_space(store.provenance.space, store.provenance.source, device="cpu")
+        backbone = Backbone.for_store(store.provenance, device="cpu")
     except InputError:
         return None
     recipe = backbone.file.recipe

@@ -11,18 +11,16 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from fxengine import decode
 from fxengine.backbones.spec import Preprocess
 from fxengine.collect import collect
-from fxengine.collect.read import read_input
-from fxengine.decode import Limits
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import Item, unescape_path
+from fxengine.features.schema import unescape_path
 from fxengine.finetune.options import FinetuneOptions
 from fxengine.finetune.splits import TRAIN, split_rows
 from fxengine.heads import head_model, make_head
 from fxengine.heads.evaluate import Problem, all_answers
+from fxengine.tasks.embed import prepare
 from fxengine.tasks.labelled_vectors import load_vectors
 from fxengine.tasks.targets import Labelled, check_enough, load_targets
 
@@ -98,7 +96,7 @@ def write_training_data(data: TrainingData, recipe: Preprocess, options: Finetun
     images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
     for i, key in enumerate(data.labelled.ids):
         try:
-            _decode(data.root / unescape_path(key), recipe, images[i])
+            prepare(data.root / unescape_path(key), recipe, images[i])
         except DecodeError as error:
             raise StoreError(f"{key} cannot be decoded any more: {error} Run the same command again.") from error
     images.flush()
@@ -131,7 +129,7 @@ def write_samples(photos: str | Path, recipe: Preprocess, folder: Path, count: i
     for item in collect(photos):
         image = np.empty((recipe.height, recipe.width, 3), np.uint8)
         with suppress(DecodeError):
-            _decode(Path(item.source), recipe, image)
+            prepare(item.source, recipe, image)
             found.append(image)
         if len(found) == count:
             break
@@ -141,12 +139,6 @@ def write_samples(photos: str | Path, recipe: Preprocess, folder: Path, count: i
     none = np.zeros((len(found), 1), np.float32)
     split, weight = np.full(len(found), TRAIN), np.ones(len(found), np.float32)
     np.savez(folder / "arrays.npz", targets=none, split=split, weight=weight, kind=np.asarray("classes"))
-
-
-def _decode(path: Path, recipe: Preprocess, out: np.ndarray) -> None:
-    limits = Limits()
-    content, _ = read_input(Item(str(path), str(path), -1, 0), limits.max_bytes)
-    decode.decode_into(content, decode.read_header(content, limits), recipe, out)
 
 
 def head_weights(head: onnx.ModelProto) -> tuple[np.ndarray, np.ndarray]:

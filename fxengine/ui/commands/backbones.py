@@ -34,8 +34,8 @@ def show(rows: list[dict[str, Any]]) -> None:
             row["name"],
             str(row["dim"]),
             str(row["size"]),
-            f"{row['parameters'] / 1e6:.1f} M",
-            f"{row['multiply_adds'] / 1e6:,.0f} M",
+            "" if row["parameters"] is None else f"{row['parameters'] / 1e6:.1f} M",
+            "" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e6:,.0f} M",
             row["licence"],
             ("cached" if row["cached"] else "ready") if row["installed"] else row["install"],
         ]
