@@ -1,8 +1,8 @@
 """The program that trains: `python train_child.py JOB.json`. No part of the engine; it talks by files.
 
-JOB.json holds {"net", "pixels", "data", "settings", "photos", "folder"}, as fxengine.tasks.finetune writes it. Into
-`folder` go checkpoint.npz (after every epoch), progress.jsonl, tensorboard/, outputs.npz (answers on the rows to
-select and to report on, and the trained head), and what keras_child.py leaves: net.onnx, reference.npz, answer.json.
+JOB.json holds what fxengine.tasks.finetune writes. Into its `folder` go checkpoint.npz (after every epoch),
+progress.jsonl, outputs.npz (answers on the rows to select and to report on, and the trained head), and what
+keras_child.py leaves: net.onnx, reference.npz, answer.json.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def train(model: Any, data: Data, order: Job, folder: Path) -> State:
         if row["validation_loss"] < state.best_loss:
             state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], model.get_weights()
         write_checkpoint(folder / "checkpoint.npz", state, model, best)
-        log(folder, state.epoch, row)
+        log(order["tensorboard"], state.epoch, row)
         say(folder, {"epoch": state.epoch, "epochs": settings["epochs"], **row})
     model.set_weights(best)
     return state
@@ -346,9 +346,9 @@ def say(folder: Path, words: Job) -> None:
         file.write(json.dumps(words) + "\n")
 
 
-def log(folder: Path, epoch: int, row: dict[str, float]) -> None:
+def log(folder: str, epoch: int, row: dict[str, float]) -> None:
     """Write the numbers of an epoch for TensorBoard; tf.summary.scalar would want it installed."""
-    writer: Any = tf.summary.create_file_writer(str(folder / "tensorboard"))
+    writer: Any = tf.summary.create_file_writer(folder)
     for name, value in row.items():
         tf.raw_ops.WriteScalarSummary(writer=writer._resource, step=epoch, tag=name, value=float(value))
     writer.close()

@@ -84,10 +84,11 @@ def finetune(
         raise InputError(f"-o {output} must end in .onnx.")
     keras_process.versions()
     begin, folder = time.perf_counter(), output.with_suffix(".run")
-    folder.mkdir(parents=True, exist_ok=True)
+    work = folder / "work"
+    work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            net = load_trainable(backbone, export or ExportOptions(), folder)
+            net = load_trainable(backbone, export or ExportOptions(), work)
             named = net.file.path if export not in (None, ExportOptions()) else backbone
             if extract(
                 photos,
@@ -102,14 +103,13 @@ def finetune(
             store = FeatureStore.open(folder / "features")
             data = load_training_data(store, labels, options)
             record = _begin(folder, net, data, options)
-            checked, outputs = _train(folder, net, data, options, progress)
+            checked, outputs = _train(work, net, data, options, progress)
             report = _finish(output, net, data, checked, outputs)
             report = replace(report, failed=len(store.errors()), seconds=round(time.perf_counter() - begin, 1))
             _write_json(folder / RECORD, {**record, "status": "finished", **report.to_dict()})
     except Timeout as error:
         raise InputError(f"Another process trains in {folder}: wait for it, or choose another -o.") from error
-    for name in ("images.npy", "checkpoint.npz", "net.onnx", "lite0.npz"):
-        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(work)
     return report
 
 
@@ -150,7 +150,7 @@ def _begin(folder: Path, net: Trainable, data: TrainingData, options: FinetuneOp
         "settings": asdict(options),
     }
     path = folder / RECORD
-    if path.is_file() and (folder / "checkpoint.npz").is_file():
+    if path.is_file() and (folder / "work" / "checkpoint.npz").is_file():
         there = json.loads(path.read_text())
         other = [key for key in record if there.get(key) != record[key]]
         if other:
@@ -164,27 +164,28 @@ def _begin(folder: Path, net: Trainable, data: TrainingData, options: FinetuneOp
 
 
 def _train(
-    folder: Path, net: Trainable, data: TrainingData, options: FinetuneOptions, progress: Watch
+    work: Path, net: Trainable, data: TrainingData, options: FinetuneOptions, progress: Watch
 ) -> tuple[Checked, dict[str, np.ndarray]]:
     """Run the training process to its end."""
-    write_training_data(data, net.preparation.recipe, options, folder)
-    np.save(folder / "photos.npy", keras_process.sample_photos())
-    (folder / "answer.json").unlink(missing_ok=True)
+    write_training_data(data, net.preparation.recipe, options, work)
+    np.save(work / "photos.npy", keras_process.sample_photos())
+    (work / "answer.json").unlink(missing_ok=True)
     wants = net.preparation
     order = {
         "net": net.job,
         "pixels": {"mean": wants.mean, "std": wants.std, "bgr": wants.bgr},
-        "data": str(folder.absolute()),
-        "folder": str(folder.absolute()),
-        "photos": str((folder / "photos.npy").absolute()),
+        "data": str(work.absolute()),
+        "folder": str(work.absolute()),
+        "tensorboard": str(work.absolute().with_name("tensorboard")),
+        "photos": str((work / "photos.npy").absolute()),
         "settings": {**asdict(options), "augmentations": augmentations(options.augment)},
     }
-    watch = _follow(folder / "progress.jsonl", progress)
-    log, ended = keras_process.run_program(_CHILD, order, folder, seconds=math.inf, trains=True, watch=watch)
-    keras_process.check(net.file.facts.name, folder, log, ended, "trained")
-    with np.load(folder / "outputs.npz") as arrays:
+    watch = _follow(work / "progress.jsonl", progress)
+    log, ended = keras_process.run_program(_CHILD, order, work, seconds=math.inf, trains=True, watch=watch)
+    keras_process.check(net.file.facts.name, work, log, ended, "trained")
+    with np.load(work / "outputs.npz") as arrays:
         outputs = dict(arrays)
-    return check_export(net.file.facts.name, wants, folder), outputs
+    return check_export(net.file.facts.name, wants, work), outputs
 
 
 def _follow(path: Path, progress: Watch) -> Callable[[], None]:

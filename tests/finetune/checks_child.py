@@ -51,7 +51,7 @@ def some_data() -> Any:
 def trained(folder: Path, **changes: Any) -> tuple[Any, Any]:
     model = tiny()
     train_child.nets_child.choose_trainable(model, model.layers, "all")
-    order = {"settings": {**SETTINGS, **changes}, "pixels": PIXELS}
+    order = {"settings": {**SETTINGS, **changes}, "pixels": PIXELS, "tensorboard": str(folder / "tensorboard")}
     return model, train_child.train(model, some_data(), order, folder)
 
 

@@ -80,7 +80,11 @@ def test_the_tuned_net_is_an_ordinary_backbone(
     assert np.mean([head.facts.classes[i] == label for i, label in zip(said, store.labels(), strict=True)]) > 0.9
     run = json.loads((Path(report.run) / "run.json").read_text())
     assert (run["status"], run["settings"]["epochs"], len(run["history"])) == ("finished", 2, 2)
-    assert not (Path(report.run) / "checkpoint.npz").exists()
+    assert sorted(path.name for path in Path(report.run).iterdir() if not path.name.startswith(".")) == [
+        "features",
+        "run.json",
+        "tensorboard",
+    ]
 
 
 @needs_keras
@@ -188,7 +192,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_run_that_was_not_finished_is_not_taken_over(marked: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         finetune(marked, tmp_path / "net.onnx", options=OPTIONS)
-    (tmp_path / "net.run" / "checkpoint.npz").write_bytes(b"")
+    (tmp_path / "net.run" / "work" / "checkpoint.npz").write_bytes(b"")
     with pytest.raises(InputError, match="holds a run that was not finished, of another settings"):
         finetune(marked, tmp_path / "net.onnx", options=replace(OPTIONS, rate=1e-3))
     assert not (tmp_path / "net.onnx").exists()

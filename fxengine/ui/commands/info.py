@@ -52,7 +52,7 @@ def show_info(facts: dict[str, Any], indent: str = "") -> None:
 
 def show_runs(rows: list[dict[str, Any]]) -> None:
     """Print fine-tunings side by side."""
-    names = ["run", "status", "backbone", "data", "unfreeze", "rate", "epochs", "probe", "tuned", "low", "high", "kept"]
+    names = ["run", "status", "backbone", "unfreeze", "rate", "epochs", "probe", "tuned", "low", "high", "kept"]
     cells = [["" if row[name] is None else _short(row[name]) for name in names] for row in rows]
     table(names, cells, {"rate", "epochs", "probe", "tuned", "low", "high"})
 
