@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from bench.machine import RESULTS, ROOT
+from bench.report_search import search_figures
 
 BEGIN, END = "<!-- figures: made by bench/report.py -->", "<!-- end of figures -->"
 
@@ -94,7 +95,8 @@ def figures() -> list[tuple[str, str, str]]:
                 "`scripts/bench update`",
             )
         )
-    return rows
+    search, duplicates, retrieval = (_read(name) or {} for name in ("search", "duplicates", "retrieval"))
+    return rows + search_figures(search, duplicates, retrieval)
 
 
 def table() -> str:

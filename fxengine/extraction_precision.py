@@ -175,19 +175,25 @@ def calibrate(
     compared, calibration = pictures[~aside], pictures[aside]
     reference = _open(found, Choice(Way("onnxruntime", "fp32", usable_cores())), device, batch_size)
     candidates = ways(on_gpu=reference.provider != "CPUExecutionProvider")
-    first = _Contender(candidates[0], reference)
-    compared = compared[: max(_FEWEST, int(_PASS_SECONDS * _rate(reference, found)))]
+    rate = _rate(reference, found)
+    compared = compared[: max(_FEWEST, int(_PASS_SECONDS * rate)) // reference.batch_size * reference.batch_size]
     features = run_on_streams(reference, compared, FEATURE_OUTPUT)
     tried: list[Tried] = []
-    contenders = [first]
+    contenders = [_Contender(candidates[0], reference)]
     for way in candidates[1:]:
-        if time.perf_counter() - begin > SECONDS / 2:
+        # Without the optimiser, which the quantiser switches off, a net takes about three times as long.
+        takes = 3 * len(calibration) / rate if way.precision == "int8" else 0.0
+        if time.perf_counter() - begin + takes > SECONDS / 2:
             tried.append(Tried(way, "no time left to look at it"))
             continue
         contender = _enter(found, way, device, batch_size, calibration, tried)
         if contender is not None:
             contender.fidelity = compare(features, run_on_streams(contender.session, compared, FEATURE_OUTPUT))
-            contenders.append(contender)
+            if contender.fidelity.keeps_features:
+                contenders.append(contender)
+            else:
+                contender.session.close()
+                tried.append(Tried(way, "changes the features", None, contender.fidelity))
     _time_in_turns(contenders, compared, begin + SECONDS)
     choice = _judge(contenders, tried, len(compared), begin)
     for contender in contenders:
@@ -241,10 +247,9 @@ def _enter(
 
 
 def _time_in_turns(contenders: list[_Contender], pictures: np.ndarray, deadline: float) -> None:
-    """Time each way that keeps the features, a short slice each, A B C A B C: the machine's speed drifts."""
-    fair = [c for c in contenders if c.fidelity is None or c.fidelity.keeps_features]
+    """Time each way, a short slice each, A B C A B C: the machine's speed drifts."""
     for _ in range(_ROUNDS):
-        for contender in fair:
+        for contender in contenders:
             if time.perf_counter() + 2 * _ROUND_SECONDS > deadline and contender.rates:
                 return
             begin, done = time.perf_counter(), 0
@@ -255,17 +260,13 @@ def _time_in_turns(contenders: list[_Contender], pictures: np.ndarray, deadline:
             contender.rates.append(done / (time.perf_counter() - begin))
 
 
-def _judge(contenders: list[_Contender], tried: list[Tried], images: int, begin: float) -> Choice:
-    timed = [c for c in contenders if c.rates]
-    best = max(timed, key=lambda c: max(c.rates))
+def _judge(contenders: list[_Contender], out: list[Tried], images: int, begin: float) -> Choice:
+    best = max(contenders, key=lambda c: max(c.rates))
     if max(best.rates) < _GAIN * max(contenders[0].rates):
         best = contenders[0]
-    rows = []
-    for c in contenders:
-        verdict = "chosen" if c is best else "slower" if c.rates else "changes the features"
-        rows.append(Tried(c.way, verdict, round(max(c.rates), 1) if c.rates else None, c.fidelity))
+    timed = [Tried(c.way, "chosen" if c is best else "slower", round(max(c.rates), 1), c.fidelity) for c in contenders]
     seconds = round(time.perf_counter() - begin, 1)
-    return Choice(best.way, best.int8, (*rows, *tried), images, seconds)
+    return Choice(best.way, best.int8, (*timed, *out), images, seconds)
 
 
 def _rate(session: Session, found: BackboneFile) -> float:

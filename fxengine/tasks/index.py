@@ -73,8 +73,9 @@ class Index:
         """
         opened = _opened(store)
         opened.provenance.column(layer)
-        check_not_empty(opened)
         check(metric)
+        if not opened.ids():
+            raise StoreError(f"No row of {opened.path} has a vector: there is nothing to search.")
         return cls(opened, metric, layer)
 
     @classmethod
@@ -274,12 +275,6 @@ def open_index(store: FeatureStore, layer: str | None, folder: Path | None = Non
 def index_folder(store: FeatureStore, layer: str | None) -> Path:
     """Return where the index of a store is kept: readers of Parquet folders pass over a name that begins with "_"."""
     return store.path / ("_index" if layer is None else f"_index@{layer}")
-
-
-def check_not_empty(store: FeatureStore) -> None:
-    """Raise StoreError where no row has a vector."""
-    if not store.ids():
-        raise StoreError(f"No row of {store.path} has a vector: there is nothing to search.")
 
 
 def _opened(store: FeatureStore | str | Path) -> FeatureStore:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fxengine.errors import StoreError
+from fxengine.errors import InputError, StoreError
 from fxengine.features.fingerprint import store_fingerprint
 from fxengine.features.read import FeatureStore
 from fxengine.index import build as making
@@ -21,7 +21,7 @@ from fxengine.index.choose import Wanted, candidates
 from fxengine.index.exact import in_blocks
 from fxengine.index.file import IndexFacts
 from fxengine.index.tune import Trial, Truth
-from fxengine.tasks.index import Index, check_not_empty
+from fxengine.tasks.index import Index
 
 HELD_OUT = 2_000  # rows that are asked for their neighbours before they are added themselves
 _SAMPLE_BYTES = 2**29  # of float32 vectors to train with and to compare indexes on
@@ -40,9 +40,10 @@ class _Tried:
 
 def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _Say) -> Index:
     """Return the fastest index that is as right as asked; see `Index.build`."""
-    check_not_empty(store)
-    table = _small_columns(store)
+    table = Index.exact(store, wanted.metric, wanted.layer).table
     dim = store.provenance.columns[store.provenance.column(wanted.layer)]
+    if asked is not None and (asked.ndim != 2 or asked.shape[1] != dim or not len(asked)):
+        raise InputError(f"Queries to tune with must be [n, {dim}]. Got an array of shape {list(asked.shape)}.")
     held, sample, rest = _parted(len(table), dim, HELD_OUT if asked is None else 0)
     base = _vectors(store, table, sample, wanted.layer)
     if asked is not None:
@@ -79,8 +80,7 @@ def update(index: Index, asked: np.ndarray | None, say: _Say) -> Index:
     store = FeatureStore.open(index.store.path)
     if store.provenance.space != facts.space:
         raise StoreError(f"{store.path} is of another feature space than its index.")
-    check_not_empty(store)
-    table = _small_columns(store)
+    table = Index.exact(store, index.metric, index.layer).table
     living, new = _difference(old, table)
     gone = int(np.asarray(old["living"]).sum() - living.sum())
     changed = facts.added + facts.removed + len(new) + gone
@@ -161,11 +161,6 @@ def _parted(rows: int, dim: int, held_out: int) -> tuple[np.ndarray, np.ndarray,
     return np.sort(order[:held]), np.sort(order[held:most]), np.sort(order[most:])
 
 
-def _small_columns(store: FeatureStore) -> pa.Table:
-    rows = store.rows(["row", "id", "content_hash", "error_code"])
-    return rows.filter(pc.is_null(rows["error_code"])).drop(["error_code"]).combine_chunks()
-
-
 def _vectors(store: FeatureStore, table: pa.Table, part: np.ndarray, layer: str | None) -> np.ndarray:
     ids = table["id"].take(pa.array(part)).to_pylist()
     return store.select(ids=ids).vectors(layer=layer)
@@ -178,7 +173,8 @@ def _blocks(store: FeatureStore, table: pa.Table, part: np.ndarray, layer: str |
 
 
 def _index_rows(table: pa.Table) -> pa.Table:
-    return table.append_column("living", pa.array(np.ones(len(table), bool))).cast(file.ROWS_SCHEMA)
+    rows = table.select(["row", "id", "content_hash"])
+    return rows.append_column("living", pa.array(np.ones(len(rows), bool))).cast(file.ROWS_SCHEMA)
 
 
 def _difference(old: pa.Table, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:

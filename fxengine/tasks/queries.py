@@ -115,7 +115,7 @@ def read_vectors(path: Path, dim: int) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is no .npy file of numbers ({error}).") from error
     vectors = np.atleast_2d(vectors)
-    if vectors.ndim != 2 or vectors.shape[1] != dim or vectors.dtype.kind != "f":
+    if vectors.ndim != 2 or vectors.shape[1] != dim or vectors.dtype.kind != "f" or not len(vectors):
         raise InputError(
             f"{path} holds {vectors.dtype} {list(vectors.shape)}; a query must be floating-point [n, {dim}]."
         )

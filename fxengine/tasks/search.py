@@ -108,6 +108,8 @@ def search(
         raise InputError(f"-k must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
     k = min(K, len(index)) if k is None else k
     allowed = index.allowed(where)
+    if index.facts is None:
+        _ = index.matrix  # read now, so that the time of the search is that of the search
     times.append(time.perf_counter())
     queries = resolve(asked, index.store, layer, backbone, device)
     times.append(time.perf_counter())

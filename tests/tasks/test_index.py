@@ -217,6 +217,8 @@ def test_what_cannot_be_indexed_or_asked(vectors: np.ndarray, tmp_path: Path) ->
         Index.build(store, factory="HNSWW")
     with pytest.raises(InputError, match="FAISS cannot make 'IVF4096,Flat' of 45 vectors"):
         Index.build(store, factory="IVF4096,Flat")
+    with pytest.raises(InputError, match=r"must be \[n, 24\]. Got an array of shape \[2, 3\]"):
+        Index.build(store, queries=np.ones((2, 3)))
     with pytest.raises(InputError, match="fits into 1000 bytes"):
         Index.build(store, memory=1000)
     with pytest.raises(StoreError, match=r"has no index. `fxengine index"):

@@ -51,7 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-mixed-precision", action="store_true", help="go on in another precision than the store's"
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--batch-size", type=positive, default=4, metavar="N", help="pictures in one run of the model (4)")
+    run.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", "fp32", "bf16", "fp16", "int8"],
+        help="what the model computes in (auto: the fastest that keeps the features, see `fxengine calibrate`)",
+    )
+    run.add_argument(
+        "--batch-size", type=positive, metavar="N", help="pictures in one run of the model (4 on a CPU, 128 on a GPU)"
+    )
     run.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (one a core)")
     run.add_argument("--part-rows", type=positive, default=8192, metavar="N", help="rows of a part at most (8192)")
     run.add_argument("--max-errors", type=int, metavar="N", help="exit with 2 where more inputs failed (all may)")

@@ -73,7 +73,8 @@ def show(report: SearchReport, written: list[Path]) -> None:
         table(["", report.metric, "label", "id"], rows, {"", report.metric})
     for path in written:
         say(f"{len(report.answers)} answers written to {path}")
+    asked = "1 query" if len(report.answers) == 1 else f"{len(report.answers)} queries"
     say(
-        f"{report.method}; store opened in {report.open_ms:.0f} ms, {len(report.answers)} queries embedded in "
+        f"{report.method}; store opened in {report.open_ms:.0f} ms, {asked} embedded in "
         f"{report.embed_ms:.0f} ms, searched in {report.search_ms:.1f} ms"
     )
