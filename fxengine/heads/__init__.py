@@ -85,6 +85,7 @@ def head_model(name: str, pipeline: Any, dim: int, kind: Kind, outputs: int, sca
         outputs: how many classes, labels or targets.
         scale: of the probabilities' logarithms; 1 leaves them as they are. See `fxengine.heads.calibration.sharpen`.
     """
+    from fxengine.heads.calibration import TINY
     from fxengine.heads.graph import INPUT, HeadGraph
 
     graph = HeadGraph(dim)
@@ -94,7 +95,7 @@ def head_model(name: str, pipeline: Any, dim: int, kind: Kind, outputs: int, sca
         x = graph.dense(x, reduction.components_, -reduction.components_ @ reduction.mean_)
     x = load_head(name, kind).nodes(model, graph, x)
     if scale != 1.0:
-        logs = graph.node("Log", graph.node("Max", x, graph.constant(1e-12)))
+        logs = graph.node("Log", graph.node("Max", x, graph.constant(TINY)))
         x = graph.softmax(graph.node("Mul", logs, graph.constant(scale)))
     return graph.model(x, "values" if kind == "numbers" else "probabilities", outputs)
 

@@ -7,6 +7,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 
 _BINS = 15
+# Probabilities below this count as this much: where a logarithm is taken, and in the log loss.
+TINY = float(np.finfo(np.float32).eps)
 
 
 def probabilities(scores: np.ndarray, scale: float, labels: bool = False) -> np.ndarray:
@@ -57,4 +59,4 @@ def reliability(p: np.ndarray, y: np.ndarray) -> list[tuple[float, float, float]
 
 def sharpen(p: np.ndarray, scale: float) -> np.ndarray:
     """Return probabilities whose logarithms were multiplied by `scale`: temperature scaling of any head."""
-    return np.asarray(softmax(np.log(np.maximum(p, 1e-12)) * scale, axis=1))
+    return np.asarray(softmax(np.log(np.maximum(p, TINY)) * scale, axis=1))

@@ -14,7 +14,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from fxengine.heads import Kind, answers
-from fxengine.heads.calibration import expected_calibration_error
+from fxengine.heads.calibration import TINY, expected_calibration_error
 from fxengine.heads.interval import Interval, percentiles, wilson
 
 # The score that decides, of each kind of target.
@@ -152,7 +152,7 @@ def all_scores(problem: Problem, p: np.ndarray) -> dict[str, float | None]:
 def _log_loss(y: np.ndarray, p: np.ndarray) -> float:
     """Return what scikit-learn's `log_loss` does, without its copies of [n, classes] in float64."""
     own = p[np.arange(len(y)), y].astype(np.float64)
-    return float(-np.log(np.clip(own, np.finfo(np.float32).eps, 1)).mean())
+    return float(-np.log(np.clip(own, TINY, 1)).mean())
 
 
 def _auc(y: np.ndarray, p: np.ndarray) -> float | None:

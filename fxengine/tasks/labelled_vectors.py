@@ -10,7 +10,7 @@ import numpy as np
 
 from fxengine.features.read import FeatureStore
 from fxengine.heads import make_head, streamed
-from fxengine.heads.calibration import fit_scale, sharpen
+from fxengine.heads.calibration import TINY, fit_scale, sharpen
 from fxengine.heads.evaluate import Problem, all_answers, out_of_fold
 from fxengine.tasks.blocks import as_matrix, matrix_blocks, store_blocks
 from fxengine.tasks.groups import near_duplicate_groups
@@ -126,7 +126,7 @@ class Trainer:
             assert rows.x is not None
             found = out_of_fold(self.make(rows.problem), rows.x, rows.problem, fold)
         if self.calibrate and rows.problem.kind == "classes":
-            y, logs = rows.problem.y, np.log(np.maximum(found, 1e-12))
+            y, logs = rows.problem.y, np.log(np.maximum(found, TINY))
             scaled = found.copy()
             for number in range(int(fold.max()) + 1):
                 mine = fold == number

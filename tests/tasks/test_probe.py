@@ -198,13 +198,18 @@ def test_auto_takes_the_simplest_head_within_the_interval_of_the_best(tmp_path: 
 
 
 def test_probabilities_are_better_calibrated_and_the_file_says_the_same(tmp_path: Path) -> None:
-    x, y = planted(noise=1.5)
+    x, y = planted(noise=3.0)
     store = planted_store(tmp_path / "s", x, names_of(y))
-    plain = probe(store, options=ProbeOptions(head="knn", near=2))
-    scaled = probe(store, tmp_path / "h.onnx", options=ProbeOptions(head="knn", near=2, calibrate=True))
+    plain = probe(store, options=ProbeOptions(head="mlp", near=2))
+    scaled = probe(store, tmp_path / "h.onnx", options=ProbeOptions(head="mlp", near=2, calibrate=True))
     assert scaled.scores["log_loss"] < plain.scores["log_loss"]  # type: ignore[operator]
     assert scaled.score == plain.score
     head = Head.load(tmp_path / "h.onnx")
+    probe(store, tmp_path / "plain.onnx", options=ProbeOptions(head="mlp", near=2))
+    raw = Head.load(tmp_path / "plain.onnx").answers(x)
+    logs = np.log(np.maximum(head.answers(x), 1e-30)) - np.log(np.maximum(raw, 1e-30))
+    assert np.abs(logs).max() > 0.1
+    np.testing.assert_array_equal(head.answers(x).argmax(axis=1), raw.argmax(axis=1))
     np.testing.assert_allclose(head.answers(x).sum(axis=1), 1, atol=1e-5)
 
 
