@@ -1,78 +1,139 @@
 """Export every Keras Application with random weights and compare it with Keras itself.
 
-python -m bench.export [--names ResNet50 ...] [--full] [--seconds 600]
+python -m bench.export [--names ResNet50 ...] [--full] [--missing] [--seconds 600]
+python -m bench.export --tables      # write what was measured into docs/backbones.md and the package's table of facts
 
-By default each net gets its smallest useful input, since the graph is the same at any size; --full takes its own.
-Results are added to bench/results/export.json after each net, so a stopped run loses nothing.
+By default each net gets a small input whose strides round as at its default size (the same remainder by 32), so that
+the graph is the same; --full takes the default. Results are added to bench/results/export.json after each net, so a
+stopped run loses nothing, and --missing goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from bench.machine import RESULTS, save
-from fxengine.backbones.keras_process import versions
-from fxengine.backbones.keras_source import APPLICATIONS, export
+import numpy as np
+import onnx
+
+from bench.machine import RESULTS, ROOT, save
+from fxengine.backbones import keras_process
+from fxengine.backbones.keras_applications import APPLICATIONS, FACTS
+from fxengine.backbones.keras_source import assemble, order
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.report import measure
 from fxengine.backbones.spec import METADATA_KEY, Facts
 from fxengine.errors import InputError
 
-# Below this the last map is one pixel and batch statistics say nothing.
-_SMALL = 64
+_PATH, _DOCS = RESULTS / "export.json", ROOT / "docs" / "backbones.md"
+_BEGIN, _END = "<!-- exports: made by bench/export.py -->", "<!-- end of exports -->"
+
+
+def small(name: str) -> int:
+    """Return an input size that is quick, and not so small that the last map is one pixel."""
+    known = APPLICATIONS[name]
+    return (64 if known.smallest <= 64 else 96) + known.size % 32
 
 
 def measured(name: str, size: int) -> dict[str, Any]:
     """Export one net and return its row of the table."""
     begin = time.perf_counter()
-    try:
-        model = export(name, ExportOptions(weights="random", size=(size, size)))
-    except InputError as error:
-        return {"size": size, "seconds": round(time.perf_counter() - begin, 1), "error": str(error)[:600]}
+    with tempfile.TemporaryDirectory(prefix="fxengine-bench-") as folder:
+        work = Path(folder) / "net"
+        try:
+            an_order = order(name, ExportOptions(weights="random", size=(size, size)))
+            keras_process.run([{**an_order.job, "folder": str(work)}], Path(folder))
+            model = assemble(an_order, work)
+        except InputError as error:
+            return {"size": size, "seconds": round(time.perf_counter() - begin, 1), "error": str(error)[:600]}
+        with np.load(work / "reference.npz") as arrays:
+            features = arrays["features"].astype(np.float64)
     facts = Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
     report = facts.notes["export"]
+    apart = np.linalg.norm(features - features.mean(0), axis=1).mean() / np.linalg.norm(features, axis=1).mean()
     return {
         "size": size,
         "seconds": round(time.perf_counter() - begin, 1),
         "dim": facts.dim,
         "parameters": facts.parameters,
         "multiply_adds": facts.multiply_adds,
+        "multiply_adds_at_default_size": multiply_adds(model, APPLICATIONS[name].size),
         "megabytes": round(report["bytes"] / 1e6, 1),
         "nodes": sum(report["nodes"].values()),
         "opset": report["opset"],
         "recipe": report["recipe"],
+        "photos_differ_by": round(float(apart), 4),
         **report["differences"],
     }
 
 
-def rows(names: list[str], full: bool, seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (name, row) until the time is up."""
+def multiply_adds(model: onnx.ModelProto, size: int) -> int:
+    """Return the multiply-adds of the same graph at another input size, by shape inference."""
+    height, width = model.graph.input[0].type.tensor_type.shape.dim[1:3]
+    height.dim_value = width.dim_value = size
+    return measure(model).multiply_adds
+
+
+def rows(names: list[str], full: bool, seconds: float, done: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (net@size, row) until the time is up."""
     begin = time.perf_counter()
     for name in names:
+        size = APPLICATIONS[name].size if full else small(name)
+        if f"{name}@{size}" in done:
+            continue
         if time.perf_counter() - begin > seconds:
             print(f"the {seconds:.0f} s are up; not run: {', '.join(names[names.index(name) :])}")
             return
-        known = APPLICATIONS[name]
-        yield name, measured(name, known.size if full else (_SMALL if known.smallest <= _SMALL else 2 * _SMALL))
+        yield f"{name}@{size}", measured(name, size)
+
+
+def write_tables(result: dict[str, Any]) -> None:
+    """Write the table of docs/backbones.md, and parameters and multiply-adds into the package's table of facts."""
+    lines = ["| net@size | relative | 1 - cosine | photos differ by | seconds |", "|---|--:|--:|--:|--:|"]
+    for name, row in sorted(result["nets"].items()):
+        cells = [row["error"]] if "error" in row else [
+            f"{row['relative']:.1e}", f"{1 - row['cosine']:.0e}", f"{row['photos_differ_by']:.2f}"]  # fmt: skip
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['seconds']:.0f} |")
+    head, _, rest = _DOCS.read_text().partition(_BEGIN)
+    _DOCS.write_text("\n".join([f"{head}{_BEGIN}", *lines, _END]) + rest.partition(_END)[2])
+    with FACTS.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    for facts in table:
+        row = result["nets"].get(f"{facts['name']}@{small(facts['name'])}", {})
+        if "parameters" in row:
+            facts |= {"parameters": row["parameters"], "multiply_adds": row["multiply_adds_at_default_size"]}
+    with FACTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, table[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
 
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", default=list(APPLICATIONS), choices=list(APPLICATIONS), metavar="NAME")
-    parser.add_argument("--full", action="store_true", help="each net's own input size")
+    parser.add_argument("--full", action="store_true", help="each net's default input size")
+    parser.add_argument("--missing", action="store_true", help="only what the results lack")
     parser.add_argument("--seconds", type=float, default=600, help="start no further net after this time")
+    parser.add_argument("--tables", action="store_true", help="measure nothing, write the tables")
     arguments = parser.parse_args()
-    path = RESULTS / "export.json"
-    table = json.loads(path.read_text())["nets"] if path.exists() else {}
-    for name, row in rows(arguments.names, arguments.full, arguments.seconds):
-        table[f"{name}@{row['size']}"] = row
-        save("export", {"weights": "random", "versions": versions(), "nets": table})
+    result = json.loads(_PATH.read_text()) if _PATH.exists() else {"nets": {}}
+    if arguments.tables:
+        write_tables(result)
+        return
+    nets = result["nets"]
+    done = set(nets) if arguments.missing else set()
+    for name, row in rows(arguments.names, arguments.full, arguments.seconds, done):
+        nets[name] = row
+        save("export", {"weights": "random", "versions": keras_process.versions(), "nets": nets})
         words = row.get("error") or f"relative {row['relative']:.2e}  cosine {row['cosine']:.9f}  dim {row['dim']}"
-        print(f"{name:<18} {row['size']:>4} {row['seconds']:6.1f} s  {words}", flush=True)
+        print(f"{name:<22} {row['seconds']:6.1f} s  {words}", flush=True)
 
 
 if __name__ == "__main__":

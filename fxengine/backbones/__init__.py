@@ -74,9 +74,19 @@ def _with_layers(found: BackboneFile, options: ExportOptions) -> BackboneFile:
 
 
 def _exported(module: ModuleType, kind: str, what: str, options: ExportOptions) -> BackboneFile:
-    wanted = json.dumps([kind, what, asdict(options), module.identity(what, options)], sort_keys=True, default=str)
-    key = f"{kind}-{hashlib.sha256(wanted.encode()).hexdigest()[:32]}"
+    key = _export_key(module, kind, what, options)
     return cache.find_by_source(key) or cache.keep(module.export(what, options), key)
+
+
+def _export_key(module: ModuleType, kind: str, what: str, options: ExportOptions) -> str:
+    wanted = json.dumps([kind, what, asdict(options), module.identity(what, options)], sort_keys=True, default=str)
+    return f"{kind}-{hashlib.sha256(wanted.encode()).hexdigest()[:32]}"
+
+
+def is_cached(kind: str, what: str) -> bool:
+    """Tell whether KIND:WHAT with default options would come from the cache."""
+    module = import_module(SOURCES[kind])
+    return cache.has_source(_export_key(module, kind, what, ExportOptions()))
 
 
 def find_space(fingerprint: str, source: str) -> BackboneFile:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import onnx
@@ -90,14 +89,9 @@ def find_by_fingerprint(digest: str) -> BackboneFile | None:
     return found if found.fingerprint == digest else None
 
 
-def all_backbones() -> list[BackboneFile]:
-    """Return every backbone in the cache, the newest first; damaged files are left out."""
-    files = sorted((cache_folder() / "backbones").glob("*.onnx"), key=lambda p: -p.stat().st_mtime)
-    found = []
-    for file in files:
-        with suppress(InputError):
-            found.append(read_backbone(file))
-    return found
+def has_source(source_key: str) -> bool:
+    """Tell whether a source's export is kept, without reading it."""
+    return (cache_folder() / "sources" / f"{source_key}.json").is_file()
 
 
 def _by_fingerprint(digest: str) -> Path:

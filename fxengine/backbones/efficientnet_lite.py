@@ -28,10 +28,10 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BUILD = f"{NAME}-3-{SHA256[:16]}"
 
 RECIPE = Preprocess(height=224, width=224, edge="short", size=256, kernel="bicubic", scaled_decode=True)
-_MEAN, _STD = [127.0] * 3, [128.0] * 3
+MEAN, STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
 _BN_EPSILON = 1e-3
 # (repeats, kernel, stride, expansion), Table 1 of the paper; the widths are in the weights
-_STAGES = [
+STAGES = [
     (1, 3, 1, 1),
     (2, 3, 2, 6),
     (2, 5, 2, 6),
@@ -68,11 +68,11 @@ def build() -> onnx.ModelProto:
     """Return the model with its facts in the metadata; outputs `features` [batch, 1280] and `logits`."""
     state = read_state(weights_path())
     net = _Net(state)
-    images, nodes, initializers = prologue(RECIPE.height, RECIPE.width, _MEAN, _STD, "net_input")
+    images, nodes, initializers = prologue(RECIPE.height, RECIPE.width, MEAN, STD, "net_input")
     net.nodes, net.initializers = nodes, initializers
     x = net.convolution("net_input", "_conv_stem", "_bn0", kernel=3, stride=2, relu=True)
     index = 0
-    for repeats, kernel, stride, expansion in _STAGES:
+    for repeats, kernel, stride, expansion in STAGES:
         for repeat in range(repeats):
             x = net.block(x, index, kernel, stride if repeat == 0 else 1, expansion, skip=repeat > 0)
             index += 1

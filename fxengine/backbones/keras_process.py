@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -111,47 +112,79 @@ def run(jobs: list[dict[str, Any]], folder: Path) -> None:
     np.save(photos, sample_photos())
     for job in jobs:
         Path(job["folder"]).mkdir()
-    order = folder / "job.json"
-    order.write_text(json.dumps({"photos": str(photos), "jobs": jobs}))
-    log, ended = _start([python(), str(CHILD), str(order)], SECONDS_A_NET * len(jobs), folder)
+    log, ended = run_program(CHILD, {"photos": str(photos), "jobs": jobs}, folder, seconds=SECONDS_A_NET * len(jobs))
     for job in jobs:
-        _check(job, log, ended)
+        check(f"keras:{job['what']}", Path(job["folder"]), log, ended)
 
 
-def _start(command: list[str], seconds: float, folder: Path) -> tuple[Path, str]:
-    """Run the child to its end; return its log and how it ended."""
+def run_program(
+    program: Path,
+    order: dict[str, Any],
+    folder: Path,
+    *,
+    seconds: float,
+    trains: bool = False,
+    watch: Callable[[], None] = lambda: None,
+) -> tuple[Path, str]:
+    """Run a program of the child to its end; return its log and how it ended.
+
+    Args:
+        program: the file; it is given the path of the order.
+        order: what to do, as JSON data; written into `folder`.
+        folder: where it runs.
+        seconds: after which it is ended.
+        trains: whether it may use the GPU. An export is exact on the processor, and the GPU may be at work.
+        watch: called a few times a second while it runs.
+    """
+    path = folder.absolute() / "job.json"  # it runs in that folder
+    path.write_text(json.dumps(order))
     logs = cache_folder() / "logs"
     logs.mkdir(exist_ok=True)
     log = logs / f"keras-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     environment = {
         **os.environ,
-        "CUDA_VISIBLE_DEVICES": "",  # the export is exact on the processor, and the GPU may be at work
+        **({} if trains else {"CUDA_VISIBLE_DEVICES": ""}),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "KERAS_BACKEND": "tensorflow",
         "PYTHONSAFEPATH": "1",  # else the child would find our cache.py and options.py as top-level modules
     }
+    command = [python(), str(program), str(path)]
     with log.open("wb") as file:
+        child = subprocess.Popen(
+            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, cwd=folder
+        )
         try:
-            done = subprocess.run(
-                command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, cwd=folder,
-                timeout=seconds, check=False,
-            )  # fmt: skip
+            status = _wait(child, seconds, watch)
+        finally:
+            child.kill()
+            child.wait()
+    if status is None:
+        return log, f"the child process ran past its time limit of {seconds:.0f} s and was ended"
+    return log, f"the child process ended with exit status {status}"
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float, watch: Callable[[], None]) -> int | None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            return child.wait(timeout=min(0.3, seconds))
         except subprocess.TimeoutExpired:
-            return log, f"the child process ran past its time limit of {seconds:.0f} s and was ended"
-    return log, f"the child process ended with exit status {done.returncode}"
+            watch()
+    return None
 
 
-def _check(job: dict[str, Any], log: Path, ended: str) -> None:
-    path = Path(job["folder"]) / "answer.json"
+def check(name: str, folder: Path, log: Path, ended: str, doing: str = "exported") -> None:
+    """Raise InputError where the job of a folder failed, in the child's words and with the last lines of its log."""
+    path = folder / "answer.json"
     answer: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"ok": False, "error": ended}
     if answer["ok"]:
         return
     if "refused" in answer:
-        raise InputError(f"keras:{job['what']}: {answer['refused']}")
+        raise InputError(f"{name}: {answer['refused']}")
     tried = f" Tried: {', '.join(answer['tried'])}." if answer.get("tried") else ""
     lines = log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
     raise InputError(
-        f"keras:{job['what']} could not be exported: {answer['error']}.{tried} The log is {log}; its last lines:\n  "
+        f"{name} could not be {doing}: {answer['error']}.{tried} The log is {log}; its last lines:\n  "
         + "\n  ".join(lines)
     )
 

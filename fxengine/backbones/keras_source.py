@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones import keras_process
 from fxengine.backbones.efficientnet_lite import imagenet_classes
+from fxengine.backbones.keras_applications import APPLICATIONS, MODES
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing_file
 from fxengine.backbones.prologue import prologue
@@ -36,71 +37,6 @@ from fxengine.errors import InputError
 _BUILD = 1
 # Above these the file is not the net that was asked for, and nothing is kept. A right export is at 1e-5.
 _MOST_LEVELS, _MOST_RELATIVE = 0.01, 1e-3
-
-Mode = Literal["caffe", "tf", "torch", "none"]
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """What a mode of Keras's `preprocess_input` does, in pixel levels and in the net's channel order."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    bgr: bool = False
-
-
-MODES: dict[Mode, _Pixels] = {
-    "caffe": _Pixels((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), bgr=True),
-    "tf": _Pixels((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
-    "torch": _Pixels((255 * 0.485, 255 * 0.456, 255 * 0.406), (255 * 0.229, 255 * 0.224, 255 * 0.225)),
-    "none": _Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # these nets rescale inside
-}
-
-
-@dataclass(frozen=True)
-class Application:
-    """What is known of a Keras Application without loading Keras."""
-
-    mode: Mode
-    size: int
-    smallest: int
-    dim: int
-
-
-def _table(*rows: tuple[Mode, int, int, str]) -> dict[str, Application]:
-    return {
-        name: Application(mode, size, low, int(dim))
-        for mode, size, low, nets in rows
-        for name, _, dim in (net.partition("=") for net in nets.split())
-    }
-
-
-# preprocess_input mode, default input size, smallest input size, names with the numbers in a feature vector
-APPLICATIONS = _table(
-    ("tf", 299, 71, "Xception=2048"),
-    ("caffe", 224, 32, "VGG16=512 VGG19=512 ResNet50=2048 ResNet101=2048 ResNet152=2048"),
-    (
-        "tf",
-        224,
-        32,
-        "ResNet50V2=2048 ResNet101V2=2048 ResNet152V2=2048 MobileNet=1024 MobileNetV2=1280 NASNetMobile=1056",
-    ),
-    ("tf", 299, 75, "InceptionV3=2048 InceptionResNetV2=1536"),
-    ("tf", 331, 32, "NASNetLarge=4032"),
-    ("torch", 224, 32, "DenseNet121=1024 DenseNet169=1664 DenseNet201=1920"),
-    ("none", 224, 32, "MobileNetV3Small=576 MobileNetV3Large=960 EfficientNetB0=1280 EfficientNetV2B0=1280"),
-    # below 64 the last map is one pixel, and tf2onnx 1.17 then normalises over the wrong axis (seen: 81% off)
-    ("none", 224, 64, "ConvNeXtTiny=768 ConvNeXtSmall=768 ConvNeXtBase=1024 ConvNeXtLarge=1536 ConvNeXtXLarge=2048"),
-    ("none", 240, 32, "EfficientNetB1=1280 EfficientNetV2B1=1280"),
-    ("none", 260, 32, "EfficientNetB2=1408 EfficientNetV2B2=1408"),
-    ("none", 300, 32, "EfficientNetB3=1536 EfficientNetV2B3=1536"),
-    ("none", 380, 32, "EfficientNetB4=1792"),
-    ("none", 384, 32, "EfficientNetV2S=1280"),
-    ("none", 456, 32, "EfficientNetB5=2048"),
-    ("none", 480, 32, "EfficientNetV2M=1280 EfficientNetV2L=1280"),
-    ("none", 528, 32, "EfficientNetB6=2304"),
-    ("none", 600, 32, "EfficientNetB7=2560"),
-)
 
 
 def export(what: str, options: ExportOptions) -> onnx.ModelProto:
@@ -267,8 +203,36 @@ def _sha256(path: Path) -> str:
 # --- the finished file ---
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What the child left in a folder, found to compute what Keras does.
+
+    Attributes:
+        model: the finished graph, from uint8 pictures to its outputs; it has no facts yet.
+        report: what it holds, and how far it is from Keras.
+        dims: numbers in each output.
+        answer: what the child says of it.
+    """
+
+    model: onnx.ModelProto
+    report: ExportReport
+    dims: dict[str, int]
+    answer: dict[str, Any]
+
+
 def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
     """Return the backbone from what the child left in `folder`, after comparing it with Keras's own features.
+
+    Raises:
+        InputError: the file does not compute what Keras does.
+    """
+    checked = check_export(f"keras:{an_order.what}", an_order.preparation, folder)
+    helper.set_model_props(checked.model, {METADATA_KEY: _facts(an_order, checked).to_json()})
+    return checked.model
+
+
+def check_export(name: str, wants: Preparation, folder: Path) -> Checked:
+    """Put the prologue before the net that the child left in `folder`, and compare it with Keras.
 
     Raises:
         InputError: the file does not compute what Keras does.
@@ -277,28 +241,26 @@ def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
     with np.load(folder / "reference.npz") as arrays:
         reference = dict(arrays)
     photos, ready = reference.pop("photos"), reference.pop("preprocessed")
-    levels = _pixel_difference(an_order, photos, ready)
-    model = _attach(an_order.preparation, onnx.load(folder / "net.onnx"), reference)
+    levels = _pixel_difference(wants, photos, ready)
+    model = _attach(wants, onnx.load(folder / "net.onnx"), reference)
     ours = keras_process.answers(model, photos)
-    worst = {name: differences(ours[name], reference[name]) for name in reference}
+    worst = {output: differences(ours[output], reference[output]) for output in reference}
     relative = max(found["relative"] for found in worst.values())
     if not (levels <= _MOST_LEVELS and relative <= _MOST_RELATIVE):  # not "or >": NaN must fail
         raise InputError(
-            f"keras:{an_order.what}: the exported file does not compute what Keras does, so nothing is kept: "
+            f"{name}: the exported file does not compute what Keras does, so nothing is kept: "
             f"preprocessing is off by {levels:.3g} pixel levels, features by {relative:.3g} (||a-b||/||b||). "
             "Please report it with the versions of keras, tensorflow and tf2onnx."
         )
     found = {"preprocessing_levels": levels, **worst[FEATURE_OUTPUT], "relative_all_outputs": relative}
     failed = tuple(answer["tried"][:-1])
     report = replace(measure(model), differences=found, recipe=answer["recipe"], failed=failed)
-    facts = _facts(an_order, answer, reference, report)
-    helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
-    return model
+    return Checked(model, report, {output: values.shape[1] for output, values in reference.items()}, answer)
 
 
-def _pixel_difference(an_order: Order, photos: np.ndarray, ready: np.ndarray) -> float:
+def _pixel_difference(wants: Preparation, photos: np.ndarray, ready: np.ndarray) -> float:
     """Return how far the prologue is from Keras's own `preprocess_input`, in pixel levels."""
-    wants, size = an_order.preparation, (an_order.preparation.recipe.height, an_order.preparation.recipe.width)
+    size = wants.recipe.height, wants.recipe.width
     images, nodes, initializers = prologue(*size, wants.mean, wants.std, "ready", bgr=wants.bgr, channels_first=False)
     output = helper.make_tensor_value_info("ready", TensorProto.FLOAT, ["batch", *size, 3])
     graph = helper.make_graph(nodes, "prologue", [images], [output], initializers)
@@ -346,9 +308,9 @@ def _protect_pads(graph: onnx.GraphProto) -> None:
         graph.initializer.append(numpy_helper.from_array(np.asarray(1e-30, np.float32), "pad/tiny"))
 
 
-def _facts(an_order: Order, answer: dict[str, Any], reference: dict[str, np.ndarray], report: ExportReport) -> Facts:
+def _facts(an_order: Order, checked: Checked) -> Facts:
     options, prefix = an_order.options, f"{FEATURE_OUTPUT}@"
-    dims = {name: values.shape[1] for name, values in reference.items()}
+    dims, answer, report = checked.dims, checked.answer, checked.report
     imagenet = an_order.kind == "application" and options.weights == "imagenet"
     ids, classes = imagenet_classes() if imagenet and dims.get(LOGITS_OUTPUT) == 1000 else ((), ())
     versions = ", ".join(f"{name} {version}" for name, version in answer["versions"].items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.features.read import FeatureStore
@@ -16,8 +17,10 @@ def store_fingerprint(store: FeatureStore) -> str:
     """
     rows = store.rows(["row", "content_hash", "error_code"])
     rows = rows.take(pc.sort_indices(rows, [("row", "ascending")]))
-    digest = hashlib.sha256(f"{store.provenance.space} {store.provenance.dtype}".encode())
+    digest = hashlib.sha256(f"{store.provenance.space} {store.provenance.dtype}\n".encode())
     for batch in rows.to_batches(max_chunksize=65_536):
-        columns = (column.to_pylist() for column in batch.columns)
-        digest.update("\n".join(f"{row} {key} {code}" for row, key, code in zip(*columns, strict=True)).encode())
+        row, content, code = batch.columns
+        line = (row.cast(pa.string()), pc.fill_null(content, ""), pc.fill_null(code, ""), "\n", " ")
+        lines = pc.binary_join_element_wise(*line)  # the last is what they are joined by
+        digest.update(lines.buffers()[2][: pc.sum(pc.binary_length(lines)).as_py()])
     return digest.hexdigest()

@@ -11,10 +11,11 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
+from fxengine.tasks.runs import is_runs_folder, list_runs
 
 
 def describe(target: str | Path) -> dict[str, Any]:
-    """Return what `target` (a store's folder, a backbone or head file, or a source name) is.
+    """Return what `target` (a store, a folder of fine-tunings, a backbone or head file, or a source name) is.
 
     Raises:
         InputError: it is none of these.
@@ -23,6 +24,8 @@ def describe(target: str | Path) -> dict[str, Any]:
     path = Path(target)
     if str(target).partition(":")[0] in SOURCES:
         return _backbone(load_backbone(str(target)))
+    if path.is_dir() and is_runs_folder(path):
+        return {"runs": list_runs(path)}
     if path.is_dir():
         return _store(FeatureStore.open(path))
     if path.is_file():

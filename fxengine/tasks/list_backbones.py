@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fxengine.backbones import EMBEDDED, cache, load_backbone
+from fxengine.backbones import EMBEDDED, is_cached, load_backbone
+from fxengine.backbones.keras_applications import APPLICATIONS
 from fxengine.backbones.keras_process import python
-from fxengine.backbones.keras_source import APPLICATIONS
-from fxengine.backbones.spec import Facts
 from fxengine.errors import InputError
 
 _INSTALL = "pip install 'fxengine[keras]'"
@@ -16,27 +15,23 @@ _INSTALL = "pip install 'fxengine[keras]'"
 def list_backbones() -> list[dict[str, Any]]:
     """Return name, source, dim, size, parameters, multiply_adds, licence, installed, install and cached of each.
 
-    What only an export could tell is None until a net was exported once; TensorFlow is never loaded for it.
+    Parameters and multiply-adds are those of the headless net at its default size; TensorFlow is never loaded for it.
     """
     rows = [_embedded(name) for name in EMBEDDED]
     ready = _keras_is_installed()
-    exported: dict[str, Facts] = {}
-    for found in cache.all_backbones():
-        exported.setdefault(found.facts.name, found.facts)
     for name, application in sorted(APPLICATIONS.items()):
-        facts = exported.get(f"keras:{name}")
         rows.append(
             {
                 "name": f"keras:{name}",
                 "source": "Keras Applications, ImageNet weights from Keras's own download",
                 "dim": application.dim,
                 "size": application.size,
-                "parameters": facts.parameters if facts else None,
-                "multiply_adds": facts.multiply_adds if facts else None,
-                "licence": "Apache-2.0 (Keras)",
+                "parameters": application.parameters,
+                "multiply_adds": application.multiply_adds,
+                "licence": "see keras.io/api/applications",
                 "installed": ready,
                 "install": "" if ready else _INSTALL,
-                "cached": facts is not None,
+                "cached": ready and is_cached("keras", name),
             }
         )
     return rows

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = load_command(options.command).run(options)
             return code
     except FxError as error:
-        console.complain(f"fxengine: {console.printable(str(error))}")
+        console.complain("\n".join(map(console.printable, f"fxengine: {error}".split("\n"))))
         return MISTAKE
     except KeyboardInterrupt:
         console.complain("fxengine: interrupted")

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fxengine.errors import InputError
 
@@ -100,6 +101,34 @@ def learning_curve(
     axes.minorticks_off()
     axes.legend(frameon=False)
     return _png(figure)
+
+
+def training(history: Sequence[dict[str, float]]) -> bytes:
+    """Draw the losses of every epoch, and beside them the accuracy where it is known.
+
+    Args:
+        history: of each epoch: train_loss, validation_loss and, for classes, validation_accuracy.
+    """
+    figure = Figure((9, 3.4), layout="constrained")
+    epochs = np.arange(1, len(history) + 1)
+    for i, (label, names) in enumerate(_TRAINING.items()):
+        axes = figure.add_subplot(1, 2, i + 1)
+        for name, color in names.items():
+            if history and name in history[0]:
+                axes.plot(epochs, [row[name] for row in history], "o-", color=color, label=name.replace("_", " "))
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if axes.lines:
+            axes.legend(frameon=False)
+    return _png(figure)
+
+
+_TRAINING = {
+    "loss": {"train_loss": _BLUE, "validation_loss": _RED},
+    "accuracy": {"validation_accuracy": _RED},
+}
 
 
 def plane(x: np.ndarray, y: np.ndarray, labels: Sequence[str | None]) -> bytes:

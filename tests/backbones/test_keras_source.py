@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,8 +14,10 @@ import numpy as np
 import onnx
 import pytest
 
+from bench.export import multiply_adds
 from fxengine.backbones import keras_process, keras_source, load_backbone
-from fxengine.backbones.keras_source import APPLICATIONS, MODES, Order, assemble, order
+from fxengine.backbones.keras_applications import APPLICATIONS, MODES
+from fxengine.backbones.keras_source import assemble, order
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import differences, measure
 from fxengine.backbones.spec import METADATA_KEY, Facts
@@ -168,24 +171,97 @@ def test_the_report_counts_weights_and_multiply_adds() -> None:
     assert "1 Conv" in report.to_text()
 
 
-# --- with TensorFlow ---
+# --- with TensorFlow: one process makes files, a second one does every job ---
+
+STATED = ExportOptions(scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.3), channels="bgr")
+PICTURE = (10, 100, 200)
+FILES = """
+import os, sys, shutil, pathlib
+import keras, numpy as np
+here = pathlib.Path(sys.argv[1])
+keras.utils.set_random_seed(1)
+picture = np.float32([[[[10, 100, 200]]]])
+
+own = keras.Sequential([keras.Input((24, 32, 3)), keras.layers.Conv2D(8, 3, activation="relu", name="conv"),
+    keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5, activation="softmax")])
+own.save(here / "own.keras")
+own.export(here / "saved", verbose=False)
+
+x = keras.Input((None, None, 3))
+norm = keras.layers.Normalization()
+norm.adapt(keras.random.uniform((4, 8, 8, 3)))
+free = keras.Model(x, keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 3, name="open")(norm(x))))
+free.save(here / "open.keras")
+np.save(here / "open.npy", np.asarray(free(np.tile(picture, (1, 20, 28, 1)))))
+
+make = keras.applications.MobileNet
+net = make(weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3))
+whole = make(weights=None, input_shape=(32, 32, 3))
+for a, b in zip(whole.layers, net.layers): a.set_weights(b.get_weights())
+np.save(here / "mobilenet.npy", np.asarray(net(np.tile(picture / 127.5 - 1, (1, 32, 32, 1)))))
+(here / "home" / "models").mkdir(parents=True)
+net.save(here / "home" / "models" / "mobilenet_1_0_224_tf_no_top.h5")
+net.save_weights(here / "headless.weights.h5")
+whole.save_weights(here / "whole.weights.h5")
+whole.save(here / "whole.h5")
+own.save_weights(here / "of_another.weights.h5")
+(here / "broken.h5").write_bytes(b"no HDF5")
+"""
+# Jobs by file: name -> (what, options), WHERE is the folder of the files.
+SMALL = ExportOptions(size=(32, 32))
+FILE_JOBS = {
+    "own": ("WHERE/own.keras", replace(STATED, logits=True)),
+    "saved": ("WHERE/saved", replace(STATED, trust=True, size=(24, 32))),
+    "open": ("WHERE/open.keras", ExportOptions(scale=1.0, size=(20, 28))),
+    "layers": (
+        "MobileNet",
+        ExportOptions(
+            weights="random", size=(32, 48), logits=True, pooling="max", layers=("conv_pw_3_relu", "conv_pw_13_relu")
+        ),
+    ),
+    "imagenet": ("MobileNet", SMALL),
+    "headless.weights.h5": ("MobileNet", replace(SMALL, weights="WHERE/headless.weights.h5")),
+    "whole.weights.h5": ("MobileNet", replace(SMALL, weights="WHERE/whole.weights.h5")),
+    "whole.h5": ("MobileNet", replace(SMALL, weights="WHERE/whole.h5")),
+}
+REFUSED = {
+    "no layer": ("WHERE/own.keras", replace(STATED, layers=("cov",)), "no layer 'cov'; the nearest are conv"),
+    "no network": ("MobileNetV2", ExportOptions(), "could not be downloaded"),
+    "broken": ("MobileNet", replace(SMALL, weights="WHERE/broken.h5"), "do not fit it"),
+    "of another": ("MobileNet", replace(SMALL, weights="WHERE/of_another.weights.h5"), "do not fit it"),
+}
 
 
 class Exported:
-    """What one child process made of all families."""
+    """What one child process made of all families and files."""
 
     def __init__(self, folder: Path) -> None:
-        self.orders: dict[str, Order] = {}
-        self.folders: dict[str, Path] = {}
-        for name, size in FAMILIES.items():
-            self.orders[name] = order(name, ExportOptions(weights="random", size=(size, size)))
-            self.folders[name] = folder / name
-        jobs = [{**self.orders[name].job, "folder": str(self.folders[name])} for name in FAMILIES]
-        keras_process.run(jobs, folder)
+        self.folder, self.files = folder, folder / "files"
+        self.files.mkdir()
+        command = [keras_process.python(), "-c", FILES, str(self.files)]
+        variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow"}
+        subprocess.run(command, check=True, capture_output=True, env=variables)
+        random = {name: (name, ExportOptions(weights="random", size=(size, size))) for name, size in FAMILIES.items()}
+        refused = {name: (what, options) for name, (what, options, _) in REFUSED.items()}
+        self.wanted = {name: self.here(*job) for name, job in {**random, **FILE_JOBS, **refused}.items()}
+        self.orders = {name: order(*job) for name, job in self.wanted.items()}
+        jobs = [{**an_order.job, "folder": str(folder / name)} for name, an_order in self.orders.items()]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KERAS_HOME", str(self.files / "home"))
+            patch.setenv("https_proxy", "http://127.0.0.1:9")  # no such proxy: nothing may be downloaded
+            with pytest.raises(InputError, match="no layer 'cov'"):
+                keras_process.run(jobs, folder)
+
+    def here(self, what: str, options: ExportOptions) -> tuple[str, ExportOptions]:
+        where = str(self.files)
+        return what.replace("WHERE", where), replace(options, weights=options.weights.replace("WHERE", where))
 
     def reference(self, name: str) -> np.ndarray:
-        with np.load(self.folders[name] / "reference.npz") as arrays:
+        with np.load(self.folder / name / "reference.npz") as arrays:
             return np.asarray(arrays["features"])
+
+    def model(self, name: str) -> onnx.ModelProto:
+        return assemble(self.orders[name], self.folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +277,8 @@ def facts_of(model: onnx.ModelProto) -> Facts:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_features_are_kerass_own(exported: Exported, name: str) -> None:
-    facts = facts_of(assemble(exported.orders[name], exported.folders[name]))
+    model, known = exported.model(name), APPLICATIONS[name]
+    facts = facts_of(model)
     found = facts.notes["export"]["differences"]
     assert found["relative"] <= 1e-4
     assert found["preprocessing_levels"] <= 1e-3
@@ -210,105 +287,89 @@ def test_features_are_kerass_own(exported: Exported, name: str) -> None:
     # Photos must differ, else the comparison says nothing.
     spread = np.linalg.norm(features - features.mean(0), axis=1).mean() / np.linalg.norm(features, axis=1).mean()
     assert spread > 1e-3
-    assert features.shape[1] == facts.dim
-    assert facts.parameters > 0 < facts.multiply_adds
+    # What `fxengine backbones` says without an export.
+    assert (features.shape[1], facts.dim) == (known.dim, known.dim)
+    assert facts.parameters == (known.parameters or facts.parameters)
+    if known.multiply_adds is not None and FAMILIES[name] % 32 == known.size % 32:
+        assert multiply_adds(model, known.size) == known.multiply_adds
 
 
 @needs_keras
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["VGG16", "MobileNet", "DenseNet121", "EfficientNetB0"])
-def test_a_wrong_mode_fails(exported: Exported, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_mode_fails(exported: Exported, name: str) -> None:
     right = exported.orders[name]
     for mode, pixels in MODES.items():
         if mode == APPLICATIONS[name].mode:
             continue
         wrong = replace(right, preparation=replace(right.preparation, **vars(pixels)))
         with pytest.raises(InputError, match="does not compute what Keras does"):
-            assemble(wrong, exported.folders[name])
+            assemble(wrong, exported.folder / name)
         # The features alone show it too, not only the pixels.
         model = keras_source._attach(
             wrong.preparation,
-            onnx.load(exported.folders[name] / "net.onnx"),
+            onnx.load(exported.folder / name / "net.onnx"),
             {"features": exported.reference(name)},
         )
-        with np.load(exported.folders[name] / "reference.npz") as arrays:
+        with np.load(exported.folder / name / "reference.npz") as arrays:
             ours = keras_process.answers(model, arrays["photos"])["features"]
         assert differences(ours, exported.reference(name))["relative"] > 1e-2
 
 
 @needs_keras
 @pytest.mark.slow
-def test_a_second_export_starts_no_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_second_export_starts_no_child(exported: Exported, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Layers, logits and max pooling in one net; then the cache answers."""
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path))
-    options = ExportOptions(
-        weights="random", size=(32, 48), logits=True, pooling="max", layers=("conv_pw_3_relu", "conv_pw_13_relu")
-    )
-    first = load_backbone("keras:MobileNet", options)
+    runs = []
+
+    def take_over(jobs: list[dict[str, Any]], folder: Path) -> None:
+        runs.append(jobs)
+        shutil.copytree(exported.folder / "layers", jobs[0]["folder"])
+
+    monkeypatch.setattr(keras_process, "run", take_over)
+    what, options = exported.wanted["layers"]
+    first = load_backbone(f"keras:{what}", options)
     assert first.facts.layers == (("conv_pw_3_relu", 128),)
     assert (first.facts.dim, first.facts.cut) == (1024, "conv_pw_3_relu,conv_pw_13_relu")
     session_outputs = [output.name for output in onnx.load(first.path).graph.output]
     assert session_outputs == ["features", "features@conv_pw_3_relu", "logits"]
-
-    def no_child(*arguments: Any) -> None:
-        raise AssertionError("a child was started")
-
-    monkeypatch.setattr(keras_process, "run", no_child)
-    assert load_backbone("keras:MobileNet", options).fingerprint == first.fingerprint
+    assert load_backbone(f"keras:{what}", options).fingerprint == first.fingerprint
+    assert len(runs) == 1
     assert not {"tensorflow", "keras"} & set(sys.modules)
 
 
 @needs_keras
 @pytest.mark.slow
-def test_own_models_and_what_they_are_refused_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    code = f"""
-import keras
-keras.utils.set_random_seed(1)
-net = keras.Sequential([keras.Input((24, 32, 3)), keras.layers.Conv2D(8, 3, activation="relu", name="conv"),
-    keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5, activation="softmax")])
-net.save({str(tmp_path / "own.keras")!r})
-net.export({str(tmp_path / "saved")!r}, verbose=False)
-x = keras.Input((None, None, 3))
-norm = keras.layers.Normalization()
-norm.adapt(keras.random.uniform((4, 8, 8, 3)))
-y = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 3, name="open")(norm(x)))
-open_net = keras.Model(x, y)
-open_net.save({str(tmp_path / "open.keras")!r})
-import numpy as np
-ones = np.ones((1, 20, 28, 3), np.float32) * np.float32([10, 100, 200])
-np.save({str(tmp_path / "open.npy")!r}, np.asarray(open_net(ones)))
-"""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow"}
-    subprocess.run([keras_process.python(), "-c", code], check=True, capture_output=True, env=environment)
-    stated = ExportOptions(scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.3), channels="bgr")
-    program = replace(stated, trust=True, size=(24, 32))
-    own, saved, free = keras_source.export_many(
-        [
-            (str(tmp_path / "own.keras"), replace(stated, logits=True)),
-            (str(tmp_path / "saved"), program),
-            (str(tmp_path / "open.keras"), ExportOptions(scale=1.0, size=(20, 28))),
-        ]
-    )
-    picture = np.full((1, 20, 28, 3), (10, 100, 200), np.uint8)
+def test_own_models_keep_what_they_say(exported: Exported) -> None:
+    own, saved, free = (exported.model(name) for name in ("own", "saved", "open"))
+    picture = np.full((1, 20, 28, 3), PICTURE, np.uint8)
     found = keras_process.answers(free, picture)["features"]
-    assert differences(found, np.load(tmp_path / "open.npy"))["relative"] < 1e-5
+    assert differences(found, np.load(exported.files / "open.npy"))["relative"] < 1e-5
     assert facts_of(own).dim == 8
     assert [output.name for output in own.graph.output] == ["features", "logits"]
     assert facts_of(saved).dim == 5
-    with pytest.raises(InputError, match=r"no layer 'cov'; the nearest are conv"):
-        keras_source.export(str(tmp_path / "own.keras"), replace(stated, layers=("cov",)))
     with pytest.raises(InputError, match="height 24"):
-        order(str(tmp_path / "own.keras"), replace(stated, size=(25, 32)))
+        order(str(exported.files / "own.keras"), replace(STATED, size=(25, 32)))
 
 
 @needs_keras
 @pytest.mark.slow
-def test_weights_that_do_not_fit_say_so(tmp_path: Path) -> None:
-    weights = tmp_path / "bad.weights.h5"
-    weights.write_bytes(b"no HDF5")
-    with pytest.raises(InputError, match="could not be exported") as caught:
-        keras_source.export("MobileNet", ExportOptions(weights=str(weights), size=(32, 32)))
-    assert "log" in str(caught.value)
+@pytest.mark.parametrize("name", ["imagenet", "headless.weights.h5", "whole.weights.h5", "whole.h5"])
+def test_weights_come_from_kerass_own_folder_or_a_file(exported: Exported, name: str) -> None:
+    """`imagenet` finds in KERAS_HOME what Keras would have downloaded."""
+    found = keras_process.answers(exported.model(name), np.full((1, 32, 32, 3), PICTURE, np.uint8))["features"]
+    assert differences(found, np.load(exported.files / "mobilenet.npy"))["relative"] < 1e-4
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_keras_cannot_do_is_said_in_words(exported: Exported, name: str) -> None:
+    answer = json.loads((exported.folder / name / "answer.json").read_text())
+    assert not answer["ok"]
+    assert REFUSED[name][2] in answer["refused"]
+    assert "Traceback" not in answer["refused"]
 
 
 def test_the_child_needs_no_fxengine() -> None:

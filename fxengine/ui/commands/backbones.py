@@ -32,8 +32,8 @@ def show(rows: list[dict[str, Any]]) -> None:
     cells = [
         [
             row["name"],
-            _count(row["dim"]),
-            _count(row["size"]),
+            str(row["dim"]),
+            str(row["size"]),
             "" if row["parameters"] is None else f"{row['parameters'] / 1e6:.1f} M",
             "" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e6:,.0f} M",
             row["licence"],
@@ -44,7 +44,3 @@ def show(rows: list[dict[str, Any]]) -> None:
     names = ["name", "dim", "input", "parameters", "multiply-adds", "licence", "state"]
     table(names, cells, {"dim", "input", "parameters", "multiply-adds"})
     say("also: onnx:FILE for any ONNX file, keras:FOLDER or keras:FILE.keras for your own nets (docs/backbones.md)")
-
-
-def _count(value: int | None) -> str:
-    return "" if value is None else str(value)

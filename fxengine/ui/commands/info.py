@@ -8,7 +8,7 @@ from typing import Any
 from fxengine.ui.console import printable, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
-TEXT = "say what a store, a backbone, a head or a backbone's name is"
+TEXT = "say what a store, a backbone, a head or a name is; compare fine-tunings"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
     facts = describe(options.target)
     if options.json:
         say_json(facts)
+    elif "runs" in facts:
+        show_runs(facts["runs"])
     else:
         show_info(facts)
     return FINE
@@ -46,6 +48,17 @@ def show_info(facts: dict[str, Any], indent: str = "") -> None:
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             say(f"{indent}{name:<{width}}  {printable(text)}")
+
+
+def show_runs(rows: list[dict[str, Any]]) -> None:
+    """Print fine-tunings side by side."""
+    names = ["run", "status", "backbone", "unfreeze", "rate", "epochs", "probe", "tuned", "low", "high", "kept"]
+    cells = [["" if row[name] is None else _short(row[name]) for name in names] for row in rows]
+    table(names, cells, {"rate", "epochs", "probe", "tuned", "low", "high"})
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def show_layers(rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,70 @@
+"""Which backbones can be trained, and what the training process must know of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fxengine.backbones import EMBEDDED, efficientnet_lite, keras_source, load_backbone
+from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.preprocessing import Preparation
+from fxengine.backbones.spec import BackboneFile
+from fxengine.backbones.torch_state import read_state
+from fxengine.errors import InputError
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A net that can be trained.
+
+    Attributes:
+        file: its export, whose features the probe is fitted to.
+        preparation: how its pixels are prepared.
+        job: how the training process builds it.
+    """
+
+    file: BackboneFile
+    preparation: Preparation
+    job: dict[str, Any]
+
+
+def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainable:
+    """Return what is needed to train `source`; weights that Keras does not have are written into `folder`.
+
+    Raises:
+        InputError: it cannot be trained, is not there, or Keras is not installed.
+    """
+    kind, _, what = source.partition(":")
+    if source == efficientnet_lite.NAME:
+        return _lite0(options, folder)
+    if kind != "keras" or not what:
+        names = ", ".join([*EMBEDDED, "keras:NAME", "keras:FILE.keras"])
+        raise InputError(f"{source} cannot be trained: only Keras nets can ({names}).")
+    an_order = keras_source.order(what, options)
+    if an_order.kind == "savedmodel":
+        raise InputError(f"{source} is a SavedModel, whose layers cannot be told apart: train its .keras file instead.")
+    return Trainable(load_backbone(source, options), an_order.preparation, an_order.job)
+
+
+def _lite0(options: ExportOptions, folder: Path) -> Trainable:
+    if options != ExportOptions():
+        raise InputError(f"{efficientnet_lite.NAME} is trained as it is: leave out --weights and --size.")
+    recipe = efficientnet_lite.RECIPE
+    weights = folder / "lite0.npz"
+    np.savez(weights, allow_pickle=False, **read_state(efficientnet_lite.weights_path()))
+    job = {
+        "kind": "lite0",
+        "what": efficientnet_lite.NAME,
+        "weights": str(weights.absolute()),
+        "stages": efficientnet_lite.STAGES,
+        "height": recipe.height,
+        "width": recipe.width,
+        "layers": [],
+        "pooling": None,
+        "logits": False,
+    }
+    wants = Preparation(recipe, efficientnet_lite.MEAN, efficientnet_lite.STD, bgr=False, source=efficientnet_lite.NAME)
+    return Trainable(load_backbone(efficientnet_lite.NAME), wants, job)

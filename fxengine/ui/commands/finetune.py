@@ -1,0 +1,109 @@
+"""`fxengine finetune`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxengine.ui.arguments import positive
+from fxengine.ui.console import printable, progress_shown, say, say_json
+from fxengine.ui.exit_codes import FINE, MISTAKE
+
+if TYPE_CHECKING:
+    from fxengine.tasks.finetune_report import FinetuneReport
+
+TEXT = "train a backbone further on labelled pictures, where a head on its features is not enough"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("photos", type=Path, help="a folder of pictures, a folder a class")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the .onnx file to make")
+    add_training(parser)
+    parser.add_argument(
+        "--preview-augment", type=Path, metavar="PNG", help="draw what --augment does to six pictures; train nothing"
+    )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Declare how to train."""
+    parser.add_argument("--backbone", default="efficientnet_lite0", metavar="NAME", help="(efficientnet_lite0)")
+    parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
+    parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input size, where the net allows it")
+    parser.add_argument("--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the folders")
+    group = parser.add_argument_group("training")
+    group.add_argument("--unfreeze", default="all", metavar="WHAT", help="all, N last layers, or from a layer on (all)")
+    group.add_argument("--rate", type=float, help="learning rate (1e-5, 1e-4 and 1e-3 are tried)")
+    group.add_argument("--optimizer", default="adamw", choices=["adamw", "sgd", "rmsprop"], help="(adamw)")
+    group.add_argument("--epochs", type=positive, default=15, metavar="N", help="at most (15)")
+    group.add_argument("--patience", type=positive, default=4, metavar="N", help="stop after N epochs in vain (4)")
+    group.add_argument("--batch", type=positive, default=16, metavar="N", help="halved where memory runs out (16)")
+    group.add_argument("--label-smoothing", type=float, default=0.0, metavar="S", help="(0)")
+    group.add_argument("--balanced", action="store_true", help="let every class count as much, whatever its rows")
+    group.add_argument(
+        "--augment", default="light", metavar="WHAT", help="none, light, strong, or flip,zoom,... (light)"
+    )
+    group = parser.add_argument_group("evaluation, without folders train/, val/ and test/")
+    group.add_argument("--validation", type=float, default=0.2, metavar="SHARE", help="to select on (0.2)")
+    group.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="to report on (0.2)")
+    group.add_argument(
+        "--near", type=float, default=0.97, metavar="C", help="cosine from which pictures stay on one side (0.97)"
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (0)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from fxengine.backbones.options import ExportOptions
+    from fxengine.finetune.options import FinetuneOptions
+    from fxengine.tasks.finetune import finetune, preview_augmentation
+    from fxengine.ui.finetune_page import write_finetune_page
+
+    if options.preview_augment is not None:
+        preview_augmentation(
+            options.photos, options.preview_augment, backbone=options.backbone, augment=options.augment
+        )
+        say(f"samples written to {printable(str(options.preview_augment))}")
+        return FINE
+    if options.output is None:
+        say("-o FILE is needed: the .onnx file to make.")
+        return MISTAKE
+    wanted = FinetuneOptions(**{each.name: getattr(options, each.name) for each in fields(FinetuneOptions)})
+    size = options.size and (options.size[0], options.size[-1])
+    with progress_shown("training", options.json) as progress:
+        report = finetune(
+            options.photos,
+            options.output,
+            backbone=options.backbone,
+            labels=options.labels,
+            options=wanted,
+            export=ExportOptions(weights=options.weights, size=size),
+            progress=progress,
+        )
+    page = write_finetune_page(report, options.photos)
+    if options.json:
+        say_json(report.to_dict())
+    else:
+        show(report)
+        say(f"  page: {printable(str(page))}")
+    return FINE
+
+
+def show(report: FinetuneReport) -> None:
+    """Print what a training gained."""
+    sides = ", ".join(f"{count} {name}" for name, count in report.rows.items())
+    say(f"{report.backbone} trained further on {sides} pictures; {report.failed} could not be decoded")
+    say(f"  rate {report.rate:g}, {report.trained_layers} layers, best after epoch {report.best_epoch} of "
+        f"{len(report.history)}, {report.seconds:.0f} s")  # fmt: skip
+    say(f"  probe on the frozen features, test {report.metric.replace('_', ' ')}: {report.probe.test}")
+    say(f"  tuned, test {report.metric.replace('_', ' ')}: {report.tuned.test}")
+    if report.kept == "tuned":
+        say(f"tuned backbone written to {printable(report.output)}, its head to {printable(report.head)}")
+    else:
+        say(
+            f"training gained nothing on the pictures to select on ({report.tuned.validation.mean:.1%} after "
+            f"{report.probe.validation.mean:.1%}): the original backbone is kept as {printable(report.output)}, with "
+            f"the probe as {printable(report.head)}"
+        )
