@@ -100,7 +100,7 @@ def best_workers(net: str, folder: Path) -> str:
     for workers in (0, 1, 2):
         peer = Peer(f"timm:{workers}", net, folder)
         peer.run()
-        rates[workers] = max(peer.run(), peer.run())
+        rates[workers] = peer.run()
         peer.close()
     best = max(rates, key=lambda workers: rates[workers])
     print("timm's DataLoader, images/s by workers:", {k: round(v, 1) for k, v in rates.items()})
