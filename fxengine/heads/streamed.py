@@ -17,6 +17,7 @@ from fxengine.heads.statistics import Blocks, collect, eigh
 HEADS = ("ridge", "logistic")
 _SCALE_ROWS = 20_000
 _ITERATIONS = 40
+_ROWS = 4096
 
 Model = RidgeClassifier | RidgeRegressor
 
@@ -43,7 +44,7 @@ def fit(
             f"{' or logistic' if problem.kind == 'classes' else ''}, or fewer rows."
         )
     model, found = _ridge(blocks, problem, fold, balanced, seed)
-    if name == "ridge":
+    if name == "ridge" or isinstance(model, RidgeRegressor):
         return model, found
     return _logistic(model, blocks, problem, fold, balanced)
 
@@ -64,11 +65,19 @@ def _ridge(blocks: Blocks, problem: Problem, fold: np.ndarray, balanced: bool, s
     model.classes_, model.multilabel_ = np.arange(len(problem.names)), problem.kind == "labels"
     some = np.random.default_rng(seed).permutation(len(scores))[:_SCALE_ROWS]
     model.scale_ = fit_scale(scores[some], problem.y[some])
-    return model, probabilities(scores, model.scale_, model.multilabel_)
+    return model, _probabilities(scores, model)
+
+
+def _probabilities(scores: np.ndarray, model: RidgeClassifier) -> np.ndarray:
+    """Turn scores into probabilities, in place: they are the largest thing in memory."""
+    for start in range(0, len(scores), _ROWS):
+        rows = slice(start, start + _ROWS)
+        scores[rows] = probabilities(scores[rows], model.scale_, model.multilabel_)
+    return scores
 
 
 def _logistic(
-    start: Model, blocks: Blocks, problem: Problem, fold: np.ndarray, balanced: bool
+    start: RidgeClassifier, blocks: Blocks, problem: Problem, fold: np.ndarray, balanced: bool
 ) -> tuple[Model, np.ndarray]:
     """Fit the whole and every fold; each begins at the ridge solution of its own rows."""
     classes = len(problem.names)
@@ -83,7 +92,7 @@ def _logistic(
             mine = fold[at] == number
             scores[at[mine]] = x[mine] @ coef.T.astype(np.float32) + bias.astype(np.float32)
     start.coef_, start.intercept_, start.scale_ = coef, bias, 1.0
-    return start, probabilities(scores, 1.0)
+    return start, _probabilities(scores, start)
 
 
 def _minimise(

@@ -13,7 +13,7 @@ from fxengine.features.read import FeatureStore
 from fxengine.features.schema import FeatureTable
 from fxengine.heads.statistics import Block, Blocks
 
-_ROWS = 8192
+_ROWS = 4096
 
 
 def store_rows(store: FeatureStore) -> pa.Table:
