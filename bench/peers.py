@@ -144,11 +144,9 @@ def main() -> None:
         folder = gather(Path(scratch) / "photos", options.photos, options.large)
         chosen = calibrate(folder, backbone.path, device="cpu")
         timm = best_workers(options.net, folder)
-        peers = {timm: timm, "plain ONNX Runtime loop": f"plain:{backbone.path}"}
+        peers = {timm: timm, "plain ONNX Runtime loop": f"plain:{backbone.path}", "Keras predict": "keras"}
         if options.bf16:
             peers["timm in bf16"] = timm.replace("timm", "timm-bf16")
-        if not real:
-            peers["Keras predict"] = "keras"
         running = {name: Peer(peer, options.net, folder) for name, peer in peers.items()}
         contenders: dict[str, Callable[[], float]] = {
             "fxengine fp32": fxengine(folder, backbone, "fp32"),
@@ -162,7 +160,8 @@ def main() -> None:
             for name, peer in running.items():
                 agreement[name] = round(cosine(ours, peer.features(Path(scratch) / "f.npy")), 5)
             agreement["fxengine auto"] = round(cosine(ours, vectors(folder, backbone, "auto")), 5)
-            assert min(agreement.values()) > 0.995, agreement
+            # Keras squashes the photos and resizes without antialias: other pixels, so other features.
+            assert min(value for name, value in agreement.items() if name != "Keras predict") > 0.995, agreement
         for peer in running.values():
             peer.close()
     print_table(rows, "images/s end to end")

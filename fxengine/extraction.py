@@ -57,6 +57,7 @@ def extract(
     precision: str = "auto",
     batch_size: int | None = None,
     decoders: int | None = None,
+    decode_on: str = "cpu",
     limits: Limits | None = None,
     part_rows: int = PART_ROWS,
     retry_failed: bool = False,
@@ -82,6 +83,7 @@ def extract(
         precision: "fp32", "bf16", "fp16", "int8", or "auto": see `extraction_precision.open_chosen`.
         batch_size: pictures in one run of the model; 4 on a CPU and 128 on a GPU unless given.
         decoders: decoding threads; every usable core unless given.
+        decode_on: "cpu", or "gpu" for JPEGs by nvImageCodec, where the CPU cannot feed the GPU.
         limits: what is refused as too large.
         part_rows: rows of a part at most.
         retry_failed: try inputs again that failed for a lasting reason.
@@ -129,6 +131,8 @@ def extract(
             threads = decoders or usable_cores()
             with closing(session), closing(CrashNote(folder, threads)) as note:
                 wanted = replace(wanted, precision=session.precision, engine=session.engine, provider=session.provider)
+                if decode_on == "gpu":
+                    wanted = replace(wanted, decoder=f"nvImageCodec on the GPU, {wanted.decoder}")
                 wanted = replace(wanted, int8=choice.int8, tried=[asdict(tried) for tried in choice.tried])
                 _check_parts(known, wanted, allow_mixed_precision=allow_mixed_precision)
                 summary.provider, summary.precision = session.provider, session.precision
@@ -136,7 +140,9 @@ def extract(
                 movable = Movable(plan.missing if plan.new and not inputs.unreadable else {}, inputs.root)
                 columns = {layer_output(None): FEATURE}
                 columns |= {layer_output(name): layer_column(name) for name, _ in found.facts.layers}
-                pipeline = Pipeline(session, found.recipe, tuple(columns), threads, limits or Limits(), movable, note)
+                pipeline = Pipeline(
+                    session, found.recipe, tuple(columns), threads, limits or Limits(), movable, note, decode_on
+                )
                 sink = _Sink(update, movable, plan, summary, columns, dtype)
                 _run(pipeline, sink, chain(sink.again(), sink.new(known, _limited(inputs, limit))), progress, cancel)
         if not summary.interrupted:

@@ -118,6 +118,7 @@ class Pipeline:
         limits: what is refused.
         known_content: content hashes whose vectors need not be computed.
         note: where to note what is being decoded, or None.
+        decode_on: "cpu" or "gpu".
     """
 
     def __init__(
@@ -129,11 +130,13 @@ class Pipeline:
         limits: Limits,
         known_content: Container[str] = frozenset(),
         note: CrashNote | None = None,
+        decode_on: str = "cpu",
     ) -> None:
         self.stages = {"read": Stage(_READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
         self._session, self._recipe, self._outputs = session, recipe, outputs
         self._batch_size = session.batch_size  # the session's own may shrink in the run
         self._limits, self._known_content, self._note = limits, known_content, note
+        self._decode_on_gpu = decode_on == "gpu"
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -282,7 +285,8 @@ class Pipeline:
                 begin = time.perf_counter()
                 with self._held(header.memory):
                     waited = time.perf_counter() - begin
-                    job.width, job.height = decode.decode_into(job.data, header, self._recipe, out)
+                    decoder = decode.choose_decoder(header, self._decode_on_gpu)
+                    job.width, job.height = decode.decode_into(job.data, header, self._recipe, out, decoder)
         except DecodeError as error:
             job.error = error
         except MemoryError:

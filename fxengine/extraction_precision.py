@@ -23,7 +23,7 @@ from fxengine.collect import Listing
 from fxengine.collect.read import read_input
 from fxengine.decode import Limits
 from fxengine.errors import DecodeError, DeviceError, FxError, InputError
-from fxengine.execute import Way, open_session, runtime_for, usable_cores, ways
+from fxengine.execute import Way, open_session, runtime_for, runtime_versions, usable_cores, ways
 from fxengine.execute.cpus import processor
 from fxengine.execute.fidelity import Fidelity, compare
 from fxengine.execute.int8 import int8_file, quantise
@@ -221,7 +221,7 @@ def _remember(found: BackboneFile, device: str, choice: Choice) -> None:
 
 
 def _memory(found: BackboneFile, device: str) -> Path:
-    key = [found.fingerprint, device, *processor()]
+    key = [found.fingerprint, device, *processor(), *runtime_versions()]
     return cache_folder() / "precision" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.json"
 
 

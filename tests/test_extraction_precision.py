@@ -150,6 +150,13 @@ def test_a_remembered_way_is_taken_and_the_store_goes_on_in_it(
     assert (session.precision, choice.way.precision) == ("fp32", "fp32")
 
 
+def test_another_release_of_a_runtime_is_another_machine(tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    precision._remember(tiny, "auto", Choice(Way("openvino", "fp32", 1)))
+    assert recall(tiny, "auto") is not None
+    monkeypatch.setattr(precision, "runtime_versions", lambda: ["onnxruntime 99"])
+    assert recall(tiny, "auto") is None
+
+
 @needs_openvino
 def test_int8_is_recorded_and_resumed_with_the_very_same_copy(
     tiny: BackboneFile, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

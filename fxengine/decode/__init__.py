@@ -16,12 +16,27 @@ from fxengine.decode import formats
 from fxengine.decode.formats import Header, Limits, Picture
 from fxengine.errors import DecodeError, InputError
 
-__all__ = ["DECODERS", "Header", "Limits", "Picture", "decode_into", "load_decoder", "read_header", "versions"]
+__all__ = [
+    "DECODERS",
+    "Header",
+    "Limits",
+    "Picture",
+    "choose_decoder",
+    "decode_into",
+    "load_decoder",
+    "read_header",
+    "versions",
+]
 
 # To add a decoder: write decode/<library>.py with read_header(data, format) and decode(data, header, shrink), and
 # name it here and, for the formats that it decodes first, below. Where it can, decode divides both edges by `shrink`.
-DECODERS = {"pillow": "fxengine.decode.pillow", "turbojpeg": "fxengine.decode.turbojpeg"}
+DECODERS = {
+    "nvimgcodec": "fxengine.decode.nvimgcodec",
+    "pillow": "fxengine.decode.pillow",
+    "turbojpeg": "fxengine.decode.turbojpeg",
+}
 _FIRST = {formats.JPEG: "turbojpeg"}
+_ON_GPU = {formats.JPEG: "nvimgcodec"}
 
 
 def load_decoder(name: str) -> ModuleType:
@@ -50,6 +65,11 @@ def read_header(data: bytes, limits: Limits, decoder: str | None = None) -> Head
     return header
 
 
+def choose_decoder(header: Header, on_gpu: bool) -> str:
+    """Return the name of the decoder for a picture; without a GPU, and for what no GPU decodes, the CPU's first one."""
+    return (_ON_GPU if on_gpu else _FIRST).get(header.format, "pillow")
+
+
 def decode_into(
     data: bytes, header: Header, recipe: Preprocess, out: np.ndarray, decoder: str | None = None
 ) -> tuple[int, int]:
@@ -63,7 +83,7 @@ def decode_into(
     """
     from fxengine.decode.resize import resize_into
 
-    module = load_decoder(decoder or _FIRST.get(header.format, "pillow"))
+    module = load_decoder(decoder or choose_decoder(header, on_gpu=False))
     shrink = recipe.shrink(header.width, header.height)
     picture: Picture = module.decode(data, header, shrink)
     if picture.pixels.shape not in {(-(-header.height // f), -(-header.width // f), 3) for f in (1, shrink)}:

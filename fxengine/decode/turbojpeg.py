@@ -44,5 +44,10 @@ def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
         return pillow.decode(data, header)
     except MemoryError as error:
         raise DecodeError("out_of_memory", "There was not enough memory to decode it.") from error
+    return Picture(pixels, orientation(data))
+
+
+def orientation(data: bytes) -> int:
+    """Return the orientation, 1 to 8, that a JPEG states; 1 where it states none."""
     turned = any(data.find(mark, 0, _METADATA_BYTES) >= 0 for mark in _TURN_MARKS)
-    return Picture(pixels, pillow.read_orientation(data) if turned else 1)
+    return pillow.read_orientation(data) if turned else 1

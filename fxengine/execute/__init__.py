@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from fxengine.execute.cpus import usable_cores
 if TYPE_CHECKING:
     from fxengine.execute.session import Session
 
-__all__ = ["PRECISIONS", "RUNTIMES", "Way", "open_session", "runtime_for", "usable_cores", "ways"]
+__all__ = ["PRECISIONS", "RUNTIMES", "Way", "open_session", "runtime_for", "runtime_versions", "usable_cores", "ways"]
 
 # To add a runtime: write execute/<runtime>.py with open_session(path, device, batch_size, cores, streams, precision)
 # -> Session, name it here, and where it is worth trying add a line to `ways`.
@@ -82,6 +84,15 @@ def open_session(
     module = import_module(RUNTIMES[runtime or runtime_for(precision, device)])
     session: Session = module.open_session(path, device, batch_size, usable_cores(), streams, precision)
     return session
+
+
+def runtime_versions() -> list[str]:
+    """Return the installed distributions of the runtimes with their versions."""
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu", "openvino"):
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return found
 
 
 def runtime_for(precision: str, device: str) -> str:

@@ -61,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive, metavar="N", help="pictures in one run of the model (4 on a CPU, 128 on a GPU)"
     )
     run.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (one a core)")
+    run.add_argument(
+        "--decode-on",
+        default="cpu",
+        choices=["cpu", "gpu"],
+        help="what decodes JPEGs; a GPU where the CPU cannot feed it (cpu)",
+    )
     run.add_argument("--part-rows", type=positive, default=8192, metavar="N", help="rows of a part at most (8192)")
     run.add_argument("--max-errors", type=int, metavar="N", help="exit with 2 where more inputs failed (all may)")
     run.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -86,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
             limit=options.limit,
             batch_size=options.batch_size,
             decoders=options.decoders,
+            decode_on=options.decode_on,
             limits=Limits(max_pixels=options.max_pixels, max_bytes=options.max_bytes),
             part_rows=options.part_rows,
             retry_failed=options.retry_failed,
@@ -129,5 +136,7 @@ def show(summary: Summary) -> None:
             f"{summary.precision} on {summary.provider}"
         )
         say(f"  work: {shares}; bound by: {summary.bound_by}")
+        if summary.bound_by == "decode" and not summary.provider.startswith(("CPU", "OpenVINO")):
+            say("  the CPU does not feed the GPU: try --decode-on gpu (pip install 'fxengine[gpu-decode]')")
     if summary.interrupted:
         say("  interrupted: what was finished is in the store; the same command goes on from here")

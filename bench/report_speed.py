@@ -1,0 +1,139 @@
+"""The rows of README's table that the benchmarks of extraction and of the store give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Row = tuple[str, str, str]
+
+
+def speed_figures(read: Callable[[str], dict[str, Any]]) -> list[Row]:
+    """Return (what, figure, command) of every result that is there; `read` gives an empty dictionary for the others."""
+    rows: list[Row] = []
+    for name, of in (
+        ("decode", _decode),
+        ("extract", _extract),
+        ("peers_efficientnet_lite0", _peers),
+        ("peers_efficientnet_lite0_12mp", _peers),
+        ("peers_resnet50", _peers),
+        ("precision", _precision),
+        ("memory", _memory),
+        ("store", _store),
+        ("update", _update),
+    ):
+        result = read(name)
+        if result:
+            rows += of(result)
+    return rows
+
+
+def _decode(decode: dict[str, Any]) -> list[Row]:
+    rows = []
+    for what, part in (("", decode), (", 12-megapixel JPEGs", decode["12_megapixels"])):
+        fast, plain = part["rates"]["fxengine"], part["rates"]["plain Pillow"]
+        ratio, agree = part["ratio"], part["agreement"]
+        rows.append(
+            (
+                f"decode + resize{what}, one core, images/s",
+                f"{fast['best']:.0f} best, {fast['median']:.0f} median; plain Pillow {plain['best']:.0f}, "
+                f"{plain['median']:.0f}: **{ratio['best']:.2f}x, {ratio['median']:.2f}x**; to Pillow: mean pixel "
+                f"difference {agree['mean_pixel_difference']:.2f} of 255, feature cosine {agree['mean_cosine']:.5f} "
+                f"(worst {agree['worst_cosine']:.5f})",
+                "`scripts/bench decode`",
+            )
+        )
+    return rows
+
+
+def _extract(extract: dict[str, Any]) -> list[Row]:
+    rows = []
+    for run in extract["runs"].values():
+        rates, share, way = run["rates"], run["share_of_limit"], run["way"]
+        rows.append(
+            (
+                f"end to end, {run['backbone']}, {run['precision']} ({way['runtime']} in {way['precision']}), images/s",
+                f"{rates['end to end']['best']:.0f} best, {rates['end to end']['median']:.0f} median (decode alone "
+                f"{rates['decode alone (D)']['median']:.0f}, model alone {rates['model alone (M)']['median']:.0f}): "
+                f"**{share['best']:.0%}, {share['median']:.0%} of the limit** 1/(1/D + 1/M)",
+                f"`python -m bench.extract --backbone {run['backbone']} --precision {run['precision']}`",
+            )
+        )
+    return rows
+
+
+def _peers(peers: dict[str, Any]) -> list[Row]:
+    rates = peers["rates"]
+    found = "; ".join(f"{name} {row['best']:.1f}, {row['median']:.1f}" for name, row in rates.items())
+    ratio = peers["ratio_to_best_peer"]
+    times = ", ".join(f"{name} **{row['best']:.2f}x, {row['median']:.2f}x**" for name, row in ratio.items())
+    large = " --large" if peers["large"] else ""
+    what = "12-megapixel photos" if large else "photos"
+    return [
+        (
+            f"end to end against peers, {peers['net']}, {peers['photos']} {what}, images/s (best, median)",
+            f"{found}. Of the fastest peer: {times}",
+            f"`python -m bench.peers --net {peers['net']}{large}`",
+        )
+    ]
+
+
+def _precision(precision: dict[str, Any]) -> list[Row]:
+    return [
+        (
+            f"a probe's accuracy on {name} by precision",
+            "; ".join(
+                f"{kind} {row['accuracy']['mean']:.1%} (cosine to fp32 {row['mean_cosine']:.5f})"
+                for kind, row in rows.items()
+            ),
+            "`scripts/bench precision`",
+        )
+        for name, rows in precision["sets"].items()
+    ]
+
+
+def _memory(memory: dict[str, Any]) -> list[Row]:
+    peaks = {int(count): peak / 1e6 for count, peak in memory["peak_bytes"].items()}
+    text = ", ".join(f"{peak:.0f} MB at {count:,} inputs" for count, peak in sorted(peaks.items()))
+    rows = [("peak memory of an extraction", text, "`scripts/bench memory`")]
+    odd = memory.get("odd_images")
+    if odd:
+        figure = f"peak {odd['peak_bytes'] / 1e6:.0f} MB, slowest file {odd['slowest_decode_s']:.1f} s"
+        rows.append(("522 odd images (bombs, truncated, ...), 4 decoders", figure, "`scripts/bench memory`"))
+    listing = memory["listing"]
+    rows.append(
+        (
+            "listing a folder",
+            f"{listing['files']:,.0f} files in {listing['seconds']:.0f} s, "
+            f"{listing['bytes_per_file']:.1f} bytes of memory a file",
+            "`scripts/bench memory`",
+        )
+    )
+    return rows
+
+
+def _store(store: dict[str, Any]) -> list[Row]:
+    ratio, rates = store["ratio"], store["rates_gb_s"]
+    return [
+        (
+            "reading a store, GB/s",
+            f"`vectors()` {rates['vectors()']['best']:.2f} best, {rates['vectors()']['median']:.2f} median "
+            f"({ratio['vectors() / pyarrow']['median']:.2f}x pyarrow's own read); mapped copy "
+            f"{rates['vectors(mmap=True), copied']['median']:.1f} "
+            f"({ratio['mapped / copy in memory']['median']:.0%} of a copy in memory)",
+            "`scripts/bench store`",
+        )
+    ]
+
+
+def _update(update: dict[str, Any]) -> list[Row]:
+    times = update["times_the_walk"]
+    return [
+        (
+            f"a run with nothing to do, {update['files']:,} files",
+            f"{update['files'] / update['rates']['run with nothing to do']['median']:.1f} s, "
+            f"**{times['best']:.2f}x, {times['median']:.2f}x** walking and stat-ing them in Python; "
+            f"{update['bytes_per_known_row']:.0f} bytes of memory a known row",
+            "`scripts/bench update`",
+        )
+    ]
