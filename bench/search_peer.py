@@ -19,13 +19,13 @@ Made = tuple[str, list[int], Callable[[int], None], Ask]
 
 
 def autofaiss(base: np.ndarray, threads: int) -> Made:
-    """What autofaiss chooses with 16 GB, built by it."""
+    """What autofaiss chooses with 4 GB for the index, built by it."""
     import faiss
     from autofaiss import build_index
 
     faiss.omp_set_num_threads(threads)
     index, _ = build_index(
-        base, save_on_disk=False, metric_type="ip", max_index_memory_usage="16GB", current_memory_available="16GB",
+        base, save_on_disk=False, metric_type="ip", max_index_memory_usage="4GB", current_memory_available="16GB",
         nb_cores=threads,
     )  # fmt: skip
     inner = faiss.downcast_index(index)
