@@ -73,11 +73,17 @@ def measured(name: str, size: int) -> dict[str, Any]:
     }
 
 
-def multiply_adds(model: onnx.ModelProto, size: int) -> int:
-    """Return the multiply-adds of the same graph at another input size, by shape inference."""
+def multiply_adds(model: onnx.ModelProto, size: int) -> int | None:
+    """Return the multiply-adds of the same graph at another input size, by shape inference.
+
+    None where the graph holds the shapes of its own size (ConvNeXt), so that it has to be exported at the other one.
+    """
     height, width = model.graph.input[0].type.tensor_type.shape.dim[1:3]
     height.dim_value = width.dim_value = size
-    return measure(model).multiply_adds
+    try:
+        return measure(model).multiply_adds
+    except IndexError:
+        return None
 
 
 def rows(names: list[str], full: bool, seconds: float, done: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -105,9 +111,12 @@ def write_tables(result: dict[str, Any]) -> None:
     with FACTS.open(newline="") as file:
         table = list(csv.DictReader(file))
     for facts in table:
-        row = result["nets"].get(f"{facts['name']}@{small(facts['name'])}", {})
+        row, full = (
+            result["nets"].get(f"{facts['name']}@{size}", {}) for size in (small(facts["name"]), facts["size"])
+        )
         if "parameters" in row:
-            facts |= {"parameters": row["parameters"], "multiply_adds": row["multiply_adds_at_default_size"]}
+            facts["parameters"] = row["parameters"]
+            facts["multiply_adds"] = row["multiply_adds_at_default_size"] or full.get("multiply_adds", "")
     with FACTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, table[0], lineterminator="\n")
         writer.writeheader()

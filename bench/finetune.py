@@ -32,16 +32,16 @@ from fxengine.tasks.training_data import load_training_data, write_training_data
 
 _PATH = RESULTS / "finetune.json"
 _PLAIN = Path(__file__).with_name("plain_keras.py")
-_MARK = 10
+_MARK = 24  # pixels of 256
 
 
 def planted(folder: Path, count: int) -> Path:
-    """Return a folder of photos, every second one with a faint checkered mark of 10 pixels at a random place.
+    """Return a folder of photos, every second one with a checkered mark of 24 pixels at a random place.
 
-    Every photo is 224 pixels already, so that no resize wipes the mark out.
+    Every photo is 256 pixels already, so that no resize wipes the mark out.
     """
     rng = np.random.default_rng(5)
-    checkers = 28 * (2 * (np.indices((_MARK, _MARK)).sum(0) // 2 % 2) - 1)
+    checkers = 70 * (2 * (np.indices((_MARK, _MARK)).sum(0) // 4 % 2) - 1)
     for i, path in enumerate(sorted(photos("caltech_20").rglob("*.jpg"))[:count]):
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB").resize((256, 256)), np.int16).copy()

@@ -22,11 +22,12 @@ from fxengine.tasks.targets import load_targets
 
 # More labels are said to help where twice as many are expected to bring this much.
 _WORTH = 0.01
-# Fine-tuning is said to be likely to pay where more than this share is wrong, and there are so many rows a class:
-# rules of thumb, from the figures in docs/finetune.md.
+# Fine-tuning is said to be likely to pay where more than this share is wrong, with so many rows a class. A rule
+# of thumb that is not back-tested: on flowers_300 it says yes, and training gained nothing (docs/finetune.md).
 _ERROR, _ROWS_A_CLASS = 0.05, 20
-# A step of training on one picture in Keras, in times of embedding one by ONNX Runtime (docs/finetune.md).
-_STEP, _EVALUATION = 8.0, 2.0
+# A training step of one picture in Keras, and looking at one to select, in times of embedding one by ONNX Runtime;
+# roughly what EfficientNet-Lite0 took on two cores.
+_STEP, _EVALUATION = 12.0, 2.0
 _FOLDS = 5
 
 
