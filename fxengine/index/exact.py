@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import faiss
 import numpy as np
 
 from fxengine.index.metric import prepare
 
 _BLOCK_BYTES = 2**25  # of float32 vectors at a time
+_QUERIES = 1024  # whose scores are held at a time
 
 
 def exact_search(
@@ -17,7 +17,7 @@ def exact_search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the k nearest of all rows to every query.
 
-    Memory is that of one block and of the answers.
+    Memory is that of one block, of its scores for 1024 queries, and of the answers.
 
     Args:
         blocks: the rows, [n, dim] raw vectors at a time.
@@ -30,18 +30,50 @@ def exact_search(
         in their own order where two are as near.
     """
     wanted = prepare(queries, metric)
-    by = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
-    found = np.empty((len(wanted), 0), np.int64)
-    best = np.empty((len(wanted), 0), np.float32)
+    slabs = [wanted[i : i + _QUERIES] for i in range(0, max(1, len(wanted)), _QUERIES)]
+    nearest = [(np.empty((len(slab), 0), np.int64), np.empty((len(slab), 0), np.float32)) for slab in slabs]
     start = 0
     for block in blocks:
-        distances, near = faiss.knn(wanted, prepare(block, metric), min(k, len(block)), by)
-        best = np.concatenate([best, -distances if metric == "l2" else distances], axis=1)
-        found = np.concatenate([found, near + start], axis=1)
-        order = np.lexsort((found, -best), axis=1)[:, :k]
-        best, found = np.take_along_axis(best, order, 1), np.take_along_axis(found, order, 1)
+        rows = prepare(block, metric)
+        # Ranks as minus the distance does: |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2)
+        offset = np.einsum("ij,ij->i", rows, rows) / 2 if metric == "l2" else None
+        for i, slab in enumerate(slabs):
+            scores = slab @ rows.T
+            if offset is not None:
+                scores -= offset
+            nearest[i] = _merged(*nearest[i], scores, start, k)
         start += len(block)
-    return found, -np.sqrt(np.maximum(-best, 0)) if metric == "l2" else best
+    found, best = (np.concatenate(parts) for parts in zip(*nearest, strict=True))
+    if metric == "l2":
+        squares = np.einsum("ij,ij->i", wanted, wanted)[:, None] - 2 * best
+        return found, -np.sqrt(np.maximum(squares, 0))
+    return found, best
+
+
+def _merged(
+    found: np.ndarray, best: np.ndarray, scores: np.ndarray, start: int, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k best after the rows from `start` on, with their scores [q, rows], came to those found so far.
+
+    Nearly every score is below the k-th best so far: one comparison drops it, which is far cheaper than a heap.
+    """
+    queries, known = best.shape
+    if known == k:
+        floor = best[:, -1:]
+    elif scores.shape[1] > k:
+        floor = np.partition(scores, -k, axis=1)[:, -k][:, None]
+    else:
+        floor = np.full((queries, 1), -np.inf, np.float32)
+    query, at = np.nonzero(scores >= floor)
+    query = np.concatenate([np.repeat(np.arange(queries), known), query])
+    all_found = np.concatenate([found.ravel(), at + start])
+    all_best = np.concatenate([best.ravel(), scores[query[queries * known :], at]])
+    order = np.lexsort((all_found, -all_best, query))
+    counts = np.bincount(query, minlength=queries)
+    first = np.cumsum(counts) - counts
+    kept = min(k, known + scores.shape[1])
+    chosen = order[first[:, None] + np.arange(kept)]
+    return all_found[chosen], all_best[chosen]
 
 
 def in_blocks(matrix: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:

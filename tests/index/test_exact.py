@@ -62,3 +62,17 @@ def test_blocks_hold_every_wanted_row_once(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_array_equal(np.concatenate(blocks), matrix)
     rows = np.array([5, 3, 999])
     np.testing.assert_array_equal(np.concatenate(list(in_blocks(matrix, rows))), matrix[rows])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_queries_in_slabs_give_what_they_give_together(monkeypatch: pytest.MonkeyPatch, metric: str) -> None:
+    rng = np.random.default_rng(1)
+    base, queries = rng.normal(size=(500, 8)).astype(np.float16), rng.normal(size=(10, 8)).astype(np.float32)
+    together = exact_search(in_blocks(base), queries, 7, metric)
+    monkeypatch.setattr(exact, "_QUERIES", 3)
+    monkeypatch.setattr(exact, "_BLOCK_BYTES", 300 * 4 * 8)
+    apart = exact_search(in_blocks(base), queries, 7, metric)
+    np.testing.assert_array_equal(apart[0], together[0])
+    np.testing.assert_allclose(apart[1], together[1], rtol=1e-5, atol=1e-4)
+    none = exact_search(in_blocks(base), queries[:0], 7, metric)
+    assert none[0].shape == none[1].shape == (0, 7)
