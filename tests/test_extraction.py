@@ -451,7 +451,11 @@ def test_ctrl_c_while_a_part_is_written_loses_nothing(
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", interrupted)
-    summary = extract(photos, tmp_path / "s", backbone=tiny.path, part_rows=8)
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
+    try:
+        summary = extract(photos, tmp_path / "s", backbone=tiny.path, part_rows=8)
+    finally:
+        signal.signal(signal.SIGINT, kept)
     assert summary.interrupted
     assert len(rows(tmp_path / "s")) == summary.extracted >= 8
     extract(photos, tmp_path / "s", backbone=tiny.path, part_rows=8)

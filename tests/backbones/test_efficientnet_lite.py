@@ -159,8 +159,8 @@ def test_accuracy_on_real_photos(
     # The measure notices what goes wrong most often: channels the other way round, another mean.
     bgr, _ = accuracy(backbone.path, images[..., ::-1], truth)
     assert bgr < 0.882
-    monkeypatch.setattr(efficientnet_lite, "_MEAN", [0.0] * 3)
-    monkeypatch.setattr(efficientnet_lite, "_STD", [255.0] * 3)
+    monkeypatch.setattr(efficientnet_lite, "MEAN", (0.0,) * 3)
+    monkeypatch.setattr(efficientnet_lite, "STD", (255.0,) * 3)
     wrong = tmp_path / "wrong_mean.onnx"
     write_backbone(efficientnet_lite.build(), wrong)
     scaled, _ = accuracy(wrong, images, truth)

@@ -37,10 +37,10 @@ if any("fxengine" in argument for argument in sys.orig_argv):
             def exec_module(module):
                 load(module)
                 decode = module.decode
-                def crashing(data, header):
+                def crashing(data, header, shrink):
                     if b"CRASH-HERE" in data:
                         ctypes.string_at(0)
-                    return decode(data, header)
+                    return decode(data, header, shrink)
                 module.decode = crashing
             spec.loader.exec_module = exec_module
             return spec
