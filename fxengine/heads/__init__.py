@@ -29,6 +29,9 @@ HEADS = {
     "mlp": "fxengine.heads.mlp",
 }
 
+# That cannot let every class count as much: their fit takes no weights.
+UNWEIGHTED = ("lda", "knn")
+
 
 def load_head(name: str, kind: Kind = "classes") -> ModuleType:
     """Return the module of a head.

@@ -6,7 +6,9 @@ scores every row by the models that did not see it, for all strengths at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +18,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
 from fxengine.heads.calibration import fit_scale, probabilities
 from fxengine.heads.classes import balanced_weights, deal_folds, one_hot
 from fxengine.heads.graph import HeadGraph
-from fxengine.heads.statistics import Block, Blocks, Centred, collect, eigh
+from fxengine.heads.statistics import Block, Blocks, Centred, Statistics, collect
 
 KINDS = ("classes", "labels", "numbers")
 STRENGTHS = tuple(float(s) for s in np.logspace(-3, 3, 10))
@@ -89,10 +92,22 @@ class CrossValidated:
 
 def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
     """Return argmin sum w |y - Wx - b|^2 + strength |W|^2 for every strength, the bias unpenalised."""
-    values, vectors = eigh(moments.scatter)
+    values, vectors = np.linalg.eigh(moments.scatter)
     rotated = moments.cross @ vectors
     weights = np.stack([(rotated / (np.maximum(values, 0) + s)) @ vectors.T for s in strengths])
     return Fitted(weights, moments.target_mean - weights @ moments.mean)
+
+
+def _solve_folds(statistics: Statistics, folds: int, strengths: Sequence[float]) -> list[Fitted]:
+    """Return the models without each fold, and that of all rows last; as many at a time as there are cores."""
+
+    def without(fold: int | None) -> Fitted:
+        return solve(statistics.without(fold).centred(), strengths)
+
+    # An eigendecomposition gains nothing from a second thread; two of them do. The limit holds for all threads, so
+    # that it has to stand outside them.
+    with threadpool_limits(1), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(without, [*range(folds), None]))
 
 
 def cross_validate(
@@ -113,8 +128,7 @@ def cross_validate(
     """
     folds = int(fold.max()) + 1
     statistics = collect(blocks, targets.matrix(), fold, folds, weights)
-    models = [solve(statistics.without(number).centred(), strengths) for number in range(folds)]
-    whole = solve(statistics.without(None).centred(), strengths)
+    *models, whole = _solve_folds(statistics, folds, strengths)
     loss = np.zeros((folds, len(strengths)))
     for x, at in blocks():
         for number in np.unique(fold[at]):

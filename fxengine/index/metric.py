@@ -6,6 +6,7 @@ import faiss
 import numpy as np
 
 from fxengine.errors import InputError
+from fxengine.float16 import widen
 
 # Name -> what a score is.
 METRICS = {
@@ -21,9 +22,9 @@ def check(metric: str) -> None:
         raise InputError(f"There is no metric {metric!r}. There is: {', '.join(METRICS)}.")
 
 
-def prepare(vectors: np.ndarray, metric: str) -> np.ndarray:
-    """Return a copy as C-ordered float32, of length 1 for cosine; zero vectors stay zero."""
-    copied = np.array(vectors, np.float32, order="C")
+def prepare(vectors: np.ndarray, metric: str, out: np.ndarray | None = None) -> np.ndarray:
+    """Return a copy, in `out` if given, as C-ordered float32, of length 1 for cosine; zero vectors stay zero."""
+    copied = widen(vectors, out)
     if metric == "cosine":
         faiss.normalize_L2(copied)
     return copied

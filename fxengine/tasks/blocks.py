@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from fxengine.errors import StoreError
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import FeatureTable
+from fxengine.float16 import widen
 from fxengine.heads.statistics import Block, Blocks
 
 _ROWS = 4096
@@ -45,7 +46,7 @@ def store_blocks(store: FeatureStore, rows: np.ndarray, *, layer: str | None = N
             mine = np.flatnonzero(ordered[place] == table.rows)
             if not len(mine):
                 continue
-            x = table.vectors[mine].astype(np.float32)
+            x = widen(table.vectors if len(mine) == len(table.vectors) else table.vectors[mine])
             squares = np.einsum("ij,ij->i", x, x)
             if not np.isfinite(squares).all():
                 check_finite(x, table, mine, store)

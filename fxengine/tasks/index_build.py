@@ -26,6 +26,7 @@ from fxengine.tasks.index import Index
 HELD_OUT = 2_000  # rows that are asked for their neighbours before they are added themselves
 _SAMPLE_BYTES = 2**29  # of float32 vectors to train with and to compare indexes on
 _REBUILD = 0.2  # share of the vectors that changed since the index was trained, from which on it is trained again
+_TRYING = 300.0  # seconds of trying indexes, after which no further one is begun
 _Say = Callable[[str], None]
 
 
@@ -101,10 +102,14 @@ def _compare(
     """Return the best index of the sample, and what was tried."""
     truth = tune.find_truth(in_blocks(base), queries, wanted.metric)
     best: _Tried | None = None
-    trials = []
-    for factory in factories:
-        say(f"trying {factory} on {len(base)} rows")
+    trials: list[Trial] = []
+    end = time.perf_counter() + _TRYING
+    for number, factory in enumerate(factories):
         begin = time.perf_counter()
+        if trials and begin > end:
+            say(f"{_TRYING:.0f} s are up; not tried: {', '.join(factories[number:])}")
+            break
+        say(f"trying {factory} on {len(base)} rows")
         index = making.train(factory, wanted.metric, base)
         added = making.add(index, in_blocks(base), wanted.metric)
         tried = _measured(index, factory, added, truth, wanted, time.perf_counter() - begin)

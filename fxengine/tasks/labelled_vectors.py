@@ -12,6 +12,7 @@ from fxengine.features.read import FeatureStore
 from fxengine.heads import make_head, streamed
 from fxengine.heads.calibration import TINY, fit_scale, sharpen
 from fxengine.heads.evaluate import Problem, all_answers, out_of_fold
+from fxengine.index.exact import exact_search, in_blocks
 from fxengine.tasks.blocks import as_matrix, matrix_blocks, store_blocks
 from fxengine.tasks.groups import near_duplicate_groups
 from fxengine.tasks.targets import Labelled
@@ -22,6 +23,8 @@ IN_MEMORY = 256_000_000
 _COMPARED = 30_000
 # A group of more than this share of the rows is no photo and its copies: the vectors are too alike to tell.
 _LARGEST = 0.1
+# Where more of the test rows are near a training row, the vectors are too alike to tell, too.
+_TOO_ALIKE = 0.9
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,25 @@ def _groups(x: np.ndarray | None, hashes: list[str | None], near: float) -> np.n
             return groups
     first: dict[str, int] = {}
     return np.array([first.setdefault(key, i) if key else i for i, key in enumerate(hashes)], np.int64)
+
+
+def copies_of(train: Vectors, test: Vectors, near: float) -> np.ndarray:
+    """Return which rows of `test` are also in `train`, bool [n]: files of equal content, and vectors as near.
+
+    Args:
+        train: rows that a head is trained on.
+        test: rows that it is evaluated on.
+        near: cosine of two vectors, centred on the training rows, from which they are near; over 1 for none.
+    """
+    if near > 1:
+        return np.zeros(len(test.labelled.rows), bool)
+    known = set(train.labelled.hashes) - {None}
+    same = np.array([key in known for key in test.labelled.hashes], bool)
+    if train.x is None or test.x is None:
+        return same
+    mean = train.x.mean(axis=0)
+    nearest = exact_search(in_blocks(train.x - mean), test.x - mean, 1, "cosine")[1][:, 0] >= near
+    return same if nearest.mean() > _TOO_ALIKE else same | nearest
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import onnx
 
 from fxengine.errors import InputError, StoreError
 from fxengine.features.read import FeatureStore
-from fxengine.heads import Kind, head_model, heads_for, load_head, streamed
+from fxengine.heads import UNWEIGHTED, Kind, head_model, heads_for, load_head, streamed
 from fxengine.heads.evaluate import DECIDES, Problem, assign_folds, interval_of
 from fxengine.heads.file import HeadFacts, save_head
 from fxengine.heads.interval import Interval
 from fxengine.heads.learning_curve import extrapolate, learning_curve
-from fxengine.tasks.labelled_vectors import Trainer, Vectors, answers_in_blocks, load_vectors
+from fxengine.tasks.labelled_vectors import Trainer, Vectors, answers_in_blocks, copies_of, load_vectors
 from fxengine.tasks.probe_report import Curve, ProbeReport, describe
 from fxengine.tasks.targets import Labelled, check_enough, load_targets
 
@@ -173,8 +173,7 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions) 
         score=chosen.score,
         evaluation=_in_words(options, folds),
         trained_on=len(problem.y),
-        duplicates=_with_duplicates(problem),
-        ungrouped=_ungrouped(trainer, train, folds, options) if test is None else None,
+        **_duplicates(trainer, chosen, train, test, folds, options),
         curve=_curve(trainer, train, folds, options) if options.curve else None,
         tried={name: each.score for name, each in found.items()},
         **describe(evaluated.problem, chosen.answers, evaluated.labelled.ids),
@@ -212,8 +211,11 @@ def _train_and_test(
 def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
     """Return the heads to try, the simplest first."""
     kind = rows.problem.kind
+    if options.balanced and options.head in UNWEIGHTED:
+        raise InputError(f"--balanced cannot be had with {options.head}, which takes no weights: use another --head.")
     if options.head == "auto":
-        return [name for name in heads_for(kind) if rows.x is not None or name in streamed.HEADS]
+        left = set(UNWEIGHTED) if options.balanced else set()
+        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed.HEADS)]
     if options.head is not None:
         load_head(options.head, kind)
         return [options.head]
@@ -246,16 +248,27 @@ def _simplest(scores: dict[str, Interval]) -> str:
     return next(name for name, interval in scores.items() if interval.mean >= best.low)
 
 
-def _with_duplicates(problem: Problem) -> int:
-    """Return how many rows are in groups of several."""
-    sizes = np.bincount(problem.groups)
-    return int(sizes[sizes > 1].sum())
+def _duplicates(
+    trainer: Trainer, found: _Evaluated, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions
+) -> dict[str, Any]:
+    """Return the fields of a report that say what near-duplicates do to the score."""
+    if test is None:
+        sizes = np.bincount(train.problem.groups)
+        grouped = train.problem.grouped
+        return {
+            "duplicates": int(sizes[sizes > 1].sum()),
+            "ungrouped": _ungrouped(trainer, train, folds, options) if grouped else None,
+        }
+    copies = copies_of(train, test, options.near)
+    others = np.flatnonzero(~copies)
+    if len(others) in (0, len(copies)):
+        return {"duplicates": int(copies.sum())}
+    without = interval_of(test.problem.take(others), [found.answers[others]])
+    return {"duplicates": int(copies.sum()), "without_copies": without}
 
 
-def _ungrouped(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Interval | None:
+def _ungrouped(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Interval:
     """Return the score with near-duplicates in any fold: what an evaluation that does not look for them says."""
-    if not rows.problem.grouped:
-        return None
     plain = replace(rows.problem, groups=np.arange(len(rows.problem.y)))
     fold = assign_folds(plain, folds, options.seed)
     return interval_of(plain, [trainer.cross_validate(rows, fold).answers])

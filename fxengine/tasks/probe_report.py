@@ -69,8 +69,10 @@ class ProbeReport:
         confusion: rows of each class (in the order of `per_class`) answered as each class; classes only.
         reliability: (mean confidence, accuracy, share of rows) by confidence; classes only.
         mistakes: the most confident ones; classes only.
-        duplicates: rows that have a near-duplicate among the others.
+        duplicates: rows that have a near-duplicate among the others; of test rows, among those trained on.
         ungrouped: the score where near-duplicates may stand in different folds; None where there are none.
+        without_copies: the score on the test rows that have no near-duplicate among those trained on; None where all or
+            none have, and in a cross-validation, whose folds part none.
         curve: the learning curve, where it was asked for.
         tried: score of every head that was tried.
         seconds: that all this took.
@@ -92,6 +94,7 @@ class ProbeReport:
     mistakes: list[Mistake] = field(default_factory=list)
     duplicates: int = 0
     ungrouped: Interval | None = None
+    without_copies: Interval | None = None
     curve: Curve | None = None
     tried: dict[str, Interval] = field(default_factory=dict)
     seconds: float = 0.0

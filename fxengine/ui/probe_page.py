@@ -80,6 +80,11 @@ def _summary(report: ProbeReport) -> list[str]:
             f"{report.duplicates} rows have near-duplicates. They stay in one fold; were they in any fold, the score "
             f"would say {report.ungrouped.mean:.3f}."
         )
+    if report.without_copies is not None:
+        lines.append(
+            f"{report.duplicates} of the test rows have near-duplicates among the training rows; without them the "
+            f"score is {report.without_copies.mean:.3f}."
+        )
     if len(report.tried) > 1:
         lines.append("Tried: " + ", ".join(f"{name} {each.mean:.3f}" for name, each in report.tried.items()) + ".")
     return lines

@@ -257,3 +257,14 @@ def test_the_same_wishes_again_change_nothing_and_others_build_anew(vectors: np.
     assert index_store(tmp_path / "store").done == "unchanged"
     assert index_store(tmp_path / "store", Wishes(metric="l2")).done == "built"
     assert Index.load(tmp_path / "store").metric == "l2"
+
+
+def test_no_index_is_tried_any_more_once_the_time_is_up(
+    vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_build, "_TRYING", 0.0)
+    said: list[str] = []
+    index = Index.build(write_store(tmp_path, vectors), recall=0.9, progress=said.append)
+    assert index.facts is not None
+    assert len(index.facts.trials) == 1
+    assert any(line.startswith("0 s are up; not tried: ") for line in said)

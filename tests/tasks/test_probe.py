@@ -18,6 +18,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.features.parts import Row
 from fxengine.features.schema import Item, Provenance
 from fxengine.features.write import PartWriter
+from fxengine.heads import UNWEIGHTED
 from fxengine.heads.file import Head
 from fxengine.tasks import labelled_vectors
 from fxengine.tasks.predict import predict
@@ -154,6 +155,42 @@ def test_near_duplicates_stay_in_one_fold(tmp_path: Path) -> None:
     half = probe(store, options=ProbeOptions(near=2))
     assert half.ungrouped is None
     assert report.score.high - report.score.low > half.score.high - half.score.low  # 60 pictures, not 120
+
+
+def test_copies_of_training_rows_among_the_test_rows_are_told(tmp_path: Path) -> None:
+    x, _ = planted(120, dim=200)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 2, 120)  # labels that nothing in a vector tells
+    hashes = [f"{i:064x}" for i in range(120)]
+    train = planted_store(tmp_path / "train", x, names_of(noise), hashes)
+    near = x[:20] + 1e-3  # 20 copies as vectors, 10 as files, 30 others
+    same = rng.permutation(x[20:30])[:, ::-1]
+    others = rng.normal(size=(30, 200))
+    test = planted_store(
+        tmp_path / "test",
+        np.concatenate([near, same, others]).astype(x.dtype),
+        names_of(np.concatenate([noise[:30], rng.integers(0, 2, 30)])),
+        [*(f"{i:064x}" for i in range(500, 520)), *hashes[20:30], *(f"{i:064x}" for i in range(600, 630))],
+    )
+    report = probe(train, options=ProbeOptions(test=test))
+    assert report.duplicates == 30
+    assert report.without_copies is not None
+    assert report.without_copies.low < 0.5 < report.without_copies.high
+    assert probe(train, options=ProbeOptions(test=test, near=2)).without_copies is None
+
+
+@pytest.mark.parametrize("head", UNWEIGHTED)
+def test_a_head_that_takes_no_weights_refuses_to_be_balanced(head: str, tmp_path: Path) -> None:
+    x, y = planted(60)
+    store = planted_store(tmp_path / "s", x, names_of(y))
+    with pytest.raises(InputError, match=f"--balanced cannot be had with {head}"):
+        probe(store, options=ProbeOptions(head=head, balanced=True))
+    assert set(probe(store, options=ProbeOptions(head="auto", balanced=True)).tried) <= {
+        "ridge",
+        "logistic",
+        "svm",
+        "mlp",
+    }
 
 
 def test_equal_files_stay_in_one_fold_where_vectors_tell_nothing_apart(tmp_path: Path) -> None:

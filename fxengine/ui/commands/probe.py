@@ -89,6 +89,11 @@ def show(report: ProbeReport) -> None:
             f"{report.duplicates} rows have near-duplicates, kept in one fold; with them in any fold it would say "
             f"{report.ungrouped.mean:.1%}"
         )
+    if report.without_copies is not None:
+        say(
+            f"{report.duplicates} of these rows have near-duplicates among those trained on; without them "
+            f"{report.without_copies.mean:.1%}"
+        )
     if len(report.tried) > 1:
         say("tried: " + ", ".join(f"{name} {score.mean:.1%}" for name, score in report.tried.items()))
     if report.curve is not None:
