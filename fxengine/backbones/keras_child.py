@@ -85,10 +85,15 @@ def finish(net: Net, photos: np.ndarray, ready: np.ndarray, folder: Path, tried:
 
 
 class Net:
-    """What is converted: a Python function from preprocessed pictures to named outputs, its Keras model if any."""
+    """What is converted: a Python function from preprocessed pictures to named outputs, its Keras model if any.
 
-    def __init__(self, function: Any, size: tuple[int, int], cut: str, model: Any = None) -> None:
-        self.function, self.size, self.cut, self.model = function, size, cut, model
+    `endpoint` is what a SavedModel is called by.
+    """
+
+    def __init__(
+        self, function: Any, size: tuple[int, int], cut: str, model: Any = None, endpoint: str | None = None
+    ) -> None:
+        self.function, self.size, self.cut, self.model, self.endpoint = function, size, cut, model, endpoint
 
 
 def application(job: Job) -> Any:
@@ -198,7 +203,7 @@ def saved_model(job: Job) -> Net:
         answer = answer if isinstance(answer, dict) else {"output": answer}
         return {name: reduced(answer[key], job["pooling"] or "avg") for name, key in keys.items()}
 
-    return Net(function, size, names[-1])
+    return Net(function, size, names[-1], endpoint="__call__" if signature is None else "serving_default")
 
 
 def reduced(value: Any, pooling: str) -> Any:

@@ -126,8 +126,25 @@ def backbone(job: Job) -> Any:
             size = job["height"], job["width"]
             model = nets_child.efficientnet_lite0(dict(weights), job["stages"], size)
         return keras_child.cut(model, {**job, "kind": "application"})
+    if job["kind"] == "savedmodel":
+        return saved_model(job)
     make = keras_child.application if job["kind"] == "application" else keras_child.own_model
     return keras_child.cut(make(job), job)
+
+
+def saved_model(job: Job) -> Any:
+    """Return a SavedModel as a net of one layer, which trains whole or not at all."""
+    net = keras_child.saved_model(job)
+    inputs = keras.Input((*net.size, 3))
+    try:
+        given = keras.layers.TFSMLayer(job["what"], call_endpoint=net.endpoint, name="saved_model")(inputs)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise Refused(f"its functions cannot be trained through: {str(error)[:300]}") from error
+    tensor = given[net.cut] if isinstance(given, dict) else given
+    model = keras.Model(inputs, {"features": keras_child.pooled(tensor, job["pooling"] or "avg")})
+    if not model.trainable_variables:
+        raise Refused("it holds no variable that can be trained: it was frozen when it was saved.")
+    return keras_child.Net(lambda pictures: model(pictures, training=False), net.size, net.cut, model)
 
 
 # --- data ---

@@ -114,7 +114,13 @@ def finetune(
 
 
 def preview_augmentation(
-    photos: str | Path, sheet: str | Path, *, backbone: str = "efficientnet_lite0", augment: str, seed: int = 0
+    photos: str | Path,
+    sheet: str | Path,
+    *,
+    backbone: str = "efficientnet_lite0",
+    augment: str,
+    export: ExportOptions | None = None,
+    seed: int = 0,
 ) -> None:
     """Draw six pictures, a row each: as the net would see it, then five random changes of it.
 
@@ -123,7 +129,7 @@ def preview_augmentation(
     """
     with tempfile.TemporaryDirectory(prefix="fxengine-preview-") as name:
         folder = Path(name)
-        net = load_trainable(backbone, ExportOptions(), folder)
+        net = load_trainable(backbone, export or ExportOptions(), folder)
         write_samples(photos, net.preparation.recipe, folder)
         order = {
             "data": name,

@@ -41,11 +41,9 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
     if source == efficientnet_lite.NAME:
         return _lite0(options, folder)
     if kind != "keras" or not what:
-        names = ", ".join([*EMBEDDED, "keras:NAME", "keras:FILE.keras"])
+        names = ", ".join([*EMBEDDED, "keras:NAME", "keras:FILE.keras", "keras:SAVEDMODEL_FOLDER"])
         raise InputError(f"{source} cannot be trained: only Keras nets can ({names}).")
     an_order = keras_source.order(what, options)
-    if an_order.kind == "savedmodel":
-        raise InputError(f"{source} is a SavedModel, whose layers cannot be told apart: train its .keras file instead.")
     return Trainable(load_backbone(source, options), an_order.preparation, an_order.job)
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,92 @@ def choice(_: Path) -> dict[str, Any]:
     return found
 
 
+def learned(folder: Path, data: Any, **changes: Any) -> tuple[np.ndarray, list[float]]:
+    """Return what a net answers for the rows to select on, and its loss there before and after each epoch."""
+    model = tiny()
+    order = {"settings": {**SETTINGS, **changes}, "pixels": PIXELS, "tensorboard": str(folder / "tensorboard")}
+    before = train_child.validation(model, data, order, 8)["validation_loss"]
+    (folder / "checkpoint.npz").unlink(missing_ok=True)
+    state = train_child.train(model, data, order, folder)
+    z = train_child.answers(model, data, order, data.rows(1), 8)
+    return z, [before, *(row["validation_loss"] for row in state.history)]
+
+
+def kinds(folder: Path) -> dict[str, Any]:
+    """Learn labels and numbers, by every optimizer; and let one class count for nothing."""
+    data, found = some_data(), {}
+    y = data.targets[:, 1:]
+    both = np.concatenate([y, 1 - y], axis=1).astype(np.float32)
+    for kind, targets in (("labels", both), ("numbers", 3 * both - 1)):
+        for optimizer, rate in (("adamw", 1e-2), ("sgd", 1e-1), ("rmsprop", 1e-2)):
+            changed = replace(data, targets=targets, kind=kind)
+            z, losses = learned(folder, changed, optimizer=optimizer, rate=rate, epochs=12, patience=12)
+            found[f"{kind} {optimizer}"] = {"z": z.tolist(), "y": targets[data.rows(1)].tolist(), "losses": losses}
+    only_first = replace(data, weight=data.targets[:, 0].copy())
+    z, _ = learned(folder, replace(only_first, targets=data.targets), rate=3e-2, epochs=8, patience=8)
+    found["first class only"] = z.argmax(axis=1).tolist()
+    return found
+
+
+def rates(folder: Path) -> dict[str, Any]:
+    """Choose the rate."""
+    _, state = trained(folder, rate=None, epochs=1)
+    lines = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
+    return {
+        "rate": state.rate,
+        "losses": {str(line["tried_rate"]): line["validation_loss"] for line in lines if "tried_rate" in line},
+        "first": state.history[0]["validation_loss"],
+    }
+
+
+def sources(folder: Path) -> dict[str, Any]:
+    """Build every source as it is trained, and take one step: what moves, and what the features were before."""
+    shared: dict[str, Any] = {
+        "layers": [],
+        "pooling": None,
+        "logits": False,
+        "height": 64,
+        "width": 64,
+        "weights": None,
+    }
+    pictures = np.random.default_rng(2).normal(0, 1, (2, 64, 64, 3)).astype(np.float32)
+    inputs = keras.Input((64, 64, 3))
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(4, 3, strides=2, name="convolution")(inputs))
+    own = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    own.save(folder / "own.keras")
+    own.export(folder / "saved", verbose=False)
+    keras.utils.set_random_seed(7)
+    application = keras.applications.MobileNetV3Small(
+        weights=None, include_top=False, pooling="avg", input_shape=(64, 64, 3)
+    )
+    jobs = {
+        "application": {"what": "MobileNetV3Small", "weights": "random"},
+        "keras": {"what": str(folder / "own.keras")},
+        "savedmodel": {"what": str(folder / "saved")},
+    }
+    found = {}
+    for kind, job in jobs.items():
+        keras.utils.set_random_seed(7)
+        net = train_child.backbone({**shared, **job, "kind": kind})
+        expected = np.asarray((application if kind == "application" else own)(pictures))
+        features = np.asarray(net.function(pictures)["features"])
+        difference = float(np.abs(features - expected).max())
+        train_child.nets_child.choose_trainable(net.model, net.model.layers, "all")
+        if kind == "application":  # whose random weights let the signal die
+            train_child.keras_child.randomise(net.model, pictures)
+            features = np.asarray(net.function(pictures)["features"])
+        model = keras.Model(net.model.inputs, keras.layers.Dense(2)(net.model.output["features"]))
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        model.fit(pictures, np.ones((2, 2)), verbose=0)
+        after = np.asarray(net.function(pictures)["features"])
+        found[kind] = {
+            "difference": difference,
+            "scale": float(np.abs(expected).max()),
+            "moved": float(np.abs(after - features).max()),
+        }
+    return found
+
+
 def augmentation(_: Path) -> dict[str, Any]:
     pictures = tf.constant(some_data().images[:4], tf.float32)
     found = {}
@@ -152,7 +239,7 @@ def augmentation(_: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for check in (resume, memory, disk, choice, augmentation):
+        for check in (resume, memory, disk, choice, kinds, rates, sources, augmentation):
             for part in ("whole", "stopped", ""):
                 (Path(scratch) / check.__name__ / part).mkdir(parents=True, exist_ok=True)
             results[check.__name__] = check(Path(scratch) / check.__name__)

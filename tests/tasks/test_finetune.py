@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image, ImageDraw
+from sklearn.metrics import log_loss, mean_squared_error
 
 from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones import keras_process, load_backbone
@@ -118,6 +119,44 @@ def test_layers_are_chosen_by_number_and_name(done: tuple[FinetuneReport, dict[s
     assert found["1"] == ["head"]
     assert found["second"] == ["second", "head"]
     assert "the nearest are second" in found["wrong"]
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+def test_labels_and_numbers_are_learned_by_every_optimizer(
+    done: tuple[FinetuneReport, dict[str, Any]], kind: str, optimizer: str
+) -> None:
+    found = done[1]["kinds"][f"{kind} {optimizer}"]
+    z, y, losses = np.array(found["z"]), np.array(found["y"]), found["losses"]
+    loss = log_loss(y.ravel(), 1 / (1 + np.exp(-z.ravel()))) if kind == "labels" else mean_squared_error(y, z)
+    assert min(losses) == pytest.approx(loss, rel=1e-4)  # the best epoch's weights are those that are left
+    assert min(losses) < 0.8 * losses[0]
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_class_of_weight_zero_is_not_learned(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    assert set(done[1]["kinds"]["first class only"]) == {0}
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_rate_with_the_least_loss_after_an_epoch_is_taken(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["rates"]
+    assert set(found["losses"]) == {"1e-05", "0.0001", "0.001"}
+    assert found["losses"][str(found["rate"])] == min(found["losses"].values())
+    assert found["first"] == pytest.approx(min(found["losses"].values()), rel=1e-5)  # it begins anew from the same net
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["application", "keras", "savedmodel"])
+def test_every_keras_source_is_trained_as_it_is(done: tuple[FinetuneReport, dict[str, Any]], source: str) -> None:
+    found = done[1]["sources"][source]
+    assert found["difference"] <= 1e-5 * found["scale"]
+    assert found["moved"] > 1e-3 * found["scale"]
 
 
 @needs_keras

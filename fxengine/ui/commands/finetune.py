@@ -32,6 +32,10 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="efficientnet_lite0", metavar="NAME", help="(efficientnet_lite0)")
     parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
     parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input size, where the net allows it")
+    parser.add_argument(
+        "--preprocess", type=Path, metavar="JSON", help="how pixels are prepared, for a net of one's own"
+    )
+    parser.add_argument("--trust", action="store_true", help="load a SavedModel, which is a program")
     parser.add_argument("--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the folders")
     group = parser.add_argument_group("training")
     group.add_argument("--unfreeze", default="all", metavar="WHAT", help="all, N last layers, or from a layer on (all)")
@@ -61,9 +65,11 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.tasks.finetune import finetune, preview_augmentation
     from fxengine.ui.finetune_page import write_finetune_page
 
+    size = options.size and (options.size[0], options.size[-1])
+    export = ExportOptions(weights=options.weights, size=size, preprocess=options.preprocess, trust=options.trust)
     if options.preview_augment is not None:
         preview_augmentation(
-            options.photos, options.preview_augment, backbone=options.backbone, augment=options.augment
+            options.photos, options.preview_augment, backbone=options.backbone, augment=options.augment, export=export
         )
         say(f"samples written to {printable(str(options.preview_augment))}")
         return FINE
@@ -71,7 +77,6 @@ def run(options: argparse.Namespace) -> int:
         say("-o FILE is needed: the .onnx file to make.")
         return MISTAKE
     wanted = FinetuneOptions(**{each.name: getattr(options, each.name) for each in fields(FinetuneOptions)})
-    size = options.size and (options.size[0], options.size[-1])
     with progress_shown("training", options.json) as progress:
         report = finetune(
             options.photos,
@@ -79,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
             backbone=options.backbone,
             labels=options.labels,
             options=wanted,
-            export=ExportOptions(weights=options.weights, size=size),
+            export=export,
             progress=progress,
         )
     page = write_finetune_page(report, options.photos)
