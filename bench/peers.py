@@ -9,6 +9,7 @@ writes Parquet. Peers run in the environment that bench/setup-peers makes. --lar
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import tempfile
@@ -113,6 +114,18 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a * b).sum(1) / lengths).mean())
 
 
+def allowed_by_the_limit(name: str, best_peer: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Return 1/(1/D + 1/M), as bench/extract measured it for each precision, over the fastest peer."""
+    path = RESULTS / "extract.json"
+    runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    limits = {precision: runs.get(f"{name} {precision}", {}).get("limit") for precision in ("fp32", "auto")}
+    return {
+        f"fxengine {precision}": {key: round(limit[key] / best_peer[key], 3) for key in best_peer}
+        for precision, limit in limits.items()
+        if limit
+    }
+
+
 def gather(target: Path, count: int, large: bool) -> Path:
     """Link or make the photos of one pass."""
     target.mkdir()
@@ -170,7 +183,8 @@ def main() -> None:
         name: {key: round(rows[name][key] / best_peer[key], 3) for key in best_peer}
         for name in ("fxengine fp32", "fxengine auto")
     }
-    print("of the fastest peer:", ratio, "mean cosine to fxengine in fp32:", agreement)
+    allowed = {} if options.large else allowed_by_the_limit(backbone.facts.name, best_peer)
+    print("of the fastest peer:", ratio, "the limit allows:", allowed, "mean cosine to fxengine in fp32:", agreement)
     name = f"peers_{options.net}" + ("_12mp" if options.large else "")
     way = chosen.way
     result: dict[str, Any] = {
@@ -180,6 +194,7 @@ def main() -> None:
         "auto": {"runtime": way.runtime, "precision": way.precision, "streams": way.streams},
         "rates": rows,
         "ratio_to_best_peer": ratio,
+        "ratio_that_the_limit_allows": allowed,
         "agreement": agreement,
     }
     print("written to", save(name, result).relative_to(RESULTS.parent))

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from bench.machine import RESULTS, ROOT
+from bench.report_heads import head_figures
 from bench.report_search import search_figures
 from bench.report_speed import speed_figures
 
@@ -18,7 +19,8 @@ BEGIN, END = "<!-- figures: made by bench/report.py -->", "<!-- end of figures -
 
 def figures() -> list[tuple[str, str, str]]:
     """Return (what, figure, command) of every result that is there."""
-    return speed_figures(_read) + search_figures(*map(_read, ("search", "duplicates", "retrieval")))
+    search = search_figures(*map(_read, ("search", "duplicates", "retrieval")))
+    return speed_figures(_read) + head_figures(_read) + search
 
 
 def table() -> str:

@@ -67,6 +67,11 @@ def _peers(peers: dict[str, Any]) -> list[Row]:
     found = "; ".join(f"{name} {row['best']:.1f}, {row['median']:.1f}" for name, row in rates.items())
     ratio = peers["ratio_to_best_peer"]
     times = ", ".join(f"{name} **{row['best']:.2f}x, {row['median']:.2f}x**" for name, row in ratio.items())
+    allowed = peers.get("ratio_that_the_limit_allows", {})
+    if allowed:
+        times += "; the limit 1/(1/D + 1/M) would allow " + ", ".join(
+            f"{name} {row['best']:.2f}x, {row['median']:.2f}x" for name, row in allowed.items()
+        )
     large = " --large" if peers["large"] else ""
     what = "12-megapixel photos" if large else "photos"
     return [

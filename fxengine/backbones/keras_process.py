@@ -160,6 +160,8 @@ def run_program(
             child.wait()
     if status is None:
         return log, f"the child process ran past its time limit of {seconds:.0f} s and was ended"
+    if status == -9:  # SIGKILL, which Windows has no name for
+        return log, "the child process was killed, most likely because it ran out of memory"
     return log, f"the child process ended with exit status {status}"
 
 

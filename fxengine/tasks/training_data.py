@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnx import numpy_helper
 from fxengine.backbones.spec import Preprocess
 from fxengine.collect import collect
 from fxengine.errors import DecodeError, InputError, StoreError
+from fxengine.execute import usable_cores
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import unescape_path
 from fxengine.finetune.options import FinetuneOptions
@@ -94,11 +96,17 @@ def write_training_data(data: TrainingData, recipe: Preprocess, options: Finetun
     problem = data.problem
     shape = (len(data.labelled.ids), recipe.height, recipe.width, 3)
     images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    for i, key in enumerate(data.labelled.ids):
+
+    def write(i: int) -> None:
+        key = data.labelled.ids[i]
         try:
             prepare(data.root / unescape_path(key), recipe, images[i])
         except DecodeError as error:
             raise StoreError(f"{key} cannot be decoded any more: {error} Run the same command again.") from error
+
+    # Once and by the engine's own decoders, so that the net learns the very pixels that it will be given later.
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(write, range(len(images))))
     images.flush()
     classes = problem.kind == "classes"
     targets = np.eye(len(problem.names), dtype=np.float32)[problem.y] if classes else problem.y.astype(np.float32)

@@ -152,6 +152,17 @@ def test_a_failing_child_shows_its_log_and_leaves_nothing(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("installed")
+def test_a_child_that_was_killed_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
+    child = tmp_path / "child.py"
+    child.write_text("import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(keras_process, "CHILD", child)
+    monkeypatch.setattr(keras_process, "python", lambda: sys.executable)
+    with pytest.raises(InputError, match="ran out of memory"):
+        load_backbone("keras:MobileNet", ExportOptions(weights="random"))
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     child = tmp_path / "child.py"
     child.write_text("import time; time.sleep(60)")

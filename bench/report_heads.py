@@ -1,0 +1,100 @@
+"""Rows of the README's table: exports, heads, PCA and fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Row = tuple[str, str, str]
+
+
+def head_figures(read: Callable[[str], dict[str, Any]]) -> list[Row]:
+    """Return (what, figure, command) of every result that is there."""
+    makers = {
+        "export": _export,
+        "heads": _heads,
+        "probe": _probe,
+        "pca": _pca,
+        "finetune": _finetune,
+        "advise": _advise,
+    }
+    return [row for name, make in makers.items() if (found := read(name)) for row in make(found)]
+
+
+def _export(export: dict[str, Any]) -> list[Row]:
+    nets = export["nets"]
+    worst = max(nets, key=lambda name: nets[name]["relative"])
+    figure = (
+        f"{len(nets)} nets, worst {nets[worst]['relative']:.1e} ({worst}), "
+        f"median {sorted(row['relative'] for row in nets.values())[len(nets) // 2]:.1e}"
+    )
+    return [
+        ("features of exported Keras Applications against Keras, relative difference", figure, "`scripts/bench export`")
+    ]
+
+
+def _heads(heads: dict[str, Any]) -> list[Row]:
+    rows = [
+        (
+            f"accuracy, Lite0 features, {name}",
+            "; ".join(f"{head} {score}" for head, score in found.items() if head in ("auto", "logistic"))
+            + f"; plain scikit-learn LogisticRegression {found['scikit-learn LogisticRegression']}",
+            "`scripts/bench heads`",
+        )
+        for name, found in heads["accuracy"].items()
+    ]
+    first = heads["wrong_labels"]["first_5_percent"]
+    figure = (
+        f"precision and recall {first['precision_and_recall']:.1%} of the first 5%, mean of "
+        f"{heads['wrong_labels']['rounds']} rounds; worst {first['worst_round']:.1%}"
+    )
+    return [*rows, ("5% planted wrong labels in caltech_20, found by `mislabeled`", figure, "`scripts/bench heads`")]
+
+
+def _probe(probe: dict[str, Any]) -> list[Row]:
+    ours = probe["contenders"]["fxengine"]
+    said = [f"fxengine {ours['median_s']:.0f} s, peak {ours['peak_mb']} MB, accuracy {ours['accuracy']:.1%}"]
+    for name, row in probe["contenders"].items():
+        if name == "fxengine":
+            continue
+        if "seconds" in row:
+            said.append(f"{name} {row['seconds']:.0f} s ({row['times_fxengine']}x), accuracy {row['accuracy']:.1%}")
+        else:
+            said.append(f"{name} not done after {row['not_done_after_s']:.0f} s (over {row['times_fxengine']}x)")
+    series = ", ".join(f"{int(rows):,} rows {row['median_s']:.0f} s" for rows, row in probe["by_rows"].items())
+    what = f"ridge, {probe['rows']:,} x 1280, 100 classes, 10 strengths, 5 folds, from Parquet"
+    return [(what, f"{'; '.join(said)}. {series}", "`scripts/bench probe`")]
+
+
+def _pca(pca: dict[str, Any]) -> list[Row]:
+    last = pca["last"]
+    figure = (
+        f"**{pca['ratio']['best']}x, {pca['ratio']['median']}x** IncrementalPCA (best, median); peak "
+        f"{last['fxengine']['peak_mb']} MB; explained {last['fxengine']['explained']:.3f}, "
+        f"{last['IncrementalPCA']['explained']:.3f}"
+    )
+    return [(f"PCA to {pca['dim']} of {pca['rows']:,} x 1280, from Parquet", figure, "`scripts/bench pca`")]
+
+
+def _finetune(finetune: dict[str, Any]) -> list[Row]:
+    rows = []
+    for name, run in finetune["runs"].items():
+        if "probe" in run:
+            figure = (
+                f"probe {_percent(run['probe']['test'])}, tuned {_percent(run['tuned']['test'])}; kept: {run['kept']}"
+            )
+        else:
+            figure = f"{run['test_accuracy']:.1%}"
+        rows.append(
+            (f"fine-tuning, test accuracy: {name}", f"{figure}; {run['seconds']:.0f} s", "`scripts/bench finetune`")
+        )
+    return rows
+
+
+def _percent(score: dict[str, float]) -> str:
+    return f"{score['mean']:.1%} ({score['low']:.1%} to {score['high']:.1%})"
+
+
+def _advise(advise: dict[str, Any]) -> list[Row]:
+    figure = f"{advise['inside']} of {len(advise['splits'])} inside the stated 95% interval"
+    return [("accuracy with all labels, foretold from half of them", figure, "`scripts/bench advise`")]
