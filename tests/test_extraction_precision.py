@@ -188,3 +188,14 @@ def test_the_reference_is_first() -> None:
     for on_gpu in (False, True):
         assert (ways(on_gpu)[0].runtime, ways(on_gpu)[0].precision) == ("onnxruntime", "fp32")
         assert len(ways(on_gpu)) <= 6
+
+
+@pytest.mark.parametrize(("over_all", "streams"), [(102.0, 2), (110.0, 1)])
+def test_a_run_a_core_is_taken_where_one_over_all_is_hardly_faster(over_all: float, streams: int) -> None:
+    session: Any = None
+    contenders = [
+        precision._Contender(Way("onnxruntime", "fp32", 2), session, rates=[80.0]),
+        precision._Contender(Way("openvino", "fp32", 1), session, rates=[over_all]),
+        precision._Contender(Way("openvino", "fp32", 2), session, rates=[100.0]),
+    ]
+    assert precision._judge(contenders, [], 9, 0.0).way == Way("openvino", "fp32", streams)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -202,6 +204,7 @@ class FeatureStore:
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
             # Written through a mapping, so that memory does not grow with the store.
             shape = (len(whole._fine), self.provenance.columns[column])
+            _reserve(temporary, shape[0] * shape[1] * np.dtype(self.provenance.dtype).itemsize)
             out = np.lib.format.open_memmap(temporary, "w+", self.provenance.dtype, shape)
             whole._read_vectors(column, out)
             out.flush()
@@ -250,6 +253,31 @@ class FeatureStore:
                     splits=chunk["split"].to_pylist(),
                 )
 
+    def matrix_blocks(self, rows: int, layer: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Return (row numbers, int64 [n]; vectors, [n, dim]) of all rows that have a vector, at most `rows` at a time.
+
+        They come out of the copy in the cache that `vectors(mmap=True)` makes, for those who read a store many times.
+        It is read, not mapped, so that memory does not grow with the store.
+
+        Raises:
+            StoreError: there is no such layer, or the store was rewritten since it was opened.
+            OSError: the copy cannot be written.
+        """
+        column = self.provenance.column(layer)
+        whole = replace(self, _selection=None)
+        matrix = whole._mapped(column)
+        numbers, dim, begin = np.asarray(whole._fine["row"]), matrix.shape[1], getattr(matrix, "offset", 0)
+        path, dtype = matrix_cache(self._parts, column), self.provenance.dtype
+
+        def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            with path.open("rb") as file:
+                file.seek(begin)
+                for start in range(0, len(numbers), rows):
+                    found = numbers[start : start + rows]
+                    yield found, np.fromfile(file, dtype, len(found) * dim).reshape(-1, dim)
+
+        return read()
+
     def errors(self) -> list[dict[str, str]]:
         """Return id, error_code and error of every row that has no vector."""
         failed = self._rows.filter(pc.is_valid(self._rows["error_code"]))
@@ -269,6 +297,13 @@ def matrix_cache(files: Sequence[Path], column: str = FEATURE) -> Path:
     """Return where the cache keeps the vectors of these very parts."""
     digest = hashlib.sha256(f"{_stamp(files)} {column}".encode())
     return cache_folder() / "vectors" / f"{digest.hexdigest()}.npy"
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Raise OSError where the disk has no room for `size` bytes: a mapping would crash on them."""
+    free = shutil.disk_usage(path.parent).free
+    if free < size:
+        raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free", str(path.parent))
 
 
 def _stamp(files: Sequence[Path]) -> str:

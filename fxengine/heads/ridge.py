@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,17 @@ class Fitted:
     bias: np.ndarray
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """Return float32 [strengths, n, targets]."""
-        s, t, dim = self.weights.shape
-        flat = x @ self.weights.reshape(s * t, dim).T.astype(np.float32)
-        result: np.ndarray = flat.reshape(len(x), s, t).transpose(1, 0, 2) + self.bias[:, None].astype(np.float32)
-        return result
+        """Return float32 [n, strengths, targets]."""
+        product, bias = self._flat
+        found: np.ndarray = x @ product
+        found += bias
+        return found.reshape(len(x), *self.bias.shape)
+
+    @cached_property
+    def _flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights [dim, strengths * targets] and bias of all strengths side by side, float32."""
+        weights = self.weights.reshape(-1, self.weights.shape[2]).astype(np.float32)
+        return weights.T, self.bias.astype(np.float32).ravel()
 
 
 @dataclass(frozen=True)
@@ -158,8 +165,8 @@ def _strongest_of_best(loss: np.ndarray) -> int:
 def _loss(scores: np.ndarray, targets: Targets, at: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Return the sum over rows for every strength, [strengths]."""
     y = targets.y[at]
-    each = scores.argmax(axis=2) != y if targets.classes else np.square(scores - y).sum(axis=2)
-    return np.asarray(each.sum(axis=1) if weights is None else each @ weights, np.float64)
+    each = scores.argmax(axis=2) != y[:, None] if targets.classes else np.square(scores - y[:, None]).sum(axis=2)
+    return np.asarray(each.sum(axis=0) if weights is None else weights @ each, np.float64)
 
 
 class _Ridge(BaseEstimator):  # type: ignore[misc]

@@ -8,8 +8,9 @@ import numpy as np
 
 from fxengine.index.metric import prepare
 
-_BLOCK_BYTES = 2**25  # of float32 vectors at a time
+_BLOCK_BYTES = 2**24  # of float32 vectors at a time
 _QUERIES = 1024  # whose scores are held at a time
+_SOME = 512  # rows of the first block that a floor is taken from
 
 
 def exact_search(
@@ -66,7 +67,9 @@ def _merged(
     if known == k:
         floor = best[:, -1:]
     elif scores.shape[1] > k:
-        floor = np.partition(scores, -k, axis=1)[:, -k][:, None]
+        # The k-th best of some of them is a floor, too, and sooner found.
+        some = scores[:, : max(4 * k, _SOME)]
+        floor = np.partition(some, -k, axis=1)[:, -k][:, None]
     else:
         floor = np.full((queries, 1), -np.inf, np.float32)
     query, at = np.divmod(np.flatnonzero(scores >= floor), scores.shape[1])

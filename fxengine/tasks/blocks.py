@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,6 @@ import pyarrow.compute as pc
 
 from fxengine.errors import StoreError
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import FeatureTable
 from fxengine.float16 import widen
 from fxengine.heads.statistics import Block, Blocks
 
@@ -25,14 +26,17 @@ def store_rows(store: FeatureStore) -> pa.Table:
     return table if len(ids) == len(table) else table.filter(pc.is_in(table["id"], pa.array(ids, pa.string())))
 
 
-def store_blocks(store: FeatureStore, rows: np.ndarray, *, layer: str | None = None, unit: bool = False) -> Blocks:
-    """Return the blocks of these rows, in the order of the store's parts.
+def store_blocks(
+    store: FeatureStore, rows: np.ndarray, *, layer: str | None = None, unit: bool = False, often: bool = False
+) -> Blocks:
+    """Return the blocks of these rows, in the store's order.
 
     Args:
         store: the store.
         rows: permanent numbers of the rows, int64 [n]; a block's `at` is a row's place in it.
         layer: a further layer's name; the default one unless given.
         unit: whether to scale every vector to length 1.
+        often: whether they will be read several times, so that a copy in the cache pays.
 
     Raises:
         StoreError (while reading): a vector has a value that is not finite.
@@ -40,29 +44,57 @@ def store_blocks(store: FeatureStore, rows: np.ndarray, *, layer: str | None = N
     order = np.argsort(rows)
     ordered = rows[order]
 
-    def read() -> Iterator[Block]:
+    def stored() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        copied = None
+        if often:
+            with suppress(OSError):  # there is no room for the copy
+                copied = store.matrix_blocks(_ROWS, layer)
+        if copied is not None:
+            yield from copied
+            return
         for table in store.batches(_ROWS, layer=layer):
-            place = np.minimum(np.searchsorted(ordered, table.rows), len(rows) - 1)
-            mine = np.flatnonzero(ordered[place] == table.rows)
+            yield table.rows, table.vectors
+
+    def read() -> Iterator[Block]:
+        for numbers, vectors in stored():
+            place = np.minimum(np.searchsorted(ordered, numbers), len(rows) - 1)
+            mine = np.flatnonzero(ordered[place] == numbers)
             if not len(mine):
                 continue
-            x = widen(table.vectors if len(mine) == len(table.vectors) else table.vectors[mine])
+            x = widen(vectors if len(mine) == len(vectors) else vectors[mine])
             squares = np.einsum("ij,ij->i", x, x)
             if not np.isfinite(squares).all():
-                check_finite(x, table, mine, store)
+                check_finite(x, numbers[mine], store)
             if unit:
                 x /= np.maximum(np.sqrt(squares), 1e-12)[:, None]
             yield Block(x, order[place[mine]])
 
-    return read
+    return lambda: _ahead(read())
 
 
-def check_finite(x: np.ndarray, table: FeatureTable, rows: np.ndarray, store: FeatureStore) -> None:
-    """Raise StoreError, naming the first row, where a vector has a value that is not finite."""
+def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Yield the blocks while the next one is read."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = pool.submit(next, blocks, None)
+            yield block
+
+
+def check_finite(x: np.ndarray, rows: np.ndarray, store: FeatureStore) -> None:
+    """Raise StoreError, naming the first row, where a vector has a value that is not finite.
+
+    Args:
+        x: [n, dim] vectors.
+        rows: their permanent numbers, int64 [n].
+        store: where they come from.
+    """
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
     if len(bad):
+        table = store.rows(["row", "id"])
+        key = table["id"][pc.index(table["row"], int(rows[bad[0]])).as_py()].as_py()
         raise StoreError(
-            f"The vector of {table.keys[rows[bad[0]]]!r} has values that are not finite ({len(bad)} such rows in one "
+            f"The vector of {key!r} has values that are not finite ({len(bad)} such rows in one "
             f"block). `fxengine verify {store.path} --repair` computes bad parts again."
         )
 

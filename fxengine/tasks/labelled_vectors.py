@@ -172,7 +172,7 @@ class Trainer:
         if rows.x is not None:
             blocks = matrix_blocks(rows.x)
         else:
-            blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True)
+            blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True, often=True)
         return streamed.fit(self.name, blocks, rows.problem, fold, balanced=self.balanced, seed=self.seed)
 
 

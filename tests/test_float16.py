@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import numpy as np
+
+from fxengine.float16 import widen
+
+
+def test_every_float16_becomes_the_float32_of_the_same_value() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 32)
+    np.testing.assert_array_equal(widen(every), every.astype(np.float32))
+    out = np.empty(every[:7].T.shape, np.float32)
+    assert widen(every[:7].T, out) is out
+    np.testing.assert_array_equal(out, every[:7].T.astype(np.float32))
+
+
+def test_float32_is_copied() -> None:
+    vectors = np.arange(6, dtype=np.float32).reshape(2, 3)
+    copied = widen(vectors)
+    np.testing.assert_array_equal(copied, vectors)
+    assert not np.shares_memory(copied, vectors)
+
+
+def test_no_row_is_no_row() -> None:
+    assert widen(np.empty((0, 4), np.float16)).shape == (0, 4)
