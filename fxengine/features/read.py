@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import shutil
 from collections import Counter
@@ -191,6 +192,9 @@ class FeatureStore:
             if len(rows):
                 _copy_rows(parts.vector_matrix(chunk, dim), place[rows] - begin, rows, out)
             begin, first = begin + len(chunk), last
+            # What was written to a mapping is in its file: let go of the pages.
+            if isinstance(out.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                out.base.madvise(mmap.MADV_DONTNEED)
         self._check_unchanged()
         return out
 

@@ -15,7 +15,8 @@ from fxengine.features.read import FeatureStore
 from fxengine.float16 import widen
 from fxengine.heads.statistics import Block, Blocks
 
-_ROWS = 4096
+# Enough for a fold's share to be worth a product, few enough to stay small.
+_ROWS = 8192
 
 
 def store_rows(store: FeatureStore) -> pa.Table:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -11,6 +12,7 @@ from fxengine import FeatureStore, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features.parts import list_parts
 from fxengine.features.read import matrix_cache
+from fxengine.tasks.blocks import store_blocks
 from tests.conftest import make_photo
 
 
@@ -87,6 +89,31 @@ def test_the_mapped_copy_follows_the_parts(store: Path, photos: Path, tiny: Back
     again = FeatureStore.open(store)
     np.testing.assert_array_equal(again.vectors(mmap=True), again.vectors())
     assert not np.array_equal(again.vectors(), before)
+
+
+def test_blocks_out_of_the_copy_are_all_rows_also_of_a_selection(store: Path) -> None:
+    opened = FeatureStore.open(store)
+    for each in (opened, opened.select(label="cats")):
+        blocks = list(each.matrix_blocks(4))
+        assert [len(rows) for rows, _ in blocks] == [4, 4, 4, 4, 4, 1]
+        np.testing.assert_array_equal(np.concatenate([rows for rows, _ in blocks]), opened.table().rows)
+        np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in blocks]), opened.vectors())
+
+
+def test_a_copy_that_the_disk_has_no_room_for_is_not_begun(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(store)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=100))
+    opened = FeatureStore.open(store)
+    with pytest.raises(OSError, match="MB are needed"):
+        opened.matrix_blocks(4)
+    assert not matrix_cache(list_parts(store)).exists()
+    rows = opened.table().rows
+    for unit in (False, True):  # who reads often reads the parts then
+        often = list(store_blocks(opened, rows, unit=unit, often=True)())
+        np.testing.assert_array_equal(
+            np.concatenate([block.x for block in often]),
+            np.concatenate([block.x for block in store_blocks(opened, rows, unit=unit)()]),
+        )
 
 
 def test_a_store_that_was_rewritten_since_is_not_read_out_of_line(
