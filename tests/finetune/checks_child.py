@@ -225,6 +225,14 @@ def sources(folder: Path) -> dict[str, Any]:
     return found
 
 
+def lite0(order: dict[str, Any], path: Path) -> None:
+    """Write photos, uint8, and what the Keras definition of the embedded backbone makes of them."""
+    net = train_child.backbone(order["net"])
+    photos = train_child.keras_child.crops(np.load(order["photos"]), *net.size)
+    ready = train_child.prepared(order["pixels"], tf.constant(photos, tf.float32))
+    np.savez(path, photos=photos, features=np.asarray(net.function(ready)["features"]))
+
+
 def augmentation(_: Path) -> dict[str, Any]:
     pictures = tf.constant(some_data().images[:4], tf.float32)
     found = {}
@@ -244,4 +252,5 @@ if __name__ == "__main__":
                 (Path(scratch) / check.__name__ / part).mkdir(parents=True, exist_ok=True)
             results[check.__name__] = check(Path(scratch) / check.__name__)
     Path(os.environ["CHECKS"]).write_text(json.dumps(results))
+    lite0(json.loads(Path(sys.argv[1]).read_text()), Path(os.environ["CHECKS"]).with_name("lite0.npz"))
     train_child.main(Path(sys.argv[1]))

@@ -16,6 +16,8 @@ from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones import keras_process, load_backbone
 from fxengine.backbones.cache import read_backbone
 from fxengine.backbones.report import differences
+from fxengine.backbones.spec import FEATURE_OUTPUT
+from fxengine.execute import open_session
 from fxengine.finetune.options import FinetuneOptions
 from fxengine.finetune.splits import TEST, TRAIN, VALIDATION
 from fxengine.heads.file import Head
@@ -86,6 +88,18 @@ def test_the_tuned_net_is_an_ordinary_backbone(
         "run.json",
         "tensorboard",
     ]
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_net_that_is_trained_is_the_embedded_one(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    with np.load(Path(done[0].output).with_name("lite0.npz")) as arrays:
+        photos, features = arrays["photos"], arrays["features"]
+    session = open_session(load_backbone("efficientnet_lite0").path, "cpu")
+    ours = np.concatenate(
+        [session.run(photos[i : i + 1], (FEATURE_OUTPUT,))[FEATURE_OUTPUT] for i in range(len(photos))]
+    )
+    assert np.linalg.norm(ours - features, axis=1).max() <= 1e-4 * np.linalg.norm(features, axis=1).min()
 
 
 @needs_keras
