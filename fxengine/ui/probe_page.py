@@ -85,6 +85,10 @@ def _summary(report: ProbeReport) -> list[str]:
             f"{report.duplicates} of the test rows have near-duplicates among the training rows; without them the "
             f"score is {report.without_copies.mean:.3f}."
         )
+    elif report.duplicates and report.ungrouped is None:
+        lines.append(
+            "All test rows have near-duplicates among the training rows: the score says nothing of other pictures."
+        )
     if len(report.tried) > 1:
         lines.append("Tried: " + ", ".join(f"{name} {each.mean:.3f}" for name, each in report.tried.items()) + ".")
     return lines

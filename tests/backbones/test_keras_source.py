@@ -139,27 +139,25 @@ def test_importing_the_source_loads_no_keras() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_failing_child_shows_its_log_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("raise SystemExit('the op FancyOp is not supported')", ("FancyOp", "exit status 1")),
+        ("import os; os.kill(os.getpid(), 9)", ("was killed", "ran out of memory")),
+    ],
+)
+def test_a_failing_child_shows_why_and_leaves_nothing(
+    program: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
     child = tmp_path / "child.py"
-    child.write_text("raise SystemExit('the op FancyOp is not supported')")
+    child.write_text(program)
     monkeypatch.setattr(keras_process, "CHILD", child)
     monkeypatch.setattr(keras_process, "python", lambda: sys.executable)
-    with pytest.raises(InputError, match="FancyOp") as caught:
+    with pytest.raises(InputError) as caught:
         load_backbone("keras:MobileNet", ExportOptions(weights="random"))
-    assert "exit status 1" in str(caught.value)
+    assert [word for word in words if word not in str(caught.value)] == []
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["logs"]
-
-
-@pytest.mark.usefixtures("installed")
-def test_a_child_that_was_killed_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
-    child = tmp_path / "child.py"
-    child.write_text("import os; os.kill(os.getpid(), 9)")
-    monkeypatch.setattr(keras_process, "CHILD", child)
-    monkeypatch.setattr(keras_process, "python", lambda: sys.executable)
-    with pytest.raises(InputError, match="ran out of memory"):
-        load_backbone("keras:MobileNet", ExportOptions(weights="random"))
 
 
 @pytest.mark.usefixtures("installed")

@@ -97,6 +97,8 @@ def test_from_a_probe_to_a_bundle(photos: Path, tmp_path: Path, tiny: BackboneFi
     for i in range(8):
         make_photo(photos / "cats<b>" / f"{i}.jpg", 50 + i)
     assert run_cli("extract", photos, "-o", store, "--backbone", tiny.path, "--quiet").returncode == 0
+    leaked = run_cli("probe", store, "--test", store)
+    assert "all of these rows have near-duplicates among those trained on" in " ".join(leaked.stdout.split())
     probed = run_cli("probe", store, "-o", head, "--report", page, "--head", "knn")
     assert probed.returncode == 0, probed.stderr
     assert "accuracy" in probed.stdout

@@ -94,6 +94,8 @@ def show(report: ProbeReport) -> None:
             f"{report.duplicates} of these rows have near-duplicates among those trained on; without them "
             f"{report.without_copies.mean:.1%}"
         )
+    elif report.duplicates and report.ungrouped is None:
+        say("all of these rows have near-duplicates among those trained on: the score says nothing of other pictures")
     if len(report.tried) > 1:
         say("tried: " + ", ".join(f"{name} {score.mean:.1%}" for name, score in report.tried.items()))
     if report.curve is not None:
