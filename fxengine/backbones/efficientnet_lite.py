@@ -25,7 +25,7 @@ from fxengine.errors import InputError
 NAME = "efficientnet_lite0"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 # Bumped when `build` changes what it builds, so that caches of the older file are not used.
-BUILD = f"{NAME}-3-{SHA256[:16]}"
+BUILD = f"{NAME}-4-{SHA256[:16]}"
 
 RECIPE = Preprocess(height=224, width=224, edge="short", size=256, kernel="bicubic", scaled_decode=True)
 MEAN, STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)

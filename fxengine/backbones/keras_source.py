@@ -34,7 +34,7 @@ from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY,
 from fxengine.errors import InputError
 
 # Part of every cache key: bumped when this file or the child changes what they make.
-_BUILD = 1
+_BUILD = 2
 # Above these the file is not the net that was asked for, and nothing is kept. A right export is at 1e-5.
 _MOST_LEVELS, _MOST_RELATIVE = 0.01, 1e-3
 

@@ -29,7 +29,7 @@ from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY,
 from fxengine.errors import InputError
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
-BUILD = "1"
+BUILD = "2"
 _PREFIX = "net/"
 _INPUT_KINDS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 # How far the rebuilt net may be from the file, in parts of the largest value.

@@ -22,8 +22,8 @@ Kind = Literal["classes", "labels", "numbers"]
 # answers in a `HeadGraph`, and name it here.
 HEADS = {
     "ridge": "fxengine.heads.ridge",
-    "logistic": "fxengine.heads.logistic",
     "lda": "fxengine.heads.lda",
+    "logistic": "fxengine.heads.logistic",
     "svm": "fxengine.heads.svm",
     "knn": "fxengine.heads.knn",
     "mlp": "fxengine.heads.mlp",

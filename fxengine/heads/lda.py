@@ -1,17 +1,41 @@
-"""Linear discriminant analysis by scikit-learn, its covariance shrunk as Ledoit and Wolf (2004) say."""
+"""Linear discriminant analysis: by scikit-learn, and from streamed statistics."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from fxengine.heads.closed_form import Fitted
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.logistic import as_softmax
+from fxengine.heads.statistics import Centred
 
 KINDS = ("classes",)
 
 
+def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
+    """Return the discriminants of one-hot classes for every strength, which is added to the scatter within classes.
+
+    Scores are logarithms of posteriors up to a constant a row (Hastie, Tibshirani, Friedman, "The Elements of
+    Statistical Learning", eq. 4.10, with the covariance shrunk as in eq. 4.13's first term).
+    """
+    rows = moments.target_mean * moments.weight
+    centres = moments.cross / np.maximum(rows, 1)[:, None]
+    within = moments.scatter - (centres * rows[:, None]).T @ centres
+    values, vectors = np.linalg.eigh(within)
+    rotated = moments.weight * centres @ vectors
+    weights = np.stack([(rotated / (np.maximum(values, 0) + s)) @ vectors.T for s in strengths])
+    priors = np.log(np.maximum(rows, 0.5) / moments.weight)
+    return Fitted(weights, priors - (weights * centres).sum(axis=2) / 2 - weights @ moments.mean)
+
+
 def make(kind: str, balanced: bool, seed: int, rows: int) -> LinearDiscriminantAnalysis:
-    """Return the estimator; its priors are the classes' shares, so that it cannot be balanced."""
+    """Return the estimator, its covariance shrunk as Ledoit and Wolf (2004) say.
+
+    Its priors are the classes' shares, so that it cannot be balanced.
+    """
     return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
 
 

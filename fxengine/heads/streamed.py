@@ -1,34 +1,46 @@
-"""Heads for more rows than fit into memory: ridge from two passes, logistic regression from some more."""
+"""Heads for more rows than fit into memory: ridge and discriminants from two passes, logistic regression from more."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
 
 from fxengine.errors import InputError
-from fxengine.heads import ridge
+from fxengine.heads import Kind, lda, ridge
 from fxengine.heads.calibration import fit_scale, probabilities
 from fxengine.heads.classes import balanced_weights
+from fxengine.heads.closed_form import STRENGTHS, Targets, cross_validate, out_of_fold
 from fxengine.heads.evaluate import Problem
 from fxengine.heads.logistic import STRENGTH
-from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor, Targets
+from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor
 from fxengine.heads.statistics import Blocks, collect, eigh
 
-HEADS = ("ridge", "logistic")
+_HEADS: dict[Kind, tuple[str, ...]] = {
+    "classes": ("ridge", "lda", "logistic"),
+    "labels": ("ridge",),
+    "numbers": ("ridge",),
+}
 _SCALE_ROWS = 20_000
 _ITERATIONS = 40
 _ROWS = 4096
 
-Model = RidgeClassifier | RidgeRegressor
+
+def heads_for(kind: Kind) -> tuple[str, ...]:
+    """Return the heads that rows in streams can have, the quickest first."""
+    return _HEADS[kind]
 
 
 def fit(
     name: str, blocks: Blocks, problem: Problem, fold: np.ndarray, *, balanced: bool = False, seed: int = 0
-) -> tuple[Model, np.ndarray]:
-    """Return the fitted model, and the answers of every row by the model of the other folds, float32 [n, outputs].
+) -> tuple[Any, np.ndarray]:
+    """Return the fitted estimator, and the answers of every row by one of the other folds, float32 [n, outputs].
 
     Args:
-        name: "ridge" or "logistic".
+        name: one of `heads_for(problem.kind)`.
         blocks: the rows, of length 1.
         problem: what is to be predicted.
         fold: int [n], from `assign_folds`.
@@ -38,76 +50,81 @@ def fit(
     Raises:
         InputError: there is no such head for rows in streams.
     """
-    if name not in HEADS or (name == "logistic" and problem.kind != "classes"):
-        raise InputError(
-            f"The head {name!r} needs all vectors in memory, and they do not fit. Take ridge"
-            f"{' or logistic' if problem.kind == 'classes' else ''}, or fewer rows."
-        )
-    model, found = _ridge(blocks, problem, fold, balanced, seed)
-    if name == "ridge" or isinstance(model, RidgeRegressor):
-        return model, found
-    return _logistic(model, blocks, problem, fold, balanced)
-
-
-def _ridge(blocks: Blocks, problem: Problem, fold: np.ndarray, balanced: bool, seed: int) -> tuple[Model, np.ndarray]:
+    there = heads_for(problem.kind)
+    if name not in there:
+        choice = " or ".join(there)
+        raise InputError(f"The head {name!r} needs all vectors in memory, and they do not fit. Take {choice}.")
     classes = len(problem.names) if problem.kind == "classes" else 0
-    targets = Targets(problem.y, classes)
     weights = balanced_weights(problem.y, classes) if balanced and classes else None
-    found = ridge.cross_validate(blocks, targets, fold, weights=weights)
-    scores = ridge.out_of_fold(blocks, found, fold)
-    model: Model = RidgeRegressor(seed=seed) if problem.kind == "numbers" else RidgeClassifier(seed=seed)
-    model.strength_ = model.strengths[found.best]
-    model.coef_, model.intercept_ = found.whole.weights[found.best], found.whole.bias[found.best]
-    model.n_features_in_ = model.coef_.shape[1]
-    if isinstance(model, RidgeRegressor):
-        model.single_ = False
-        return model, scores
-    model.classes_, model.multilabel_ = np.arange(len(problem.names)), problem.kind == "labels"
+    if name == "logistic":
+        return _logistic(blocks, problem.y, classes, fold, weights)
+    solve = ridge.solve if name == "ridge" else lda.solve
+    found = cross_validate(solve, blocks, Targets(problem.y, classes), fold, weights=weights)
+    scores = out_of_fold(blocks, found, fold)
+    coef, bias = found.whole.weights[found.best], found.whole.bias[found.best]
+    if problem.kind == "numbers":
+        return _fill(RidgeRegressor(), coef, bias, strength_=STRENGTHS[found.best], single_=False), scores
     some = np.random.default_rng(seed).permutation(len(scores))[:_SCALE_ROWS]
-    model.scale_ = fit_scale(scores[some], problem.y[some])
-    return model, _probabilities(scores, model)
+    scale, labels = fit_scale(scores[some], problem.y[some]), problem.kind == "labels"
+    answers = _probabilities(scores, scale, labels)
+    if name == "lda":
+        return _linear(LinearDiscriminantAnalysis(), coef * scale, bias * scale), answers
+    facts = {"strength_": STRENGTHS[found.best], "classes_": np.arange(len(coef)), "multilabel_": labels}
+    return _fill(RidgeClassifier(), coef, bias, scale_=scale, **facts), answers
 
 
-def _probabilities(scores: np.ndarray, model: RidgeClassifier) -> np.ndarray:
+def _linear(model: Any, coef: np.ndarray, bias: np.ndarray) -> Any:
+    """Return scikit-learn's estimator with these weights [classes, dim]; of two classes it keeps their difference."""
+    classes = np.arange(len(coef))
+    if len(coef) == 2:
+        coef, bias = coef[1:] - coef[:1], bias[1:] - bias[:1]
+    return _fill(model, coef, bias, classes_=classes)
+
+
+def _fill(model: Any, coef: np.ndarray, bias: np.ndarray, **fitted: object) -> Any:
+    for name, value in {"coef_": coef, "intercept_": bias, "n_features_in_": coef.shape[1], **fitted}.items():
+        setattr(model, name, value)
+    return model
+
+
+def _probabilities(scores: np.ndarray, scale: float, labels: bool) -> np.ndarray:
     """Turn scores into probabilities, in place: they are the largest thing in memory."""
     for start in range(0, len(scores), _ROWS):
         rows = slice(start, start + _ROWS)
-        scores[rows] = probabilities(scores[rows], model.scale_, model.multilabel_)
+        scores[rows] = probabilities(scores[rows], scale, labels)
     return scores
 
 
 def _logistic(
-    start: RidgeClassifier, blocks: Blocks, problem: Problem, fold: np.ndarray, balanced: bool
-) -> tuple[Model, np.ndarray]:
-    """Fit the whole and every fold; each begins at the ridge solution of its own rows."""
-    classes = len(problem.names)
-    weights = balanced_weights(problem.y, classes) if balanced else np.ones(len(problem.y))
+    blocks: Blocks, y: np.ndarray, classes: int, fold: np.ndarray, weights: np.ndarray | None
+) -> tuple[Any, np.ndarray]:
+    """Fit the whole and every fold; each begins at the discriminants of its own rows."""
+    weights = np.ones(len(y)) if weights is None else weights
     scores = np.empty((len(fold), classes), np.float32)
-    for number in [*range(int(fold.max()) + 1), None]:
-        use = weights * (fold != number) if number is not None else weights
-        coef, bias = _minimise(blocks, problem.y, classes, use, start)
-        if number is None:
-            break
+    for number in range(int(fold.max()) + 1):
+        coef, bias = _minimise(blocks, y, classes, weights * (fold != number))
         for x, at in blocks():
             mine = fold[at] == number
             scores[at[mine]] = x[mine] @ coef.T.astype(np.float32) + bias.astype(np.float32)
-    start.coef_, start.intercept_, start.scale_ = coef, bias, 1.0
-    return start, _probabilities(scores, start)
+    coef, bias = _minimise(blocks, y, classes, weights)
+    return _linear(LogisticRegression(), coef, bias), _probabilities(scores, 1.0, labels=False)
 
 
-def _minimise(
-    blocks: Blocks, y: np.ndarray, classes: int, weights: np.ndarray, like: Model
-) -> tuple[np.ndarray, np.ndarray]:
+def _minimise(blocks: Blocks, y: np.ndarray, classes: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return weights [classes, dim] and bias [classes] that minimise scikit-learn's objective at C = STRENGTH.
 
-    L-BFGS in coordinates in which the scatter matrix, a bound of the Hessian (Boehning 1992), is the identity.
+    L-BFGS from the ridge solution, in coordinates in which the scatter matrix, a bound of the Hessian (Boehning 1992),
+    is the identity.
     """
-    moments = collect(blocks, ridge.Targets(y, classes).matrix(), weights=weights).without(None).centred()
+    moments = collect(blocks, Targets(y, classes).matrix(), weights=weights).without(None).centred()
     total, penalty = moments.weight, 1 / (STRENGTH * moments.weight)
     values, vectors = eigh(moments.scatter / total)
     curvature = np.sqrt(np.maximum(values, 0) / 4 + penalty)
     to_weights, from_weights = (vectors / curvature).T, vectors * curvature
-    first = ridge.solve(moments, [like.strength_]).weights[0] * like.scale_
+    start = ridge.solve(moments, [1.0])
+    x, at = next(iter(blocks()))
+    mine = weights[at] > 0
+    first = start.weights[0] * fit_scale(start.scores(x[mine])[:, 0], y[at[mine]])
     logs = np.log(np.maximum(moments.target_mean, 1 / total))
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:

@@ -168,7 +168,7 @@ class Trainer:
             return True
         return self.name == "ridge" and not self.pca and len(rows.x) > 2 * rows.dim
 
-    def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[streamed.Model, np.ndarray]:
+    def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[Any, np.ndarray]:
         if rows.x is not None:
             blocks = matrix_blocks(rows.x)
         else:
@@ -200,7 +200,7 @@ def answers_in_blocks(pipeline: Any, rows: Vectors, scale: float = 1.0) -> np.nd
     return found
 
 
-def _pipeline(model: streamed.Model) -> Any:
+def _pipeline(model: Any) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 

@@ -215,7 +215,7 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
         raise InputError(f"--balanced cannot be had with {options.head}, which takes no weights: use another --head.")
     if options.head == "auto":
         left = set(UNWEIGHTED) if options.balanced else set()
-        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed.HEADS)]
+        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed.heads_for(kind))]
     if options.head is not None:
         load_head(options.head, kind)
         return [options.head]

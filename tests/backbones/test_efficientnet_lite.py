@@ -39,10 +39,10 @@ def dims(value: onnx.ValueInfoProto) -> list[str | int]:
 
 def test_the_graph_begins_with_the_prologue(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
     head = model.graph.node[:4]
-    assert [node.name for node in head] == ["fx_pre/cast", "fx_pre/sub", "fx_pre/mul", "fx_pre/transpose"]
-    assert [node.op_type for node in head] == ["Cast", "Sub", "Mul", "Transpose"]
-    np.testing.assert_array_equal(weights["fx_pre/mean"], np.array([127, 127, 127], np.float32))
-    np.testing.assert_array_equal(weights["fx_pre/scale"], np.array([1 / 128] * 3, np.float32))
+    assert [node.name for node in head] == ["fx_pre/cast", "fx_pre/transpose", "fx_pre/sub", "fx_pre/mul"]
+    assert [node.op_type for node in head] == ["Cast", "Transpose", "Sub", "Mul"]
+    np.testing.assert_array_equal(weights["fx_pre/mean"].ravel(), np.array([127, 127, 127], np.float32))
+    np.testing.assert_array_equal(weights["fx_pre/scale"].ravel(), np.array([1 / 128] * 3, np.float32))
     assert not any(node.name.startswith("fx_pre/") for node in model.graph.node[4:])
 
 

@@ -144,7 +144,7 @@ def test_the_input_is_uint8_and_only_the_batch_is_open(tmp_path: Path) -> None:
     assert [d.dim_param or d.dim_value for d in features.type.tensor_type.shape.dim] == ["batch", 8]
     assert model.ir_version == 8
     assert [n.name for n in model.graph.node[:5]] == [
-        f"fx_pre/{op}" for op in ("cast", "gather", "sub", "mul", "transpose")
+        f"fx_pre/{op}" for op in ("cast", "transpose", "gather", "sub", "mul")
     ]
     assert not any(node.op_type == "Softmax" for node in model.graph.node)
     assert {tensor.name for tensor in model.graph.initializer} == {"net/w", "fx_pre/mean", "fx_pre/scale", "fx_pre/bgr"}

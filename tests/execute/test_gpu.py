@@ -80,7 +80,7 @@ def test_half_precision_keeps_prologue_and_features() -> None:
     path = gpu.half_precision_file(backbone.path)
     model = onnx.load(path)
     onnx.checker.check_model(model)
-    assert [n.op_type for n in model.graph.node][:5] == ["Cast", "Sub", "Mul", "Transpose", "Cast"]
+    assert [n.op_type for n in model.graph.node][:5] == ["Cast", "Transpose", "Sub", "Mul", "Cast"]
     types = {t.name: t.data_type for t in model.graph.initializer}
     kept = {name: kind for name, kind in types.items() if name.startswith("fx_pre/")}
     assert set(kept.values()) == {onnx.TensorProto.FLOAT}

@@ -92,7 +92,7 @@ def test_a_zero_row_has_an_answer(name: str) -> None:
 
 
 def test_what_there_is_not() -> None:
-    with pytest.raises(InputError, match=r"There is no head 'forest'. There is: ridge, logistic"):
+    with pytest.raises(InputError, match=r"There is no head 'forest'. There is: ridge, lda, logistic"):
         make_head("forest")
     with pytest.raises(InputError, match=r"'lda' cannot predict numbers. These can: ridge, knn, mlp"):
         make_head("lda", "numbers")

@@ -13,8 +13,9 @@ from sklearn.utils.estimator_checks import check_estimator
 from fxengine.heads import make_head, mlp
 from fxengine.heads.calibration import expected_calibration_error, fit_scale, probabilities
 from fxengine.heads.classes import balanced_weights, deal_folds
+from fxengine.heads.closed_form import Targets, cross_validate, out_of_fold
 from fxengine.heads.mlp import MlpClassifier, MlpRegressor
-from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor, Targets, cross_validate, out_of_fold, solve
+from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor, solve
 from fxengine.heads.statistics import collect
 from fxengine.heads.svm import LinearSvm
 from tests.heads.test_contract import blobs
@@ -49,7 +50,7 @@ def test_every_row_is_scored_by_the_models_of_the_other_folds() -> None:
     x, y = blobs(3, rows=30)
     fold = deal_folds(y, len(y), 4, seed=1)
     strengths = [0.01, 1.0, 100.0]
-    found = cross_validate(blocks_of(x, 40), Targets(y, 3), fold, strengths)
+    found = cross_validate(solve, blocks_of(x, 40), Targets(y, 3), fold, strengths)
     wrong = np.zeros((4, 3))
     scores = np.empty((3, len(y), 3))
     for number in range(4):

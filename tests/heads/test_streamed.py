@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import softmax
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
 from fxengine.errors import InputError
-from fxengine.heads import streamed
+from fxengine.heads import lda, streamed
+from fxengine.heads.calibration import expected_calibration_error
+from fxengine.heads.closed_form import Targets
 from fxengine.heads.evaluate import Problem, assign_folds
 from fxengine.heads.ridge import RidgeClassifier
+from fxengine.heads.statistics import collect
 from tests.heads.test_contract import blobs
 from tests.heads.test_statistics import blocks_of
 
@@ -52,5 +58,36 @@ def test_logistic_in_streams_is_scikit_learns(balanced: bool) -> None:
 
 def test_other_heads_need_memory() -> None:
     x, problem = normalised(3)
-    with pytest.raises(InputError, match=r"'mlp' needs all vectors in memory.*ridge or logistic"):
+    with pytest.raises(InputError, match=r"'mlp' needs all vectors in memory.*ridge or lda or logistic"):
         streamed.fit("mlp", blocks_of(x), problem, assign_folds(problem, 3, 0))
+
+
+def test_discriminants_in_streams_are_scikit_learns() -> None:
+    x, problem = normalised(4)
+    keep = (problem.y > 0) | (np.arange(len(x)) % 3 == 0)  # so that the shares matter
+    x, problem = x[keep], problem.take(keep)
+    n = len(x)
+
+    class Shrunk(EmpiricalCovariance):  # type: ignore[misc]  # scikit-learn averages it over the classes, by their shares
+        def fit(self, rows: np.ndarray, y: None = None) -> Shrunk:
+            super().fit(rows)
+            self.covariance_: np.ndarray = self.covariance_ + 10.0 / n * np.eye(rows.shape[1])
+            return self
+
+    found = lda.solve(collect(blocks_of(x, 31), Targets(problem.y, 4).matrix()).without(None).centred(), [0.1, 10.0])
+    reference = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=Shrunk()).fit(x, problem.y)
+    scores = found.scores(x)[:, 1]
+    np.testing.assert_allclose(softmax(scores, axis=1), reference.predict_proba(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_discriminants_in_streams_answer_out_of_fold_as_their_own_model_does(classes: int) -> None:
+    x, problem = normalised(classes)
+    fold = assign_folds(problem, 5, 0)
+    model, found = streamed.fit("lda", blocks_of(x, 50), problem, fold)
+    assert isinstance(model, LinearDiscriminantAnalysis)
+    assert (found.argmax(1) == problem.y).mean() > 0.9
+    # Probabilities: neither unsure of what is right, nor sure of what is wrong.
+    assert expected_calibration_error(found, problem.y) < 0.05
+    np.testing.assert_allclose(model.predict_proba(x).sum(1), 1, atol=1e-6)
+    assert (model.predict(x) == found.argmax(1)).mean() > 0.95

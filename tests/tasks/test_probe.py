@@ -229,7 +229,7 @@ def test_auto_takes_the_simplest_head_within_the_interval_of_the_best(tmp_path: 
     store = planted_store(tmp_path / "s", x, names_of(y))
     report = probe(store, options=ProbeOptions(head="auto"))
     assert report.head == "ridge"
-    assert list(report.tried) == ["ridge", "logistic", "lda", "svm", "knn", "mlp"]
+    assert list(report.tried) == ["ridge", "lda", "logistic", "svm", "knn", "mlp"]
     hurried = probe(store, options=ProbeOptions(head="auto", budget=0))
     assert list(hurried.tried) == ["ridge"]
 
