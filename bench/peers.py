@@ -27,6 +27,7 @@ from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.tasks.calibrate import calibrate
 
+BF16 = "timm in bf16, channels last"
 PYTHON = Path(os.environ.get("FXENGINE_PEERS_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))
 
 
@@ -95,17 +96,17 @@ def vectors(folder: Path, backbone: BackboneFile, precision: str) -> np.ndarray:
         return FeatureStore.open(Path(store) / "s").vectors()
 
 
-def best_workers(net: str, folder: Path) -> str:
-    """Return the timm peer with the worker count that is fastest here."""
+def best_workers(kind: str, net: str, folder: Path) -> str:
+    """Return the timm peer, "timm" or "timm-bf16", with the worker count that is fastest here."""
     rates = {}
     for workers in (0, 1, 2):
-        peer = Peer(f"timm:{workers}", net, folder)
+        peer = Peer(f"{kind}:{workers}", net, folder)
         peer.run()
         rates[workers] = peer.run()
         peer.close()
     best = max(rates, key=lambda workers: rates[workers])
-    print("timm's DataLoader, images/s by workers:", {k: round(v, 1) for k, v in rates.items()})
-    return f"timm:{best}"
+    print(f"{kind} with a DataLoader, images/s by workers:", {k: round(v, 1) for k, v in rates.items()})
+    return f"{kind}:{best}"
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -119,11 +120,12 @@ def allowed_by_the_limit(name: str, best_peer: dict[str, float]) -> dict[str, di
     path = RESULTS / "extract.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else {}
     limits = {precision: runs.get(f"{name} {precision}", {}).get("limit") for precision in ("fp32", "auto")}
-    return {
-        f"fxengine {precision}": {key: round(limit[key] / best_peer[key], 3) for key in best_peer}
-        for precision, limit in limits.items()
-        if limit
-    }
+    return {f"fxengine {precision}": over(limit, best_peer) for precision, limit in limits.items() if limit}
+
+
+def over(rates: dict[str, float], others: dict[str, float]) -> dict[str, float]:
+    """Return how many times as fast, by the best rounds and by the medians."""
+    return {key: round(rates[key] / others[key], 3) for key in ("best", "median")}
 
 
 def gather(target: Path, count: int, large: bool) -> Path:
@@ -146,7 +148,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--large", action="store_true", help="12-megapixel photos made from flowers_300")
-    parser.add_argument("--bf16", action="store_true", help="timm in bf16, too: very slow without bf16 instructions")
+    parser.add_argument("--bf16", action="store_true", help="timm in bf16, too, where the processor has it")
     options = parser.parse_args()
     if not PYTHON.exists():
         raise SystemExit(f"there is no {PYTHON}: run bench/setup-peers first (many minutes, 8 GB)")
@@ -156,10 +158,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = gather(Path(scratch) / "photos", options.photos, options.large)
         chosen = calibrate(folder, backbone.path, device="cpu")
-        timm = best_workers(options.net, folder)
+        timm = best_workers("timm", options.net, folder)
         peers = {timm: timm, "plain ONNX Runtime loop": f"plain:{backbone.path}", "Keras predict": "keras"}
         if options.bf16:
-            peers["timm in bf16"] = timm.replace("timm", "timm-bf16")
+            peers[BF16] = best_workers("timm-bf16", options.net, folder)
         running = {name: Peer(peer, options.net, folder) for name, peer in peers.items()}
         contenders: dict[str, Callable[[], float]] = {
             "fxengine fp32": fxengine(folder, backbone, "fp32"),
@@ -178,13 +180,12 @@ def main() -> None:
         for peer in running.values():
             peer.close()
     print_table(rows, "images/s end to end")
-    best_peer = {key: max(rows[name][key] for name in running) for key in ("best", "median")}
-    ratio = {
-        name: {key: round(rows[name][key] / best_peer[key], 3) for key in best_peer}
-        for name in ("fxengine fp32", "fxengine auto")
-    }
+    best_peer = {key: max(rows[name][key] for name in running if name != BF16) for key in ("best", "median")}
+    ratio = {name: over(rows[name], best_peer) for name in ("fxengine fp32", "fxengine auto")}
+    bf16 = {"ratio_of_auto_to_bf16_peer": over(rows["fxengine auto"], rows[BF16])} if BF16 in rows else {}
     allowed = {} if options.large else allowed_by_the_limit(backbone.facts.name, best_peer)
-    print("of the fastest peer:", ratio, "the limit allows:", allowed, "mean cosine to fxengine in fp32:", agreement)
+    print("of the fastest peer in fp32:", ratio, "the limit allows:", allowed, bf16)
+    print("mean cosine to fxengine in fp32:", agreement)
     name = f"peers_{options.net}" + ("_12mp" if options.large else "")
     way = chosen.way
     result: dict[str, Any] = {
@@ -195,6 +196,7 @@ def main() -> None:
         "rates": rows,
         "ratio_to_best_peer": ratio,
         "ratio_that_the_limit_allows": allowed,
+        **bf16,
         "agreement": agreement,
     }
     print("written to", save(name, result).relative_to(RESULTS.parent))

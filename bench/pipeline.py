@@ -1,6 +1,6 @@
 """How decode and model share the cores: sessions, batch size, decoding threads, buffers, spinning, each changed alone.
 
-python -m bench.pipeline [--rounds 7] [--photos 200]
+python -m bench.pipeline [--precision fp32|bf16] [--rounds 7] [--photos 200]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.collect import collect
 from fxengine.decode import Limits
-from fxengine.execute import onnx_runtime, open_session, usable_cores
+from fxengine.execute import PRECISIONS, onnx_runtime, open_session, usable_cores
 from fxengine.extraction_pipeline import Pipeline
 
 CORES = usable_cores()
@@ -39,7 +39,7 @@ def spinning() -> Iterator[None]:
         yield
 
 
-def variants(count: int) -> dict[str, Callable[[], float]]:
+def variants(count: int, precision: str) -> dict[str, Callable[[], float]]:
     """Return name -> one pass over the photos, images/s, with the model loaded."""
     backbone = load_backbone("efficientnet_lite0")
     inputs = collect(photos("imagenet_500"))
@@ -49,9 +49,9 @@ def variants(count: int) -> dict[str, Callable[[], float]]:
     ) -> Callable[[], float]:
         if spin:
             with spinning():
-                session = open_session(backbone.path, "cpu", batch, streams)
+                session = open_session(backbone.path, "cpu", batch, streams, precision=precision)
         else:
-            session = open_session(backbone.path, "cpu", batch, streams)
+            session = open_session(backbone.path, "cpu", batch, streams, precision=precision)
 
         def run() -> float:
             with mock.patch.object(extraction_pipeline, "_SPARE_BUFFERS", spare):
@@ -64,10 +64,11 @@ def variants(count: int) -> dict[str, Callable[[], float]]:
         return run
 
     chosen = "as it is: a session a core, batch 4, a decoder a core, 3 spare buffers, no spinning"
+    spinning_too = {"one run with all threads, spinning": variant(streams=1, spin=True)}
     return {
         chosen: variant(),
         "one run with all threads": variant(streams=1),
-        "one run with all threads, spinning": variant(streams=1, spin=True),
+        **(spinning_too if precision == "fp32" else {}),  # a setting of ONNX Runtime
         "batch 1": variant(batch=1),
         "batch 2": variant(batch=2),
         "batch 8": variant(batch=8),
@@ -84,10 +85,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
     options = parser.parse_args()
-    rows = interleave(variants(options.photos), options.rounds)
-    print_table(rows, f"images/s end to end, {CORES} cores")
-    save("pipeline", {"photos": options.photos, "rates": rows})
+    rows = interleave(variants(options.photos, options.precision), options.rounds)
+    print_table(rows, f"images/s end to end, {options.precision}, {CORES} cores")
+    name = "pipeline" if options.precision == "fp32" else f"pipeline_{options.precision}"
+    save(name, {"photos": options.photos, "precision": options.precision, "rates": rows})
 
 
 if __name__ == "__main__":
