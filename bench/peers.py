@@ -3,7 +3,8 @@
 python -m bench.peers [--net efficientnet_lite0|resnet50] [--rounds 7] [--photos 500] [--large]
 
 Every contender makes one pass over the same folder in turn, models loaded beforehand; fxengine also lists, hashes and
-writes Parquet. Peers run in the environment that bench/setup-peers makes. --large: 12-megapixel photos.
+writes Parquet. Peers run in the environment that bench/setup-peers makes. --large: 12-megapixel photos. Where the
+processor has bf16, timm runs in that as well, channels last.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fxengine import FeatureStore, extract
 from fxengine.backbones import load_backbone
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
+from fxengine.execute import openvino
 from fxengine.tasks.calibrate import calibrate
 
 BF16 = "timm in bf16, channels last"
@@ -148,7 +150,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--large", action="store_true", help="12-megapixel photos made from flowers_300")
-    parser.add_argument("--bf16", action="store_true", help="timm in bf16, too, where the processor has it")
     options = parser.parse_args()
     if not PYTHON.exists():
         raise SystemExit(f"there is no {PYTHON}: run bench/setup-peers first (many minutes, 8 GB)")
@@ -160,7 +161,7 @@ def main() -> None:
         chosen = calibrate(folder, backbone.path, device="cpu")
         timm = best_workers("timm", options.net, folder)
         peers = {timm: timm, "plain ONNX Runtime loop": f"plain:{backbone.path}", "Keras predict": "keras"}
-        if options.bf16:
+        if openvino.missing("bf16") is None:
             peers[BF16] = best_workers("timm-bf16", options.net, folder)
         running = {name: Peer(peer, options.net, folder) for name, peer in peers.items()}
         contenders: dict[str, Callable[[], float]] = {

@@ -1,10 +1,10 @@
-"""Ridge from streamed statistics against scikit-learn's cross-validated ridge and logistic regression.
+"""Heads from rows in streams against scikit-learn's cross-validated ridge and logistic regression.
 
 python -m bench.probe [--rows 200000] [--rounds 3] [--ridge-limit 15] [--logistic-limit 25]   (0: keep what is known)
 
-Every contender runs in a process of its own, from Parquet to a head, with the same 10 strengths and 5 folds; its
-accuracy is that on further rows with true labels. scikit-learn's two run once, and are stopped after so many times the
-median of ours: what is then known is a lower bound.
+Every contender runs in a process of its own, from Parquet to a head, in 5 folds and ridge with the same 10 strengths;
+its accuracy is that on further rows with true labels. Ridge runs several times, all others once, and scikit-learn's are
+stopped after so many times the median of ridge: what is then known is a lower bound.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from bench.machine import RESULTS, save
 from fxengine.features.read import FeatureStore
 from fxengine.heads.closed_form import STRENGTHS
 
+OURS = ("ridge", "lda", "logistic")
 _PATH = RESULTS / "probe.json"
 
 
-def ours(store: Path, test: Path) -> dict[str, Any]:
+def ours(name: str, store: Path, test: Path) -> dict[str, Any]:
     """Probe, and apply the head."""
     from fxengine.heads.file import Head
     from fxengine.tasks.probe import ProbeOptions, probe
 
-    report = probe(store, store.with_suffix(".onnx"), options=ProbeOptions(head="ridge", near=2))
+    report = probe(store, store.with_suffix(".onnx"), options=ProbeOptions(head=name, near=2))
     head = Head.load(store.with_suffix(".onnx"))
     right = []
     for table in FeatureStore.open(test).batches():
@@ -55,8 +56,8 @@ def _read(store: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def run_one(name: str, store: Path, test: Path) -> None:
     """Run one contender in this process and print what it took."""
-    if name == "fxengine":
-        timed(lambda: ours(store, test))
+    if name in OURS:
+        timed(lambda: ours(name, store, test))
         return
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifierCV
 
@@ -68,7 +69,9 @@ def run_one(name: str, store: Path, test: Path) -> None:
     timed(lambda: theirs(model, store, test))
 
 
-def measure(folder: Path, rows: int, options: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    folder: Path, rows: int, options: argparse.Namespace, known: dict[str, Any], *, others: bool
+) -> dict[str, Any]:
     """Return seconds, memory and accuracy of all contenders at `rows` rows; `known` holds those of an earlier run."""
     store, test = write_store(folder / f"s{rows}", rows, 1), folder / "test"
     if not test.exists():
@@ -77,13 +80,16 @@ def measure(folder: Path, rows: int, options: argparse.Namespace, known: dict[st
     done = []
     for number in range(options.rounds):
         os.environ["FXENGINE_CACHE"] = str(folder / f"cache-{rows}-{number}")  # nothing is known of the store
-        run = in_a_process("bench.probe", "--run", "fxengine", *here)
+        run = in_a_process("bench.probe", "--run", "ridge", *here)
         assert run is not None
         done.append(run)
     seconds = [run["seconds"] for run in done]
     middle = statistics.median(seconds)
     found: dict[str, Any] = {"fxengine": {**done[0], "best_s": min(seconds), "median_s": middle, "rounds": len(done)}}
     print(rows, found["fxengine"], flush=True)
+    for name in OURS[1:] if others else ():
+        found[f"fxengine {name}"] = in_a_process("bench.probe", "--run", name, *here)
+        print(rows, name, found[f"fxengine {name}"], flush=True)
     for name, factor in (
         ("RidgeClassifierCV", options.ridge_limit),
         ("LogisticRegressionCV", options.logistic_limit),
@@ -121,10 +127,12 @@ def main() -> None:
         folder = Path(temporary)
         for share in (4, 2):
             alone = argparse.Namespace(rounds=options.rounds, ridge_limit=0, logistic_limit=0)
-            result["by_rows"][options.rows // share] = measure(folder, options.rows // share, alone, {})["fxengine"]
+            result["by_rows"][options.rows // share] = measure(folder, options.rows // share, alone, {}, others=False)[
+                "fxengine"
+            ]
         before = json.loads(_PATH.read_text()) if _PATH.exists() else {}
         known = before["contenders"] if before.get("rows") == options.rows else {}
-        result["contenders"] = measure(folder, options.rows, options, known)
+        result["contenders"] = measure(folder, options.rows, options, known, others=True)
         result["by_rows"][options.rows] = result["contenders"]["fxengine"]
     save("probe", result)
 

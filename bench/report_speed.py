@@ -72,12 +72,17 @@ def _peers(peers: dict[str, Any]) -> list[Row]:
         times += "; the limit 1/(1/D + 1/M) would allow " + ", ".join(
             f"{name} {row['best']:.2f}x, {row['median']:.2f}x" for name, row in allowed.items()
         )
+    if "ratio_of_auto_to_bf16_peer" in peers:
+        row = peers["ratio_of_auto_to_bf16_peer"]
+        times += (
+            f"; auto ({peers['auto']['precision']}) of the peer in bf16 **{row['best']:.2f}x, {row['median']:.2f}x**"
+        )
     large = " --large" if peers["large"] else ""
     what = "12-megapixel photos" if large else "photos"
     return [
         (
             f"end to end against peers, {peers['net']}, {peers['photos']} {what}, images/s (best, median)",
-            f"{found}. Of the fastest peer: {times}",
+            f"{found}. Of the fastest peer in fp32: {times}",
             f"`python -m bench.peers --net {peers['net']}{large}`",
         )
     ]

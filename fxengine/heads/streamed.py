@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
 from fxengine.errors import InputError
-from fxengine.heads import Kind, lda, ridge
-from fxengine.heads.calibration import fit_scale, probabilities
+from fxengine.heads import Kind, lda, logistic, ridge
+from fxengine.heads.calibration import TINY, fit_scale, probabilities
 from fxengine.heads.classes import balanced_weights
 from fxengine.heads.closed_form import STRENGTHS, Targets, cross_validate, out_of_fold
 from fxengine.heads.evaluate import Problem
-from fxengine.heads.logistic import STRENGTH
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor
-from fxengine.heads.statistics import Blocks, collect, eigh
+from fxengine.heads.statistics import Blocks, collect
 
 _HEADS: dict[Kind, tuple[str, ...]] = {
     "classes": ("ridge", "lda", "logistic"),
@@ -25,7 +23,7 @@ _HEADS: dict[Kind, tuple[str, ...]] = {
     "numbers": ("ridge",),
 }
 _SCALE_ROWS = 20_000
-_ITERATIONS = 40
+LOGISTIC_STRENGTHS = (1.0, 10.0, 100.0)  # values of C
 _ROWS = 4096
 
 
@@ -57,7 +55,7 @@ def fit(
     classes = len(problem.names) if problem.kind == "classes" else 0
     weights = balanced_weights(problem.y, classes) if balanced and classes else None
     if name == "logistic":
-        return _logistic(blocks, problem.y, classes, fold, weights)
+        return _logistic(blocks, problem.y, classes, fold, np.ones(len(fold)) if weights is None else weights)
     solve = ridge.solve if name == "ridge" else lda.solve
     found = cross_validate(solve, blocks, Targets(problem.y, classes), fold, weights=weights)
     scores = out_of_fold(blocks, found, fold)
@@ -96,55 +94,36 @@ def _probabilities(scores: np.ndarray, scale: float, labels: bool) -> np.ndarray
 
 
 def _logistic(
-    blocks: Blocks, y: np.ndarray, classes: int, fold: np.ndarray, weights: np.ndarray | None
+    blocks: Blocks, y: np.ndarray, classes: int, fold: np.ndarray, weights: np.ndarray
 ) -> tuple[Any, np.ndarray]:
-    """Fit the whole and every fold; each begins at the discriminants of its own rows."""
-    weights = np.ones(len(y)) if weights is None else weights
-    scores = np.empty((len(fold), classes), np.float32)
-    for number in range(int(fold.max()) + 1):
-        coef, bias = _minimise(blocks, y, classes, weights * (fold != number))
-        for x, at in blocks():
-            mine = fold[at] == number
-            scores[at[mine]] = x[mine] @ coef.T.astype(np.float32) + bias.astype(np.float32)
-    coef, bias = _minimise(blocks, y, classes, weights)
-    return _linear(LogisticRegression(), coef, bias), _probabilities(scores, 1.0, labels=False)
+    """Fit every fold and the whole, at the strength with the least log loss on the first fold's rows."""
+    folds = int(fold.max()) + 1
+    statistics = collect(blocks, Targets(y, classes).matrix(), fold, folds, weights)
+    answers = np.empty((len(fold), classes), np.float32)
+    losses: dict[float, float] = {}
+    for number in range(folds):
+        held, moments = fold == number, statistics.without(number).centred()
+        strengths = [min(losses, key=lambda s: losses[s])] if number else LOGISTIC_STRENGTHS
+        fitted = logistic.path(blocks, y, weights * ~held, moments, strengths)
+        for strength, (coef, bias) in zip(strengths, fitted, strict=True):
+            found = _answers(blocks, held, coef, bias)
+            if not number:
+                own = found[np.arange(len(found)), y[held]]
+                losses[strength] = float(-(weights[held] @ np.log(np.maximum(own, TINY))))
+                if losses[strength] > min(losses.values()):
+                    break
+            answers[held] = found
+    strength = min(losses, key=lambda s: losses[s])
+    (coef, bias), *_ = logistic.path(blocks, y, weights, statistics.without(None).centred(), [strength])
+    return _linear(LogisticRegression(C=strength), coef, bias), answers
 
 
-def _minimise(blocks: Blocks, y: np.ndarray, classes: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights [classes, dim] and bias [classes] that minimise scikit-learn's objective at C = STRENGTH.
-
-    L-BFGS from the ridge solution, in coordinates in which the scatter matrix, a bound of the Hessian (Boehning 1992),
-    is the identity.
-    """
-    moments = collect(blocks, Targets(y, classes).matrix(), weights=weights).without(None).centred()
-    total, penalty = moments.weight, 1 / (STRENGTH * moments.weight)
-    values, vectors = eigh(moments.scatter / total)
-    curvature = np.sqrt(np.maximum(values, 0) / 4 + penalty)
-    to_weights, from_weights = (vectors / curvature).T, vectors * curvature
-    start = ridge.solve(moments, [1.0])
-    x, at = next(iter(blocks()))
-    mine = weights[at] > 0
-    first = start.weights[0] * fit_scale(start.scores(x[mine])[:, 0], y[at[mine]])
-    logs = np.log(np.maximum(moments.target_mean, 1 / total))
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        inner, bias = flat[:-classes].reshape(classes, -1), flat[-classes:]
-        coef = inner @ to_weights
-        value = 0.5 * penalty * float((coef * coef).sum())
-        by_coef, by_bias = penalty * coef, np.zeros(classes)
-        shift = (bias - coef @ moments.mean).astype(np.float32)
-        for x, at in blocks():
-            p = probabilities(x @ coef.T.astype(np.float32) + shift, 1.0)
-            rows, w = np.arange(len(at)), (weights[at] / total).astype(np.float32)
-            value -= float((w * np.log(np.maximum(p[rows, y[at]], 1e-30))).sum(dtype=np.float64))
-            p[rows, y[at]] -= 1
-            p *= w[:, None]
-            by_bias += p.sum(axis=0, dtype=np.float64)
-            by_coef += p.T @ x
-        by_coef -= np.outer(by_bias, moments.mean)
-        return value, np.concatenate([(by_coef @ to_weights.T).ravel(), by_bias])
-
-    begin = np.concatenate([(first @ from_weights).ravel(), logs])
-    found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS, "gtol": 1e-6}).x
-    coef = found[:-classes].reshape(classes, -1) @ to_weights
-    return coef, found[-classes:] - coef @ moments.mean
+def _answers(blocks: Blocks, held: np.ndarray, coef: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Return the probabilities of the rows of which `held`, bool [n], is true, float32 [rows, classes]."""
+    place = np.cumsum(held) - 1
+    found = np.empty((place[-1] + 1, len(bias)), np.float32)
+    for x, at in blocks():
+        mine = held[at]
+        scores = x[mine] @ coef.T.astype(np.float32) + bias.astype(np.float32)
+        found[place[at[mine]]] = probabilities(scores, 1.0)
+    return found

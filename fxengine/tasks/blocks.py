@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -17,6 +18,10 @@ from fxengine.heads.statistics import Block, Blocks
 
 # Enough for a fold's share to be worth a product, few enough to stay small.
 _ROWS = 8192
+_SAY_EVERY = 5.0  # seconds
+
+# Takes a sentence about how far long work is.
+Say = Callable[[str], None]
 
 
 def store_rows(store: FeatureStore) -> pa.Table:
@@ -80,6 +85,32 @@ def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
         while (block := following.result()) is not None:
             following = pool.submit(next, blocks, None)
             yield block
+
+
+def told(blocks: Blocks, rows: int, what: str, say: Say | None) -> Blocks:
+    """Return the same blocks, which say every five seconds the how manyth pass over them it is and how far it is.
+
+    Args:
+        blocks: the rows.
+        rows: how many.
+        what: what they are read for.
+        say: told so; None for nobody.
+    """
+    if say is None:
+        return blocks
+    passes, said = 0, time.monotonic()
+
+    def read() -> Iterator[Block]:
+        nonlocal passes, said
+        passes, done = passes + 1, 0
+        for block in blocks():
+            yield block
+            done += len(block.at)
+            if time.monotonic() - said >= _SAY_EVERY:
+                said = time.monotonic()
+                say(f"{what}: {done:,} of {rows:,} rows, pass {passes}")
+
+    return read
 
 
 def check_finite(x: np.ndarray, rows: np.ndarray, store: FeatureStore) -> None:

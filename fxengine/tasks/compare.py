@@ -19,6 +19,7 @@ from fxengine.heads.classes import one_hot
 from fxengine.heads.evaluate import DECIDES, Problem, assign_folds, interval_of
 from fxengine.heads.interval import Interval
 from fxengine.heads.transferability import log_me
+from fxengine.tasks.blocks import Say
 from fxengine.tasks.labelled_vectors import Trainer, Vectors, load_vectors
 from fxengine.tasks.targets import Labelled, check_enough, load_targets
 
@@ -82,6 +83,7 @@ def compare(
     folds: int = 5,
     seed: int = 0,
     near: float = 0.95,
+    progress: Say | None = None,
 ) -> Comparison:
     """Cross-validate one head on every store and each of its layers, over the rows that all stores have.
 
@@ -94,6 +96,7 @@ def compare(
         folds: of the cross-validation.
         seed: of the folds.
         near: cosine of two centred vectors from which they are near-duplicates.
+        progress: called with a sentence every few seconds, and for every candidate.
 
     Raises:
         InputError: no store, no common row, or stores that disagree about labels.
@@ -113,7 +116,9 @@ def compare(
         rate = None if backbone is None else _rate(backbone)
         for layer in (None, *store.provenance.layers):
             vectors = load_vectors(store, replace(rows, problem=problem), 2, layer)
-            found.append(_candidate(Trainer(name, seed=seed), vectors, fold, backbone, rate))
+            found.append(_candidate(Trainer(name, seed=seed, say=progress), vectors, fold, backbone, rate))
+            if progress is not None:
+                progress(f"{store.path} {layer or ''}".strip() + f": {found[-1].score}")
     found.sort(key=lambda candidate: -candidate.score.mean)
     return Comparison(found, DECIDES[problem.kind], name, len(fold), folds)
 

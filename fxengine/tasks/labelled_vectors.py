@@ -13,7 +13,7 @@ from fxengine.heads import make_head, streamed
 from fxengine.heads.calibration import TINY, fit_scale, sharpen
 from fxengine.heads.evaluate import Problem, all_answers, out_of_fold
 from fxengine.index.exact import exact_search, in_blocks
-from fxengine.tasks.blocks import as_matrix, matrix_blocks, store_blocks
+from fxengine.tasks.blocks import Say, as_matrix, matrix_blocks, store_blocks, told
 from fxengine.tasks.groups import near_duplicate_groups
 from fxengine.tasks.targets import Labelled
 
@@ -123,6 +123,7 @@ class Trainer:
         calibrate: whether to scale probabilities of classes by the temperature with the least log loss.
         pca: components before the head; 0 for none.
         seed: of everything random.
+        say: told how far it is, where rows are read in streams.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Trainer:
     calibrate: bool = False
     pca: int = 0
     seed: int = 0
+    say: Say | None = None
 
     def make(self, problem: Problem) -> Callable[[], Any]:
         """Return what makes an unfitted pipeline."""
@@ -173,6 +175,7 @@ class Trainer:
             blocks = matrix_blocks(rows.x)
         else:
             blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True, often=True)
+        blocks = told(blocks, len(rows.labelled.rows), self.name, self.say)
         return streamed.fit(self.name, blocks, rows.problem, fold, balanced=self.balanced, seed=self.seed)
 
 

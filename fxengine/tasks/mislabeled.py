@@ -12,6 +12,7 @@ import pyarrow as pa
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.heads.evaluate import assign_folds
+from fxengine.tasks.blocks import Say
 from fxengine.tasks.labelled_vectors import Trainer, load_vectors
 from fxengine.tasks.targets import check_enough, load_targets
 
@@ -81,6 +82,7 @@ def mislabeled(
     folds: int = 10,
     seed: int = 0,
     layer: str | None = None,
+    progress: Say | None = None,
 ) -> Suspects:
     """Return the rows whose labels are likely wrong.
 
@@ -96,6 +98,7 @@ def mislabeled(
         folds: of the cross-validation.
         seed: of the folds.
         layer: a further layer's name; the default one unless given.
+        progress: called with a sentence every few seconds, where vectors do not fit into memory.
 
     Raises:
         InputError: the targets are not classes.
@@ -108,7 +111,8 @@ def mislabeled(
     folds = check_enough(labelled, opened, min(folds, len(labelled.rows)))
     rows = load_vectors(opened, labelled, 0.95, layer)
     name = head or ("ridge" if rows.x is None else "logistic")
-    p = Trainer(name, seed=seed).cross_validate(rows, assign_folds(rows.problem, folds, seed)).answers
+    trainer = Trainer(name, seed=seed, say=progress)
+    p = trainer.cross_validate(rows, assign_folds(rows.problem, folds, seed)).answers
     y, classes = rows.problem.y, rows.problem.names
     order, wrong = rank(p, y)
     said = p.argmax(axis=1)

@@ -18,7 +18,7 @@ from fxengine.features.pca import Pca, PcaFacts, components_for, principal_compo
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import FEATURE, Provenance, is_vector_column, part_schema
 from fxengine.heads.statistics import collect
-from fxengine.tasks.blocks import store_blocks, store_rows
+from fxengine.tasks.blocks import Say, store_blocks, store_rows, told
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def fit_pca(
     variance: float | None = None,
     whiten: bool = False,
     layer: str | None = None,
+    progress: Say | None = None,
 ) -> tuple[Pca, np.ndarray]:
     """Return the transform of a store's raw vectors, and the variances along all components, float64 [dim].
 
@@ -79,6 +80,7 @@ def fit_pca(
         variance: instead, keep as many as explain this share of the variance.
         whiten: divide each component by its standard deviation.
         layer: a further layer's name; the default one unless given.
+        progress: called with a sentence every few seconds.
 
     Raises:
         InputError: neither or both of `dim` and `variance` are given, or they are out of range.
@@ -95,7 +97,8 @@ def fit_pca(
         raise StoreError(f"{store.path} has {len(rows)} vectors; principal components need at least two.")
     if dim is not None and not 1 <= dim <= most:
         raise InputError(f"--dim must be between 1 and {most} ({len(rows)} vectors of {width} numbers). Got {dim}.")
-    moments = collect(store_blocks(store, rows, layer=layer)).without(None).centred()
+    blocks = told(store_blocks(store, rows, layer=layer), len(rows), "PCA", progress)
+    moments = collect(blocks).without(None).centred()
     variances, components = principal_components(moments.scatter, len(rows))
     if not variances.sum() > 0:
         raise StoreError(f"All vectors of {store.path} are the same: there is no variance to explain.")
@@ -122,6 +125,7 @@ def pca(
     whiten: bool = False,
     layer: str | None = None,
     reduced: Path | None = None,
+    progress: Say | None = None,
 ) -> PcaReport:
     """Fit a transform, write it to `output`, and with `reduced` write a store of the reduced vectors.
 
@@ -138,7 +142,7 @@ def pca(
     if reduced is not None and reduced.exists() and any(reduced.iterdir()):
         raise InputError(f"--store {reduced} is not empty: give a new folder.")
     opened = FeatureStore.open(store)
-    made, variances = fit_pca(opened, dim=dim, variance=variance, whiten=whiten, layer=layer)
+    made, variances = fit_pca(opened, dim=dim, variance=variance, whiten=whiten, layer=layer, progress=progress)
     made.save(output)
     if reduced is None:
         return PcaReport(made, variances, str(output))

@@ -21,6 +21,7 @@ from fxengine.heads.evaluate import DECIDES, Problem, assign_folds, interval_of
 from fxengine.heads.file import HeadFacts, save_head
 from fxengine.heads.interval import Interval
 from fxengine.heads.learning_curve import extrapolate, learning_curve
+from fxengine.tasks.blocks import Say
 from fxengine.tasks.labelled_vectors import Trainer, Vectors, answers_in_blocks, copies_of, load_vectors
 from fxengine.tasks.probe_report import Curve, ProbeReport, describe
 from fxengine.tasks.targets import Labelled, check_enough, load_targets
@@ -98,6 +99,7 @@ class Probe:
         labels: str | Path | None = None,
         head: str | None = None,
         options: ProbeOptions | None = None,
+        progress: Say | None = None,
     ) -> Probe:
         """Evaluate a head and train it on all rows.
 
@@ -106,6 +108,7 @@ class Probe:
             labels: None for the store's own; else FILE, FILE:COLUMN or FILE:A,B,C, joined by id.
             head: a key of `fxengine.heads.HEADS`, or "auto".
             options: everything else.
+            progress: called with a sentence every few seconds, and for every head that was tried.
 
         Raises:
             StoreError: there are no targets, one class only, a class with one row, fewer rows than folds, or vectors
@@ -114,7 +117,7 @@ class Probe:
         """
         opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
         wanted = options or ProbeOptions()
-        return _fit(opened, labels, wanted if head is None else replace(wanted, head=head))
+        return _fit(opened, labels, wanted if head is None else replace(wanted, head=head), progress)
 
     @property
     def score(self) -> Interval:
@@ -140,19 +143,19 @@ def probe(
     *,
     labels: str | Path | None = None,
     options: ProbeOptions | None = None,
+    progress: Say | None = None,
 ) -> ProbeReport:
     """Evaluate a head on a store's features, and write the one trained on all rows to `output` unless that is None.
 
-    Raises:
-        StoreError, InputError: see `Probe.fit`.
+    Arguments and errors are those of `Probe.fit`.
     """
     if output is not None and output.suffix != ".onnx":
         raise InputError(f"-o {output} must end in .onnx.")
-    made = Probe.fit(store, labels=labels, options=options)
+    made = Probe.fit(store, labels=labels, options=options, progress=progress)
     return made.report() if output is None else made.save(output)
 
 
-def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions) -> Probe:
+def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, say: Say | None) -> Probe:
     begin = time.perf_counter()
     known = load_targets(store, labels, options.kind)
     train, test = _train_and_test(store, labels, known, options)
@@ -161,9 +164,11 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions) 
     found: dict[str, _Evaluated] = {}
     for name in names:
         if not found or time.perf_counter() - begin < options.budget:
-            found[name] = _evaluate(_trainer(name, options), train, test, folds, options)
+            found[name] = _evaluate(_trainer(name, options, say), train, test, folds, options)
+            if say is not None and len(names) > 1:
+                say(f"{name}: {found[name].score} after {time.perf_counter() - begin:.0f} s")
     best = _simplest({name: each.score for name, each in found.items()})
-    chosen, trainer, evaluated = found[best], _trainer(best, options), test or train
+    chosen, trainer, evaluated = found[best], _trainer(best, options, say), test or train
     problem = train.problem
     pipeline = chosen.pipeline or trainer.train(train, assign_folds(problem, folds, options.seed))
     model = head_model(best, pipeline, train.dim, problem.kind, len(problem.names), chosen.scale)
@@ -222,8 +227,8 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
     return ["ridge"] if rows.x is None or kind == "numbers" else ["logistic"]
 
 
-def _trainer(name: str, options: ProbeOptions) -> Trainer:
-    return Trainer(name, options.balanced, options.calibrate, options.pca, options.seed)
+def _trainer(name: str, options: ProbeOptions, say: Say | None) -> Trainer:
+    return Trainer(name, options.balanced, options.calibrate, options.pca, options.seed, say)
 
 
 def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions) -> _Evaluated:

@@ -6,9 +6,10 @@ from scipy.special import softmax
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from fxengine.errors import InputError
-from fxengine.heads import lda, streamed
+from fxengine.heads import lda, logistic, streamed
 from fxengine.heads.calibration import expected_calibration_error
 from fxengine.heads.closed_form import Targets
 from fxengine.heads.evaluate import Problem, assign_folds
@@ -36,24 +37,57 @@ def test_ridge_in_streams_is_ridge_in_memory() -> None:
     assert agree > 0.98  # the fold may have chosen another strength
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_logistic_in_streams_is_scikit_learns(balanced: bool) -> None:
+def unequal_classes() -> tuple[np.ndarray, Problem, np.ndarray]:
     x, problem = normalised(3)
     keep = (problem.y > 0) | (np.arange(len(x)) % 2 == 0)
     x, problem = x[keep], problem.take(keep)
-    fold = assign_folds(problem, 3, 0)
+    return x, problem, assign_folds(problem, 3, 0)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_logistic_in_streams_is_scikit_learns(balanced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logistic, "_ENOUGH", 0.0)
+    monkeypatch.setattr(streamed, "LOGISTIC_STRENGTHS", (1.0, 100.0))
+    x, problem, fold = unequal_classes()
     model, found = streamed.fit("logistic", blocks_of(x, 31), problem, fold, balanced=balanced)
+    assert isinstance(model, LogisticRegression)
     weight = "balanced" if balanced else None
 
     def reference(rows: np.ndarray) -> LogisticRegression:
-        return LogisticRegression(C=100.0, max_iter=5000, tol=1e-8, class_weight=weight).fit(x[rows], problem.y[rows])
+        model_ = LogisticRegression(C=model.C, max_iter=5000, tol=1e-8, class_weight=weight)
+        return model_.fit(x[rows], problem.y[rows])
 
     everything = np.ones(len(x), bool)
     np.testing.assert_allclose(model.predict_proba(x), reference(everything).predict_proba(x), atol=2e-3)
-    if not balanced:
+    if not balanced:  # whose weights would be others without the fold
         for number in range(3):
             expected = reference(fold != number).predict_proba(x[fold == number])
             np.testing.assert_allclose(found[fold == number], expected, atol=2e-3)
+
+
+def test_logistic_in_streams_stops_near_the_least_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, problem, _ = unequal_classes()
+    moments = collect(blocks_of(x), Targets(problem.y, 3).matrix()).without(None).centred()
+    loss = {}
+    for enough in (logistic._ENOUGH, 0.0):
+        monkeypatch.setattr(logistic, "_ENOUGH", enough)
+        (coef, bias), *_ = logistic.path(blocks_of(x, 31), problem.y, np.ones(len(x)), moments, [10.0])
+        p = softmax(x @ coef.T + bias, axis=1)[np.arange(len(x)), problem.y]
+        loss[enough] = -np.log(p).sum() + 0.5 / 10.0 * np.square(coef).sum()
+    early, least = loss.values()
+    assert least <= early * (1 + 1e-9)
+    assert early < 1.01 * least
+
+
+def test_the_strength_has_the_least_log_loss_on_the_first_folds_rows() -> None:
+    x, problem, fold = unequal_classes()
+    model, _ = streamed.fit("logistic", blocks_of(x, 31), problem, fold)
+    train, held = fold != 0, fold == 0
+    loss = {}
+    for c in streamed.LOGISTIC_STRENGTHS:
+        reference = LogisticRegression(C=c, max_iter=5000).fit(x[train], problem.y[train])
+        loss[c] = log_loss(problem.y[held], reference.predict_proba(x[held]))
+    assert loss[model.C] == min(loss.values())
 
 
 def test_other_heads_need_memory() -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.console import printable, say, say_json, table
+from fxengine.ui.console import complain, printable, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.tasks.compare import compare
 
-    found = compare(options.stores, labels=options.labels, head=options.head, folds=options.folds, seed=options.seed)
+    names = ("labels", "head", "folds", "seed")
+    progress = None if options.json else lambda text: complain(printable(text))
+    found = compare(options.stores, **{name: getattr(options, name) for name in names}, progress=progress)
     if options.json:
         say_json(found.to_dict())
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, positive
-from fxengine.ui.console import say, say_json, table
+from fxengine.ui.console import complain, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.tasks.mislabeled import mislabeled
     from fxengine.tasks.table_file import write_table
 
-    found = mislabeled(
-        options.store, labels=options.labels, head=options.head, folds=options.folds, layer=options.layer
-    )
+    names = ("labels", "head", "folds", "layer")
+    progress = None if options.json else complain
+    found = mislabeled(options.store, **{name: getattr(options, name) for name in names}, progress=progress)
     if options.output is not None:
         write_table(found.table(), options.output)
     if options.report is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, positive
-from fxengine.ui.console import printable, say, say_json, table
+from fxengine.ui.console import complain, printable, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         whiten=options.whiten,
         layer=options.layer,
         reduced=options.reduced,
+        progress=None if options.json else complain,
     )
     if options.plot is not None:
         from fxengine.ui.plots import explained_variance, write_picture

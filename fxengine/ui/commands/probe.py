@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, positive
-from fxengine.ui.console import say, say_json, table
+from fxengine.ui.console import complain, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
     from fxengine.tasks.probe_report import ProbeReport
 
 TEXT = "train a head on a store's features and say how well it does"
-NAMES = ("auto", "ridge", "logistic", "lda", "svm", "knn", "mlp")
+NAMES = ("auto", "ridge", "lda", "logistic", "svm", "knn", "mlp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
     wanted = ProbeOptions(
         **{name: getattr(options, name) for name in names}, curve=options.curve or bool(options.report)
     )
-    report = probe(options.store, options.output, labels=options.labels, options=wanted)
+    progress = None if options.json else complain
+    report = probe(options.store, options.output, labels=options.labels, options=wanted, progress=progress)
     if options.report is not None:
         from fxengine.ui.probe_page import write_probe_page
 
