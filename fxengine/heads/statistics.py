@@ -15,7 +15,10 @@ _ROWS = 2048
 
 
 class Block(NamedTuple):
-    """Some of the rows: x float32 [n, dim], and `at` int64 [n], their places in the arrays of targets and folds."""
+    """Some of the rows: x float32 [n, dim], and `at` int64 [n], their places in the arrays of targets and folds.
+
+    Whoever reads blocks may change x, and keeps none: its memory serves the blocks after the next.
+    """
 
     x: np.ndarray
     at: np.ndarray
@@ -126,16 +129,14 @@ def collect(
     for x, at in blocks():
         if made is None:
             made = _empty(x, folds, 0 if targets is None else targets.shape[1])
-        inside = np.zeros(len(at), np.int64) if fold is None else fold[at]
-        order = np.argsort(inside, kind="stable")
-        x, at = x[order], at[order]
         x -= made.shift.astype(np.float32)
-        ends = np.cumsum(np.bincount(inside, minlength=folds))
-        for number, (first, last) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            for start in range(first, last, _ROWS):
-                rows = slice(start, min(start + _ROWS, last))
+        for number in range(folds):
+            mine = np.arange(len(at)) if fold is None else np.flatnonzero(fold[at] == number)
+            for start in range(0, len(mine), _ROWS):
+                rows = mine[start : start + _ROWS]
+                part = x[start : start + _ROWS] if fold is None else x[rows]  # the former copies nothing
                 y = None if targets is None else targets[at[rows]]
-                _add(made, number, x[rows], y, None if weights is None else weights[at[rows]])
+                _add(made, number, part, y, None if weights is None else weights[at[rows]])
     if made is None:
         raise ValueError("There are no rows to collect statistics of.")
     return made

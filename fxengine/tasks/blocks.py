@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from fxengine.float16 import widen
 from fxengine.heads.statistics import Block, Blocks
 
 # Enough for a fold's share to be worth a product, few enough to stay small.
-_ROWS = 8192
+_ROWS = 4096
 _SAY_EVERY = 5.0  # seconds
 
 # Takes a sentence about how far long work is.
@@ -48,7 +49,7 @@ def store_blocks(
         StoreError (while reading): a vector has a value that is not finite.
     """
     order = np.argsort(rows)
-    ordered = rows[order]
+    ordered, width = rows[order], store.provenance.columns[store.provenance.column(layer)]
 
     def stored() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         copied = None
@@ -62,12 +63,15 @@ def store_blocks(
             yield table.rows, table.vectors
 
     def read() -> Iterator[Block]:
+        # One is being filled, one waits, one is worked on. Memory that is touched for the first time costs more than
+        # all that is done to it here.
+        rooms = itertools.cycle([np.empty((_ROWS, width), np.float32) for _ in range(3)])
         for numbers, vectors in stored():
             place = np.minimum(np.searchsorted(ordered, numbers), len(rows) - 1)
             mine = np.flatnonzero(ordered[place] == numbers)
             if not len(mine):
                 continue
-            x = widen(vectors if len(mine) == len(vectors) else vectors[mine])
+            x = widen(vectors if len(mine) == len(vectors) else vectors[mine], next(rooms)[: len(mine)])
             squares = np.einsum("ij,ij->i", x, x)
             if not np.isfinite(squares).all():
                 check_finite(x, numbers[mine], store)

@@ -94,7 +94,7 @@ def test_the_mapped_copy_follows_the_parts(store: Path, photos: Path, tiny: Back
 def test_blocks_out_of_the_copy_are_all_rows_also_of_a_selection(store: Path) -> None:
     opened = FeatureStore.open(store)
     for each in (opened, opened.select(label="cats")):
-        blocks = list(each.matrix_blocks(4))
+        blocks = [(numbers.copy(), vectors.copy()) for numbers, vectors in each.matrix_blocks(4)]
         assert [len(rows) for rows, _ in blocks] == [4, 4, 4, 4, 4, 1]
         np.testing.assert_array_equal(np.concatenate([rows for rows, _ in blocks]), opened.table().rows)
         np.testing.assert_array_equal(np.concatenate([vectors for _, vectors in blocks]), opened.vectors())
