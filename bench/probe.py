@@ -88,6 +88,7 @@ def measure(
     found: dict[str, Any] = {"fxengine": {**done[0], "best_s": min(seconds), "median_s": middle, "rounds": len(done)}}
     print(rows, found["fxengine"], flush=True)
     for name in OURS[1:] if others else ():
+        os.environ["FXENGINE_CACHE"] = str(folder / f"cache-{name}")
         found[f"fxengine {name}"] = in_a_process("bench.probe", "--run", name, *here)
         print(rows, name, found[f"fxengine {name}"], flush=True)
     for name, factor in (
@@ -127,9 +128,8 @@ def main() -> None:
         folder = Path(temporary)
         for share in (4, 2):
             alone = argparse.Namespace(rounds=options.rounds, ridge_limit=0, logistic_limit=0)
-            result["by_rows"][options.rows // share] = measure(folder, options.rows // share, alone, {}, others=False)[
-                "fxengine"
-            ]
+            found = measure(folder, options.rows // share, alone, {}, others=False)
+            result["by_rows"][options.rows // share] = found["fxengine"]
         before = json.loads(_PATH.read_text()) if _PATH.exists() else {}
         known = before["contenders"] if before.get("rows") == options.rows else {}
         result["contenders"] = measure(folder, options.rows, options, known, others=True)

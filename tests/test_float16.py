@@ -20,6 +20,11 @@ def test_every_float16_becomes_the_float32_of_the_same_value(many: int, monkeypa
     np.testing.assert_array_equal(room, every[:40, :7].astype(np.float32))
 
 
+def test_an_array_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="broadcast"):
+        widen(np.zeros((1024, 512), np.float16), np.zeros((1024, 256), np.float32))
+
+
 def test_float32_is_copied() -> None:
     vectors = np.arange(6, dtype=np.float32).reshape(2, 3)
     copied = widen(vectors)

@@ -265,7 +265,8 @@ class FeatureStore:
         those that come next.
 
         Raises:
-            StoreError: there is no such layer, or the store was rewritten since it was opened.
+            StoreError: there is no such layer, the store was rewritten since it was opened, or (while reading) the copy
+                is not whole any more.
             OSError: the copy cannot be written.
         """
         column = self.provenance.column(layer)
@@ -282,7 +283,7 @@ class FeatureStore:
                     found = numbers[start : start + rows]
                     vectors = room[: len(found)]
                     if file.readinto(vectors.data.cast("B")) != vectors.nbytes:
-                        raise OSError(f"{path} is shorter than it was")
+                        raise StoreError(f"{path} is shorter than it was: delete it.")
                     yield found, vectors
 
         return read()

@@ -133,13 +133,15 @@ def cross_validate(
 def out_of_fold(blocks: Blocks, found: CrossValidated, fold: np.ndarray) -> np.ndarray:
     """Return float32 [n, targets]: every row's scores by the model of its fold, at the strength the others chose."""
     scores = np.empty((len(fold), found.whole.bias.shape[1]), np.float32)
-    chosen = [found.chosen(number) for number in range(len(found.models))]
+    chosen = []
+    for number, model in enumerate(found.models):
+        strength = found.chosen(number)
+        chosen.append((model.weights[strength].T.astype(np.float32), model.bias[strength].astype(np.float32)))
     for x, at in blocks():
         for number in np.unique(fold[at]):
             rows = fold[at] == number
-            model, strength = found.models[number], chosen[number]
-            weights, bias = model.weights[strength], model.bias[strength]
-            scores[at[rows]] = x[rows] @ weights.T.astype(np.float32) + bias.astype(np.float32)
+            weights, bias = chosen[number]
+            scores[at[rows]] = x[rows] @ weights + bias
     return scores
 
 

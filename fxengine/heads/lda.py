@@ -19,7 +19,8 @@ def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
     """Return the discriminants of one-hot classes for every strength, which is added to the scatter within classes.
 
     Scores are logarithms of posteriors up to a constant a row (Hastie, Tibshirani, Friedman, "The Elements of
-    Statistical Learning", eq. 4.10, with the covariance shrunk as in eq. 4.13's first term).
+    Statistical Learning", eq. 4.10, its covariance shrunk towards the unit matrix as in eq. 4.14). A class without rows
+    stands at the mean of all, with the share of half a row.
     """
     rows = moments.target_mean * moments.weight
     centres = moments.cross / np.maximum(rows, 1)[:, None]

@@ -12,13 +12,15 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from fxengine.heads.calibration import fit_scale
 from fxengine.heads.graph import HeadGraph
-from fxengine.heads.statistics import Blocks, Centred, eigh
+from fxengine.heads.statistics import Block, Blocks, Centred, eigh
 
 KINDS = ("classes", "labels")
 # Normalised features need little regularisation: of 1, 10, 100 and 1000 this did best or equal on the three
 # photo sets of the benchmark.
 STRENGTH = 100.0
 _MAX_ITERATIONS = 1000
+# Of which one is chosen where rows are in streams: much noise in the labels wants a smaller one.
+STRENGTHS = (1.0, 10.0, STRENGTH)
 # Passes over rows in streams are dear: an iteration that lowers the loss by less than this share of it is the last.
 _ENOUGH = 5e-4
 _STREAMED_ITERATIONS = 60
@@ -50,45 +52,66 @@ def as_softmax(coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def path(
-    blocks: Blocks, y: np.ndarray, weights: np.ndarray, moments: Centred, strengths: Sequence[float]
+    blocks: Blocks, y: np.ndarray, weights: np.ndarray, moments: Centred, some: Block, strengths: Sequence[float]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield weights [classes, dim] and bias [classes] for each C of `strengths`, each begun at the one before.
 
-    They minimise scikit-learn's objective, by L-BFGS from the ridge solution, in coordinates in which the scatter
-    matrix, a bound of the Hessian (Boehning 1992, doi 10.1007/BF00048682), is the identity.
+    They minimise scikit-learn's objective, from the ridge solution on.
 
     Args:
         blocks: the rows.
         y: class numbers int64 [n].
         weights: float64 [n] of every row; 0 leaves it out.
         moments: of the rows with their weights and one-hot classes.
+        some: rows at random, which scale the ridge solution to logarithms of probabilities.
         strengths: values of C, the smallest first.
     """
-    classes, total = len(moments.target_mean), moments.weight
     values, vectors = eigh(moments.scatter)
-    values = np.maximum(values, 0)
-    coef = (moments.cross @ vectors / (values + 1)) @ vectors.T
-    x, at = next(iter(blocks()))
-    mine = weights[at] > 0
-    coef *= fit_scale((x[mine] - moments.mean) @ coef.T, y[at[mine]])
-    bias = np.log(np.maximum(moments.target_mean, 1 / total))  # about the mean, as long as it is moved
+    basis = np.maximum(values, 0), vectors
+    coef = (moments.cross @ vectors / (basis[0] + 1)) @ vectors.T
+    mine = weights[some.at] > 0
+    coef *= fit_scale((some.x[mine] - moments.mean) @ coef.T, y[some.at[mine]])
+    bias = np.log(np.maximum(moments.target_mean, 1 / moments.weight)) - coef @ moments.mean
     for strength in strengths:
-        penalty = 1 / (strength * total)
-        curvature = np.sqrt(values / (4 * total) + penalty)
-        to_weights = (vectors / curvature).T
+        coef, bias = _minimise(blocks, y, weights, moments, basis, (coef, bias), strength)
+        yield coef, bias
 
-        def loss(flat: np.ndarray, penalty: float = penalty, to_weights: np.ndarray = to_weights) -> tuple[float, Any]:
-            coef, bias = flat[:-classes].reshape(classes, -1) @ to_weights, flat[-classes:]
-            value, by_coef, by_bias = _log_loss(blocks, y, weights, coef, bias - coef @ moments.mean)
-            by_coef = by_coef / total - np.outer(by_bias / total, moments.mean) + penalty * coef
-            value = value / total + 0.5 * penalty * float((coef * coef).sum())
-            return value, np.concatenate([(by_coef @ to_weights.T).ravel(), by_bias / total])
 
-        begin = np.concatenate([(coef @ vectors * curvature).ravel(), bias])
-        options = {"maxiter": _STREAMED_ITERATIONS, "gtol": 1e-7}
-        found = minimize(loss, begin, jac=True, method="L-BFGS-B", callback=_until_slow(), options=options).x
-        coef, bias = found[:-classes].reshape(classes, -1) @ to_weights, found[-classes:]
-        yield coef, bias - coef @ moments.mean
+def _minimise(
+    blocks: Blocks,
+    y: np.ndarray,
+    weights: np.ndarray,
+    moments: Centred,
+    basis: tuple[np.ndarray, np.ndarray],
+    start: tuple[np.ndarray, np.ndarray],
+    strength: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights [classes, dim] and bias [classes] with the least loss at C = `strength`, by L-BFGS from `start`.
+
+    It goes in coordinates in which a quarter of the scatter matrix, which is near the Hessian's bound (Boehning 1992,
+    doi 10.1007/BF00048682), is the identity, with biases about the mean. `basis` holds that matrix's eigenvalues and
+    eigenvectors.
+    """
+    values, vectors = basis
+    classes, total, mean = len(moments.target_mean), moments.weight, moments.mean
+    # Of two classes scikit-learn penalises the one vector that is the difference of these two: twice as much.
+    penalty = (2 if classes == 2 else 1) / (strength * total)
+    curvature = np.sqrt(values / (4 * total) + penalty)
+    to_weights = (vectors / curvature).T
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        coef, bias = flat[:-classes].reshape(classes, -1) @ to_weights, flat[-classes:]
+        value, by_coef, by_bias = _log_loss(blocks, y, weights, coef, bias - coef @ mean)
+        by_coef = by_coef / total - np.outer(by_bias / total, mean) + penalty * coef
+        value = value / total + 0.5 * penalty * float((coef * coef).sum())
+        return value, np.concatenate([(by_coef @ to_weights.T).ravel(), by_bias / total])
+
+    coef, bias = start
+    begin = np.concatenate([(coef @ vectors * curvature).ravel(), bias + coef @ mean])
+    options = {"maxiter": _STREAMED_ITERATIONS, "gtol": 1e-7}
+    found = minimize(loss, begin, jac=True, method="L-BFGS-B", callback=_until_slow(), options=options).x
+    coef = found[:-classes].reshape(classes, -1) @ to_weights
+    return coef, found[-classes:] - coef @ mean
 
 
 def _until_slow() -> Callable[[OptimizeResult], None]:
@@ -115,7 +138,7 @@ def _log_loss(
         p = x @ product
         p += shift
         p -= p.max(axis=1, keepdims=True)
-        logit = p[own].copy()
+        logit = p[own]
         np.exp(p, out=p)
         sums = p.sum(axis=1)
         value += float(w @ (np.log(sums) - logit))

@@ -46,7 +46,7 @@ class _Ridge(BaseEstimator):  # type: ignore[misc]
         if n < x.shape[1]:  # all that matters lies in the rows' span
             rotation = np.linalg.svd(x - mean, full_matrices=False)[2]
         z = np.asarray((x - mean) if rotation is None else (x - mean) @ rotation.T, np.float32)
-        blocks: Blocks = lambda: iter([Block(z, np.arange(n))])  # noqa: E731
+        blocks: Blocks = lambda: iter([Block(z.copy(), np.arange(n))])  # noqa: E731
         weights = balanced_weights(targets.y, targets.classes) if self.balanced else None
         fold = deal_folds(targets.y if targets.classes else None, n, min(_FOLDS, n), self.seed)
         if n < 2 * _FOLDS:

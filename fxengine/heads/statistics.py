@@ -1,4 +1,4 @@
-"""What ridge and PCA need to know of any number of rows: counts, sums and Gram matrices, fold by fold."""
+"""What PCA and heads need to know of any number of rows: counts, sums and Gram matrices, fold by fold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROWS = 2048
 class Block(NamedTuple):
     """Some of the rows: x float32 [n, dim], and `at` int64 [n], their places in the arrays of targets and folds.
 
-    Whoever reads blocks may change x, and keeps none: its memory serves the blocks after the next.
+    Whoever reads blocks may change x, and keeps none: its memory serves for later blocks.
     """
 
     x: np.ndarray
@@ -130,7 +130,7 @@ def collect(
         if made is None:
             made = _empty(x, folds, 0 if targets is None else targets.shape[1])
         x -= made.shift.astype(np.float32)
-        for number in range(folds):
+        for number in range(1 if fold is None else folds):
             mine = np.arange(len(at)) if fold is None else np.flatnonzero(fold[at] == number)
             for start in range(0, len(mine), _ROWS):
                 rows = mine[start : start + _ROWS]

@@ -1,4 +1,4 @@
-"""Heads for more rows than fit into memory: ridge and discriminants from two passes, logistic regression from more."""
+"""Heads for more rows than fit into memory: ridge and lda from three passes, logistic regression from more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fxengine.heads.classes import balanced_weights
 from fxengine.heads.closed_form import STRENGTHS, Targets, cross_validate, out_of_fold
 from fxengine.heads.evaluate import Problem
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor
-from fxengine.heads.statistics import Blocks, collect
+from fxengine.heads.statistics import Block, Blocks, collect
 
 _HEADS: dict[Kind, tuple[str, ...]] = {
     "classes": ("ridge", "lda", "logistic"),
@@ -23,7 +23,6 @@ _HEADS: dict[Kind, tuple[str, ...]] = {
     "numbers": ("ridge",),
 }
 _SCALE_ROWS = 20_000
-LOGISTIC_STRENGTHS = (1.0, 10.0, 100.0)  # values of C
 _ROWS = 4096
 
 
@@ -43,7 +42,7 @@ def fit(
         problem: what is to be predicted.
         fold: int [n], from `assign_folds`.
         balanced: whether every class counts as much, whatever its rows.
-        seed: of the rows that fix the scale of probabilities.
+        seed: of the rows that fix a scale.
 
     Raises:
         InputError: there is no such head for rows in streams.
@@ -55,7 +54,7 @@ def fit(
     classes = len(problem.names) if problem.kind == "classes" else 0
     weights = balanced_weights(problem.y, classes) if balanced and classes else None
     if name == "logistic":
-        return _logistic(blocks, problem.y, classes, fold, np.ones(len(fold)) if weights is None else weights)
+        return _logistic(blocks, problem.y, classes, fold, np.ones(len(fold)) if weights is None else weights, seed)
     solve = ridge.solve if name == "ridge" else lda.solve
     found = cross_validate(solve, blocks, Targets(problem.y, classes), fold, weights=weights)
     scores = out_of_fold(blocks, found, fold)
@@ -94,17 +93,21 @@ def _probabilities(scores: np.ndarray, scale: float, labels: bool) -> np.ndarray
 
 
 def _logistic(
-    blocks: Blocks, y: np.ndarray, classes: int, fold: np.ndarray, weights: np.ndarray
+    blocks: Blocks, y: np.ndarray, classes: int, fold: np.ndarray, weights: np.ndarray, seed: int
 ) -> tuple[Any, np.ndarray]:
-    """Fit every fold and the whole, at the strength with the least log loss on the first fold's rows."""
+    """Fit every fold and the whole, at the strength with the least log loss on the first fold's rows.
+
+    So that the first fold's own score is that of the best of three.
+    """
     folds = int(fold.max()) + 1
     statistics = collect(blocks, Targets(y, classes).matrix(), fold, folds, weights)
+    some = _some_rows(blocks, np.random.default_rng(seed).permutation(len(y)) < _ROWS)
     answers = np.empty((len(fold), classes), np.float32)
     losses: dict[float, float] = {}
     for number in range(folds):
         held, moments = fold == number, statistics.without(number).centred()
-        strengths = [min(losses, key=lambda s: losses[s])] if number else LOGISTIC_STRENGTHS
-        fitted = logistic.path(blocks, y, weights * ~held, moments, strengths)
+        strengths = [min(losses, key=lambda s: losses[s])] if number else logistic.STRENGTHS
+        fitted = logistic.path(blocks, y, weights * ~held, moments, some, strengths)
         for strength, (coef, bias) in zip(strengths, fitted, strict=True):
             found = _answers(blocks, held, coef, bias)
             if not number:
@@ -114,16 +117,22 @@ def _logistic(
                     break
             answers[held] = found
     strength = min(losses, key=lambda s: losses[s])
-    (coef, bias), *_ = logistic.path(blocks, y, weights, statistics.without(None).centred(), [strength])
+    (coef, bias), *_ = logistic.path(blocks, y, weights, statistics.without(None).centred(), some, [strength])
     return _linear(LogisticRegression(C=strength), coef, bias), answers
+
+
+def _some_rows(blocks: Blocks, wanted: np.ndarray) -> Block:
+    """Return the rows of which `wanted`, bool [n], is true."""
+    found = [Block(x[wanted[at]], at[wanted[at]]) for x, at in blocks()]
+    return Block(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def _answers(blocks: Blocks, held: np.ndarray, coef: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Return the probabilities of the rows of which `held`, bool [n], is true, float32 [rows, classes]."""
     place = np.cumsum(held) - 1
     found = np.empty((place[-1] + 1, len(bias)), np.float32)
+    product, shift = coef.T.astype(np.float32), bias.astype(np.float32)
     for x, at in blocks():
         mine = held[at]
-        scores = x[mine] @ coef.T.astype(np.float32) + bias.astype(np.float32)
-        found[place[at[mine]]] = probabilities(scores, 1.0)
+        found[place[at[mine]]] = probabilities(x[mine] @ product + shift, 1.0)
     return found

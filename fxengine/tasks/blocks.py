@@ -63,9 +63,9 @@ def store_blocks(
             yield table.rows, table.vectors
 
     def read() -> Iterator[Block]:
-        # One is being filled, one waits, one is worked on. Memory that is touched for the first time costs more than
-        # all that is done to it here.
-        rooms = itertools.cycle([np.empty((_ROWS, width), np.float32) for _ in range(3)])
+        # One is filled while the other is worked on. Memory that is touched for the first time costs more than all
+        # that is done to it here.
+        rooms = itertools.cycle([np.empty((_ROWS, width), np.float32) for _ in range(2)])
         for numbers, vectors in stored():
             place = np.minimum(np.searchsorted(ordered, numbers), len(rows) - 1)
             mine = np.flatnonzero(ordered[place] == numbers)
@@ -91,16 +91,16 @@ def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
             yield block
 
 
-def told(blocks: Blocks, rows: int, what: str, say: Say | None) -> Blocks:
+def told(blocks: Blocks, rows: int, what: str, progress: Say | None) -> Blocks:
     """Return the same blocks, which say every five seconds the how manyth pass over them it is and how far it is.
 
     Args:
         blocks: the rows.
         rows: how many.
         what: what they are read for.
-        say: told so; None for nobody.
+        progress: told so; None for nobody.
     """
-    if say is None:
+    if progress is None:
         return blocks
     passes, said = 0, time.monotonic()
 
@@ -112,7 +112,7 @@ def told(blocks: Blocks, rows: int, what: str, say: Say | None) -> Blocks:
             done += len(block.at)
             if time.monotonic() - said >= _SAY_EVERY:
                 said = time.monotonic()
-                say(f"{what}: {done:,} of {rows:,} rows, pass {passes}")
+                progress(f"{what}: {done:,} of {rows:,} rows, pass {passes}")
 
     return read
 

@@ -116,7 +116,7 @@ def compare(
         rate = None if backbone is None else _rate(backbone)
         for layer in (None, *store.provenance.layers):
             vectors = load_vectors(store, replace(rows, problem=problem), 2, layer)
-            found.append(_candidate(Trainer(name, seed=seed, say=progress), vectors, fold, backbone, rate))
+            found.append(_candidate(Trainer(name, seed=seed, progress=progress), vectors, fold, backbone, rate))
             if progress is not None:
                 progress(f"{store.path} {layer or ''}".strip() + f": {found[-1].score}")
     found.sort(key=lambda candidate: -candidate.score.mean)

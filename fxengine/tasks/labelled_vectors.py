@@ -123,7 +123,7 @@ class Trainer:
         calibrate: whether to scale probabilities of classes by the temperature with the least log loss.
         pca: components before the head; 0 for none.
         seed: of everything random.
-        say: told how far it is, where rows are read in streams.
+        progress: told how far it is, where rows are read in streams.
     """
 
     name: str
@@ -131,7 +131,7 @@ class Trainer:
     calibrate: bool = False
     pca: int = 0
     seed: int = 0
-    say: Say | None = None
+    progress: Say | None = None
 
     def make(self, problem: Problem) -> Callable[[], Any]:
         """Return what makes an unfitted pipeline."""
@@ -175,7 +175,7 @@ class Trainer:
             blocks = matrix_blocks(rows.x)
         else:
             blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True, often=True)
-        blocks = told(blocks, len(rows.labelled.rows), self.name, self.say)
+        blocks = told(blocks, len(rows.labelled.rows), self.name, self.progress)
         return streamed.fit(self.name, blocks, rows.problem, fold, balanced=self.balanced, seed=self.seed)
 
 

@@ -111,7 +111,7 @@ def mislabeled(
     folds = check_enough(labelled, opened, min(folds, len(labelled.rows)))
     rows = load_vectors(opened, labelled, 0.95, layer)
     name = head or ("ridge" if rows.x is None else "logistic")
-    trainer = Trainer(name, seed=seed, say=progress)
+    trainer = Trainer(name, seed=seed, progress=progress)
     p = trainer.cross_validate(rows, assign_folds(rows.problem, folds, seed)).answers
     y, classes = rows.problem.y, rows.problem.names
     order, wrong = rank(p, y)

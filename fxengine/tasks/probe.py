@@ -108,7 +108,7 @@ class Probe:
             labels: None for the store's own; else FILE, FILE:COLUMN or FILE:A,B,C, joined by id.
             head: a key of `fxengine.heads.HEADS`, or "auto".
             options: everything else.
-            progress: called with a sentence every few seconds, and for every head that was tried.
+            progress: called with a sentence every few seconds, and for every head where several are tried.
 
         Raises:
             StoreError: there are no targets, one class only, a class with one row, fewer rows than folds, or vectors
@@ -155,7 +155,7 @@ def probe(
     return made.report() if output is None else made.save(output)
 
 
-def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, say: Say | None) -> Probe:
+def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, progress: Say | None) -> Probe:
     begin = time.perf_counter()
     known = load_targets(store, labels, options.kind)
     train, test = _train_and_test(store, labels, known, options)
@@ -164,11 +164,11 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
     found: dict[str, _Evaluated] = {}
     for name in names:
         if not found or time.perf_counter() - begin < options.budget:
-            found[name] = _evaluate(_trainer(name, options, say), train, test, folds, options)
-            if say is not None and len(names) > 1:
-                say(f"{name}: {found[name].score} after {time.perf_counter() - begin:.0f} s")
+            found[name] = _evaluate(_trainer(name, options, progress), train, test, folds, options)
+            if progress is not None and len(names) > 1:
+                progress(f"{name}: {found[name].score} after {time.perf_counter() - begin:.0f} s")
     best = _simplest({name: each.score for name, each in found.items()})
-    chosen, trainer, evaluated = found[best], _trainer(best, options, say), test or train
+    chosen, trainer, evaluated = found[best], _trainer(best, options, progress), test or train
     problem = train.problem
     pipeline = chosen.pipeline or trainer.train(train, assign_folds(problem, folds, options.seed))
     model = head_model(best, pipeline, train.dim, problem.kind, len(problem.names), chosen.scale)
@@ -227,8 +227,8 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
     return ["ridge"] if rows.x is None or kind == "numbers" else ["logistic"]
 
 
-def _trainer(name: str, options: ProbeOptions, say: Say | None) -> Trainer:
-    return Trainer(name, options.balanced, options.calibrate, options.pca, options.seed, say)
+def _trainer(name: str, options: ProbeOptions, progress: Say | None) -> Trainer:
+    return Trainer(name, options.balanced, options.calibrate, options.pca, options.seed, progress)
 
 
 def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions) -> _Evaluated:

@@ -131,3 +131,10 @@ def test_logistic_is_scikit_learns_on_rows_of_length_1() -> None:
     np.testing.assert_allclose(
         make_head("logistic").fit(x, y).predict_proba(x), reference.predict_proba(unit), atol=1e-4
     )
+
+
+def test_ridge_far_from_zero_is_ridge_about_it() -> None:
+    x, _ = blobs(3)
+    near, far = RidgeRegressor().fit(x, x[:, 0] * 2), RidgeRegressor().fit(x + np.float32(1e4), x[:, 0] * 2)
+    assert far.strength_ == near.strength_
+    np.testing.assert_allclose(far.predict(x + np.float32(1e4)), near.predict(x), atol=2e-2)

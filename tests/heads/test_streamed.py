@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -14,7 +16,7 @@ from fxengine.heads.calibration import expected_calibration_error
 from fxengine.heads.closed_form import Targets
 from fxengine.heads.evaluate import Problem, assign_folds
 from fxengine.heads.ridge import RidgeClassifier
-from fxengine.heads.statistics import collect
+from fxengine.heads.statistics import Block, collect
 from tests.heads.test_contract import blobs
 from tests.heads.test_statistics import blocks_of
 
@@ -37,25 +39,25 @@ def test_ridge_in_streams_is_ridge_in_memory() -> None:
     assert agree > 0.98  # the fold may have chosen another strength
 
 
-def unequal_classes() -> tuple[np.ndarray, Problem, np.ndarray]:
-    x, problem = normalised(3)
-    keep = (problem.y > 0) | (np.arange(len(x)) % 2 == 0)
+def unequal_classes(classes: int = 3) -> tuple[np.ndarray, Problem, np.ndarray]:
+    x, problem = normalised(classes)
+    keep = (problem.y > 0) | (np.arange(len(x)) // classes % 2 == 0)
     x, problem = x[keep], problem.take(keep)
     return x, problem, assign_folds(problem, 3, 0)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("balanced", [False, True])
-def test_logistic_in_streams_is_scikit_learns(balanced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logistic_in_streams_is_scikit_learns(balanced: bool, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logistic, "_ENOUGH", 0.0)
-    monkeypatch.setattr(streamed, "LOGISTIC_STRENGTHS", (1.0, 100.0))
-    x, problem, fold = unequal_classes()
+    x, problem, fold = unequal_classes(classes)
     model, found = streamed.fit("logistic", blocks_of(x, 31), problem, fold, balanced=balanced)
     assert isinstance(model, LogisticRegression)
     weight = "balanced" if balanced else None
 
     def reference(rows: np.ndarray) -> LogisticRegression:
-        model_ = LogisticRegression(C=model.C, max_iter=5000, tol=1e-8, class_weight=weight)
-        return model_.fit(x[rows], problem.y[rows])
+        made = LogisticRegression(C=model.C, max_iter=5000, tol=1e-8, class_weight=weight)
+        return made.fit(x[rows], problem.y[rows])
 
     everything = np.ones(len(x), bool)
     np.testing.assert_allclose(model.predict_proba(x), reference(everything).predict_proba(x), atol=2e-3)
@@ -65,18 +67,30 @@ def test_logistic_in_streams_is_scikit_learns(balanced: bool, monkeypatch: pytes
             np.testing.assert_allclose(found[fold == number], expected, atol=2e-3)
 
 
-def test_logistic_in_streams_stops_near_the_least_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_class", [False, True], ids=["mixed", "class after class"])
+def test_logistic_in_streams_soon_stops_near_the_least_loss(by_class: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     x, problem, _ = unequal_classes()
-    moments = collect(blocks_of(x), Targets(problem.y, 3).matrix()).without(None).centred()
-    loss = {}
+    if by_class:  # as a store of class folders is
+        x, problem = x[np.argsort(problem.y, kind="stable")], problem.take(np.argsort(problem.y, kind="stable"))
+    passes, loss = [], []
     for enough in (logistic._ENOUGH, 0.0):
         monkeypatch.setattr(logistic, "_ENOUGH", enough)
-        (coef, bias), *_ = logistic.path(blocks_of(x, 31), problem.y, np.ones(len(x)), moments, [10.0])
+        began = []
+
+        def blocks(began: list[int] = began) -> Iterator[Block]:
+            began.append(1)
+            return blocks_of(x, 31)()
+
+        moments = collect(blocks, Targets(problem.y, 3).matrix()).without(None).centred()
+        some = streamed._some_rows(blocks, np.arange(len(x)) % 2 == 0)
+        (coef, bias), *_ = logistic.path(blocks, problem.y, np.ones(len(x)), moments, some, [10.0])
         p = softmax(x @ coef.T + bias, axis=1)[np.arange(len(x)), problem.y]
-        loss[enough] = -np.log(p).sum() + 0.5 / 10.0 * np.square(coef).sum()
-    early, least = loss.values()
+        loss.append(-np.log(p).sum() + 0.5 / 10.0 * np.square(coef).sum())
+        passes.append(len(began))
+    early, least = loss
     assert least <= early * (1 + 1e-9)
     assert early < 1.01 * least
+    assert passes[0] < 25
 
 
 def test_the_strength_has_the_least_log_loss_on_the_first_folds_rows() -> None:
@@ -84,7 +98,7 @@ def test_the_strength_has_the_least_log_loss_on_the_first_folds_rows() -> None:
     model, _ = streamed.fit("logistic", blocks_of(x, 31), problem, fold)
     train, held = fold != 0, fold == 0
     loss = {}
-    for c in streamed.LOGISTIC_STRENGTHS:
+    for c in logistic.STRENGTHS:
         reference = LogisticRegression(C=c, max_iter=5000).fit(x[train], problem.y[train])
         loss[c] = log_loss(problem.y[held], reference.predict_proba(x[held]))
     assert loss[model.C] == min(loss.values())

@@ -1,10 +1,52 @@
 from __future__ import annotations
 
+import threading
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from fxengine import float16
+from fxengine.features.schema import Dtype
 from fxengine.tasks import blocks
-from fxengine.tasks.blocks import matrix_blocks, told
+from fxengine.tasks.blocks import as_matrix, matrix_blocks, store_blocks, told
+from tests.stores import write_store
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("often", [False, True])
+@pytest.mark.parametrize("unit", [False, True])
+def test_blocks_are_all_the_rows_asked_for(
+    dtype: Dtype, often: bool, unit: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "_ROWS", 4)
+    monkeypatch.setattr(float16, "_MANY", 1)
+    x = np.random.default_rng(0).normal(size=(43, 6)).astype(dtype)
+    write_store(tmp_path / "s", x[:30], dtype=dtype, failed=(5,))
+    store = write_store(tmp_path / "s", x[30:], dtype=dtype, ids=[f"x{i}" for i in range(13)],
+                        rows=list(range(30, 43)), part=1)  # fmt: skip
+    fine = np.delete(np.arange(43), 5)
+    lengths = np.linalg.norm(x.astype(np.float32), axis=1, keepdims=True) if unit else 1
+    expected = x.astype(np.float32) / lengths
+    for rows in (fine, fine[::-1].copy(), fine[::3], np.array([42, 7])):
+        read = store_blocks(store, rows, unit=unit, often=often)
+        for _ in range(2):
+            np.testing.assert_allclose(as_matrix(read, len(rows), 6), expected[rows], rtol=1e-6)
+        for block in read():
+            block.x[:] = np.nan  # whoever reads may
+        np.testing.assert_allclose(as_matrix(read, len(rows), 6), expected[rows], rtol=1e-6)
+
+
+def test_a_pass_that_is_left_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_ROWS", 4)
+    store = write_store(tmp_path / "s", np.ones((40, 3)))
+    before = threading.active_count()
+    for often in (False, True):
+        read = store_blocks(store, np.arange(40), often=often)()
+        assert [block.at[0] for block in islice(read, 2)] == [0, 4]
+        read.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
 
 
 def test_long_passes_say_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from fxengine.features.schema import Item, Provenance
 from fxengine.features.write import PartWriter
 from fxengine.heads import UNWEIGHTED
 from fxengine.heads.file import Head
-from fxengine.tasks import labelled_vectors
+from fxengine.tasks import blocks, labelled_vectors
 from fxengine.tasks.predict import predict
 from fxengine.tasks.probe import Probe, ProbeOptions, probe
 from tests.conftest import make_photo
@@ -127,10 +127,14 @@ def names_of(y: np.ndarray) -> list[str | None]:
 def test_rows_in_streams_give_the_report_of_rows_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = planted()
     store = planted_store(tmp_path / "s", x, names_of(y))
-    for head in ("ridge", "logistic"):
+    for head in ("ridge", "lda", "logistic"):
         memory = probe(store, options=ProbeOptions(head=head, near=2))
         monkeypatch.setattr(labelled_vectors, "IN_MEMORY", 0)
-        streamed = probe(store, tmp_path / "h.onnx", options=ProbeOptions(head=head, near=2))
+        monkeypatch.setattr(blocks, "_SAY_EVERY", 0.0)
+        said: list[str] = []
+        wanted = ProbeOptions(head=head, near=2)
+        streamed = probe(store, tmp_path / "h.onnx", options=wanted, progress=said.append)
+        assert said[0] == f"{head}: {len(x)} of {len(x)} rows, pass 1"
         monkeypatch.undo()
         assert streamed.score.mean == pytest.approx(memory.score.mean, abs=0.02)
         assert streamed.scores["log_loss"] == pytest.approx(memory.scores["log_loss"], abs=0.05)
@@ -138,6 +142,10 @@ def test_rows_in_streams_give_the_report_of_rows_in_memory(tmp_path: Path, monke
         assert np.mean([a == b for a, b in zip(found, names_of(y), strict=True)]) > streamed.score.mean - 0.05
     monkeypatch.setattr(labelled_vectors, "IN_MEMORY", 0)
     assert probe(store).head == "ridge"
+    said = []
+    tried = probe(store, options=ProbeOptions(head="auto"), progress=said.append).tried
+    results = [sentence.split(":")[0] for sentence in said if " after " in sentence]
+    assert list(tried) == results == ["ridge", "lda", "logistic"]
     with pytest.raises(InputError, match="needs all vectors in memory"):
         probe(store, options=ProbeOptions(head="mlp"))
 
