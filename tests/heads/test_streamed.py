@@ -75,7 +75,7 @@ def test_logistic_in_streams_soon_stops_near_the_least_loss(by_class: bool, monk
     passes, loss = [], []
     for enough in (logistic._ENOUGH, 0.0):
         monkeypatch.setattr(logistic, "_ENOUGH", enough)
-        began = []
+        began: list[int] = []
 
         def blocks(began: list[int] = began) -> Iterator[Block]:
             began.append(1)
