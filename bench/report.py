@@ -19,8 +19,7 @@ BEGIN, END = "<!-- figures: made by bench/report.py -->", "<!-- end of figures -
 
 def figures() -> list[tuple[str, str, str]]:
     """Return (what, figure, command) of every result that is there."""
-    search = search_figures(*map(_read, ("search", "duplicates", "retrieval")))
-    return speed_figures(_read) + head_figures(_read) + search
+    return speed_figures(_read) + head_figures(_read) + search_figures(_read)
 
 
 def table() -> str:

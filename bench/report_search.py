@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 Row = tuple[str, str, str]
 
 
-def search_figures(search: dict[str, Any], duplicates: dict[str, Any], retrieval: dict[str, Any]) -> list[Row]:
-    """Return (what, figure, command) of every result that is there; what is not there is an empty dictionary."""
+def search_figures(read: Callable[[str], dict[str, Any]]) -> list[Row]:
+    """Return (what, figure, command) of every result that is there; `read` gives an empty dictionary for the others."""
     rows: list[Row] = []
     for part, of in (("exact", _exact), ("targets", _targets), ("peers", _peers), ("million", _million)):
-        if part in search:
-            rows.append((*of(search[part]), f"`python -m bench.search FOLDER {part}`"))
+        if found := read(f"search_{part}"):
+            rows.append((*of(found["result"]), f"`python -m bench.search FOLDER {part}`"))
+    duplicates, retrieval = read("duplicates"), read("retrieval")
     if duplicates:
         chosen = duplicates["chosen"]
         rows.append(

@@ -23,7 +23,7 @@ import faiss
 import numpy as np
 
 from bench.crops import write_part
-from bench.machine import RESULTS, ROOT, interleave, machine, print_table
+from bench.machine import ROOT, interleave, print_table, save
 from fxengine import FeatureStore, Index
 from fxengine.features.schema import Provenance
 from fxengine.index import tune
@@ -206,13 +206,6 @@ PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 }
 
 
-def keep(name: str, result: dict[str, Any]) -> None:
-    """Write one part's result into bench/results/search.json; the others stay."""
-    path = RESULTS / "search.json"
-    old = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**old, "machine": machine(), name: result}, indent=2) + "\n")
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -223,9 +216,10 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.parts or PARTS:
         if name == "million":
-            keep(name, million(options.folder, options.rounds, options.rows))
+            found = million(options.folder, options.rounds, options.rows)
         else:
-            keep(name, PARTS[name](options.folder, options.rounds))
+            found = PARTS[name](options.folder, options.rounds)
+        save(f"search_{name}", {"result": found})
 
 
 if __name__ == "__main__":
