@@ -97,7 +97,7 @@ def _logistic(
 ) -> tuple[Any, np.ndarray]:
     """Fit every fold and the whole, at the strength with the least log loss on the first fold's rows.
 
-    So that the first fold's own score is that of the best of three.
+    The first fold's own score is therefore that of the best of three.
     """
     folds = int(fold.max()) + 1
     statistics = collect(blocks, Targets(y, classes).matrix(), fold, folds, weights)
