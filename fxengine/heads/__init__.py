@@ -53,7 +53,14 @@ def heads_for(kind: Kind) -> list[str]:
 
 
 def make_head(
-    name: str, kind: Kind = "classes", *, balanced: bool = False, seed: int = 0, rows: int = 1 << 30, pca: int = 0
+    name: str,
+    kind: Kind = "classes",
+    *,
+    balanced: bool = False,
+    seed: int = 0,
+    rows: int = 1 << 30,
+    pca: int = 0,
+    hidden: tuple[int, ...] = (),
 ) -> Any:
     """Return an unfitted pipeline of raw vectors to answers.
 
@@ -64,9 +71,10 @@ def make_head(
         seed: of anything random.
         rows: how many it will be fitted to, at least.
         pca: components to reduce the rows to; 0 for none.
+        hidden: units of each dense layer of `mlp`, one to three layers; its own unless given.
 
     Raises:
-        InputError: see `load_head`.
+        InputError: see `load_head`; `hidden` is not one to three sizes of `mlp`.
     """
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
@@ -74,7 +82,15 @@ def make_head(
 
     module = load_head(name, kind)
     steps = [Normalizer(), *([PCA(pca, random_state=seed)] if pca else [])]
-    return make_pipeline(*steps, module.make(kind, balanced, seed, rows))
+    model = module.make(kind, balanced, seed, rows)
+    if hidden:
+        if name != "mlp" or len(hidden) > 3 or min(hidden) < 1:
+            raise InputError(
+                f"--hidden gives --head mlp the units of its one to three dense layers, as 256,128. Got "
+                f"{','.join(map(str, hidden))} for {name}."
+            )
+        model.set_params(hidden=hidden)
+    return make_pipeline(*steps, model)
 
 
 def head_model(name: str, pipeline: Any, dim: int, kind: Kind, outputs: int, scale: float = 1.0) -> onnx.ModelProto:

@@ -123,6 +123,7 @@ class Trainer:
         calibrate: whether to scale probabilities of classes by the temperature with the least log loss.
         pca: components before the head; 0 for none.
         seed: of everything random.
+        hidden: units of the layers of `mlp`; its own unless given.
         progress: told how far it is, where rows are read in streams.
     """
 
@@ -131,14 +132,14 @@ class Trainer:
     calibrate: bool = False
     pca: int = 0
     seed: int = 0
+    hidden: tuple[int, ...] = ()
     progress: Say | None = None
 
     def make(self, problem: Problem) -> Callable[[], Any]:
         """Return what makes an unfitted pipeline."""
         rows = len(problem.y) // 2  # no fold leaves fewer
-        return lambda: make_head(
-            self.name, problem.kind, balanced=self.balanced, seed=self.seed, rows=rows, pca=self.pca
-        )
+        given = {"balanced": self.balanced, "seed": self.seed, "pca": self.pca, "hidden": self.hidden}
+        return lambda: make_head(self.name, problem.kind, rows=rows, **given)
 
     def cross_validate(self, rows: Vectors, fold: np.ndarray) -> CrossValidated:
         """Return the answers of every row by a head of the other folds."""

@@ -44,6 +44,7 @@ class ProbeOptions:
         balanced: whether every class counts as much, whatever its rows.
         calibrate: whether to scale probabilities by the temperature with the least log loss.
         pca: components to reduce vectors to before the head; 0 for none.
+        hidden: units of each dense layer of the head "mlp", one to three layers; its own unless given.
         near: cosine of two centred vectors from which they are near-duplicates, which stay in one fold; over 1 for
             no such groups.
         split: train on the rows of the store's split "train" and evaluate on those of its other splits.
@@ -61,6 +62,7 @@ class ProbeOptions:
     balanced: bool = False
     calibrate: bool = False
     pca: int = 0
+    hidden: tuple[int, ...] = ()
     near: float = 0.95
     split: bool = False
     test: Path | None = None
@@ -218,6 +220,8 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
     kind = rows.problem.kind
     if options.balanced and options.head in UNWEIGHTED:
         raise InputError(f"--balanced cannot be had with {options.head}, which takes no weights: use another --head.")
+    if options.hidden and options.head != "mlp":
+        raise InputError("--hidden gives the layers of --head mlp: take that head, or leave it away.")
     if options.head == "auto":
         left = set(UNWEIGHTED) if options.balanced else set()
         return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed.heads_for(kind))]
@@ -228,7 +232,15 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
 
 
 def _trainer(name: str, options: ProbeOptions, progress: Say | None) -> Trainer:
-    return Trainer(name, options.balanced, options.calibrate, options.pca, options.seed, progress)
+    return Trainer(
+        name,
+        balanced=options.balanced,
+        calibrate=options.calibrate,
+        pca=options.pca,
+        seed=options.seed,
+        hidden=options.hidden,
+        progress=progress,
+    )
 
 
 def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions) -> _Evaluated:

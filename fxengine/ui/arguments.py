@@ -46,6 +46,11 @@ def positive(text: str) -> int:
     return value
 
 
+def sizes(text: str) -> tuple[int, ...]:
+    """Read a list of whole numbers such as "256,128"."""
+    return tuple(positive(size) for size in text.split(","))
+
+
 def add_metric(parser: argparse.ArgumentParser) -> None:
     """Declare --metric."""
     parser.add_argument("--metric", choices=["cosine", "ip", "l2"], help="what near means (cosine)")

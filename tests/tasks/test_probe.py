@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.features.parts import Row
 from fxengine.features.schema import Item, Provenance
 from fxengine.features.write import PartWriter
-from fxengine.heads import UNWEIGHTED
+from fxengine.heads import UNWEIGHTED, mlp
 from fxengine.heads.file import Head
 from fxengine.tasks import blocks, labelled_vectors
 from fxengine.tasks.predict import predict
@@ -148,6 +149,18 @@ def test_rows_in_streams_give_the_report_of_rows_in_memory(tmp_path: Path, monke
     assert list(tried) == results == ["ridge", "lda", "logistic"]
     with pytest.raises(InputError, match="needs all vectors in memory"):
         probe(store, options=ProbeOptions(head="mlp"))
+
+
+def test_the_layers_of_the_mlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlp, "_STEPS", 20)
+    x, y = planted()
+    store = planted_store(tmp_path / "s", x, names_of(y))
+    probe(store, tmp_path / "h.onnx", options=ProbeOptions(head="mlp", hidden=(9, 5)))
+    weights = [t.dims for t in onnx.load(tmp_path / "h.onnx").graph.initializer if len(t.dims) == 2]
+    assert sorted(map(sorted, weights)) == sorted(map(sorted, [(x.shape[1], 9), (9, 5), (5, y.max() + 1)]))
+    for options in (ProbeOptions(head="ridge", hidden=(9,)), ProbeOptions(head="mlp", hidden=(1, 2, 3, 4))):
+        with pytest.raises(InputError, match="--hidden gives"):
+            probe(store, options=options)
 
 
 def test_near_duplicates_stay_in_one_fold(tmp_path: Path) -> None:

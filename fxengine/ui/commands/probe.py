@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, positive
+from fxengine.ui.arguments import add_layer, positive, sizes
 from fxengine.ui.console import complain, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_labels(parser)
     parser.add_argument("--head", choices=NAMES, help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--pca", type=positive, default=0, metavar="N", help="reduce vectors to N numbers before it")
+    parser.add_argument("--hidden", type=sizes, default=(), metavar="N[,N[,N]]", help="units of mlp's layers (256)")
     parser.add_argument("--balanced", action="store_true", help="let every class count as much, whatever its rows")
     parser.add_argument("--calibrate", action="store_true", help="scale probabilities to the least log loss")
     parser.add_argument("--budget", type=float, default=60, metavar="S", help="seconds that --head auto may try (60)")
@@ -54,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.tasks.probe import ProbeOptions, probe
 
     names = (
-        "head", "kind", "folds", "repeats", "seed", "layer", "balanced", "calibrate", "pca", "near", "split", "test",
-        "budget",
+        "head", "kind", "folds", "repeats", "seed", "layer", "balanced", "calibrate", "pca", "hidden", "near", "split",
+        "test", "budget",
     )  # fmt: skip
     wanted = ProbeOptions(
         **{name: getattr(options, name) for name in names}, curve=options.curve or bool(options.report)
