@@ -138,8 +138,15 @@ class Trainer:
     def make(self, problem: Problem) -> Callable[[], Any]:
         """Return what makes an unfitted pipeline."""
         rows = len(problem.y) // 2  # no fold leaves fewer
-        given = {"balanced": self.balanced, "seed": self.seed, "pca": self.pca, "hidden": self.hidden}
-        return lambda: make_head(self.name, problem.kind, rows=rows, **given)
+        return lambda: make_head(
+            self.name,
+            problem.kind,
+            balanced=self.balanced,
+            seed=self.seed,
+            rows=rows,
+            pca=self.pca,
+            hidden=self.hidden,
+        )
 
     def cross_validate(self, rows: Vectors, fold: np.ndarray) -> CrossValidated:
         """Return the answers of every row by a head of the other folds."""
