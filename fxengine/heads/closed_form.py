@@ -64,6 +64,19 @@ class Fitted:
         return weights.T, self.bias.astype(np.float32).ravel()
 
 
+def shrunk(matrix: np.ndarray, rows: np.ndarray, strengths: Sequence[float]) -> np.ndarray:
+    """Return rows (matrix + s I)^-1 for every strength s, [strengths, rows, dim], from one eigendecomposition.
+
+    Args:
+        matrix: symmetric and positive [dim, dim].
+        rows: [rows, dim].
+        strengths: what is added to the diagonal.
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    rotated = rows @ vectors
+    return np.stack([(rotated / (np.maximum(values, 0) + s)) @ vectors.T for s in strengths])
+
+
 Solve = Callable[[Centred, Sequence[float]], Fitted]
 
 

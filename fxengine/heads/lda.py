@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from fxengine.heads.closed_form import Fitted
+from fxengine.heads.closed_form import Fitted, shrunk
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.logistic import as_softmax
 from fxengine.heads.statistics import Centred
@@ -25,9 +25,7 @@ def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
     rows = moments.target_mean * moments.weight
     centres = moments.cross / np.maximum(rows, 1)[:, None]
     within = moments.scatter - (centres * rows[:, None]).T @ centres
-    values, vectors = np.linalg.eigh(within)
-    rotated = moments.weight * centres @ vectors
-    weights = np.stack([(rotated / (np.maximum(values, 0) + s)) @ vectors.T for s in strengths])
+    weights = shrunk(within, moments.weight * centres, strengths)
     priors = np.log(np.maximum(rows, 0.5) / moments.weight)
     return Fitted(weights, priors - (weights * centres).sum(axis=2) / 2 - weights @ moments.mean)
 

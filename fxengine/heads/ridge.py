@@ -13,21 +13,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fxengine.heads.calibration import fit_scale, probabilities
 from fxengine.heads.classes import balanced_weights, deal_folds
-from fxengine.heads.closed_form import STRENGTHS, Fitted, Targets, cross_validate, out_of_fold
+from fxengine.heads.closed_form import STRENGTHS, Fitted, Targets, cross_validate, out_of_fold, shrunk
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.statistics import Block, Blocks, Centred, collect
 
 KINDS = ("classes", "labels", "numbers")
 _FOLDS = 5
-# Out-of-fold scores of at most so many rows fix the scale of the scores: one number needs no more.
-_SCALE_ROWS = 20_000
 
 
 def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
     """Return argmin sum w |y - Wx - b|^2 + strength |W|^2 for every strength, the bias unpenalised."""
-    values, vectors = np.linalg.eigh(moments.scatter)
-    rotated = moments.cross @ vectors
-    weights = np.stack([(rotated / (np.maximum(values, 0) + s)) @ vectors.T for s in strengths])
+    weights = shrunk(moments.scatter, moments.cross, strengths)
     return Fitted(weights, moments.target_mean - weights @ moments.mean)
 
 
@@ -99,8 +95,7 @@ class RidgeClassifier(ClassifierMixin, _Ridge):  # type: ignore[misc]
         few = scores is None
         if scores is None:
             scores = self._scores(X)
-        some = np.random.default_rng(self.seed).permutation(len(scores))[:_SCALE_ROWS]
-        self.scale_ = 1.0 if few else fit_scale(scores[some], targets.y[some])
+        self.scale_ = 1.0 if few else fit_scale(scores, targets.y, self.seed)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -22,7 +22,6 @@ _HEADS: dict[Kind, tuple[str, ...]] = {
     "labels": ("ridge",),
     "numbers": ("ridge",),
 }
-_SCALE_ROWS = 20_000
 _ROWS = 4096
 
 
@@ -61,8 +60,7 @@ def fit(
     coef, bias = found.whole.weights[found.best], found.whole.bias[found.best]
     if problem.kind == "numbers":
         return _fill(RidgeRegressor(), coef, bias, strength_=STRENGTHS[found.best], single_=False), scores
-    some = np.random.default_rng(seed).permutation(len(scores))[:_SCALE_ROWS]
-    scale, labels = fit_scale(scores[some], problem.y[some]), problem.kind == "labels"
+    scale, labels = fit_scale(scores, problem.y, seed), problem.kind == "labels"
     answers = _probabilities(scores, scale, labels)
     if name == "lda":
         return _linear(LinearDiscriminantAnalysis(), coef * scale, bias * scale), answers
