@@ -23,6 +23,7 @@ from fxengine.cache import cache_folder
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.schema import FEATURE, FeatureTable, Provenance
+from fxengine.float16 import widen
 
 _SMALL = ["row", "id", "label", "split", "size", "mtime_ns", "content_hash", "width", "height", "error_code", "error"]
 
@@ -161,9 +162,9 @@ class FeatureStore:
         column = self.provenance.column(layer)
         out = self._mapped(column) if mmap else self._read_vectors(column)
         if normalize:
-            out = out.astype(dtype or np.float32)
+            out = _copied(out, dtype or np.float32)
             out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-        return out if dtype is None else out.astype(dtype, copy=False)
+        return out if dtype is None or out.dtype == dtype else _copied(out, dtype)
 
     def _check_unchanged(self) -> None:
         """Raise StoreError where a part was rewritten: rows and vectors read apart would not belong together."""
@@ -301,6 +302,10 @@ class FeatureStore:
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return every row, failed ones too, without vectors, as an Arrow table."""
         return self._rows.select(list(columns or _SMALL))
+
+
+def _copied(vectors: np.ndarray, dtype: Any) -> np.ndarray:
+    return widen(vectors) if np.dtype(dtype) == np.float32 else vectors.astype(dtype)
 
 
 def matrix_cache(files: Sequence[Path], column: str = FEATURE) -> Path:
