@@ -9,9 +9,10 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import reduce
 from itertools import chain, islice
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def extract(
         batch_size: pictures in one run of the model; 4 on a CPU and 128 on a GPU unless given.
         decoders: decoding threads; every usable core unless given.
         decode_on: "cpu", or "gpu" for JPEGs by nvImageCodec, where the CPU cannot feed the GPU.
-        limits: what is refused as too large.
+        limits: what is refused as too large; those that the store was made with unless given.
         part_rows: rows of a part at most.
         retry_failed: try inputs again that failed for a lasting reason.
         prune: remove rows whose input is gone.
@@ -110,9 +111,10 @@ def extract(
     with locked(folder):
         found = load_backbone(backbone, ExportOptions(layers=layers))
         summary = Summary(str(store), found.facts.name)
-        wanted = _provenance(found, source_name(backbone), inputs.root, dtype)
         parts.remove_leftovers(folder)
         known = Known.read(parts.list_parts(folder))
+        limits = limits or recorded_limits(known.paths) or Limits()
+        wanted = _provenance(found, source_name(backbone), inputs.root, dtype, limits)
         _check_parts(known, wanted, allow_mixed_precision=True)
         plan = _make_plan(known, inputs, limit, retry_failed)
         _guard_prune(known, plan, inputs, prune=prune, yes=yes)
@@ -140,9 +142,7 @@ def extract(
                 movable = Movable(plan.missing if plan.new and not inputs.unreadable else {}, inputs.root)
                 columns = {layer_output(None): FEATURE}
                 columns |= {layer_output(name): layer_column(name) for name, _ in found.facts.layers}
-                pipeline = Pipeline(
-                    session, found.recipe, tuple(columns), threads, limits or Limits(), movable, note, decode_on
-                )
+                pipeline = Pipeline(session, found.recipe, tuple(columns), threads, limits, movable, note, decode_on)
                 sink = _Sink(update, movable, plan, summary, columns, dtype)
                 _run(pipeline, sink, chain(sink.again(), sink.new(known, _limited(inputs, limit))), progress, cancel)
         if not summary.interrupted:
@@ -150,6 +150,12 @@ def extract(
         summary.unreadable_folders = sorted(set(inputs.unreadable))
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+def recorded_limits(paths: Sequence[Path]) -> Limits | None:
+    """Return the widest limits that parts were made with, None where none says."""
+    stated = [Limits(**found) for path in paths if (found := parts.read_provenance(path).limits)]
+    return reduce(Limits.wider, stated) if stated else None
 
 
 class _Sink:
@@ -335,7 +341,7 @@ def _limited(inputs: Listing, limit: int | None) -> Iterator[Item]:
     return islice(inputs, limit)
 
 
-def _provenance(found: BackboneFile, source: str, root: Path, dtype: Dtype) -> Provenance:
+def _provenance(found: BackboneFile, source: str, root: Path, dtype: Dtype, limits: Limits) -> Provenance:
     libraries = decode.versions()
     return Provenance(
         space=found.fingerprint,
@@ -350,6 +356,7 @@ def _provenance(found: BackboneFile, source: str, root: Path, dtype: Dtype) -> P
         provider="",
         decoder=", ".join(f"{name} {version}" for name, version in libraries.items()),
         versions={"fxengine": fxengine.__version__, "pyarrow": pa.__version__, "numpy": np.__version__},
+        limits=asdict(limits),
     )
 
 

@@ -283,7 +283,7 @@ class Pipeline:
             with nullcontext() if self._note is None else self._note.decoding(thread, job.item.key):
                 header = decode.read_header(job.data, self._limits)
                 begin = time.perf_counter()
-                with self._held(header.memory):
+                with self._held(header.memory_at(self._recipe.shrink(header.width, header.height))):
                     waited = time.perf_counter() - begin
                     decoder = decode.choose_decoder(header, self._decode_on_gpu)
                     job.width, job.height = decode.decode_into(job.data, header, self._recipe, out, decoder)

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "fxengine"
-EVERYWHERE = {"errors", "cache", "float16", "backbones.spec", "features.schema", ""}
+EVERYWHERE = {"errors", "cache", "float16", "memory", "backbones.spec", "features.schema", ""}
 EXTRACT = {"backbones", "collect", "decode", "execute", "features"}
 MAY_IMPORT = {
     "extraction": EXTRACT | {"extraction_pipeline", "extraction_precision", "extraction_summary"},

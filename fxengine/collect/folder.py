@@ -10,11 +10,10 @@ from functools import cache
 from pathlib import Path
 
 from fxengine.errors import InputError
-from fxengine.features.schema import Item, escape_path
+from fxengine.features.schema import SPLITS, Item, escape_path, stamp
 
-_SPLITS = ("train", "val", "valid", "test")
 # Only for the question which folders are classes; what a file is, its content decides.
-_PICTURE_SUFFIXES = frozenset(
+PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
 )
 
@@ -95,7 +94,7 @@ class FolderListing:
     def _label_rule(self) -> Callable[[str], tuple[str | None, str | None]]:
         """Return path -> (label, split) by the folders that hold pictures."""
         top = self._folders_with_pictures("")
-        splits = [name for name in top if name.lower() in _SPLITS]
+        splits = [name for name in top if name.lower() in SPLITS]
         if splits:
             classes = {name for split in splits for name in self._folders_with_pictures(split + "/")}
         else:
@@ -137,7 +136,7 @@ class FolderListing:
             folder, prefix, ((root.st_dev, root.st_ino),)
         )
         suffixes = (os.path.splitext(path)[1].lower() for path, _ in found)
-        return any(suffix in _PICTURE_SUFFIXES or not suffix for suffix in suffixes)
+        return any(suffix in PICTURE_SUFFIXES or not suffix for suffix in suffixes)
 
 
 def list_folder(root: Path, filters: Filters) -> FolderListing:
@@ -176,4 +175,4 @@ def _item(path: str, entry: os.DirEntry[str], label: str | None, split: str | No
         status = entry.stat()
     except OSError:
         return Item(escape_path(path), entry.path, -1, 0, label, split)
-    return Item(escape_path(path), entry.path, status.st_size, status.st_mtime_ns, label, split)
+    return Item(escape_path(path), entry.path, *stamp(status), label, split)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import posixpath
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from fxengine.collect.folder import Filters
+from fxengine.collect.table import BYTE_ORDER_MARKS, TABLES, column_of, decode_text, id_columns, read_table
 from fxengine.errors import InputError
-from fxengine.features.schema import Item, escape_path
-
-_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "id")
+from fxengine.features.schema import Item, escape_path, stamp, unescape_path
 
 
 @dataclass
 class PathListing:
     """The inputs that a list names; iterating yields `Item`s sorted by id, each path once.
+
+    A path that is not there as it is written is looked for in other spellings: see `plain_path`.
 
     Attributes:
         root: folder that ids are relative to.
@@ -33,13 +39,14 @@ class PathListing:
     labelled: bool = False
 
     def __iter__(self) -> Iterator[Item]:
-        relative = {os.path.relpath(self.root / path, self.root).replace(os.sep, "/") for path in self.paths}
+        names_in = cache(_names_in)
+        written = {os.path.relpath(self.root / path, self.root).replace(os.sep, "/") for path in self.paths}
+        relative = {_as_on_disk(self.root, path, names_in) for path in written}
         admitted = filter(self.filters.admit, relative)
         for path in sorted(admitted, key=lambda path: escape_path(path).encode()):
             source = self.root / path
             try:
-                status = source.stat()
-                size, mtime_ns = status.st_size, status.st_mtime_ns
+                size, mtime_ns = stamp(source.stat())
             except (OSError, ValueError):  # ValueError: a NUL byte in the path
                 size, mtime_ns = -1, 0
             yield Item(escape_path(path), str(source), size, mtime_ns)
@@ -53,7 +60,8 @@ def list_paths(listing: Path, root: Path, filters: Filters | None = None) -> Pat
     """Return the inputs that the file `listing` names.
 
     Args:
-        listing: .txt (a path a line), .csv or .parquet (a column called path, or the only column).
+        listing: .txt (a path a line), or .csv, .tsv or .parquet: a column with one of the names in `ID_COLUMNS`, or the
+            only column, with or without a header.
         root: folder that relative paths are relative to.
         filters: which of them count; all unless given.
 
@@ -62,35 +70,62 @@ def list_paths(listing: Path, root: Path, filters: Filters | None = None) -> Pat
     """
     if not listing.is_file():
         raise InputError(f"There is no list {listing}.")
-    if listing.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        paths = _read_table(listing)
-    else:
-        lines = listing.read_bytes().splitlines()
-        paths = [os.fsdecode(line) for line in lines if line.strip()]
+    paths = _column(listing, root) if listing.suffix.lower() in TABLES else _lines(listing)
     if not paths:
         raise InputError(f"The list {listing} names no file.")
     return PathListing(root, paths, filters or Filters())
 
 
-def _read_table(listing: Path) -> list[str]:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
+def plain_path(path: str) -> str:
+    r"""Return the one spelling of all that a path is given in.
 
-    try:
-        if listing.suffix.lower() == ".parquet":
-            table = pyarrow.parquet.read_table(listing)
-        else:
-            options = pyarrow.csv.ParseOptions(delimiter="\t" if listing.suffix.lower() == ".tsv" else ",")
-            names = pyarrow.csv.open_csv(listing, parse_options=options).schema.names
-            # A path of digits is a name, not a number.
-            text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-            table = pyarrow.csv.read_csv(listing, parse_options=options, convert_options=text)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"The list {listing} cannot be read: {str(error).splitlines()[0]}") from error
-    names = [name for name in table.column_names if name.lower() in _COLUMNS]
-    if not names and table.num_columns == 1:
-        names = table.column_names
+    With "/" instead of "\", without "./" and spaces around it, in Unicode's composed form, and with bytes that are not
+    UTF-8 (surrogates in Python's file names) read as Windows-1252.
+    """
+    read = re.sub("[\udc80-\udcff]", lambda m: bytes([ord(m[0]) & 0xFF]).decode("cp1252", "replace"), path)
+    return posixpath.normpath(unicodedata.normalize("NFC", read).strip().replace("\\", "/"))
+
+
+def _column(listing: Path, root: Path) -> list[str]:
+    called = f"The list {listing}"
+    table, _ = read_table(listing, called=called, is_id=lambda cell: (root / cell).is_file())
+    names = id_columns(table.column_names) or (table.column_names if table.num_columns == 1 else [])
     if not names:
-        raise InputError(f"The list {listing} has no column 'path'. It has: {', '.join(table.column_names)}.")
-    return [str(value) for value in table.column(names[0]).to_pylist() if value is not None and str(value).strip()]
+        raise InputError(f"{called} has no column 'path'. It has: {', '.join(table.column_names)}.")
+    return [
+        str(value)
+        for value in column_of(table, names[0], f"the list {listing}").to_pylist()
+        if str(value or "").strip()
+    ]
+
+
+def _lines(listing: Path) -> list[str]:
+    data = listing.read_bytes()
+    if data.startswith(BYTE_ORDER_MARKS):
+        data = decode_text(data, f"The list {listing}")[0].encode()
+    return [os.fsdecode(line) for line in data.splitlines() if line.strip()]
+
+
+def _as_on_disk(root: Path, path: str, names_in: Callable[[Path], dict[str, str]]) -> str:
+    """Return the path in the spelling that is there, or as it is where there is none or more than one."""
+    if (path.isascii() and "\\" not in path) or os.path.lexists(root / path):
+        return path
+    if os.path.lexists(root / unescape_path(path)):  # it is an id of a store
+        return unescape_path(path)
+    found = list[str]()
+    for name in plain_path(path).split("/"):
+        there = name if name == ".." else names_in(root.joinpath(*found)).get(name)
+        if there is None:
+            return path
+        found.append(there)
+    return "/".join(found)
+
+
+def _names_in(folder: Path) -> dict[str, str]:
+    """Return plain spelling -> name of everything in a folder; what two names share is left out."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return {}
+    times = Counter(map(plain_path, names))
+    return {plain_path(name): name for name in names if times[plain_path(name)] == 1}

@@ -6,7 +6,7 @@ import os
 import stat
 
 from fxengine.errors import DecodeError
-from fxengine.features.schema import Item
+from fxengine.features.schema import Item, stamp
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -33,7 +33,8 @@ def read_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
             data = _read_all(handle, before.st_size)
             after = os.fstat(handle)
             if (before.st_size, before.st_mtime_ns, len(data)) == (after.st_size, after.st_mtime_ns, after.st_size):
-                return data, item._replace(size=after.st_size, mtime_ns=after.st_mtime_ns)
+                size, mtime_ns = stamp(after)
+                return data, item._replace(size=size, mtime_ns=mtime_ns)
             os.lseek(handle, 0, os.SEEK_SET)
         raise DecodeError("io", "It changed while it was being read, twice.")
     except OSError as error:

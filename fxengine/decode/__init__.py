@@ -11,9 +11,10 @@ from types import ModuleType
 
 import numpy as np
 
+from fxengine import memory
 from fxengine.backbones.spec import Preprocess
 from fxengine.decode import formats
-from fxengine.decode.formats import Header, Limits, Picture
+from fxengine.decode.formats import TAKEN_IN, Header, Limits, Picture
 from fxengine.errors import DecodeError, InputError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Header",
     "Limits",
     "Picture",
+    "TAKEN_IN",
     "choose_decoder",
     "decode_into",
     "load_decoder",
@@ -62,6 +64,7 @@ def read_header(data: bytes, limits: Limits, decoder: str | None = None) -> Head
     name = formats.sniff(data)
     header: Header = load_decoder(decoder or _FIRST.get(name, "pillow")).read_header(data, name)
     formats.check_size(header.width, header.height, limits)
+    formats.check_memory(header, len(data), limits)
     return header
 
 
@@ -79,12 +82,13 @@ def decode_into(
         Its own upright width and height in pixels.
 
     Raises:
-        DecodeError: the data is truncated or damaged; `out` is then undefined.
+        DecodeError: the data is truncated or damaged, or there is not the memory; `out` is then undefined.
     """
     from fxengine.decode.resize import resize_into
 
     module = load_decoder(decoder or choose_decoder(header, on_gpu=False))
     shrink = recipe.shrink(header.width, header.height)
+    memory.require(header.memory_at(shrink), "Decoding it")
     picture: Picture = module.decode(data, header, shrink)
     if picture.pixels.shape not in {(-(-header.height // f), -(-header.width // f), 3) for f in (1, shrink)}:
         raise DecodeError("corrupt", "Its pixels are not as many as its header says.")

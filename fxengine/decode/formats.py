@@ -16,7 +16,8 @@ _SIGNATURES: list[tuple[bytes, str]] = [
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
     (rb"RIFF....WEBP", "WEBP"),
     (rb"GIF8[79]a", "GIF"),
-    (rb"BM.{4}\0\0\0\0", "BMP"),
+    # A second header of less than 256 bytes; what the first one reserves, some fill with a cursor's hotspot.
+    (rb"BM.{13}\0\0\0", "BMP"),
     (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "TIFF"),
     (rb"....ftyp(?:avif|avis)", "AVIF"),
     (rb"....ftyp(?:heic|heix|heim|heis|hevc|hevx|mif1|msf1)", "HEIF"),
@@ -49,6 +50,7 @@ _OTHERS: list[tuple[bytes, str]] = [
     (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive"),
     (rb"\s*[{\[]", "text or JSON"),
 ]
+PIXEL_BYTES = 9  # of memory, that decoding and resizing take in most formats
 _ALLOWED = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF, AVIF"
 _NAMED = [(re.compile(pattern, re.DOTALL), name) for pattern, name in _SIGNATURES]
 _RAW_PATTERN = re.compile(b"|".join(b"(?:" + p + b")" for p in _RAW), re.DOTALL)
@@ -60,12 +62,22 @@ class Limits:
     """What is refused from the header on, before any pixel is allocated.
 
     Attributes:
-        max_pixels: width times height.
+        max_pixels: width times height. A picture that takes more than 9 bytes of memory for each (WebP 18, AVIF 13),
+            or whose file is larger than a byte for each, counts as more: at the default none takes the process over
+            1.5 GB.
         max_bytes: length of the encoded file.
     """
 
-    max_pixels: int = 256_000_000
+    max_pixels: int = 128_000_000
     max_bytes: int = 1_000_000_000
+
+    def wider(self, other: Limits) -> Limits:
+        """Return what refuses only what both refuse."""
+        return Limits(max(self.max_pixels, other.max_pixels), max(self.max_bytes, other.max_bytes))
+
+
+# For pictures that a store has taken in: they were within the limits of their run.
+TAKEN_IN = Limits(max_pixels=2**62, max_bytes=2**62)
 
 
 @dataclass(frozen=True)
@@ -76,13 +88,19 @@ class Header:
         format: what it is, by content.
         width: of the picture as stored, in pixels.
         height: of the picture as stored, in pixels.
-        memory: bytes that decoding will take, estimated from above.
+        memory: bytes that decoding it whole will take, estimated from above.
+        fixed: those of them that a decoder takes even where it decodes at a fraction of the size.
     """
 
     format: str
     width: int
     height: int
     memory: int
+    fixed: int
+
+    def memory_at(self, shrink: int) -> int:
+        """Return the bytes that decoding takes with both edges divided by `shrink`."""
+        return self.fixed + (self.memory - self.fixed) // shrink**2
 
 
 @dataclass(frozen=True)
@@ -133,8 +151,19 @@ def check_size(width: int, height: int, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise DecodeError("corrupt", f"The header says {width} x {height} pixels.")
     if width * height > limits.max_pixels:
-        raise DecodeError(
-            "too_large",
-            f"{width} x {height} pixels are {width * height / 1e6:.0f} million; --max-pixels allows "
-            f"{limits.max_pixels / 1e6:.0f} million.",
+        raise _too_large(f"{width} x {height} pixels are {width * height / 1e6:.0f} million", limits)
+
+
+def check_memory(header: Header, size: int, limits: Limits) -> None:
+    """Raise DecodeError where decoding a file of `size` bytes takes more memory than pixels within the limit do."""
+    counts = (header.memory + max(0, size - header.width * header.height)) // PIXEL_BYTES
+    if counts > limits.max_pixels:
+        raise _too_large(
+            f"{header.width} x {header.height} pixels of this {header.format} take the memory of "
+            f"{counts / 1e6:.0f} million",
+            limits,
         )
+
+
+def _too_large(what: str, limits: Limits) -> DecodeError:
+    return DecodeError("too_large", f"{what}; --max-pixels allows {limits.max_pixels / 1e6:.0f} million.")

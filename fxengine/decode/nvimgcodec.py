@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.decode import turbojpeg
+from fxengine.decode import jpeg, turbojpeg
 from fxengine.decode.formats import Header, Picture
 from fxengine.errors import DeviceError
 
@@ -30,7 +30,7 @@ def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
     pixels = np.asarray(picture.cpu())
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         return turbojpeg.decode(data, header, shrink)
-    return Picture(pixels, turbojpeg.orientation(data))
+    return Picture(pixels, jpeg.orientation(data))
 
 
 def _decoder() -> tuple[Any, Any, Any]:

@@ -7,23 +7,19 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 import numpy as np
 import pillow_heif
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from fxengine.decode import formats
-from fxengine.decode.formats import Header, Picture
+from fxengine.decode import formats, jpeg, png, tiff
+from fxengine.decode.formats import PIXEL_BYTES, Header, Picture
 from fxengine.errors import DecodeError
 
 pillow_heif.register_heif_opener()
-
 _ORIENTATION = 0x0112
 _NEW_SUBFILE_TYPE = 254
 _SUB_IFDS = 330
-_PHOTOMETRIC = 262
-_CFA = 32803  # photometric interpretation of a colour-filter mosaic
 # Pillow's plugins let through whatever their own arithmetic runs into on a damaged file.
 _FAILURES = (
     OSError,
@@ -40,6 +36,10 @@ _FAILURES = (
     ZeroDivisionError,
     struct.error,
 )
+_DAMAGE = ("corrupt", "truncated")
+_STRIP_PIXELS = 1 << 22
+# Bytes of a pixel that a format's own library takes beside Pillow's image, measured at 40 megapixels.
+_FORMAT_BYTES = {"WEBP": 9, "AVIF": 4, "HEIF": 1, "TIFF": 1}
 _bomb_check = threading.Lock()
 _lifted_by = 0
 _pillow_limit = Image.MAX_IMAGE_PIXELS
@@ -48,56 +48,88 @@ _pillow_limit = Image.MAX_IMAGE_PIXELS
 def read_header(data: bytes, format_name: str) -> Header:
     """Return the size without decoding pixels; raises DecodeError."""
     image = _open(data, format_name)
-    # 4 bytes a pixel in Pillow, as much again for a conversion, 3 for the array, 3 for the resizer's copy
-    return Header(format_name, image.width, image.height, 14 * image.width * image.height)
+    # Pillow's image and then an array; later that array and a copy of it for the resize
+    each = _FORMAT_BYTES.get(format_name, 0) + PIXEL_BYTES
+    memory = each * image.width * image.height
+    return Header(format_name, image.width, image.height, memory, memory)
 
 
 def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
     """Return the first frame as RGB, whole, whatever `shrink` allows; raises DecodeError.
 
-    Transparency is laid over white; of 16-bit grey the high byte counts; CMYK is converted without its profile.
+    Transparency is laid over white; of deeper grey the high byte counts; CMYK is converted without its profile.
     """
-    return from_image(_open(data, header.format))
+    try:
+        return from_image(_open(data, header.format))
+    except DecodeError as error:
+        if header.format != "PNG" or error.code not in _DAMAGE:
+            raise
+        # Text that is too long or whose checksum is wrong may stand behind the pixels, too.
+        try:
+            return from_image(_open(png.pixels_only(data), header.format))
+        except DecodeError:
+            raise error from None
 
 
 def from_image(image: Image.Image) -> Picture:
     """Return a Pillow image's first frame as RGB; raises DecodeError."""
     try:
+        layout = tiff.layout_of(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+        if layout is not None:
+            tiff.check(layout)
         with _without_pillow_limit():
             image.load()
-        return Picture(_to_rgb(image), _orientation(image))
+        return Picture(_to_rgb(image, layout), _orientation(image))
     except Image.DecompressionBombError as error:
         raise DecodeError("too_large", "A frame is larger than the header says.") from error
     except MemoryError as error:
         raise DecodeError("out_of_memory", "There was not enough memory to decode it.") from error
     except _FAILURES as error:
-        _raise_readable(error)
-
-
-def read_orientation(data: bytes) -> int:
-    """Return the orientation, 1 to 8, that a JPEG's EXIF or XMP states; 1 where it states none."""
-    try:
-        return _orientation(_open(data, formats.JPEG))
-    except DecodeError:
-        return 1
+        raise _readable(error) from error
 
 
 def _open(data: bytes, format_name: str) -> Image.Image:
-    names = [formats.JPEG, "MPO"] if format_name == formats.JPEG else [format_name]
+    try:
+        image = _opened(data, format_name)
+    except DecodeError as error:
+        if format_name == "TIFF":
+            _refuse_tiff(data)
+        if format_name == formats.JPEG and jpeg.precision(data) != 8:
+            raise DecodeError(
+                "unsupported_pixels", f"Its samples have {jpeg.precision(data)} bits. Save it as a JPEG of 8 bits."
+            ) from error
+        if format_name != "PNG" or error.code not in _DAMAGE:
+            raise
+        try:
+            image = _opened(png.pixels_only(data), format_name)
+        except DecodeError:
+            raise error from None
+    if format_name == "TIFF" and _is_raw(image):
+        raise formats.raw_photo()
+    return image
+
+
+def _opened(data: bytes, format_name: str) -> Image.Image:
     try:
         with _without_pillow_limit():
-            image = Image.open(io.BytesIO(data), formats=names)
+            return Image.open(io.BytesIO(data), formats=[format_name])
     except UnidentifiedImageError as error:
-        if format_name == "TIFF" and _is_mosaic(data):
-            raise formats.raw_photo() from error
         raise DecodeError("corrupt", f"It begins like a {format_name} file, but its header cannot be read.") from error
     except MemoryError as error:
         raise DecodeError("out_of_memory", "There was not enough memory to open it.") from error
     except _FAILURES as error:
-        _raise_readable(error)
-    if format_name == "TIFF" and _is_raw(image):
+        raise _readable(error) from error
+
+
+def _refuse_tiff(data: bytes) -> None:
+    """Raise DecodeError where the tags of a TIFF that Pillow does not open say why."""
+    layout = tiff.read_layout(data)
+    if layout is None:
+        return
+    if tiff.is_mosaic(layout):
         raise formats.raw_photo()
-    return image
+    tiff.check(layout)
+    raise tiff.unsupported(layout)
 
 
 @contextmanager
@@ -123,18 +155,6 @@ def _is_raw(image: Image.Image) -> bool:
     return _SUB_IFDS in tags and tags.get(_NEW_SUBFILE_TYPE) == 1
 
 
-def _is_mosaic(data: bytes) -> bool:
-    """Tell whether the first picture of a TIFF that Pillow cannot open is a colour-filter mosaic."""
-    file = io.BytesIO(data)
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
-        file.seek(tags.next)
-        tags.load(file)
-        return bool(tags.get(_PHOTOMETRIC) == _CFA)
-    except _FAILURES:
-        return False
-
-
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
@@ -143,15 +163,28 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+def _to_rgb(image: Image.Image, layout: tiff.Layout | None) -> np.ndarray:
+    """Return uint8 [height, width, 3]; a large picture strip by strip, which takes a third of the memory."""
     mode = image.mode
-    if mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
     if mode in ("I", "F", "LAB", "HSV"):
         kind = {"I": "32-bit whole numbers", "F": "floating-point numbers"}.get(mode, f"{mode} colours")
         raise DecodeError("unsupported_pixels", f"Its pixels are {kind}, which have no defined white. Save it as RGB.")
-    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    width, height = image.size
+    rows = max(1, _STRIP_PIXELS // width)
+    if rows >= height:
+        return _strip_to_rgb(image, layout)
+    out = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        out[top:bottom] = _strip_to_rgb(image.crop((0, top, width, bottom)), layout)
+    return out
+
+
+def _strip_to_rgb(image: Image.Image, layout: tiff.Layout | None) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        grey = _high_byte(np.asarray(image), layout)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         white.alpha_composite(image.convert("RGBA"))
         image = white
@@ -160,10 +193,20 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image)
 
 
-def _raise_readable(error: Exception) -> NoReturn:
-    text = str(error) or type(error).__name__
+def _high_byte(grey: np.ndarray, layout: tiff.Layout | None) -> np.ndarray:
+    """Return the high byte of grey values, counted from their white: 65535, or what a TIFF's tags say."""
+    white = 65535 if layout is None else layout.white
+    high: np.ndarray = (np.minimum(grey, white) >> (white.bit_length() - 8)).astype(np.uint8)
+    return 255 - high if layout is not None and tiff.white_is_zero(layout) else high
+
+
+def _readable(error: Exception) -> DecodeError:
+    """Return what a person can read of an error that a plugin of Pillow let through."""
     if isinstance(error, DecodeError):
-        raise error
-    if "truncated" in text.lower() or isinstance(error, EOFError) or "Truncated" in text:
-        raise DecodeError("truncated", f"The file ends too early ({text}).") from error
-    raise DecodeError("corrupt", f"The file is damaged ({text}).") from error
+        return error
+    text = str(error)
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return DecodeError("truncated", f"The file ends too early ({text or type(error).__name__}).")
+    if not text or isinstance(error, LookupError | AttributeError | AssertionError):
+        text = f"Pillow's reader stopped at {type(error).__name__}" + (f" {text}" if text else "")
+    return DecodeError("corrupt", f"The file is damaged ({text}).")

@@ -26,6 +26,8 @@ _PILLOW_KERNELS = {
 }
 # Pillow's bicubic is the cubic with a = -0.5, which is Catmull-Rom.
 _SIMD_KERNELS = {"box": "box", "bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczos3"}
+# The SIMD library copies a picture twice, Pillow once: of a very large one the memory counts, not the milliseconds.
+_MOST_SIMD = 32_000_000  # pixels
 _local = threading.local()
 
 
@@ -50,7 +52,8 @@ def resize_into(
     where = place(stored_width, stored_height, orientation, recipe)
     if (stored_width, stored_height) != (width, height):
         where = where.shrunk(width / stored_width, height / stored_height)
-    resized = (_resize_simd if _simd_can(where, recipe) else resize_pillow)(pixels, where, recipe)
+    quick = _simd_can(where, recipe) and width * height <= _MOST_SIMD
+    resized = (_resize_simd if quick else resize_pillow)(pixels, where, recipe)
     resized = upright(resized, orientation)
     if where.whole:
         out[:] = resized

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.features import parts
-from fxengine.features.schema import TRANSIENT_ERRORS, Item
+from fxengine.features.row_numbers import older_halves
+from fxengine.features.schema import TRANSIENT_ERRORS, Item, Provenance
 
 _COLUMNS = ["row", "id", "label", "split", "size", "mtime_ns", "error_code"]
 _CHUNK = 65_536
@@ -36,12 +37,16 @@ class Known:
 
     @classmethod
     def read(cls, paths: list[Path]) -> Known:
-        """Read the small columns of every part; raises StoreError where a part is damaged."""
+        """Read the small columns of every part.
+
+        Raises:
+            StoreError: a part is damaged, or two hold one row number with different contents.
+        """
         tables, next_row = [], 0
         for number, path in enumerate(paths):
             table = parts.read_part(path, _COLUMNS)
             highest = pc.max(table["row"]).as_py() if len(table) else -1
-            next_row = max(next_row, highest + 1, parts.read_provenance(path).next_row)
+            next_row = max(next_row, highest + 1, Provenance.from_schema(table.schema, path.name).next_row)
             for name in ("label", "split", "error_code"):
                 index = table.schema.get_field_index(name)
                 table = table.set_column(index, name, pc.dictionary_encode(table.column(name)))
@@ -51,7 +56,7 @@ class Known:
         if not tables:
             return cls(pa.table({name: [] for name in [*_COLUMNS, "part"]}), [], [], 0)
         table = pa.concat_tables(tables).unify_dictionaries()
-        table, superseded = _drop_superseded(table)
+        table, superseded = _drop_superseded(table, paths)
         table = table.take(pc.sort_indices(table, [("id", "ascending")]))
         return cls(table, paths, [(paths[part], row) for part, row in superseded], next_row)
 
@@ -69,6 +74,7 @@ class Plan:
         again: part -> inputs whose row is computed again (changed, or failed and worth another try), with rows.
         relabel: part -> row -> (label, split) where only these changed.
         missing: part -> rows whose input is not there any more.
+        superseded: as `Known` has it.
     """
 
     new: int = 0
@@ -78,6 +84,7 @@ class Plan:
     again: dict[Path, list[tuple[int, Item]]] = field(default_factory=dict)
     relabel: dict[Path, dict[int, tuple[str | None, str | None]]] = field(default_factory=dict)
     missing: dict[Path, list[int]] = field(default_factory=dict)
+    superseded: list[tuple[Path, int]] = field(default_factory=list)
 
 
 def make_plan(known: Known, listing: Iterable[Item], *, retry_failed: bool = False, labelled: bool = True) -> Plan:
@@ -89,7 +96,7 @@ def make_plan(known: Known, listing: Iterable[Item], *, retry_failed: bool = Fal
         retry_failed: whether to try lasting errors again, too.
         labelled: whether the listing knows labels and splits; where it does not, the rows keep theirs.
     """
-    plan = Plan()
+    plan = Plan(superseded=known.superseded)
     for row, item in _merge(known, listing):
         if row is None:
             plan.new += 1
@@ -175,11 +182,10 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     return values
 
 
-def _drop_superseded(table: pa.Table) -> tuple[pa.Table, list[tuple[int, int]]]:
+def _drop_superseded(table: pa.Table, paths: list[Path]) -> tuple[pa.Table, list[tuple[int, int]]]:
     """Where two parts hold the same row number, keep the later part's: a rename was cut off between its halves."""
     rows, part = np.asarray(table["row"]), np.asarray(table["part"])
-    order = np.lexsort((part, rows))
-    older = order[:-1][rows[order[:-1]] == rows[order[1:]]]
+    older = older_halves(rows, part, paths)
     if not len(older):
         return table, []
     keep = np.ones(len(table), bool)

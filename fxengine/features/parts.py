@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from fxengine.errors import StoreError
-from fxengine.features.schema import PART_PATTERN, Item, Provenance, is_vector_column, part_schema
+from fxengine.features.footer import Footer, damaged, read_footer
+from fxengine.features.schema import MOST_ROWS, PART_PATTERN, Item, Provenance, is_vector_column, part_schema
 
 _NUMBER = re.compile(r"part-(\d+)\.parquet$")
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
+_NEVER_NULL = frozenset({"row", "id", "size", "mtime_ns"})
 ROW_GROUP = 512  # rows; what a writer holds in memory
 
 
@@ -81,15 +84,28 @@ def vector_array(vectors: np.ndarray, missing: np.ndarray, kind: pa.DataType) ->
 
 
 def vector_matrix(column: pa.Array, dim: int) -> np.ndarray:
-    """Return a column's numbers as [n, dim], zeros in rows that are null; without a copy where none is."""
-    values = column.flatten()  # leaves the null rows out
-    number = np.dtype(values.type.to_pandas_dtype())
-    flat = np.frombuffer(values.buffers()[1], number, len(values), values.offset * number.itemsize)
+    """Return a column's numbers as [n, dim], zeros in rows that are null; without a copy where none is.
+
+    Raises:
+        StoreError: a vector has more or fewer numbers: all that follow would be shifted.
+    """
+    lengths = _lengths(column)
+    if column.null_count:
+        lengths = lengths[np.asarray(column.is_valid())]
+    if (lengths != dim).any():
+        raise StoreError(f"A vector has {lengths[lengths != dim][0]} numbers, not {dim}.")
+    flat = _numbers(column.flatten())  # leaves the null rows out
     if not column.null_count:
         return flat.reshape(len(column), dim)
-    matrix = np.zeros((len(column), dim), number)
+    matrix = np.zeros((len(column), dim), flat.dtype)
     matrix[np.asarray(column.is_valid())] = flat.reshape(-1, dim)
     return matrix
+
+
+def _numbers(values: pa.Array) -> np.ndarray:
+    """Return an array without nulls as numpy sees it, without a copy."""
+    number = np.dtype(values.type.to_pandas_dtype())
+    return np.frombuffer(values.buffers()[1], number, len(values), values.offset * number.itemsize)
 
 
 def list_parts(folder: Path) -> list[Path]:
@@ -116,52 +132,137 @@ def read_provenance(path: Path) -> Provenance:
     Raises:
         StoreError: the file is cut short, empty, or not ours.
     """
-    return Provenance.from_schema(read_schema(path), path.name)
-
-
-def read_schema(path: Path) -> pa.Schema:
-    """Return a part's schema; raises StoreError where its footer cannot be read."""
-    try:
-        return pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise damaged(path, error) from error
-
-
-def damaged(path: Path, error: Exception) -> StoreError:
-    """Return the error for a part that cannot be read."""
-    reason = str(error).splitlines()[0][:160]
-    return StoreError(f"{path} is damaged ({reason}). `fxengine verify {path.parent} --repair` makes it anew.")
+    return read_footer(path).provenance
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return a part's table, its pages checked against their checksums.
+    """Return a part's table, its pages checked against their checksums and its rows for what no row can hold.
 
     Raises:
-        StoreError: the file is damaged.
+        StoreError: the file is damaged, or a vector has another length, a value that is not finite, or an error.
     """
+    wanted = None if columns is None else list(columns)
+    helping = []
+    if wanted is not None and any(map(is_vector_column, wanted)) and "error_code" not in wanted:
+        helping = ["error_code"]  # says which rows may have no vector
+        wanted += helping
+    provenance = read_footer(path, wanted).provenance
+    vectors = [name for name in provenance.columns if wanted is None or name in wanted]
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns=None if columns is None else list(columns))
+            table = file.read(columns=wanted)
+        _check_small(table.drop_columns(vectors), path)
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, error) from error
+    for name in vectors:
+        _check_vectors(table, name, provenance.columns[name], path)
+    return table.drop_columns(helping)
 
 
-def scan(paths: Sequence[Path], column: str) -> Iterator[pa.Array]:
-    """Yield one column of several parts in their order, piece by piece, decoded ahead by Arrow's own threads.
+def _check_small(table: pa.Table, path: Path) -> None:
+    """Raise StoreError or ArrowInvalid where a value is null that must not be, is no UTF-8, or is no row number."""
+    table.validate(full=True)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count and name in _NEVER_NULL:
+            raise damaged(path, f"{column.null_count} rows have no {name!r}")
+    if "row" in table.column_names and len(table):
+        ends = pc.min_max(table["row"]).as_py()
+        if ends["min"] < 0 or ends["max"] >= MOST_ROWS:
+            raise damaged(path, f"its row numbers go from {ends['min']} to {ends['max']}")
+
+
+def _check_vectors(table: pa.Table, name: str, dim: int, path: Path) -> None:
+    failed, begin = np.asarray(table["error_code"].is_valid()), 0
+    for chunk in table[name].chunks:
+        bad = bad_vector(chunk, failed[begin : begin + len(chunk)], dim)
+        if bad is not None:
+            raise _bad_row(path, begin + bad[0], bad[1])
+        begin += len(chunk)
+
+
+def bad_vector(vectors: pa.Array, failed: np.ndarray, dim: int) -> tuple[int, str] | None:
+    """Return (place, what is wrong) of the first row whose vector is not what its row says, or None.
+
+    The row's id belongs into the `{}` of the sentence.
+
+    Args:
+        vectors: a part's column of vectors or a piece of it, n rows.
+        failed: which rows have an error, bool [n].
+        dim: numbers that a vector has.
+    """
+    missing = np.asarray(vectors.is_null())
+    if (missing != failed).any():
+        at = int(np.argmax(missing != failed))
+        return at, f"the row of {{}} has {'neither a vector nor' if missing[at] else 'both a vector and'} an error"
+    lengths = _lengths(vectors)
+    wrong = (lengths != dim) & ~missing
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        return at, f"the vector of {{}} has {lengths[at]} numbers, not {dim}"
+    first, last = vectors.offsets[0].as_py(), vectors.offsets[-1].as_py()
+    if not _all_finite(_numbers(vectors.values[first:last])):
+        finite = np.isfinite(vector_matrix(vectors, dim)).all(axis=1)
+        if not finite.all():  # else the value lies under a null
+            return int(np.argmin(finite)), "the vector of {} has values that are not finite"
+    return None
+
+
+def _lengths(column: pa.Array) -> np.ndarray:
+    """Return how many numbers each row holds, int32 [n]."""
+    lengths: np.ndarray = np.diff(np.asarray(column.offsets))
+    return lengths
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    """Tell whether no value is infinite or NaN; by their bits, in an eighth of what np.isfinite takes in float16.
+
+    Read as integers with a sign, infinity and NaN are the largest; read without one, negative ones are.
+    """
+    if not values.size:
+        return True
+    bits, infinite = 8 * values.itemsize, int(values.dtype.type(np.inf).view(f"i{values.itemsize}"))
+    signed, unsigned = values.view(f"i{values.itemsize}"), values.view(f"u{values.itemsize}")
+    return bool(signed.max() < infinite and unsigned.max() < infinite + (1 << (bits - 1)))
+
+
+def _bad_row(path: Path, at: int, problem: str) -> StoreError:
+    key = read_part(path, ["id"])["id"][at].as_py()
+    return StoreError(
+        f"{path} is damaged: {problem.format(repr(key))}. `fxengine verify {path.parent} --repair` makes it anew."
+    )
+
+
+def scan(footers: Sequence[Footer], column: str) -> Iterator[pa.Array]:
+    """Yield one column of vectors of several parts in their order and pieces, decoded ahead by Arrow's own threads.
+
+    Args:
+        footers: of the parts, as `read_footer` gives them for this column and `error_code`.
+        column: its name.
 
     Raises:
-        StoreError: a part is damaged.
+        StoreError: a part is damaged, or a vector has another length, a value that is not finite, or an error.
     """
+    paths, starts = [footer.path for footer in footers], np.cumsum([0, *(footer.rows for footer in footers)])
+    dim, begin = footers[0].provenance.columns[column], 0
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     files = ds.dataset(
         [str(path) for path in paths], format=ds.ParquetFileFormat(default_fragment_scan_options=options)
     )
+    wanted = [column, "error_code"]
     try:
-        for batch in files.to_batches(columns=[column], batch_size=ROW_GROUP, batch_readahead=8, fragment_readahead=2):
-            yield batch.column(0)
+        for batch in files.to_batches(columns=wanted, batch_size=ROW_GROUP, batch_readahead=8, fragment_readahead=2):
+            vectors, codes = batch.columns
+            bad = bad_vector(vectors, np.asarray(codes.is_valid()), dim)
+            if bad is not None:
+                part = int(np.searchsorted(starts, begin + bad[0], side="right")) - 1
+                raise _bad_row(paths[part], begin + bad[0] - int(starts[part]), bad[1])
+            begin += len(batch)
+            yield vectors
     except (pa.ArrowException, OSError) as error:
-        bad = next((path for path in paths if path.name in str(error)), None) or _first_damaged(paths, column)
-        raise damaged(bad, error) from error
+        bad_path = next((path for path in paths if path.name in str(error)), None) or _first_damaged(paths, column)
+        raise damaged(bad_path, error) from error
+    if begin != starts[-1]:
+        raise StoreError(f"{paths[0].parent} gave {begin} rows of {starts[-1]}: was it changed while it was read?")
 
 
 def _first_damaged(paths: Sequence[Path], column: str) -> Path:
@@ -179,7 +280,7 @@ class OpenPart:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         """Open the temporary file; raises StoreError where that cannot be done."""
         self._path = path
-        self._temporary = path.with_name(f".{path.name}{_TEMPORARY}{os.getpid()}")
+        self._temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}")
         self._rows = 0
         names = [name for name in schema.names if not is_vector_column(name)]
         with self._explained():
@@ -253,8 +354,9 @@ def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed run left half-written; only call it while holding the store's lock."""
-    for path in folder.glob(f".part-*.parquet{_TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+    for pattern in (f".part-*.parquet{TEMPORARY}*", f".next_row{TEMPORARY}*"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fxengine.cache import cache_folder
 from fxengine.errors import StoreError
 from fxengine.features import parts
+from fxengine.features.footer import read_footer
+from fxengine.features.row_numbers import older_halves
 from fxengine.features.schema import FEATURE, FeatureTable, Provenance
 from fxengine.float16 import widen
 
@@ -63,7 +64,7 @@ class FeatureStore:
         all_provenance = [parts.read_provenance(part) for part in found]
         first = all_provenance[0]
         for part, other in zip(found, all_provenance, strict=True):
-            if (other.space, other.dtype, other.dim) != (first.space, first.dtype, first.dim):
+            if (other.space, other.dtype, other.columns) != (first.space, first.dtype, first.columns):
                 raise StoreError(
                     f"{part.name} is of another feature space than {found[0].name}: two stores are mixed in {folder}."
                 )
@@ -87,9 +88,8 @@ class FeatureStore:
             tables.append(table.append_column("at", pa.array(np.arange(len(table), dtype=np.int64))))
         table = pa.concat_tables(tables).combine_chunks()
         rows, part = np.asarray(table["row"]), np.asarray(table["part"])
-        order = np.lexsort((part, rows))
         keep = np.ones(len(table), bool)
-        keep[order[:-1][rows[order[:-1]] == rows[order[1:]]]] = False
+        keep[older_halves(rows, part, self._parts)] = False
         if not keep.all():
             table = table.filter(pa.array(keep))
         return table.take(pc.sort_indices(table, [("id", "ascending")])).combine_chunks()
@@ -157,7 +157,8 @@ class FeatureStore:
                 then on, as large as the vectors. The result is then read-only.
 
         Raises:
-            StoreError: there is no such layer, or the store was rewritten since it was opened.
+            StoreError: there is no such layer, the store was rewritten since it was opened, or a part is damaged: a
+                vector has another length or a value that is not finite; names part and id.
         """
         column = self.provenance.column(layer)
         out = self._mapped(column) if mmap else self._read_vectors(column)
@@ -178,10 +179,10 @@ class FeatureStore:
         if not len(fine):
             return out
         part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
-        wanted = [self._parts[number] for number in np.unique(part)]
+        wanted = [read_footer(self._parts[number], [column, "error_code"]) for number in np.unique(part)]
         # Place of each wanted row in the parts read one after the other.
         starts = np.zeros(len(self._parts), np.int64)
-        lengths = [pq.read_metadata(path).num_rows for path in wanted]
+        lengths = [footer.rows for footer in wanted]
         starts[np.unique(part)] = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         place = starts[part] + at
         order = np.argsort(place, kind="stable")
@@ -210,10 +211,13 @@ class FeatureStore:
             # Written through a mapping, so that memory does not grow with the store.
             shape = (len(whole._fine), self.provenance.columns[column])
             _reserve(temporary, shape[0] * shape[1] * np.dtype(self.provenance.dtype).itemsize)
-            out = np.lib.format.open_memmap(temporary, "w+", self.provenance.dtype, shape)
-            whole._read_vectors(column, out)
-            out.flush()
-            temporary.replace(path)
+            try:
+                out = np.lib.format.open_memmap(temporary, "w+", self.provenance.dtype, shape)
+                whole._read_vectors(column, out)
+                out.flush()
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
         matrix: np.ndarray = np.load(path, mmap_mode="r")
         if self._selection is None:
             return matrix
@@ -300,7 +304,11 @@ class FeatureStore:
         return dict(Counter(error["error_code"] for error in self.errors()).most_common())
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return every row, failed ones too, without vectors, as an Arrow table."""
+        """Return every row, failed ones too, without vectors, as an Arrow table.
+
+        Raises:
+            StoreError: a part is damaged, or two parts hold one row number with different contents.
+        """
         return self._rows.select(list(columns or _SMALL))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +38,20 @@ ERROR_CODES = TRANSIENT_ERRORS | {
 
 Dtype = Literal["float16", "float32"]
 
+MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
+MOST_ROWS = 2**62  # row numbers stay below: int64, with room for those that are still given out
+
+# Name of a split, in lower case -> what its rows are for. The store keeps the name that the folder has.
+SPLITS: dict[str, Literal["train", "val", "test"]] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -56,6 +72,8 @@ class Provenance:
         layers: further layers with their dim, a column `feature@NAME` each.
         int8: SHA-256 of the quantised copy that int8 vectors were computed by, or "".
         tried: the ways of computing that were compared before the run, with their numbers; empty where none were.
+        limits: "max_pixels" and "max_bytes" of the pictures that were taken in; empty in a part made before they were
+            noted.
         next_row: no row number below this is given out again; 0 where the part's own rows say enough.
     """
 
@@ -74,11 +92,17 @@ class Provenance:
     layers: dict[str, int] = field(default_factory=dict)
     int8: str = ""
     tried: list[dict[str, Any]] = field(default_factory=list)
+    limits: dict[str, int] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, int]:
         """Vector column -> dim."""
         return {FEATURE: self.dim, **{layer_column(name): dim for name, dim in self.layers.items()}}
+
+    @property
+    def part_rows(self) -> int:
+        """The most rows that a part can have."""
+        return MOST_NUMBERS // max(self.columns.values())
 
     def column(self, layer: str | None) -> str:
         """Return the column of a layer, `feature` for None.
@@ -102,15 +126,88 @@ class Provenance:
         """Read it back.
 
         Raises:
-            StoreError: the file was not written by fxengine, or by a newer one.
+            StoreError: the file was not written by fxengine, or by a newer one, or what it says of itself is broken.
         """
         raw = (schema.metadata or {}).get(METADATA_KEY)
         if raw is None:
             raise StoreError(f"{name} was not written by fxengine. Move it out of the store's folder.")
-        values = json.loads(raw)
+        values = _read_json(raw, name)
         if values.pop("format", None) != FORMAT:
             raise StoreError(f"{name} is of another store format: update fxengine, or extract into a new folder.")
-        return cls(**values)
+        known = {entry.name: entry for entry in fields(cls)}
+        unknown = sorted(values.keys() - known.keys())
+        if unknown:
+            raise StoreError(
+                f"{name} was written by fxengine {_writer(values)} and says {unknown[0]!r} of itself, which this "
+                "version does not know: update fxengine, or extract into a new folder."
+            )
+        missing = [n for n, e in known.items() if n not in values and e.default is e.default_factory is MISSING]
+        if missing:
+            raise StoreError(_broken(name, f"{missing[0]!r} is missing"))
+        made = cls(**values)
+        problem = _problem(made)
+        if problem is not None:
+            raise StoreError(_broken(name, problem))
+        return made
+
+
+def _read_json(raw: bytes, name: str) -> dict[str, Any]:
+    """Return an object's entries; raises StoreError where it is none, or holds text that cannot be written again."""
+    try:
+        values = json.loads(raw)
+        json.dumps(values, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise StoreError(_broken(name, "it is not JSON")) from error
+    if not isinstance(values, dict):
+        raise StoreError(_broken(name, "it is not a JSON object"))
+    return values
+
+
+def _writer(values: dict[str, Any]) -> str:
+    versions = values.get("versions")
+    return str(versions.get("fxengine", "of unknown version")) if isinstance(versions, dict) else "of unknown version"
+
+
+def _broken(name: str, problem: str) -> str:
+    return (
+        f"What {name} says of itself (metadata key {METADATA_KEY.decode()!r}) is broken: {problem}. "
+        "`fxengine verify STORE --repair` makes the part anew."
+    )
+
+
+_LIMITS = {"max_pixels", "max_bytes"}
+
+
+def _problem(made: Provenance) -> str | None:
+    """Return what in a provenance that was read is not of its type or cannot be, or None."""
+    for name, kind in _kinds().items():
+        if not _is_of(getattr(made, name), kind):
+            return f"{name!r} cannot be {repr(getattr(made, name))[:60]}"
+    for dim in (made.dim, *made.layers.values()):
+        if not 1 <= dim <= MOST_NUMBERS:
+            return f"{dim!r} is no count of a vector's numbers"
+    if not 0 <= made.next_row <= MOST_ROWS:
+        return f"'next_row' cannot be {made.next_row}"
+    if made.limits and (made.limits.keys() != _LIMITS or min(made.limits.values()) < 1):
+        return f"'limits' cannot be {made.limits}"
+    return None
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Provenance)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Tell whether a JSON value is of an annotated type; true is no number."""
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer is Literal:
+        return value in inner
+    if outer is dict:
+        return type(value) is dict and all(_is_of(each, inner[1]) for each in value.values())
+    if outer is list:
+        return type(value) is list and all(_is_of(each, inner[0]) for each in value)
+    return kind is Any or type(value) is kind
 
 
 class Item(NamedTuple):
@@ -122,7 +219,7 @@ class Item(NamedTuple):
         size: bytes, or -1 where it could not be asked.
         mtime_ns: time of the last change in nanoseconds, or 0.
         label: class folder, or None.
-        split: "train", "val", "valid" or "test" where the folders say so, or None.
+        split: one of `SPLITS` where the folders say so, or None.
     """
 
     key: str
@@ -131,6 +228,16 @@ class Item(NamedTuple):
     mtime_ns: int
     label: str | None = None
     split: str | None = None
+
+
+def stamp(status: os.stat_result) -> tuple[int, int]:
+    """Return (size, mtime_ns) of a file as a store holds them: what int64 cannot hold becomes the nearest that it can.
+
+    File systems and Python know times before 1677 and after 2262, whose nanoseconds take more than 64 bits. Everything
+    that fills an `Item` takes them from here, so that an unchanged file compares equal in the next run.
+    """
+    size, mtime_ns = (max(-(2**63), min(2**63 - 1, number)) for number in (status.st_size, status.st_mtime_ns))
+    return size, mtime_ns
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.parts import OpenPart, Row, Vectors
-from fxengine.features.schema import Provenance
+from fxengine.features.row_numbers import note_next_row, noted_next_row
+from fxengine.features.schema import MOST_ROWS, Provenance
 
 PART_ROWS = 8192
 
@@ -24,10 +25,13 @@ class PartWriter:
     def __init__(self, folder: Path, provenance: Provenance, next_row: int, part_rows: int = PART_ROWS) -> None:
         self.folder = folder
         self.provenance = provenance
-        self.next_row = next_row
-        self.part_rows = min(
-            part_rows, (2**31 - 1) // max(provenance.columns.values())
-        )  # a column's numbers are counted in 32 bits
+        self.next_row = max(next_row, noted_next_row(folder))
+        if self.next_row > MOST_ROWS - 2**32:
+            raise StoreError(
+                f"{folder} has row numbers up to {self.next_row - 1}: there are none left. Use a new folder."
+            )
+        note_next_row(folder, self.next_row)
+        self.part_rows = min(part_rows, provenance.part_rows)
         self._number = max((parts.part_number(p) for p in parts.list_parts(folder)), default=-1) + 1
         self._part: OpenPart | None = None
         self._written = 0
@@ -54,6 +58,8 @@ class PartWriter:
         if self._part is not None:
             self._part.commit()
             self._number += 1
+            # Not before: a run that is killed in between would leave numbers out. The next run notes them, too.
+            note_next_row(self.folder, self.next_row)
         self._part, self._written = None, 0
 
     def _write_group(self) -> None:
@@ -95,7 +101,8 @@ def rewrite_part(
         table = table.filter(pa.array(keep))
     # The part goes on saying what most of its rows were made with; a second precision is named beside the first.
     precisions = {*old.precision.split("+"), *(provenance.precision.split("+") if again else ())}
-    merged = replace(old, next_row=next_row, precision="+".join(sorted(precisions)))
+    limits = _wider(old.limits, provenance.limits) if again else old.limits
+    merged = replace(old, next_row=next_row, precision="+".join(sorted(precisions)), limits=limits)
     table = table.replace_schema_metadata(merged.to_metadata())
     if again:
         vectors = {name: np.zeros((len(again), dim), merged.dtype) for name, dim in merged.columns.items()}
@@ -106,6 +113,11 @@ def rewrite_part(
         table = pa.concat_tables([table, fresh])
         table = table.take(pc.sort_indices(table, [("id", "ascending")]))
     parts.write_part(table.combine_chunks(), path, replace=True)
+
+
+def _wider(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
+    """Return the limits that rows of both were taken in with; none where those of one are not known."""
+    return {name: max(old[name], new[name]) for name in old.keys() & new.keys()}
 
 
 def _relabel(table: pa.Table, relabel: Mapping[int, tuple[str | None, str | None]]) -> pa.Table:
@@ -132,6 +144,11 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
     if existing.dtype != wanted.dtype:
         raise StoreError(
             f"{folder} stores {existing.dtype}, asked for {wanted.dtype}. Leave --dtype away, or use another -o."
+        )
+    if existing.columns != wanted.columns:
+        raise StoreError(
+            f"{folder} holds vectors of {existing.columns} numbers, this backbone gives {wanted.columns}. "
+            "Use another folder with -o."
         )
     if existing.precision != wanted.precision and not allow_mixed_precision:
         raise StoreError(

@@ -8,10 +8,10 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from fxengine.errors import StoreError
+from fxengine.features.schema import SPLITS
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-_NAMES = {"train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION,
-          "test": TEST}  # fmt: skip
+_SIDES = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 
 
 def split_rows(
@@ -23,7 +23,7 @@ def split_rows(
     rows some of the training rows are taken. Rows of one group stay on one side.
 
     Args:
-        splits: n names, None where unknown.
+        splits: n names, None where unknown; one that is not in `fxengine.features.schema.SPLITS` is trained on.
         y: class numbers int64 [n] (stratified), or anything else [n, ...].
         groups: int64 [n], such as near-duplicates.
         validation: share of all rows.
@@ -33,7 +33,7 @@ def split_rows(
     Raises:
         StoreError: a side is left without a row.
     """
-    known = np.array([_NAMES.get((name or "").lower(), TRAIN) for name in splits], np.int64)
+    known = np.array([_SIDES[SPLITS.get((name or "").lower(), "train")] for name in splits], np.int64)
     if not (known == TEST).any():
         pool = known == VALIDATION if (known == VALIDATION).any() else known == TRAIN
         share = 0.5 if (known == VALIDATION).any() else test

@@ -46,6 +46,7 @@ class Advice:
         finetune_pays: whether fine-tuning is likely to pay.
         trainable: whether the backbone can be fine-tuned.
         seconds: what fine-tuning of the whole net is expected to take here, all epochs run; None where unknown.
+        notes: how many labels of a file fit, and what was left out, a sentence each.
     """
 
     metric: str
@@ -58,6 +59,7 @@ class Advice:
     finetune_pays: bool
     trainable: bool
     seconds: float | None
+    notes: tuple[str, ...] = ()
 
     def sentences(self) -> list[str]:
         """Return the advice in a few sentences."""
@@ -125,6 +127,7 @@ def advise(store: str | Path, *, labels: str | None = None, target: float | None
         finetune_pays=pays,
         trainable=trainable,
         seconds=seconds,
+        notes=report.notes,
     )
 
 

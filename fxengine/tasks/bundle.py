@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fxengine.backbones import load_backbone
 from fxengine.backbones.onnx_graph import followed_by
 from fxengine.backbones.spec import INPUT_NAME, BackboneFile, layer_output
+from fxengine.decode import TAKEN_IN
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import unescape_path
@@ -161,7 +162,7 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore,
     fresh, kept = [], []
     for i in chosen:
         try:
-            prepare(root / unescape_path(ids[i]), found.recipe, batch[0])
+            prepare(root / unescape_path(ids[i]), found.recipe, batch[0], TAKEN_IN)
         except DecodeError:
             continue
         fresh.append(session.run([output], {INPUT_NAME: batch})[0][0])

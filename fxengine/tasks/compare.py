@@ -62,6 +62,7 @@ class Comparison:
         head: the head that was trained on each.
         rows: that all of them have.
         folds: of the cross-validation.
+        notes: how many labels of a file fit, and what was left out, a sentence each.
     """
 
     candidates: list[Candidate]
@@ -69,6 +70,7 @@ class Comparison:
     head: str
     rows: int
     folds: int
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -120,7 +122,8 @@ def compare(
             if progress is not None:
                 progress(f"{store.path} {layer or ''}".strip() + f": {found[-1].score}")
     found.sort(key=lambda candidate: -candidate.score.mean)
-    return Comparison(found, DECIDES[problem.kind], name, len(fold), folds)
+    notes = tuple(dict.fromkeys(note for each in labelled for note in each.notes))
+    return Comparison(found, DECIDES[problem.kind], name, len(fold), folds, notes)
 
 
 def _common(labelled: list[Labelled], stores: list[FeatureStore]) -> list[Labelled]:

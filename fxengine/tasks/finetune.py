@@ -264,6 +264,7 @@ def _finish(
         trained_layers=len(checked.answer["trained"]),
         differences=checked.report.differences,
         details=_details(data, tuned if better else data.answers, score, counts["train"]),
+        notes=data.labelled.notes,
     )
 
 

@@ -44,6 +44,7 @@ class FinetuneReport:
         details: every score of what was kept, on the rows to report on.
         failed: pictures that could not be decoded; they are rows with a reason in the run's features.
         seconds: in all.
+        notes: how many labels of a file fit, and what was left out, a sentence each.
     """
 
     output: str
@@ -67,6 +68,7 @@ class FinetuneReport:
     details: ProbeReport
     failed: int = 0
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""

@@ -83,7 +83,7 @@ def fit(
     failed = sum(done.failed.values())
     steps.append(Step("extract", f"{done.extracted} pictures embedded, {done.unchanged} known, {failed} failed."))
     found = probe(store, head)
-    steps.append(Step("probe", f"{found.metric.replace('_', ' ')} {found.score}."))
+    steps.append(Step("probe", " ".join([f"{found.metric.replace('_', ' ')} {found.score}.", *found.notes])))
     advice, score = advise(store, target=target), found.score
     steps.append(Step("advise", " ".join(advice.sentences()[1:])))
     if advice.finetune_pays:

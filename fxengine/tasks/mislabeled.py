@@ -47,12 +47,14 @@ class Suspects:
         checked: how many rows were looked at.
         head: that answered.
         root: folder that ids are relative to.
+        notes: how many labels of a file fit, and what was left out, a sentence each.
     """
 
     rows: list[Suspect]
     checked: int
     head: str
     root: str
+    notes: tuple[str, ...] = ()
 
     @property
     def issues(self) -> int:
@@ -65,6 +67,7 @@ class Suspects:
             "checked": self.checked,
             "issues": self.issues,
             "head": self.head,
+            "notes": self.notes,
             "rows": [asdict(r) for r in self.rows],
         }
 
@@ -123,7 +126,7 @@ def mislabeled(
         for i in order
         if said[i] != y[i]
     ]
-    return Suspects(found, len(y), name, opened.provenance.root)
+    return Suspects(found, len(y), name, opened.provenance.root, labelled.notes)
 
 
 def rank(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

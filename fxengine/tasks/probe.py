@@ -16,6 +16,7 @@ import onnx
 
 from fxengine.errors import InputError, StoreError
 from fxengine.features.read import FeatureStore
+from fxengine.features.schema import SPLITS
 from fxengine.heads import UNWEIGHTED, Kind, head_model, heads_for, load_head, streamed
 from fxengine.heads.evaluate import DECIDES, Problem, assign_folds, interval_of
 from fxengine.heads.file import HeadFacts, save_head
@@ -47,7 +48,7 @@ class ProbeOptions:
         hidden: units of each dense layer of the head "mlp", one to three layers; its own unless given.
         near: cosine of two centred vectors from which they are near-duplicates, which stay in one fold; over 1 for
             no such groups.
-        split: train on the rows of the store's split "train" and evaluate on those of its other splits.
+        split: train on the rows of the store's split "train" (or "training") and evaluate on those of its other splits.
         test: instead evaluate on this store.
         budget: seconds after which "auto" tries no further head.
         curve: whether to compute the learning curve.
@@ -183,6 +184,7 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
         **_duplicates(trainer, chosen, train, test, folds, options),
         curve=_curve(trainer, train, folds, options) if options.curve else None,
         tried={name: each.score for name, each in found.items()},
+        notes=tuple(dict.fromkeys((*known.notes, *evaluated.labelled.notes))),
         **describe(evaluated.problem, chosen.answers, evaluated.labelled.ids),
     )
     report = replace(report, seconds=round(time.perf_counter() - begin, 3))
@@ -204,8 +206,8 @@ def _train_and_test(
         return load_vectors(store, known, options.near, options.layer), load_vectors(other, tested, 2, options.layer)
     if not options.split:
         return load_vectors(store, known, options.near, options.layer), None
-    train = np.array([split == "train" for split in known.splits], bool)
-    test = np.array([split not in ("train", None) for split in known.splits], bool)
+    train = np.array([SPLITS.get((split or "").lower()) == "train" for split in known.splits], bool)
+    test = np.array([split is not None for split in known.splits], bool) & ~train
     if not train.any() or not test.any():
         there = ", ".join(sorted({split for split in known.splits if split})) or "none"
         raise StoreError(f"{store.path} needs a split 'train' and another one for --split. There is: {there}.")

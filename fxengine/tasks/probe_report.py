@@ -77,6 +77,7 @@ class ProbeReport:
         tried: score of every head that was tried.
         seconds: that all this took.
         output: file of the head, or None.
+        notes: how many labels of a file fit, and what was left out, a sentence each.
     """
 
     head: str
@@ -99,6 +100,7 @@ class ProbeReport:
     tried: dict[str, Interval] = field(default_factory=dict)
     seconds: float = 0.0
     output: str | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data; the score also under the metric's own name."""

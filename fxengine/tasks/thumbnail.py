@@ -1,4 +1,4 @@
-"""Makes a small JPEG of a picture, upright, under the same safety limits as an extraction."""
+"""Makes a small JPEG of a picture, upright."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from fxengine.collect.read import read_input
-from fxengine.decode import Limits, load_decoder, read_header
+from fxengine.decode import TAKEN_IN, choose_decoder, load_decoder, read_header
 from fxengine.features.schema import Item
+from fxengine.memory import require
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -21,10 +22,11 @@ def thumbnail(path: str | Path, edge: int = 192) -> bytes:
     Raises:
         DecodeError: the file is not there, or cannot be decoded.
     """
-    limits = Limits()
-    data, _ = read_input(Item(str(path), os.fspath(path), -1, 0), limits.max_bytes)
-    header = read_header(data, limits, "pillow")
-    decoded = load_decoder("pillow").decode(data, header)
+    data, _ = read_input(Item(str(path), os.fspath(path), -1, 0), TAKEN_IN.max_bytes)
+    header = read_header(data, TAKEN_IN)
+    shrink = next((f for f in (8, 4, 2) if min(header.width, header.height) >= 2 * f * edge), 1)
+    require(header.memory_at(shrink), "Decoding it")
+    decoded = load_decoder(choose_decoder(header, on_gpu=False)).decode(data, header, shrink)
     small = Image.fromarray(decoded.pixels)
     small.thumbnail((edge, edge))
     small.getexif()[_EXIF_ORIENTATION] = decoded.orientation

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.collect import collect
+from fxengine.decode import TAKEN_IN, Limits
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.execute import usable_cores
 from fxengine.features.read import FeatureStore
@@ -100,7 +101,7 @@ def write_training_data(data: TrainingData, recipe: Preprocess, options: Finetun
     def write(i: int) -> None:
         key = data.labelled.ids[i]
         try:
-            prepare(data.root / unescape_path(key), recipe, images[i])
+            prepare(data.root / unescape_path(key), recipe, images[i], TAKEN_IN)
         except DecodeError as error:
             raise StoreError(f"{key} cannot be decoded any more: {error} Run the same command again.") from error
 
@@ -137,7 +138,7 @@ def write_samples(photos: str | Path, recipe: Preprocess, folder: Path, count: i
     for item in collect(photos):
         image = np.empty((recipe.height, recipe.width, 3), np.uint8)
         with suppress(DecodeError):
-            prepare(item.source, recipe, image)
+            prepare(item.source, recipe, image, Limits())
             found.append(image)
         if len(found) == count:
             break

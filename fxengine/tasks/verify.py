@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 from fxengine.backbones import EMBEDDED, load_backbone
 from fxengine.collect import Listing, collect
 from fxengine.collect.read import read_input
+from fxengine.decode import TAKEN_IN, Limits
 from fxengine.errors import DecodeError, InputError, StoreError
-from fxengine.extraction import extract
+from fxengine.extraction import extract, recorded_limits
 from fxengine.extraction_summary import Summary
 from fxengine.features import parts
-from fxengine.features.known import Known
 from fxengine.features.lock import locked
 from fxengine.features.read import FeatureStore
+from fxengine.features.row_numbers import doubled_ids, find_clashes, next_row, read_numbers, renumber
 from fxengine.features.schema import (
     ERROR_CODES,
     FEATURE,
@@ -31,6 +32,7 @@ from fxengine.features.schema import (
     Provenance,
     is_vector_column,
     part_schema,
+    stamp,
     unescape_path,
 )
 from fxengine.tasks.embed import Backbone
@@ -52,8 +54,10 @@ class VerifyReport:
         sampled: rows that were read and computed again.
         changed: ids whose input is another file now, or gone: nothing wrong with the store.
         wrong: id -> why its vector is not that of its input.
+        unchecked: id -> why its input could not be computed again; the vector is kept.
         repair: summary of the run that mended the store, or None.
         lost: parts of which not even the ids could be read; their inputs got new row numbers.
+        doubled: those of the bad parts that are whole, but share row numbers or ids with another.
     """
 
     parts: int = 0
@@ -62,8 +66,10 @@ class VerifyReport:
     sampled: int = 0
     changed: list[str] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
+    unchecked: dict[str, str] = field(default_factory=dict)
     repair: Summary | None = None
     lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
 
     @property
     def fine(self) -> bool:
@@ -95,7 +101,7 @@ def verify(
         seed: of the sample.
 
     Raises:
-        StoreError: there is no part at all, or none is readable.
+        StoreError: there is no part at all, or none is readable; `repair`, and two parts have rows of one id.
         InputError: the backbone of the store's space is not to be had.
     """
     folder = Path(store)
@@ -104,13 +110,13 @@ def verify(
         raise StoreError(f"{folder} is no feature store: it has no part-*.parquet.")
     report = VerifyReport(parts=len(paths))
     reference = _reference(paths)
-    seen: dict[int, Path] = {}
     for path in paths:
-        problem = _check_part(path, reference, seen)
+        problem = _check_part(path, reference)
         if problem is None:
             report.rows += parts.read_part(path, ["row"]).num_rows
         else:
             report.bad_parts[path.name] = problem
+    _check_doubles([path for path in paths if path.name not in report.bad_parts], report)
     good = [path for path in paths if path.name not in report.bad_parts]
     if sample:
         _check_sample(good, reference, sample, seed, backbone, device, report)
@@ -131,7 +137,7 @@ def _reference(paths: list[Path]) -> Provenance:
     return next(p for p in found if (p.space, p.root, p.dtype) == most)
 
 
-def _check_part(path: Path, reference: Provenance, seen: dict[int, Path]) -> str | None:
+def _check_part(path: Path, reference: Provenance) -> str | None:
     """Return what is wrong with a part, or None."""
     try:
         provenance = parts.read_provenance(path)
@@ -149,33 +155,27 @@ def _check_part(path: Path, reference: Provenance, seen: dict[int, Path]) -> str
     ids = table["id"].to_pylist()
     if ids != sorted(set(ids), key=str.encode):
         return "Its rows are not in the order of their ids, or an id stands twice."
-    problem = _check_vectors(table, provenance)
-    if problem is not None:
-        return problem
-    for row in table["row"].to_pylist():
-        # The same number in a later part is a rename that was cut off; the next run removes the older one.
-        if row in seen and seen[row] == path:
-            return f"Row number {row} stands twice."
-        seen[row] = path
-    return None
-
-
-def _check_vectors(table: pa.Table, provenance: Provenance) -> str | None:
-    """Return what is wrong with a part's vectors and errors, or None."""
-    failed = np.asarray(pc.is_valid(table["error_code"]))
     unknown = set(table["error_code"].drop_null().to_pylist()) - ERROR_CODES
     if unknown:
         return f"It has unknown error codes: {sorted(unknown)}."
-    for name, dim in provenance.columns.items():
-        column = table[name]
-        if not np.array_equal(failed, np.asarray(pc.is_null(column))):
-            return "A row has both a vector and an error, or neither."
-        lengths = pc.unique(pc.list_value_length(column.drop_null())).to_pylist()
-        if lengths not in ([], [dim]):
-            return f"Its vectors have {lengths} numbers, not {dim}."
-        if not all(np.isfinite(parts.vector_matrix(chunk, dim)).all() for chunk in column.chunks):
-            return "A vector has a value that is not a finite number."
+    numbers, counts = np.unique(np.asarray(table["row"]), return_counts=True)
+    if (counts > 1).any():
+        return f"Row number {numbers[np.argmax(counts > 1)]} stands twice."
     return None
+
+
+def _check_doubles(paths: list[Path], report: VerifyReport) -> None:
+    """Report parts that are whole, each by itself, and yet hold one row number or one id twice.
+
+    One number with one content in two parts is a rename that was cut off; the next run removes the older half.
+    """
+    rows, part = read_numbers(paths)
+    found = [(a, b, f"Row number {row} with other contents") for row, a, b, _ in find_clashes(rows, part, paths)]
+    found += [(a, b, f"The id {key!r}") for key, a, b in doubled_ids(rows, part, paths)]
+    for older, newer, what in found:
+        for path, other in ((older, newer), (newer, older)):
+            report.bad_parts.setdefault(path.name, f"{what} stands in {other.name}, too.")
+    report.doubled = sorted({path.name for older, newer, _ in found for path in (older, newer)})
 
 
 def _check_sample(
@@ -187,7 +187,7 @@ def _check_sample(
     device: str,
     report: VerifyReport,
 ) -> None:
-    net = Backbone.for_store(reference, backbone, device)
+    net = replace(Backbone.for_store(reference, backbone, device), limits=TAKEN_IN)
     columns = ["id", "content_hash", "error_code", FEATURE]
     counts = [parts.read_part(path, ["row"]).num_rows for path in paths]
     chosen = np.random.default_rng(seed).choice(sum(counts), min(sample, sum(counts)), replace=False)
@@ -196,22 +196,31 @@ def _check_sample(
         mine = np.sort(chosen[(chosen >= start) & (chosen < stop)]) - start
         if not len(mine):
             continue
+        limits_known = bool(parts.read_provenance(path).limits)
         table = parts.read_part(path, columns).take(pa.array(mine)).combine_chunks()
         stored = parts.vector_matrix(table[FEATURE].chunk(0), reference.dim)
         for i, row in enumerate(table.select(columns[:3]).to_pylist()):
             if row["error_code"] is None:
                 report.sampled += 1
-                _check_row(row, stored[i], reference, net, report)
+                _check_row(row, stored[i], reference, net, limits_known, report)
 
 
 def _check_row(
-    row: dict[str, str], stored: np.ndarray, reference: Provenance, net: Backbone, report: VerifyReport
+    row: dict[str, str],
+    stored: np.ndarray,
+    reference: Provenance,
+    net: Backbone,
+    limits_known: bool,
+    report: VerifyReport,
 ) -> None:
     path = Path(unescape_path(reference.root)) / unescape_path(row["id"])
     try:
-        data, _ = read_input(Item(row["id"], str(path), -1, 0), 1 << 40)
-    except DecodeError:
-        report.changed.append(row["id"])
+        data, _ = read_input(Item(row["id"], str(path), -1, 0), TAKEN_IN.max_bytes)
+    except DecodeError as error:
+        if error.code == "out_of_memory":
+            report.unchecked[row["id"]] = str(error)
+        else:
+            report.changed.append(row["id"])
         return
     if hashlib.sha256(data).hexdigest() != row["content_hash"]:
         report.changed.append(row["id"])
@@ -219,7 +228,9 @@ def _check_row(
     try:
         fresh = net.embed([data])[0]
     except DecodeError as error:
-        report.wrong[row["id"]] = f"It has a vector, but its input does not decode: {error}"
+        # A part that does not say by which rules it was made may have had others.
+        kept = error.code == "out_of_memory" or not limits_known
+        (report.unchecked if kept else report.wrong)[row["id"]] = f"Its input does not decode: {error}"
         return
     a, b = stored.astype(np.float64), fresh.astype(np.float64)
     lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
@@ -237,20 +248,37 @@ def _repair(
     plain = reference.source in EMBEDDED and load_backbone(reference.source).fingerprint == reference.space
     for name in report.bad_parts:
         _refuse_foreign(folder / name, reference)
+    _refuse_doubled_ids([folder / name for name in report.doubled])
     with locked(folder):
-        for name in report.bad_parts:
+        for name in sorted(report.bad_parts.keys() - set(report.doubled)):
             if not _salvage(folder / name, reference):
                 _set_aside(folder / name)
                 report.lost.append(name)
         if report.lost:
             _skip_row_numbers(folder, reference)
+        renumber(parts.list_parts(folder))
         for path in parts.list_parts(folder):
             _invalidate(path, set(report.wrong))
     root = Path(unescape_path(reference.root))
     # Where not even the ids are left, only the folder itself can say what the part held.
     listing: Listing = collect(root) if report.lost else _StoredListing(root, FeatureStore.open(folder))
     name = reference.source if plain else str(found.path)
-    report.repair = extract(listing, folder, backbone=name, device=device, dtype=reference.dtype)
+    report.repair = extract(
+        listing, folder, backbone=name, device=device, dtype=reference.dtype, limits=_limits_of(folder)
+    )
+
+
+def _limits_of(folder: Path) -> Limits:
+    """Return the limits that a store was made with, as far as its parts say and its rows show."""
+    paths = parts.list_parts(folder)
+    limits = recorded_limits(paths) or Limits()
+    for path in paths:
+        rows = parts.read_part(path, ["width", "height", "size"])
+        pixels = pc.max(pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64()))).as_py() or 0
+        size = pc.max(rows["size"]).as_py() or 0
+        # A pixel of the heaviest format counts twice against the limit, a byte of the file less than once.
+        limits = limits.wider(Limits(2 * pixels + size, size))
+    return limits
 
 
 def _refuse_foreign(path: Path, reference: Provenance) -> None:
@@ -258,6 +286,15 @@ def _refuse_foreign(path: Path, reference: Provenance) -> None:
         if parts.read_provenance(path).space == reference.space:
             return
         raise InputError(f"{path} is a part of another store: move it out of the folder, then repair.")
+
+
+def _refuse_doubled_ids(paths: list[Path]) -> None:
+    """Raise StoreError where two rows have one id: only a person can say which of them is to go."""
+    for key, older, newer in doubled_ids(*read_numbers(paths), paths):
+        raise StoreError(
+            f"{older} and {newer.name} both have a row for {key!r}. Move one of the two out of the folder, "
+            "then repair; what only that one held is computed again by the next `fxengine extract`."
+        )
 
 
 def _set_aside(path: Path) -> None:
@@ -270,11 +307,10 @@ def _set_aside(path: Path) -> None:
 
 def _skip_row_numbers(folder: Path, reference: Provenance) -> None:
     """Let no number that a lost part may have held be given again; a part holds at most this many rows."""
-    most = (2**31 - 1) // max(reference.columns.values())
-    known = Known.read(parts.list_parts(folder))
-    if known.paths:
-        path = known.paths[-1]
-        provenance = replace(parts.read_provenance(path), next_row=known.next_row + most)
+    paths = parts.list_parts(folder)
+    if paths:
+        path = paths[-1]
+        provenance = replace(parts.read_provenance(path), next_row=next_row(paths) + reference.part_rows)
         table = parts.read_part(path).replace_schema_metadata(provenance.to_metadata())
         parts.write_part(table, path, replace=True)
 
@@ -292,9 +328,8 @@ class _StoredListing:
         for row in self.store.rows(["id", "label", "split"]).to_pylist():
             path = self.root / unescape_path(row["id"])
             try:
-                status = path.stat()
-                size, mtime_ns = status.st_size, status.st_mtime_ns
-            except OSError:
+                size, mtime_ns = stamp(path.stat())
+            except (OSError, ValueError):  # ValueError: a NUL byte in the path
                 size, mtime_ns = -1, 0
             yield Item(row["id"], str(path), size, mtime_ns, row["label"], row["split"])
 
@@ -336,7 +371,7 @@ def _write_without_vectors(path: Path, table: pa.Table, provenance: Provenance, 
         for name, dim in provenance.columns.items()
     }
     for i in np.flatnonzero(lost):
-        if codes[i] is None:
+        if codes[i] not in ERROR_CODES:
             codes[i], reasons[i] = "io", _DAMAGED
     schema = part_schema(provenance)
     missing = np.array([code is not None for code in codes], bool)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,12 @@ _PLAIN_EVERY = 5.0  # seconds between two plain progress lines
 def say(text: str = "") -> None:
     """Print a line of the result."""
     print(text, flush=True)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Print what there is to know about a result's labels, a line each."""
+    for note in notes:
+        say(printable(note))
 
 
 def say_json(data: Any) -> None:

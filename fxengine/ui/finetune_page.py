@@ -35,7 +35,7 @@ def write_finetune_page(report: FinetuneReport, photos: Path) -> Path:
     epochs = [[i, *(row.get(name) for name in _EPOCH)] for i, row in enumerate(report.history, 1)]
     settings = json.loads((run / "run.json").read_text())["settings"]
     body = [
-        f"<p>{html.text(_words(report))}</p>",
+        *(f"<p>{html.text(line)}</p>" for line in (_words(report), *report.notes)),
         f"<h2>{html.text(report.metric.replace('_', ' '))}, with 95% intervals</h2>",
         html.table(["", "validation", "low", "high", "test", "low", "high"], scores),
         "<h2>Training</h2>",

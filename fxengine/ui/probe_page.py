@@ -65,15 +65,17 @@ def write_suspects_page(found: Suspects, store: Path, path: Path) -> None:
         )
         for row in found.rows[:_PICTURES]
     ]
-    line = f"{found.issues} of {found.checked} labels are likely wrong; the most suspicious first."
-    write_text(page(f"Labels of {store}", f"<p>{text(line)}</p>\n{pictures(shown)}"), path)
+    lines = [f"{found.issues} of {found.checked} labels are likely wrong; the most suspicious first.", *found.notes]
+    body = "".join(f"<p>{text(line)}</p>\n" for line in lines)
+    write_text(page(f"Labels of {store}", body + pictures(shown)), path)
 
 
 def _summary(report: ProbeReport) -> list[str]:
     score = report.score
     lines = [
         f"{_words(report.metric)} {score.mean:.3f}, 95% interval {score.low:.3f} to {score.high:.3f}: {report.head}, "
-        f"{report.evaluation} over {report.rows} rows. Always giving the most frequent answer: {report.chance:.3f}."
+        f"{report.evaluation} over {report.rows} rows. Always giving the most frequent answer: {report.chance:.3f}.",
+        *report.notes,
     ]
     if report.ungrouped is not None:
         lines.append(

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxengine.collect import Filters, collect
+from fxengine import FeatureStore, extract
+from fxengine.backbones.spec import BackboneFile
+from fxengine.collect import Filters, collect, folder
 from fxengine.collect.folder import FolderListing, list_folder
 from fxengine.errors import InputError
-from fxengine.features.schema import Item, escape_path, unescape_path
+from fxengine.features.schema import SPLITS, Item, escape_path, unescape_path
 from tests.conftest import make_photo
 
 
@@ -81,6 +83,31 @@ def test_splits_come_before_classes(tmp_path: Path) -> None:
         "other/e.jpg": (None, None),
         "f.jpg": (None, None),
     }
+
+
+@pytest.mark.parametrize("name", [*SPLITS, "Validation", "TRAINING"])
+def test_every_name_of_a_split_makes_one(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, f"{name}/cats/a.jpg", f"{name}/dogs/b.jpg")
+    found = {f"{name}/cats/a.jpg": ("cats", name.lower()), f"{name}/dogs/b.jpg": ("dogs", name.lower())}
+    assert labels(tmp_path) == found
+
+
+def test_a_store_made_before_a_split_was_known_is_relabelled_without_computing(
+    tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i, name in enumerate(["train/cats", "train/dogs", "validation/cats", "validation/dogs"]):
+        make_photo(tmp_path / "photos" / name / "x.jpg", i)
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "SPLITS", {"train": "train", "val": "val", "valid": "val", "test": "test"})
+        extract(tmp_path / "photos", tmp_path / "s", backbone=tiny.path)
+    old = FeatureStore.open(tmp_path / "s").table()
+    assert old.splits == ["train", "train", None, None]
+    done = extract(tmp_path / "photos", tmp_path / "s", backbone=tiny.path)
+    assert (done.extracted, done.unchanged, done.relabelled) == (0, 4, 2)
+    new = FeatureStore.open(tmp_path / "s").table()
+    assert new.splits == ["train", "train", "validation", "validation"]
+    assert new.labels == ["cats", "dogs", "cats", "dogs"]
+    assert (new.vectors == old.vectors).all()
 
 
 def test_splits_without_two_classes_are_still_splits(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -121,6 +124,111 @@ def test_an_empty_list_is_refused(tmp_path: Path, root: Path, name: str, text: s
 def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, root: Path, name: str, text: str) -> None:
     with pytest.raises(InputError, match=r"The list .* cannot be read: "):
         listed(tmp_path, root, name, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("l_bom.txt", ["cats/cat.4001.jpg", "cats/cat.4002.jpg", "dogs/dog.4001.jpg"]),
+        ("l_nohead.csv", ["cats/cat.4001.jpg", "cats/cat.4002.jpg", "dogs/dog.4001.jpg"]),
+        ("l_semi.csv", ["cats/cat.4001.jpg", "cats/cat.4002.jpg", "dogs/dog.4001.jpg"]),
+    ],
+)
+def test_the_reported_lists(name: str, expected: list[str], shared_data: Callable[[str], Path], root: Path) -> None:
+    assert [item.key for item in list_paths(shared_data("reports") / name, root)] == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.tsv"])
+def test_marks_and_ends_of_lines_belong_to_no_path(
+    tmp_path: Path, root: Path, encoding: str, end: str, name: str
+) -> None:
+    lines = ["ü.jpg", "b/c.jpg", "with space.jpg"]
+    header = [] if name == "list.txt" else ["path"]
+    for text in (end.join(header + lines), end.join(header + lines) + end, end.join(lines)):
+        found = listed(tmp_path, root, name, text.encode(encoding))
+        assert [(item.key, item.size >= 0) for item in found] == [
+            ("b/c.jpg", True), ("with space.jpg", True), ("ü.jpg", True),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["00123\na.jpg\n", "00123;x\na.jpg;y", "x,00123\ny,a.jpg\n", "gone.PNG,1\na.jpg,2\n00123,3\n", "a.jpg\n00123\n"],
+)
+def test_a_list_without_a_header_loses_no_line(tmp_path: Path, root: Path, text: str) -> None:
+    found = keys(tmp_path, root, "list.csv", text)
+    assert [key for key in found if key != "gone.PNG"] == ["00123", "a.jpg"]
+    assert len(found) == text.strip().count("\n") + 1
+
+
+def test_one_path_without_an_end_is_a_list(tmp_path: Path, root: Path) -> None:
+    assert keys(tmp_path, root, "list.csv", "a.jpg") == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        (r"b\c.jpg", "b/c.jpg"),
+        (r".\b\c.jpg", "b/c.jpg"),
+        (unicodedata.normalize("NFD", "ü.jpg"), "ü.jpg"),
+        ("é/ü.jpg", "e\u0301/ü.jpg"),  # the folder in one form, the file in the other
+        (r"back\slash.jpg", r"back\\slash.jpg"),
+        (r"back\\slash.jpg", r"back\\slash.jpg"),  # as the store writes its id
+        (r"caf\xe9.jpg", r"caf\xe9.jpg"),
+        ("café.jpg", r"caf\xe9.jpg"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+@pytest.mark.parametrize("name", ["list.txt", "list.csv"])
+def test_a_path_is_found_in_the_spelling_of_the_disk(
+    tmp_path: Path, root: Path, written: str, key: str, encoding: str, name: str
+) -> None:
+    for other in ("e\u0301/ü.jpg", "back\\slash.jpg", os.fsdecode(b"caf\xe9.jpg")):
+        (root / other).parent.mkdir(exist_ok=True)
+        (root / other).write_text("12")
+    if encoding == "cp1252" and not written.isascii():
+        written = unicodedata.normalize("NFC", written)
+    found = listed(tmp_path, root, name, f"path\n{written}\n".encode(encoding))
+    assert [(item.key, item.size >= 0) for item in found if item.key != "path"] == [(key, True)]
+
+
+def test_of_two_spellings_the_exact_one_is_taken_and_a_third_is_not_there(tmp_path: Path, root: Path) -> None:
+    (root / "u\u0308.jpg").write_text("12")
+    assert [item.size for item in listed(tmp_path, root, "list.txt", "u\u0308.jpg\nü.jpg\n")] == [2, 6]
+    (item,) = listed(tmp_path, root, "list.txt", "b\\..\\ü.jpg\n")
+    assert (item.key, item.size) == ("b\\\\..\\\\ü.jpg", -1)
+
+
+def test_a_path_that_two_lines_spell_differently_counts_once(tmp_path: Path, root: Path) -> None:
+    assert keys(tmp_path, root, "list.txt", "b/c.jpg\nb\\c.jpg\n./b/c.jpg\n") == ["b/c.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"path": [["a.jpg"]]}, r"The column 'path' of the list .* holds list.*: one text or number a row is needed"),
+        ({"image": [{"bytes": b"", "path": "a.jpg"}]}, r"The column 'image' of the list .* holds struct<"),
+    ],
+)
+def test_columns_that_hold_no_paths_are_refused(
+    tmp_path: Path, root: Path, columns: dict[str, list[Any]], said: str
+) -> None:
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "list.parquet")
+    with pytest.raises(InputError, match=said):
+        list_paths(tmp_path / "list.parquet", root)
+
+
+def test_two_columns_of_paths_and_lines_of_other_length_are_refused(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(InputError, match=r"^2 columns of the list .* are called 'path': rename all"):
+        listed(tmp_path, root, "list.csv", "path,path\na.jpg,b\n")
+    with pytest.raises(InputError, match=r"line 3 has 2 fields parted by ',', the first one has 1 field\."):
+        listed(tmp_path, root, "list.csv", "path\na.jpg\nwith,comma.jpg\n")
+
+
+def test_a_column_of_paths_goes_before_one_of_numbers(tmp_path: Path, root: Path) -> None:
+    assert keys(tmp_path, root, "list.csv", "id,path\n1,a.jpg\n") == ["a.jpg"]
 
 
 def test_a_missing_list_is_refused(tmp_path: Path, root: Path) -> None:

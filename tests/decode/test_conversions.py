@@ -4,6 +4,7 @@ import io
 import struct
 import tracemalloc
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,35 @@ def test_a_png_is_turned_by_its_exif() -> None:
     assert out[:, 0, 0].tolist() == [1, 2, 3]
 
 
+def test_a_heic_is_turned_by_its_container_alone() -> None:
+    """Its EXIF turn is only a copy for programs that do not read the container (ISO/IEC 23008-12, A.2.1)."""
+    lying, turned = Image.Exif(), Image.Exif()
+    lying[0x0112], turned[0x0112] = 1, 6
+    image = picture("RGB", *[(255, 0, 0)] * 32, *[(0, 0, 255)] * 32).resize((64, 32), Image.Resampling.NEAREST)
+    by_container = saved(image, "HEIF", exif=turned.tobytes())
+    assert by_container.count(b"irot") == 1
+    found = pillow.decode(by_container, decode.read_header(by_container, Limits()))
+    assert (found.pixels.shape, found.orientation) == ((64, 32, 3), 1)
+    only_exif = saved(image, "HEIF", exif=lying.tobytes()).replace(lying.tobytes()[6:], turned.tobytes()[6:])
+    found = pillow.decode(only_exif, decode.read_header(only_exif, Limits()))
+    assert (found.pixels.shape, found.orientation) == ((32, 64, 3), 1)
+
+
+def test_large_pictures_are_converted_in_strips_with_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 256, (37, 23, 4), np.uint8), "RGBA")
+    images = [colours, colours.convert("RGB"), colours.convert("LA"), colours.convert("L"), colours.convert("CMYK")]
+    images += [colours.convert("RGB").quantize(16), colours.convert("1"), colours.convert("RGB").convert("P")]
+    images += [Image.fromarray(rng.integers(0, 65536, (37, 23), np.uint16))]
+    for image in images:
+        if image.mode == "P":
+            image.info["transparency"] = 3
+        right = pillow.from_image(image.copy()).pixels
+        with monkeypatch.context() as patch:
+            patch.setattr(pillow, "_STRIP_PIXELS", 100)
+            np.testing.assert_array_equal(pillow.from_image(image.copy()).pixels, right, str(image.mode))
+
+
 def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -212,7 +242,7 @@ def test_a_flipped_bit_in_a_png_is_an_error() -> None:
 def test_fewer_pixels_than_the_header_says_are_an_error() -> None:
     data = saved(Image.new("RGB", (8, 8)))
     header = decode.read_header(data, Limits())
-    wrong = type(header)(header.format, 9, 8, header.memory)
+    wrong = replace(header, width=9)
     with pytest.raises(DecodeError, match="not as many as its header says") as raised:
         decode.decode_into(data, wrong, Preprocess(8, 8, "both", 1, "box"), np.empty((8, 8, 3), np.uint8))
     assert raised.value.code == "corrupt"

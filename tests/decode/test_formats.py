@@ -167,7 +167,7 @@ def test_the_limit_of_pixels() -> None:
         with pytest.raises(DecodeError) as raised:
             check_size(width, height, limits)
         assert raised.value.code == "too_large"
-    with pytest.raises(DecodeError, match=r"20000 x 20000 pixels are 400 million; --max-pixels allows 256 million\."):
+    with pytest.raises(DecodeError, match=r"20000 x 20000 pixels are 400 million; --max-pixels allows 128 million\."):
         check_size(20_000, 20_000, Limits())
 
 
@@ -178,6 +178,18 @@ def test_a_picture_needs_pixels(width: int, height: int) -> None:
     assert raised.value.code == "corrupt"
 
 
+@pytest.mark.parametrize(
+    ("name", "counts"), [("JPEG", 1.0), ("PNG", 1.0), ("GIF", 1.0), ("AVIF", 13 / 9), ("WEBP", 2.0)]
+)
+def test_a_format_that_takes_more_memory_counts_for_more_pixels(name: str, counts: float) -> None:
+    data = saved(name)
+    pixels = int(64 * 48 * counts)
+    assert decode.read_header(data, Limits(max_pixels=pixels)).width == 64
+    with pytest.raises(DecodeError, match="--max-pixels allows") as raised:
+        decode.read_header(data, Limits(max_pixels=pixels - 1))
+    assert raised.value.code == "too_large"
+
+
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 def test_read_header_applies_both_limits(name: str) -> None:
     data = saved(name)
@@ -186,3 +198,15 @@ def test_read_header_applies_both_limits(name: str) -> None:
         with pytest.raises(DecodeError) as raised:
             decode.read_header(data, limits)
         assert raised.value.code == "too_large"
+
+
+@pytest.mark.parametrize("reserved", [b"\0\0\0\0", b"\x10\0\x20\0", b"\xff\xff\xff\xff"])
+def test_a_bitmap_may_fill_its_reserved_bytes(reserved: bytes) -> None:
+    data = saved("BMP")
+    hotspot = data[:6] + reserved + data[10:]
+    assert sniff(hotspot) == "BMP"
+    assert decode.read_header(hotspot, Limits()).width == 64
+
+
+def test_text_that_begins_like_a_bitmap_is_none() -> None:
+    assert failure(b"BMW 320i, 4 doors, blue, 3 owners").code == "unsupported_format"

@@ -133,7 +133,7 @@ def test_a_signal_stops_cleanly_and_keeps_what_was_finished(tmp_path: Path, numb
     summary = json.loads(output)
     assert summary["interrupted"]
     assert 0 < summary["extracted"] < 60
-    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [".lock", "part-000000.parquet"]
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [".lock", ".next_row", "part-000000.parquet"]
     assert len(FeatureStore.open(tmp_path / "s")) == summary["extracted"]
     again = json.loads(run_cli("extract", tmp_path / "photos", "-o", tmp_path / "s",
                                "--backbone", tmp_path / "tiny.onnx", "--json").stdout)  # fmt: skip

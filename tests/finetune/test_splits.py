@@ -34,6 +34,17 @@ def test_given_splits_are_kept() -> None:
     assert split.tolist() == [TRAIN] * 20 + [VALIDATION] * 10 + [TEST] * 10
 
 
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("training", TRAIN), ("Train", TRAIN), ("valid", VALIDATION), ("validation", VALIDATION), ("VAL", VALIDATION),
+     ("testing", TEST), ("other", TRAIN)],
+)  # fmt: skip
+def test_every_name_of_a_split_is_known(name: str, side: int) -> None:
+    names = [name] * 4 + ["train"] * 4 + ["val"] * 4 + ["test"] * 4
+    split = split_rows(names, np.arange(16) % 2, np.arange(16), 0.2, 0.2, 0)
+    assert split.tolist() == [side] * 4 + [TRAIN] * 4 + [VALIDATION] * 4 + [TEST] * 4
+
+
 def test_without_a_test_folder_the_validation_rows_are_halved() -> None:
     names = ["train"] * 20 + ["val"] * 20
     y = np.arange(40) % 2

@@ -25,6 +25,7 @@ from fxengine.tasks import finetune as task
 from fxengine.tasks.finetune import finetune
 from fxengine.tasks.finetune_report import FinetuneReport
 from fxengine.tasks.training_data import head_weights, load_training_data, with_weights
+from fxengine.ui.commands.finetune import show
 from tests.backbones.test_keras_source import needs_keras
 from tests.conftest import make_photo
 from tests.finetune import checks_child_path
@@ -50,18 +51,20 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(marked: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[FinetuneReport, dict[str, Any]]:
     """One training process: checks of its parts, then a whole run."""
     folder = tmp_path_factory.mktemp("tuned")
+    rows = [f"{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(marked.rglob("[0-9]*.jpg"))]
+    (folder / "t.csv").write_text("\n".join(["id,label", *rows, "gone.jpg,disc"]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task, "_CHILD", checks_child_path())
         patch.setenv("CHECKS", str(folder / "checks.json"))
         patch.setattr(task, "_is_better", lambda tuned, probe: True)  # else the perfect probe is kept
-        report = finetune(marked, folder / "net.onnx", options=OPTIONS)
+        report = finetune(marked, folder / "net.onnx", labels=str(folder / "t.csv"), options=OPTIONS)
     return report, json.loads((folder / "checks.json").read_text())
 
 
 @needs_keras
 @pytest.mark.slow
 def test_the_tuned_net_is_an_ordinary_backbone(
-    done: tuple[FinetuneReport, dict[str, Any]], marked: Path, tmp_path: Path
+    done: tuple[FinetuneReport, dict[str, Any]], marked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report, _ = done
     file = read_backbone(Path(report.output))
@@ -72,6 +75,10 @@ def test_the_tuned_net_is_an_ordinary_backbone(
     tuned = file.facts.notes["tuned"]
     assert (tuned["from"], tuned["pictures"], tuned["accuracy"]["mean"]) == ("efficientnet_lite0", 32, 1.0)
     assert report.failed == 1
+    (note,) = report.to_dict()["notes"]
+    assert note.endswith("1 of 33 labels match no row, such as 'gone.jpg'; 0 of 32 rows have no label.")
+    show(report)
+    assert note in capsys.readouterr().out.splitlines()
     assert report.rows == {"train": 16, "validation": 8, "test": 8}
     assert extract(marked, tmp_path / "s", backbone=file.path).extracted == 32
     with pytest.raises(StoreError, match="space"):

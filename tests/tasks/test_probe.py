@@ -25,6 +25,7 @@ from fxengine.tasks import blocks, labelled_vectors
 from fxengine.tasks.predict import predict
 from fxengine.tasks.probe import Probe, ProbeOptions, probe
 from tests.conftest import make_photo
+from tests.stores import write_store
 
 
 @pytest.fixture
@@ -243,6 +244,14 @@ def test_the_stores_own_split_and_another_store(tmp_path: Path, photos: Path, ti
     extract(photos, tmp_path / "plain", backbone=tiny.path)
     with pytest.raises(StoreError, match=r"needs a split 'train' and another one for --split. There is: none"):
         probe(tmp_path / "plain", options=ProbeOptions(split=True))
+
+
+def test_the_split_to_train_on_may_be_called_training(tmp_path: Path) -> None:
+    x, y = planted(60)
+    splits: list[str | None] = ["training"] * 30 + ["validation"] * 15 + ["testing"] * 10 + [None] * 5
+    write_store(tmp_path / "s", x, labels=names_of(y), splits=splits)
+    report = probe(tmp_path / "s", options=ProbeOptions(split=True))
+    assert (report.rows, report.trained_on) == (25, 30)
 
 
 def test_auto_takes_the_simplest_head_within_the_interval_of_the_best(tmp_path: Path) -> None:

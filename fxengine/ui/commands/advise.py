@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fxengine.ui.console import say, say_json
+from fxengine.ui.console import say, say_json, say_notes
 from fxengine.ui.exit_codes import FINE
 
 TEXT = "say whether a head is enough, more labels would help, or fine-tuning would pay"
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
     parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the store's own labels"
+        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the store's own labels"
     )
     parser.add_argument("--target", type=float, metavar="SCORE", help="the score that is wanted, as 0.95")
 
@@ -30,4 +30,5 @@ def run(options: argparse.Namespace) -> int:
     else:
         for sentence in advice.sentences():
             say(sentence)
+        say_notes(advice.notes)
     return FINE

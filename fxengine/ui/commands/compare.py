@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.console import complain, printable, say, say_json, table
+from fxengine.ui.console import complain, printable, say, say_json, say_notes, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("stores", type=Path, nargs="+", metavar="STORE", help="stores of the same pictures")
     parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the stores' own labels"
+        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the stores' own labels"
     )
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (5)")
@@ -44,6 +44,7 @@ def show(found: Comparison) -> None:
     """Print the ranking."""
     metric = found.metric.replace("_", " ")
     say(f"{metric} of {found.head}, {found.folds}-fold cross-validation over the same {found.rows} rows")
+    say_notes(found.notes)
     numbers = ["95% interval", "LogME", "dim", "images/s", "M multiply-adds"]
     rows = [
         [

@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument(
-        "--list", type=Path, metavar="FILE", help="take the paths in this .txt, .csv or .parquet, relative to PHOTOS"
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="take the paths in this .txt, .csv, .tsv or .parquet (relative to PHOTOS)",
     )
     inputs.add_argument(
         "--include", action="append", default=[], metavar="GLOB", help="only files that fit; may be repeated"
@@ -38,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     inputs.add_argument("--limit", type=positive, metavar="N", help="only the first N files")
     inputs.add_argument(
-        "--max-pixels", type=positive, default=256_000_000, metavar="N", help="refuse larger pictures (256 million)"
+        "--max-pixels", type=positive, metavar="N", help="refuse larger pictures (the store's, else 128 million)"
     )
     inputs.add_argument(
-        "--max-bytes", type=positive, default=1_000_000_000, metavar="N", help="refuse larger files (1 billion)"
+        "--max-bytes", type=positive, metavar="N", help="refuse larger files (the store's, else 1 billion)"
     )
     update = parser.add_argument_group("update of a store")
     update.add_argument("--retry-failed", action="store_true", help="try inputs again that failed for a lasting reason")
@@ -77,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.decode import Limits
     from fxengine.extraction import extract
 
+    stated = {"max_pixels": options.max_pixels, "max_bytes": options.max_bytes}
+    given = {name: value for name, value in stated.items() if value is not None}
     with progress_shown("extracting", options.quiet or options.json) as progress:
         summary = extract(
             options.photos,
@@ -93,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
             batch_size=options.batch_size,
             decoders=options.decoders,
             decode_on=options.decode_on,
-            limits=Limits(max_pixels=options.max_pixels, max_bytes=options.max_bytes),
+            limits=Limits(**given) if given else None,
             part_rows=options.part_rows,
             retry_failed=options.retry_failed,
             prune=options.prune,

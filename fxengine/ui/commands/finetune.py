@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import positive
-from fxengine.ui.console import printable, progress_shown, say, say_json
+from fxengine.ui.console import printable, progress_shown, say, say_json, say_notes
 from fxengine.ui.exit_codes import FINE, MISTAKE
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--preprocess", type=Path, metavar="JSON", help="how pixels are prepared, for a net of one's own"
     )
     parser.add_argument("--trust", action="store_true", help="load a SavedModel, which is a program")
-    parser.add_argument("--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the folders")
+    parser.add_argument(
+        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the folders"
+    )
     group = parser.add_argument_group("training")
     group.add_argument("--unfreeze", default="all", metavar="WHAT", help="all, N last layers, or from a layer on (all)")
     group.add_argument("--rate", type=float, help="learning rate (1e-5, 1e-4 and 1e-3 are tried)")
@@ -100,6 +102,7 @@ def show(report: FinetuneReport) -> None:
     """Print what a training gained."""
     sides = ", ".join(f"{count} {name}" for name, count in report.rows.items())
     say(f"{report.backbone} trained further on {sides} pictures; {report.failed} could not be decoded")
+    say_notes(report.notes)
     say(f"  rate {report.rate:g}, {report.trained_layers} layers, best after epoch {report.best_epoch} of "
         f"{len(report.history)}, {report.seconds:.0f} s")  # fmt: skip
     say(f"  probe on the frozen features, test {report.metric.replace('_', ' ')}: {report.probe.test}")

@@ -47,6 +47,7 @@ def show_info(facts: dict[str, Any], indent: str = "") -> None:
             show_info(value, indent + "  ")
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            text = "unknown" if name == "multiply_adds" and value is None else text
             say(f"{indent}{name:<{width}}  {printable(text)}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, positive
-from fxengine.ui.console import complain, say, say_json, table
+from fxengine.ui.console import complain, say, say_json, say_notes, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
     parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the store's own labels"
+        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the store's own labels"
     )
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--folds", type=int, default=10, metavar="N", help="folds of the cross-validation (10)")
@@ -57,6 +57,7 @@ def show(found: Suspects, top: int) -> None:
         f"{found.issues} of {found.checked} labels are likely wrong, {len(found.rows)} answers differ from their label "
         f"({found.head}, out of fold)"
     )
+    say_notes(found.notes)
     rows = [
         [
             "likely wrong" if row.issue else "",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, positive, sizes
-from fxengine.ui.console import complain, say, say_json, table
+from fxengine.ui.console import complain, say, say_json, say_notes, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_labels(parser: argparse.ArgumentParser) -> None:
     """Declare where targets come from."""
     parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv or .parquet with ids instead of the store's own labels"
+        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the store's own labels"
     )
     parser.add_argument("--kind", choices=["classes", "labels", "numbers"], help="what the columns are (as they look)")
 
@@ -80,6 +80,7 @@ def show(report: ProbeReport) -> None:
     """Print how well a probe does."""
     shown = str(report.score) if report.kind == "classes" else _plain(report)
     say(f"{report.metric.replace('_', ' ')} {shown}, {report.head}, {report.evaluation} over {report.rows} rows")
+    say_notes(report.notes)
     if report.kind == "classes":
         say(f"always answering the most frequent class: {report.chance:.1%}")
     others = [

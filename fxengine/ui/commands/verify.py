@@ -45,6 +45,8 @@ def show(report: VerifyReport) -> None:
         say(f"  bad part {name}: {printable(problem)}")
     for key, problem in report.wrong.items():
         say(f"  wrong row {printable(key)}: {problem}")
+    for key, problem in report.unchecked.items():
+        say(f"  not checked, kept: {printable(key)}: {problem}")
     if report.changed:
         say(f"  {len(report.changed)} inputs of the sample changed or went since: run `fxengine extract` again")
     if report.repair is not None:

@@ -1,0 +1,182 @@
+"""Reads tables that people bring along: labels, lists of paths (later texts). What stands in a text stays as it is."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from fxengine.collect.folder import PICTURE_SUFFIXES
+from fxengine.errors import InputError
+
+# Names of columns that hold ids or paths, in lower case, the most telling first.
+ID_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "id")
+TABLES = (".csv", ".tsv", ".parquet")
+
+_DELIMITERS = ",\t;"
+_HEAD = 100_000  # characters that hold the first line
+# The marks of UTF-32 come first: they begin with those of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+BYTE_ORDER_MARKS = tuple(mark for mark, _ in _MARKS)
+
+
+def read_table(
+    path: Path, *, called: str = "", is_id: Callable[[str], bool] = lambda _: False
+) -> tuple[pa.Table, list[str]]:
+    """Return a table, and sentences about what had to be guessed.
+
+    Every column of a .csv or .tsv is text, exactly as it stands there: "001" is no number, and an empty cell is "". A
+    .parquet keeps its types. The delimiter is the comma, tab or semicolon that parts the first line into the most
+    fields, in a .tsv the tab. A first line that holds no name of `ID_COLUMNS`, but a picture's name or what `is_id`
+    knows, is a row: then that column is called "id", and the others by their place, "2", "3", ...
+
+    Args:
+        path: .csv, .tsv or .parquet.
+        called: the file in sentences, its path unless given.
+        is_id: whether a cell of the first line is an id and no column's name.
+
+    Raises:
+        InputError: it is not there, cannot be read, or a line has too many or too few fields.
+    """
+    called = called or str(path)
+    try:
+        if path.suffix.lower() == ".parquet":
+            return _read_parquet(path), []
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.") from error
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{called} cannot be read: {str(error).splitlines()[0]}.") from error
+    text, notes = decode_text(data, called)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
+    names, table = _header(text, delimiter), _read_csv(text, delimiter, called)
+    place = next((i for i, name in enumerate(names) if _is_picture(name) or is_id(name)), None)
+    if place is None or id_columns(names):
+        return table.slice(1).rename_columns(names), notes
+    names = ["id" if i == place else str(i + 1) for i in range(len(names))]
+    return table.rename_columns(names), [*notes, f"{called} has no header: its first line is taken for a row."]
+
+
+def id_columns(names: Sequence[str]) -> list[str]:
+    """Return those of the names that say that a column holds ids, the most telling first."""
+    found = [name for name in names if name.lower() in ID_COLUMNS]
+    return sorted(dict.fromkeys(found), key=lambda name: ID_COLUMNS.index(name.lower()))
+
+
+def column_of(table: pa.Table, name: str, called: str) -> pa.Array:
+    """Return a column of plain values: text as strings, categories as what they stand for, everything else as it is.
+
+    Raises:
+        InputError: two columns have this name, or its values are lists, structs or bytes.
+    """
+    if (count := table.column_names.count(name)) > 1:
+        raise InputError(f"{count} columns of {called} are called {name!r}: rename all but one.")
+    values = table.column(name)
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_nested(kind) or _is_bytes(kind):
+        raise InputError(f"The column {name!r} of {called} holds {kind}: one text or number a row is needed.")
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        kind = pa.string()
+    return values.cast(kind).combine_chunks()
+
+
+def decode_text(data: bytes, called: str) -> tuple[str, list[str]]:
+    """Return bytes as text without its byte order mark, and a sentence where the encoding had to be guessed.
+
+    Args:
+        data: UTF-8, UTF-16 or UTF-32 with a byte order mark, or else Windows-1252.
+        called: what they are, in sentences.
+
+    Raises:
+        InputError: they are nothing of that kind.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            try:
+                return data[len(mark) :].decode(encoding), []
+            except UnicodeDecodeError as error:
+                raise InputError(f"{called} begins as {encoding} and is none ({error}): save it as UTF-8.") from error
+    if b"\0" in data:
+        raise InputError(f"{called} holds zero bytes, as no text does: save it as UTF-8.")
+    try:
+        return data.decode(), []
+    except UnicodeDecodeError:
+        pass
+    try:
+        said = f"{called} is not UTF-8: it is read as Windows-1252. Save it as UTF-8 where names look wrong."
+        return data.decode("cp1252"), [said]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{called} is neither UTF-8 nor Windows-1252: save it as UTF-8.") from error
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    # Of a single file, so that two columns of one name are read, too; a folder of parts is a table as well.
+    return pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
+
+
+def _delimiter(text: str) -> str:
+    return max(_DELIMITERS, key=lambda delimiter: len(_header(text, delimiter)))
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    """Return the fields of the first line that is not empty."""
+    rows = csv.reader(io.StringIO(text[:_HEAD], newline=""), delimiter=delimiter)
+    return [name.strip() for name in next((row for row in rows if row), [])]
+
+
+def _read_csv(text: str, delimiter: str, called: str) -> pa.Table:
+    """Return all lines, the first one too, as text columns without names that matter."""
+    data = text.encode() + b"\n"
+    names = [f"f{i}" for i in range(len(_header(text, delimiter)))]
+    try:
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(data),
+            # One block: a quoted cell may be of any length.
+            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=True, block_size=len(data)),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+        )
+    except (pa.ArrowException, OverflowError) as error:
+        wrong = "it is empty" if not text.strip() else _what_is_wrong(text, delimiter) or str(error).splitlines()[0]
+        raise InputError(f"{called} cannot be read: {wrong}.") from error
+
+
+def _what_is_wrong(text: str, delimiter: str) -> str:
+    """Return which line does not fit the first one, or ""."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line, width = 1, 0
+    try:
+        for row in rows:
+            width = width or len(row)
+            if row and len(row) != width:
+                sign = "tab" if delimiter == "\t" else repr(delimiter)
+                return f"line {line} has {_fields(len(row))} parted by {sign}, the first one has {_fields(width)}"
+            line = rows.line_num + 1
+    except csv.Error as error:
+        return f"a quote is missing or one too many in the row that begins in line {line} ({error})"
+    return ""
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))

@@ -1,0 +1,108 @@
+"""A part's footer: what it announces is checked before anything is allocated for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fxengine.errors import StoreError
+from fxengine.features.schema import Provenance, part_schema
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a part says before any of its pages is read.
+
+    Attributes:
+        path: the part.
+        provenance: what it was made from.
+        rows: how many it has.
+    """
+
+    path: Path
+    provenance: Provenance
+    rows: int
+
+
+def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
+    """Return a part's footer, checked, so that nothing is allocated for what no part can hold.
+
+    Args:
+        path: the part.
+        columns: those that are to be read, None for all; their types and sizes are checked, too.
+
+    Raises:
+        StoreError: the file is cut short, empty, not ours, or announces what fxengine does not write.
+    """
+    try:
+        if not path.is_file():
+            raise OSError("it is not a regular file")
+        size, metadata = path.stat().st_size, pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error) from error
+    provenance = Provenance.from_schema(schema, path.name)
+    wanted = part_schema(provenance).names if columns is None else columns
+    problem = (
+        _rows_problem(metadata, provenance, size)
+        or _types_problem(schema, provenance, wanted)
+        or _sizes_problem(metadata, provenance, wanted)
+    )
+    if problem is not None:
+        raise damaged(path, problem)
+    return Footer(path, provenance, metadata.num_rows)
+
+
+def damaged(path: Path, error: Exception | str) -> StoreError:
+    """Return the error for a part that cannot be read."""
+    reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+    return StoreError(f"{path} is damaged ({reason}). `fxengine verify {path.parent} --repair` makes it anew.")
+
+
+def _rows_problem(metadata: pq.FileMetaData, provenance: Provenance, size: int) -> str | None:
+    groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    if sum(groups) != metadata.num_rows or min(groups, default=0) < 0:
+        return f"its row groups have {sum(groups)} rows, its footer says {metadata.num_rows}"
+    # Row numbers and ids differ from row to row: compressed as well as can be they take 1.7 bytes, by us over four.
+    most = min(provenance.part_rows, size)
+    if metadata.num_rows > most:
+        return f"it announces {metadata.num_rows} rows, a part of {size} bytes can have {most}"
+    return None
+
+
+def _types_problem(schema: pa.Schema, provenance: Provenance, columns: Sequence[str]) -> str | None:
+    ours = part_schema(provenance)
+    for name in columns:
+        found = schema.get_all_field_indices(name)
+        if len(found) != 1 or name not in ours.names:
+            return f"it has {len(found)} columns {name!r}"
+        kind = schema.field(found[0]).type
+        if kind != ours.field(name).type:
+            return f"its column {name!r} is of type {kind}, not {ours.field(name).type}"
+    return None
+
+
+def _sizes_problem(metadata: pq.FileMetaData, provenance: Provenance, columns: Sequence[str]) -> str | None:
+    """Return which column announces more numbers or bytes than its rows can have, or None."""
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    # A list's numbers are the leaf `NAME.list.element`; names may hold dots.
+    leaves = {path: i for i, path in enumerate(paths)} | {path.rpartition(".")[0]: i for i, path in enumerate(paths)}
+    width = np.dtype(provenance.dtype).itemsize + 1  # a number and its levels
+    slack = metadata.num_row_groups * 4096  # headers of pages
+    for name in columns:
+        dim = provenance.columns.get(name)
+        at = leaves.get(name if dim is None else f"{name}.list")
+        if at is None:
+            return f"its column {name!r} is not laid out as a part's"
+        chunks = [metadata.row_group(number).column(at) for number in range(metadata.num_row_groups)]
+        values, size = sum(chunk.num_values for chunk in chunks), sum(chunk.total_uncompressed_size for chunk in chunks)
+        # Texts have no bound of their own (a list may name a path of any length), but a generous one all together.
+        most = max(metadata.num_rows << 16, 1 << 28) if dim is None else metadata.num_rows * dim * width + slack
+        if not 0 <= values <= metadata.num_rows * (dim or 1) or not 0 <= size <= most:
+            return f"its column {name!r} announces {values} values in {size} bytes for {metadata.num_rows} rows"
+    return None

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fxengine.collect.table import column_of, decode_text, id_columns, read_table
+from fxengine.errors import InputError
+
+# Everything but the zero byte, which no text holds, and halves of surrogate pairs, which no encoding takes.
+CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+    [
+        "001",
+        "1.0",
+        "NA",
+        "nan",
+        "",
+        " ",
+        'a"b',
+        '""',
+        ",",
+        ";",
+        "\t",
+        "\r\n",
+        "\n",
+        "é",
+        "e\u0301",
+        "日本",
+        "😀",
+        "\ufeff",
+    ]
+)
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]
+
+
+def table(tmp_path: Path, content: str | bytes, name: str = "t.csv") -> tuple[dict[str, list[Any]], list[str]]:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    found, notes = read_table(path)
+    return found.to_pydict(), notes
+
+
+def refused(tmp_path: Path, content: str | bytes, name: str = "t.csv") -> str:
+    with pytest.raises(InputError) as raised:
+        table(tmp_path, content, name)
+    return str(raised.value).replace(str(tmp_path), "")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6),
+    st.sampled_from(",;\t"),
+    st.sampled_from(ENCODINGS),
+    st.sampled_from(["pandas", "pyarrow"]),
+)
+@example([("001", ""), ("", "NA"), ('"', "a,b;c\td\r\n")], ";", "utf-16", "pandas")
+def test_a_csv_reads_back_the_same_text(
+    rows: list[tuple[str, str]], delimiter: str, encoding: str, writer: str
+) -> None:
+    columns = {"id": [row[0] for row in rows], "text": [row[1] for row in rows]}
+    if writer == "pandas":
+        # Unless told so, pandas leaves a lone carriage return without quotes, so that no reader gets it back.
+        quoting = csv.QUOTE_ALL if any("\r" in cell for row in rows for cell in row) else csv.QUOTE_MINIMAL
+        data = pd.DataFrame(columns).to_csv(sep=delimiter, index=False, quoting=quoting).encode(encoding)
+    else:
+        sink = io.BytesIO()
+        options = pyarrow.csv.WriteOptions(delimiter=delimiter)
+        pyarrow.csv.write_csv(pa.table(columns), sink, options)
+        data = sink.getvalue().decode().encode(encoding)
+    with tempfile.TemporaryDirectory() as folder:
+        assert table(Path(folder), data) == (columns, [])
+
+
+def test_text_stays_text(tmp_path: Path) -> None:
+    found, _ = table(tmp_path, "id,a,b,c\n0001,001,1.0,NA\n0002,,true,2024-01-01\n")
+    assert found == {
+        "id": ["0001", "0002"], "a": ["001", ""], "b": ["1.0", "true"], "c": ["NA", "2024-01-01"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_delimiter_is_that_of_the_first_line(tmp_path: Path, delimiter: str) -> None:
+    text = f'"a,b;c\td"{delimiter}id\n1{delimiter}"x,y;z"\n'
+    assert table(tmp_path, text)[0] == {"a,b;c\td": ["1"], "id": ["x,y;z"]}
+
+
+def test_a_tsv_is_parted_by_tabs_alone(tmp_path: Path) -> None:
+    assert table(tmp_path, "id\ta,b,c\nx;y\t1\n", "t.TSV")[0] == {"id": ["x;y"], "a,b,c": ["1"]}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-32", "cp1252"])
+def test_ends_of_lines_and_encodings(tmp_path: Path, end: str, encoding: str) -> None:
+    text = end.join(["", "id,label", "ä.jpg,süß", "", "b.jpg,böse"])  # without an end of the last line
+    found, notes = table(tmp_path, text.encode(encoding))
+    assert found == {"id": ["ä.jpg", "b.jpg"], "label": ["süß", "böse"]}
+    assert [note.partition(" is ")[2] for note in notes] == (
+        ["not UTF-8: it is read as Windows-1252. Save it as UTF-8 where names look wrong."]
+        if encoding == "cp1252"
+        else []
+    )
+
+
+@pytest.mark.parametrize("byte_order", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_both_byte_orders(byte_order: str) -> None:
+    assert decode_text("\ufeffid,é".encode(byte_order), "it") == ("id,é", [])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "/t.csv cannot be read: it is empty."),
+        ("id,label\na.jpg,cat\n\nb.jpg,dog,x\n",
+         "/t.csv cannot be read: line 4 has 3 fields parted by ',', the first one has 2 fields."),
+        ('id;label\n"a\nb";c\nb.jpg\n',
+         "/t.csv cannot be read: line 4 has 1 field parted by ';', the first one has 2 fields."),
+        ('id,label\na,b\n"c,d\ne,f\n',
+         "/t.csv cannot be read: a quote is missing or one too many in the row that begins in line 3 (unexpected end "
+         "of data)."),
+        (b"i\0d\0,\0x\0", "/t.csv holds zero bytes, as no text does: save it as UTF-8."),
+        (b"id,x\n\x81,1", "/t.csv is neither UTF-8 nor Windows-1252: save it as UTF-8."),
+        (b"\xff\xfei\0d\0\0\xd8", "/t.csv begins as utf-16-le and is none ("),
+        (b"\xef\xbb\xbfid\n\xff", "/t.csv begins as utf-8 and is none ("),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_said_with_its_line(tmp_path: Path, content: str | bytes, said: str) -> None:
+    assert refused(tmp_path, content).startswith(said)
+
+
+def test_a_missing_file_and_no_parquet_are_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^There is no file .*/none\.csv\.$"):
+        read_table(tmp_path / "none.csv")
+    assert refused(tmp_path, "x", "t.parquet").startswith("/t.parquet cannot be read: ")
+    with pytest.raises(InputError, match=r"^The list cannot be read: it is empty\.$"):
+        read_table(Path("/dev/null"), called="The list")
+
+
+def test_a_first_line_that_is_a_row_is_kept(tmp_path: Path) -> None:
+    found, notes = table(tmp_path, "cat, a.JPG\ndog,b.jpg\n")
+    assert found == {"1": ["cat", "dog"], "id": [" a.JPG", "b.jpg"]}
+    assert notes == [f"{tmp_path}/t.csv has no header: its first line is taken for a row."]
+    (tmp_path / "t.csv").write_text("0001,cat\n0002,dog\n")
+    found, _ = read_table(tmp_path / "t.csv", is_id=lambda cell: cell == "0001")
+    assert found.to_pydict() == {"id": ["0001", "0002"], "2": ["cat", "dog"]}
+    assert table(tmp_path, "path,best.jpg\na,b\n")[0] == {"path": ["a"], "best.jpg": ["b"]}  # "path" names a column
+    assert table(tmp_path, "photo,label\na.jpg,cat\n")[0] == {"photo": ["a.jpg"], "label": ["cat"]}
+
+
+def test_columns_of_ids() -> None:
+    assert id_columns(["label", "ID", "x", "File_Name"]) == ["File_Name", "ID"]
+    assert id_columns(["label", "photo"]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([["a"], ["b"]]), "list<"),
+        (pa.array([{"x": 1}, {"x": 2}]), "struct<"),
+        (pa.array([b"a", b"b"]), "binary"),
+        (pa.array([[1.0], [2.0]], pa.list_(pa.float32(), 1)), "fixed_size_list<"),
+        (pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())), "map<"),
+    ],
+)
+def test_columns_of_no_plain_values_are_refused(tmp_path: Path, values: pa.Array, kind: str) -> None:
+    pq.write_table(pa.table({"id": ["a", "b"], "tags": values}), tmp_path / "t.parquet")
+    found, _ = read_table(tmp_path / "t.parquet")
+    with pytest.raises(
+        InputError, match=rf"^The column 'tags' of it holds {kind}.*: one text or number a row is needed"
+    ):
+        column_of(found, "tags", "it")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, suffix: str) -> None:
+    if suffix == "csv":
+        (tmp_path / "t.csv").write_text("id,label,label\na,b,c\n")
+    else:
+        doubled = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], ["id", "label", "label"])
+        pq.write_table(doubled, tmp_path / "t.parquet")
+    found, _ = read_table(tmp_path / f"t.{suffix}")
+    assert column_of(found, "id", "it").to_pylist() == ["a"]
+    with pytest.raises(InputError, match=r"^2 columns of it are called 'label': rename all but one\.$"):
+        column_of(found, "label", "it")
+
+
+def test_a_parquet_keeps_its_types_and_categories_are_text(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": ["01", "02"], "n": [1, 2], "c": pd.Categorical(["x", None])})
+    frame.to_parquet(tmp_path / "t.parquet")
+    found, notes = read_table(tmp_path / "t.parquet")
+    assert notes == []
+    assert [str(column_of(found, name, "").type) for name in ("id", "n", "c")] == ["string", "int64", "string"]
+    assert column_of(found, "c", "").to_pylist() == ["x", None]
+    (tmp_path / "parts.parquet").mkdir()
+    for i in range(2):
+        pq.write_table(pa.table({"id": [f"{i}"]}), tmp_path / "parts.parquet" / f"{i}.parquet")
+    assert read_table(tmp_path / "parts.parquet")[0].to_pydict() == {"id": ["0", "1"]}
