@@ -80,15 +80,12 @@ def multiply_adds(model: onnx.ModelProto, size: int) -> int | None:
     """
     height, width = model.graph.input[0].type.tensor_type.shape.dim[1:3]
     height.dim_value = width.dim_value = size
-    try:
-        return measure(model).multiply_adds
-    except IndexError:
-        return None
+    return measure(model).multiply_adds
 
 
-def by_area(multiply_adds: int, small: int, size: int) -> int | str:
+def by_area(multiply_adds: int | None, small: int, size: int) -> int | str:
     """Return the multiply-adds at `size` of a net of convolutions alone, whose strides divide both sizes; else ""."""
-    return "" if small % 32 or size % 32 else round(multiply_adds * (size / small) ** 2)
+    return "" if multiply_adds is None or small % 32 or size % 32 else round(multiply_adds * (size / small) ** 2)
 
 
 def rows(names: list[str], full: bool, seconds: float, done: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:

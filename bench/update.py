@@ -18,6 +18,7 @@ from bench.machine import interleave, print_table, save
 from fxengine import extract
 from fxengine.backbones import load_backbone
 from fxengine.collect import collect
+from fxengine.decode import Limits
 from fxengine.extraction import _provenance
 from fxengine.features import parts
 from fxengine.features.known import Known
@@ -63,7 +64,9 @@ def main() -> None:
         listing = collect(folder / "photos")
         store = folder / "store"
         store.mkdir()
-        provenance = _provenance(load_backbone("efficientnet_lite0"), "efficientnet_lite0", listing.root, "float16")
+        provenance = _provenance(
+            load_backbone("efficientnet_lite0"), "efficientnet_lite0", listing.root, "float16", Limits()
+        )
         writer = PartWriter(store, provenance, 0)
         vector = np.ones(provenance.dim, np.float16)
         for number, item in enumerate(listing):

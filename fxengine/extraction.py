@@ -21,7 +21,7 @@ import pyarrow as pa
 
 import fxengine
 from fxengine import decode
-from fxengine.backbones import DEFAULT, load_backbone, source_name
+from fxengine.backbones import DEFAULT, former_source, load_backbone, source_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect import Listing, collect
@@ -109,7 +109,7 @@ def extract(
         inputs = collect(inputs, listing=listing, include=include, exclude=exclude)
     folder = Path(store)
     with locked(folder):
-        found = load_backbone(backbone, ExportOptions(layers=layers))
+        found = _backbone(backbone, layers, folder)
         summary = Summary(str(store), found.facts.name)
         parts.remove_leftovers(folder)
         known = Known.read(parts.list_parts(folder))
@@ -150,6 +150,19 @@ def extract(
         summary.unreadable_folders = sorted(set(inputs.unreadable))
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+def _backbone(source: str | Path, layers: tuple[str, ...], store: Path) -> BackboneFile:
+    """Return the backbone; where its default cut was another in earlier versions, that of the store."""
+    found = load_backbone(source, ExportOptions(layers=layers))
+    paths = parts.list_parts(store)
+    if not paths or layers or parts.read_provenance(paths[0]).space == found.fingerprint:
+        return found
+    former = former_source(str(source))
+    if former is None:
+        return found
+    own = load_backbone(former)
+    return own if own.fingerprint == parts.read_provenance(paths[0]).space else found
 
 
 def recorded_limits(paths: Sequence[Path]) -> Limits | None:

@@ -102,12 +102,32 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
         fresh = load_backbone(source)
     except InputError:
         fresh = None  # gone, or it wants the flags of its first export
-    if fresh is None or fresh.fingerprint != fingerprint:
-        raise InputError(
-            f"The backbone of feature space {fingerprint[:12]} (from {source!r}) is neither in the cache nor made "
-            "by a fresh export. Give its file with --backbone."
-        )
-    return fresh
+    if fresh is not None and fresh.fingerprint == fingerprint:
+        return fresh
+    former = former_source(source)
+    way_out = f" It may be what {former} gives: its default cut was there before." if former is not None else ""
+    try:
+        found = None if former is None else load_backbone(former)
+    except InputError:
+        found = None
+    if found is not None and found.fingerprint == fingerprint:
+        return found
+    raise InputError(
+        f"The backbone of feature space {fingerprint[:12]} (from {source!r}) is neither in the cache nor made "
+        f"by a fresh export. Give its file with --backbone.{way_out}"
+    )
+
+
+def former_source(source: str) -> str | None:
+    """Return the source that gives what this one gave by default in earlier versions; None where that is the same."""
+    kind, _, what = source.partition(":")
+    if kind != "onnx":
+        return None
+    try:
+        tensor = import_module(SOURCES[kind]).former_cut(what)
+    except InputError:
+        return None
+    return None if tensor is None else f"{source}@{tensor}"
 
 
 def source_name(source: str | Path) -> str:

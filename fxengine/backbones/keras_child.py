@@ -13,8 +13,11 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import traceback
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,8 @@ import tf2onnx
 Job = dict[str, Any]
 FEATURES, LOGITS = "features", "logits"
 _SHARE_OF_A_BLOCK = 0.3
+# Policies that are exported in float32, and how far a model may be from itself (||a-b||/||b||): a few roundings.
+_ROUNDINGS = {"mixed_float16": 2e-2, "float16": 2e-2, "mixed_bfloat16": 0.1, "bfloat16": 0.1, "float64": 1e-3}
 # tf2onnx 1.17 speaks opset 18 at most; each entry is tried when the ones before failed.
 RECIPES = (("tf2onnx.from_function", 18), ("tf2onnx.from_function", 17), ("model.export", 17))
 
@@ -71,29 +76,82 @@ def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
         if job["weights"] == "random":
             randomise(model, ready)
         net = cut(model, job)
+        if job["kind"] == "keras":
+            check_float32(net, job, ready)
     return finish(net, photos, ready, folder, tried)
 
 
 def finish(net: Net, photos: np.ndarray, ready: np.ndarray, folder: Path, tried: list[str]) -> Job:
     """Write net.onnx and reference.npz; return what the answer says of them."""
-    reference = {name: np.asarray(value) for name, value in net.function(tf.constant(ready)).items()}
+    reference = by_batches(net, ready)
     recipe = convert(net, folder / "net.onnx", tried)
     arrays = {"photos": photos, "preprocessed": ready, **reference}
     np.savez(folder / "reference.npz", allow_pickle=False, **arrays)
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__, "tf2onnx": tf2onnx.__version__}
-    return {"cut": net.cut, "recipe": recipe, "versions": versions}
+    return {"cut": net.cut, "recipe": recipe, "versions": versions, "removed": net.removed, "batch": net.batch}
+
+
+def by_batches(net: Net, ready: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the net makes of the pictures: as many at once as it is fixed to, else all."""
+    batch = net.batch or len(ready)
+    rows = [np.resize(ready[i : i + batch], (batch, *ready.shape[1:])) for i in range(0, len(ready), batch)]
+    found = [net.function(tf.constant(pictures)) for pictures in rows]
+    return {name: np.concatenate([np.asarray(part[name]) for part in found])[: len(ready)] for name in found[0]}
 
 
 class Net:
     """What is converted: a Python function from preprocessed pictures to named outputs, its Keras model if any.
 
-    `endpoint` is what a SavedModel is called by.
+    `endpoint` is what a SavedModel is called by, `removed` the layers that the default cut took away,
+    `batch` how many pictures a model is fixed to.
     """
 
     def __init__(
         self, function: Any, size: tuple[int, int], cut: str, model: Any = None, endpoint: str | None = None
     ) -> None:
         self.function, self.size, self.cut, self.model, self.endpoint = function, size, cut, model, endpoint
+        self.removed: list[str] = []
+        self.batch: int | None = None if model is None else model.inputs[0].shape[0]
+
+
+def check_float32(net: Net, job: Job, ready: np.ndarray) -> None:
+    """Refuse an own model whose features in float32, as `own_model` makes it, are not those of its own policy."""
+    policies = put_float32(read_config(job["what"]))
+    if not policies:
+        return
+    before, after = by_batches(cut(load_own(job, job["what"]), job), ready), by_batches(net, ready)
+    worst = max(relative(after[name], before[name]) for name in before)
+    if not worst <= max(_ROUNDINGS[policy] for policy in policies):  # not ">": NaN must fail
+        raise Refused(
+            f"its features in float32 are {worst:.2g} (||a-b||/||b||) from those in {', '.join(sorted(policies))}, "
+            "which is more than rounding: save it with the policy float32."
+        )
+
+
+def read_config(path: str) -> Any:
+    """Return the config.json of a .keras file."""
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json"))
+
+
+def put_float32(config: Any) -> set[str]:
+    """Put float32 for the policies in a model's configuration that compute in another float; return these."""
+    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    found = set().union(*map(put_float32, parts))
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy" and config["config"].get("name") in _ROUNDINGS:
+            found.add(config["config"]["name"])
+            config["config"]["name"] = "float32"
+        if str(config.get("dtype")).startswith("mixed_"):
+            found.add(config["dtype"])
+            config["dtype"] = "float32"
+    return found
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the worst row's ||a-b||/||b||."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return float((np.linalg.norm(a - b, axis=1) / np.maximum(np.linalg.norm(b, axis=1), 1e-30)).max())
 
 
 def application(job: Job) -> Any:
@@ -146,8 +204,28 @@ def with_weights(make: Any, job: Job, wanted: Job, whole: Job) -> Any:
 
 
 def own_model(job: Job) -> Any:
-    """Return the model in a .keras file; safe mode refuses code in it."""
-    model = keras.saving.load_model(job["what"], compile=False, safe_mode=True)
+    """Return the model in a .keras file, computing in float32 whatever its policy (mixed_float16).
+
+    So its weights are stored, ONNX Runtime has no convolution of bfloat16, and fxengine chooses a precision itself.
+    """
+    config = read_config(job["what"])
+    if not put_float32(config):
+        return load_own(job, job["what"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "float32.keras"
+        with zipfile.ZipFile(job["what"]) as old, zipfile.ZipFile(path, "w") as new:
+            for name in old.namelist():
+                with new.open(name, "w", force_zip64=True) as copy:
+                    if name == "config.json":
+                        copy.write(json.dumps(config).encode())
+                    else:
+                        shutil.copyfileobj(old.open(name), copy)
+        return load_own(job, str(path))
+
+
+def load_own(job: Job, path: str) -> Any:
+    """Return the model in a .keras file as it is; safe mode refuses code in it."""
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
     if not getattr(model, "inputs", None) or len(model.inputs) != 1 or len(model.input_shape) != 4:
         raise Refused("it is no Functional or Sequential model with one input of pictures [batch, height, width, 3].")
     shape, wanted = model.input_shape, (job["height"], job["width"])
@@ -201,7 +279,8 @@ def saved_model(job: Job) -> Net:
     def function(pictures: Any) -> Any:
         answer = call(pictures)
         answer = answer if isinstance(answer, dict) else {"output": answer}
-        return {name: reduced(answer[key], job["pooling"] or "avg") for name, key in keys.items()}
+        vectors = {name: tf.cast(answer[key], tf.float32) for name, key in keys.items()}
+        return {name: reduced(value, job["pooling"] or "avg") for name, value in vectors.items()}
 
     return Net(function, size, names[-1], endpoint="__call__" if signature is None else "serving_default")
 
@@ -238,7 +317,21 @@ def cut(model: Any, job: Job) -> Net:
     write_out_constants(model)
     net = keras.Model(model.inputs, outputs)
     height, width = model.input_shape[1:3]
-    return Net(lambda pictures: net(pictures, training=False), (height, width), where, net)
+
+    def function(pictures: Any) -> Any:
+        return {name: tf.cast(value, tf.float32) for name, value in net(pictures, training=False).items()}
+
+    found = Net(function, (height, width), where, net)
+    if job["kind"] == "keras" and not job["layers"] and head is not None:
+        found.removed = classifier_layers(model)
+    return found
+
+
+def classifier_layers(model: Any) -> list[str]:
+    """Return the layers from the last Dense one to the output."""
+    kinds = [type(layer).__name__ for layer in model.layers]
+    last = max(i for i, layer in enumerate(model.layers) if isinstance(layer, keras.layers.Dense))
+    return [f"{kind} {layer.name}" for kind, layer in zip(kinds, model.layers, strict=True)][last:]
 
 
 def write_out_constants(model: Any) -> None:

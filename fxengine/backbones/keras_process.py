@@ -202,8 +202,10 @@ def answers(model: onnx.ModelProto, photos: np.ndarray) -> dict[str, np.ndarray]
     """Return what ONNX Runtime makes of the photos on the processor, by output."""
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails here is raised
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
     )
     names = [output.name for output in session.get_outputs()]
     found = session.run(names, {session.get_inputs()[0].name: photos})
@@ -211,7 +213,7 @@ def answers(model: onnx.ModelProto, photos: np.ndarray) -> dict[str, np.ndarray]
 
 
 def input_size(path: Path) -> tuple[int | None, int | None]:
-    """Return the height and width that a .keras file's first input says, None where they are open.
+    """Return the height and width that a .keras file's first input says, None where they are open; batch is any.
 
     Raises:
         InputError: the file is no Keras 3 model.
@@ -221,7 +223,7 @@ def input_size(path: Path) -> tuple[int | None, int | None]:
             text = archive.read("config.json").decode()
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no .keras file (a zip with config.json in it): save it by Keras 3.") from error
-    shape = re.search(r'"batch_shape": \[null, (\d+|null), (\d+|null), ', text)
+    shape = re.search(r'"batch_shape": \[(?:\d+|null), (\d+|null), (\d+|null), ', text)
     if shape is None:
         return None, None
     height, width = (None if number == "null" else int(number) for number in shape.groups())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +14,30 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones.onnx_graph import View, attribute, inferred, tensor_shapes
+from fxengine.backbones.onnx_quantized import as_numbers
 from fxengine.errors import InputError
 
 MAX_DIM = 65_536
-_ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"}
-_POOLS = {"GlobalAveragePool", "GlobalMaxPool", "AveragePool", "ReduceMean"}
+_ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "QLinearSoftmax", "QLinearSigmoid"}
+_POOLS = {
+    "GlobalAveragePool", "GlobalMaxPool", "AveragePool", "ReduceMean", "QLinearGlobalAveragePool",
+    "QLinearAveragePool", "QLinearReduceMean",
+}  # fmt: skip
 _SHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"}
-_TRANSPARENT = {"Identity", "Cast", "Dropout"}
+_TRANSPARENT = {"Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"}
+# Which of a product's inputs has its weights.
+_PRODUCTS = {
+    "Gemm": 1, "MatMul": 1, "FusedGemm": 1, "FusedMatMul": 1, "MatMulNBits": 1, "MatMulInteger": 1,
+    "MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1, "QLinearMatMul": 3, "QGemm": 3,
+}  # fmt: skip
+_CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
+_ON_INTEGERS = {"MatMulInteger", "ConvInteger"}
+_NAMED_EMBEDDING = re.compile("embed|feature|pooled|pooler", re.IGNORECASE)
+_LENGTH_STEPS = {"Clip", "Max", "Add", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Sqrt", "Reciprocal", "Div", "Pow"}
 _CHANNELS_FIRST = {
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization",
-    "InstanceNormalization", "LRN", "Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "QLinearConv",
+    "InstanceNormalization", "LRN", "Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "QLinearConv", "ConvInteger",
+    "FusedConv",
 }  # fmt: skip
 _FIRST = np.asarray([0], np.int64)
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
@@ -30,33 +45,74 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 
 @dataclass(frozen=True)
 class Head:
-    """A net's own classifier.
+    """What a net is cut at: its own classifier, or nothing where its output is the features.
 
     Attributes:
-        features: the tensor that goes into it.
-        logits: what comes out, before a softmax.
+        features: the tensor that goes into the classifier.
+        logits: what comes out, before a softmax; None where nothing is cut.
         removed: the nodes from `features` to the output, as "Op name".
+        output: the net's output, which keeps them all.
     """
 
     features: str
-    logits: str
+    logits: str | None
     removed: tuple[str, ...]
+    output: str
 
 
 def find_head(view: View) -> Head | None:
-    """Return the classifier at the first output that has one."""
-    return next((head for value in view.graph.output if (head := _head_of(view, value.name))), None)
+    """Return what to cut at the first output that has a classifier or is an embedding, which is kept whole."""
+    for value in view.graph.output:
+        if value.name in view.varying and is_embedding(view, value.name):
+            return Head(as_numbers(view, value.name), None, (), value.name)
+        head = find_classifier(view, value.name)
+        if head is not None:
+            return head
+    return None
 
 
-def _head_of(view: View, output: str) -> Head | None:
+def is_embedding(view: View, output: str) -> bool:
+    """Tell whether an output is meant as features: its name says so, or its length is made 1."""
+    if _NAMED_EMBEDDING.search(output):
+        return True
+    node = view.maker.get(_skip(view, output, _TRANSPARENT | _SHAPING))
+    if node is None:
+        return False
+    if node.op_type in ("LpNormalization", "Normalizer"):
+        return True
+    varying = [_skip(view, name, {"Cast", "Identity"}) for name in node.input if name in view.varying]
+    return node.op_type in ("Div", "Mul") and any(_whose_length(view, name) in varying for name in varying)
+
+
+def _whose_length(view: View, name: str) -> str | None:
+    """Return the tensor whose L2 norm, or what is made of it to divide by, this one is."""
+    same = {"Cast", "Identity"}
+    while (node := view.maker.get(name)) is not None and node.op_type in _LENGTH_STEPS | same:
+        name = view.main_input(node) or ""
+    if node is None:
+        return None
+    inner = _skip(view, node.input[0], same)
+    if node.op_type in ("ReduceL2", "ReduceSumSquare"):
+        return inner
+    square = view.maker.get(inner)
+    if node.op_type != "ReduceSum" or square is None:
+        return None
+    if square.op_type == "Mul" and square.input[0] != square.input[1]:
+        return None
+    return _skip(view, square.input[0], same) if square.op_type in ("Mul", "Pow") else None
+
+
+def find_classifier(view: View, output: str) -> Head | None:
+    """Return the classifier at an output: what stands before its last product with constant weights."""
     logits, current, pooled, removed = output, output, False, []
     while (node := view.maker.get(current)) is not None:
         removed.append(f"{node.op_type} {node.name or node.output[0]}")
-        before = view.main_input(node)
+        before = _main_input(view, node)
         if before is None:
             return None
         if _is_classifier(view, node):
-            return Head(_skip_dropout(view, before), logits, tuple(reversed(removed)))
+            features = _before_classifier(view, before)
+            return Head(features, as_numbers(view, logits), tuple(reversed(removed)), output)
         passes = _ACTIVATIONS | _POOLS | _SHAPING | _TRANSPARENT | ({"Relu"} if pooled else set())
         if node.op_type not in passes and not _is_bias(view, node):
             return None
@@ -67,25 +123,48 @@ def _head_of(view: View, output: str) -> Head | None:
     return None
 
 
+def _main_input(view: View, node: onnx.NodeProto) -> str | None:
+    """Return the input to follow: of a product of integers and its scale, both of which vary, the product."""
+    product = next((name for name in node.input if _is_integer_product(view, name)), None)
+    return product or view.main_input(node)
+
+
+def _is_integer_product(view: View, name: str) -> bool:
+    node = view.maker.get(_skip(view, name, {"Cast"}))
+    return node is not None and node.op_type in _ON_INTEGERS
+
+
 def _is_classifier(view: View, node: onnx.NodeProto) -> bool:
-    if node.op_type in ("Gemm", "MatMul"):
-        return node.input[1] not in view.varying
-    if node.op_type != "Conv":
+    if node.op_type in _PRODUCTS:
+        return node.input[_PRODUCTS[node.op_type]] not in view.varying
+    if node.op_type not in _CONVOLUTIONS:
         return False
-    weight = view.constants.get(node.input[1])
+    weight = view.constants.get(_skip(view, node.input[_CONVOLUTIONS[node.op_type]], {"DequantizeLinear", "Identity"}))
     return weight is not None and list(weight.dims[2:]) == [1, 1] and attribute(node, "group") in (None, 1)
 
 
 def _is_bias(view: View, node: onnx.NodeProto) -> bool:
-    """Tell an Add of a constant to what a MatMul or a convolution gave."""
-    if node.op_type != "Add" or sum(name in view.varying for name in node.input) != 1:
+    """Tell an Add of a constant to what a product gave, or the scale of a product of integers."""
+    if node.op_type == "Mul":
+        return any(_is_integer_product(view, name) for name in node.input)
+    if node.op_type not in ("Add", "QLinearAdd") or sum(name in view.varying for name in node.input) != 1:
         return False
     before = view.maker.get(view.main_input(node) or "")
-    return before is not None and before.op_type in {"MatMul", "Conv", *_TRANSPARENT, *_SHAPING}
+    products = {*_PRODUCTS, *_CONVOLUTIONS} - {"Gemm"}
+    scaled = before is not None and before.op_type == "Mul" and _is_bias(view, before)
+    return scaled or (before is not None and before.op_type in {*products, *_TRANSPARENT, *_SHAPING})
 
 
-def _skip_dropout(view: View, name: str) -> str:
-    while (node := view.maker.get(name)) is not None and node.op_type in ("Dropout", "Identity"):
+def _before_classifier(view: View, name: str) -> str:
+    """Return the numbers that go into a classifier, before dropout and before they became codes."""
+    while (found := as_numbers(view, _skip(view, name, {"Dropout", "Identity"}))) != name:
+        name = found
+    return name
+
+
+def _skip(view: View, name: str, operators: set[str]) -> str:
+    """Return the first tensor, going back from this one, that none of these operators made."""
+    while (node := view.maker.get(name)) is not None and node.op_type in operators:
         name = str(node.input[0])
     return name
 
@@ -120,7 +199,8 @@ def list_candidates(model: onnx.ModelProto, head: Head | None) -> list[dict[str,
     for node in model.graph.node:
         name = node.output[0]
         kind, shape = shapes.get(name, (TensorProto.FLOAT, []))
-        if name in view.varying and kind in _FLOATS and (not shape or 2 <= len(shape) <= 4):
+        codes = as_numbers(view, name) != name  # listed as numbers
+        if name in view.varying and kind in _FLOATS and not codes and (not shape or 2 <= len(shape) <= 4):
             default = head is not None and head.features == name
             result.append({"tensor": name, "op": node.op_type, "shape": shape or None, "default": default})
     return result

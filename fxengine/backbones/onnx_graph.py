@@ -12,6 +12,10 @@ from fxengine.errors import InputError
 
 OPSET = 17
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
+_KEEP_SHAPE = {
+    "Gelu", "FastGelu", "BiasGelu", "QuickGelu", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
+    "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax",
+}  # fmt: skip
 BATCH = "batch"
 
 
@@ -60,10 +64,10 @@ def clean(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     graph = model.graph
     if graph.sparse_initializer:
         raise InputError(f"{name} has sparse weights, which fxengine does not read: export it with dense ones.")
-    custom = sorted({f"{node.domain}.{node.op_type}" for node in _all_nodes(graph.node) if node.domain not in _DOMAINS})
+    custom = sorted({f"{node.domain}.{node.op_type}" for node in all_nodes(graph.node) if node.domain not in _DOMAINS})
     if custom:
         raise InputError(f"{name} has custom operators ({', '.join(custom[:5])}): export it with ONNX's own ones.")
-    used = {node.domain or "ai.onnx" for node in _all_nodes(graph.node)} | {"ai.onnx"}
+    used = {node.domain or "ai.onnx" for node in all_nodes(graph.node)} | {"ai.onnx"}
     opsets = [entry for entry in model.opset_import if (entry.domain or "ai.onnx") in used]
     del model.opset_import[:]
     model.opset_import.extend(opsets or [helper.make_opsetid("", 1)])
@@ -134,6 +138,28 @@ def followed_by(model: onnx.ModelProto, tensor: str, after: onnx.GraphProto, pre
     return keep_only(result, outputs)
 
 
+def prefixed(model: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
+    """Return a copy whose tensors and nodes have a prefix before their names.
+
+    `onnx.compose.add_prefix` leaves out what a branch reads from outside.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    _put_prefix(result.graph, prefix)
+    return result
+
+
+def _put_prefix(graph: onnx.GraphProto, prefix: str) -> None:
+    for node in graph.node:
+        node.name = node.name and prefix + node.name
+        for names in (node.input, node.output):
+            names[:] = [name and prefix + name for name in names]
+        for inner in _graphs(node):
+            _put_prefix(inner, prefix)
+    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        named.name = prefix + named.name
+
+
 def with_input(model: onnx.ModelProto, dims: Sequence[int | str]) -> onnx.ModelProto:
     """Return a copy whose one input has this shape, all other shapes inferred anew."""
     result = onnx.ModelProto()
@@ -150,11 +176,50 @@ def with_input(model: onnx.ModelProto, dims: Sequence[int | str]) -> onnx.ModelP
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with the types and shapes that onnx can infer; itself where it cannot follow the graph."""
+    """Return the model with the types and shapes that onnx can infer; itself where it cannot follow the graph.
+
+    Of com.microsoft's operators, which onnx does not know, those that change no shape are followed too.
+    """
+    asked = model
+    if any(_keeps_shape(node) for node in model.graph.node):
+        asked = onnx.ModelProto()
+        asked.CopyFrom(model)
+        for node in asked.graph.node:
+            if _keeps_shape(node):
+                same = helper.make_node("Identity", node.input[:1], node.output[:1], name=node.name)
+                node.CopyFrom(same)
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        found = onnx.shape_inference.infer_shapes(asked, data_prop=True)
     except Exception:  # whatever its C++ throws: such a graph may still run
         return model
+    if asked is not model:
+        found.graph.ClearField("node")
+        found.graph.node.extend(model.graph.node)
+    return found
+
+
+def _keeps_shape(node: onnx.NodeProto) -> bool:
+    return node.domain == "com.microsoft" and node.op_type in _KEEP_SHAPE
+
+
+def run_tensors(model: onnx.ModelProto, names: Sequence[str], pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return tensors inside a model of one input, as ONNX Runtime computes them, nothing fused.
+
+    Raises:
+        Exception: whatever ONNX Runtime raises where it cannot run the model.
+    """
+    import onnxruntime as ort
+
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    del asked.graph.output[:]
+    asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(asked.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    values = session.run(list(names), {model.graph.input[0].name: pixels})
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
 def _ordered(view: View, outputs: Sequence[str]) -> list[onnx.NodeProto]:
@@ -194,11 +259,12 @@ def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from entry.graphs
 
 
-def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield nodes and those of their subgraphs."""
     for node in nodes:
         yield node
         for graph in _graphs(node):
-            yield from _all_nodes(graph.node)
+            yield from all_nodes(graph.node)
 
 
 def opset(model: onnx.ModelProto) -> int:

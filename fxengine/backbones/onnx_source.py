@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,11 @@ from onnx import TensorProto, helper
 
 from fxengine.backbones import onnx_cut, onnx_graph
 from fxengine.backbones.external_data import data_files, load_model
+from fxengine.backbones.feature_check import check_vectors, sample_pictures
+from fxengine.backbones.onnx_batch import with_open_batch
 from fxengine.backbones.onnx_cut import Cut
 from fxengine.backbones.onnx_graph import BATCH, View
+from fxengine.backbones.onnx_quantized import check_scales, with_numbers
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing_file
 from fxengine.backbones.prologue import prologue
@@ -29,8 +35,9 @@ from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY,
 from fxengine.errors import InputError
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
-BUILD = "2"
+BUILD = "3"
 _PREFIX = "net/"
+_Way = Callable[[onnx.ModelProto], onnx.ModelProto]
 _INPUT_KINDS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 # How far the rebuilt net may be from the file, in parts of the largest value.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 2e-2
@@ -72,18 +79,23 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     path, tensor = _split(what)
     net = _read(path)
     head = onnx_cut.find_head(View(net.model.graph))
+    if head is None and tensor is None and not options.layers:
+        check_scales(net.model, str(path))  # the likeliest reason
     outputs = _chosen(net, tensor, options, head)
     preparation = prepare(options, net.size, path.parent)
     size = (preparation.recipe.height, preparation.recipe.width)
     tensors = list(dict.fromkeys(outputs.values()))
     cut = onnx_graph.with_input(onnx_graph.keep_only(net.model, tensors), net.dims(net.batch or BATCH, size))
-    pixels = _sample(preparation, net, size)
+    check_scales(cut, str(path))
+    pictures = sample_pictures(*size)
+    pixels = _as_input(pictures, preparation, net)
     wanted = _reference(cut, net, pixels)
     body, changes = _open_batch(cut, net, size, pixels, wanted)
     cuts = {name: _cut(net, View(cut.graph), outputs[name], wanted) for name in outputs}
     model = _assemble(net, body, preparation, cuts, options.pooling or "avg")
-    removed = () if head is None or outputs[FEATURE_OUTPUT] != head.features else head.removed
-    notes = {"removed": list(removed), **changes, "preprocessing": preparation.source, "sha256": _sha256([path])}
+    _check(model, path, pictures, cuts)
+    notes = {**_removed(net, head, outputs, size), **changes}
+    notes |= {"preprocessing": preparation.source, "sha256": _sha256([path])}
     facts = _facts(net, model, preparation, cuts, options, notes)
     helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
     return model
@@ -98,10 +110,21 @@ def identity(what: str, options: ExportOptions) -> str:
     return f"{BUILD}-{onnx.__version__}-{_sha256([*files, *beside])}"
 
 
+def former_cut(what: str) -> str | None:
+    """Return the tensor that was cut at by default before embeddings were kept whole; None where that is no other."""
+    path, tensor = _split(what)
+    view = View(_clean(path).graph)
+    head = onnx_cut.find_head(view) if tensor is None else None
+    if head is None or head.removed:
+        return None
+    found = (onnx_cut.find_classifier(view, value.name) for value in view.graph.output)
+    return next((old.features for old in found if old is not None), None)
+
+
 def candidates(what: str) -> list[dict[str, Any]]:
     """Return every tensor that can become features: tensor, op, shape and whether it is the default cut."""
     path, _ = _split(what)
-    model = onnx_graph.clean(load_model(path), str(path))
+    model = _clean(path)
     return onnx_cut.list_candidates(model, onnx_cut.find_head(View(model.graph)))
 
 
@@ -113,11 +136,14 @@ def _split(what: str) -> tuple[Path, str | None]:
     return Path(f"{path}.onnx"), tensor
 
 
+def _clean(path: Path) -> onnx.ModelProto:
+    return with_numbers(onnx_graph.clean(load_model(path), str(path)))
+
+
 def _read(path: Path) -> _Net:
-    model = load_model(path)
+    model = _clean(path)
     if any(entry.key == METADATA_KEY for entry in model.metadata_props):
         raise InputError(f"{path} is a backbone that fxengine exported: give its path without onnx:.")
-    model = onnx_graph.clean(model, str(path))
     if len(model.graph.input) != 1:
         names = ", ".join(value.name for value in model.graph.input) or "none"
         raise InputError(f"{path} has the inputs {names}: only nets of one input, the picture, can be backbones.")
@@ -171,13 +197,13 @@ def _chosen(net: _Net, tensor: str | None, options: ExportOptions, head: onnx_cu
     names = options.layers or ((tensor,) if tensor is not None else ())
     own = head.features if head is not None and FEATURE_OUTPUT not in view.maker else None
     found = [own if own and name == FEATURE_OUTPUT else onnx_cut.find_tensor(view, name, file) for name in names]
-    if (not found or options.logits) and head is None:
+    if (not found and head is None) or (options.logits and (head is None or head.logits is None)):
         raise onnx_cut.no_classifier(net.model, file)
     if not found and head is not None:
         found = [head.features]
     result = {layer_output(name): tensor for name, tensor in zip(names[:-1], found[:-1], strict=True)}
     result[FEATURE_OUTPUT] = found[-1]
-    if options.logits and head is not None:
+    if options.logits and head is not None and head.logits is not None:
         result[LOGITS_OUTPUT] = head.logits
     return result
 
@@ -188,10 +214,20 @@ def _cut(net: _Net, view: View, tensor: str, wanted: dict[str, np.ndarray]) -> C
     return Cut(tensor, shape, last)
 
 
-def _sample(preparation: Preparation, net: _Net, size: tuple[int, int]) -> np.ndarray:
-    """Return three made-up pictures as the net takes them."""
-    levels = np.random.default_rng(0).integers(0, 256, (3, *size, 3))
-    values = (levels - np.array(preparation.mean)) / np.array(preparation.std)
+def _removed(net: _Net, head: onnx_cut.Head | None, outputs: dict[str, str], size: tuple[int, int]) -> dict[str, Any]:
+    """Return which nodes the default cut took away, and the tensor that keeps them, with its numbers a picture."""
+    if head is None or not head.removed or outputs[FEATURE_OUTPUT] != head.features:
+        return {"removed": []}
+    fed = onnx_graph.with_input(net.model, net.dims(net.batch or 1, size))
+    _, shape = onnx_graph.tensor_shapes(fed).get(head.output, (0, []))
+    lengths = [n for n in shape[1:] if isinstance(n, int) and n > 0]
+    whole = {"tensor": head.output, "dim": math.prod(lengths) if shape and len(lengths) == len(shape) - 1 else None}
+    return {"removed": list(head.removed), "whole": whole}
+
+
+def _as_input(pictures: np.ndarray, preparation: Preparation, net: _Net) -> np.ndarray:
+    """Return uint8 pictures as the net takes them."""
+    values = (pictures - np.array(preparation.mean)) / np.array(preparation.std)
     kind = helper.tensor_dtype_to_np_dtype(net.kind)
     return np.ascontiguousarray(values if net.last else values.transpose(0, 3, 1, 2)).astype(kind)
 
@@ -237,22 +273,37 @@ def _open_batch(
     cut: onnx.ModelProto, net: _Net, size: tuple[int, int], pixels: np.ndarray, wanted: dict[str, np.ndarray]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return the first way to make the net take any number of pictures that gives what the file gives, and notes."""
-    newer = onnx_graph.upgraded(cut)
-    problem = ""
-    for base in (newer, cut):
-        if base is None or onnx_graph.opset(base) < 7:
-            continue
-        for way in (lambda model: model, onnx_graph.with_free_batch):
+    bases = [base for base in (onnx_graph.upgraded(cut), cut) if base is not None and onnx_graph.opset(base) >= 7]
+    problems = []
+    # The order is part of what is in stores: a way that is added comes last.
+    ways_of_old: list[_Way] = [lambda model: model, onnx_graph.with_free_batch]
+    later_ways: list[_Way] = [partial(_with_open_batch, net=net, pixels=pixels)]
+    for ways in (ways_of_old, later_ways):
+        for base, way in product(bases, ways):
             alive = onnx_graph.keep_only(way(base), list(wanted))
             body = onnx_graph.with_input(alive, net.dims(BATCH, size))
-            problem = _difference(body, pixels, wanted)
-            if not problem:
+            problems.append(_difference(body, pixels, wanted))
+            if not problems[-1]:
                 return body, _changes(net, cut, body)
-    problem = problem or f"its opset {onnx_graph.opset(cut)} cannot be converted"
+    if net.batch is None and problems and problems[0].startswith(f"with {len(pixels)} pictures the values"):
+        raise InputError(
+            f"{net.path} gives a picture another vector when other pictures go in with it: features would depend on "
+            "their neighbours. Export it for inference (no training mode, nothing taken over the batch), or choose an "
+            f"earlier tensor, as in onnx:{net.path}@NAME: `fxengine info onnx:{net.path} --layers` lists them."
+        )
+    problem = problems[-1] if problems else f"its opset {onnx_graph.opset(cut)} cannot be converted"
     raise InputError(
         f"{net.path} cannot be made to take any number of pictures ({problem}): export it again with an open batch "
         "dimension and opset 17."
     )
+
+
+def _with_open_batch(model: onnx.ModelProto, *, net: _Net, pixels: np.ndarray) -> onnx.ModelProto:
+    batch = net.batch or 1
+    try:
+        return with_open_batch(model, np.repeat(pixels[:1], batch, axis=0))
+    except Exception:  # as in _reference: the model as it is then says what is wrong
+        return model
 
 
 def _changes(net: _Net, cut: onnx.ModelProto, body: onnx.ModelProto) -> dict[str, Any]:
@@ -263,17 +314,18 @@ def _changes(net: _Net, cut: onnx.ModelProto, body: onnx.ModelProto) -> dict[str
 
 
 def _difference(body: onnx.ModelProto, pixels: np.ndarray, wanted: dict[str, np.ndarray]) -> str:
-    """Return what is wrong when 3 pictures and 1 picture go in at once; empty where nothing is."""
+    """Return what is wrong when 1 picture and when all go in at once; empty where nothing is."""
     half = any(tensor.data_type != TensorProto.FLOAT for tensor in body.graph.initializer if len(tensor.dims) > 1)
     tolerance = _HALF_TOLERANCE if half else _TOLERANCE
     try:
         session = _session(body)
-        for rows in (len(pixels), 1):
+        for rows in (1, len(pixels)):
             for name, value in _run(session, pixels[:rows]).items():
                 right = wanted[name][:rows].astype(np.float64)
                 if value.shape != right.shape:
                     return f"with {rows} pictures {name!r} is {list(value.shape)}"
-                if not np.abs(value - right).max() <= tolerance * max(np.abs(right).max(), 1e-6):
+                largest = np.abs(right[np.isfinite(right)]).max(initial=1e-6)
+                if not np.allclose(value, right, rtol=0, atol=tolerance * largest, equal_nan=True):
                     return f"with {rows} pictures the values of {name!r} are others"
     except Exception as error:  # as in _reference
         return _line(error)
@@ -284,9 +336,7 @@ def _assemble(
     net: _Net, body: onnx.ModelProto, preparation: Preparation, cuts: dict[str, Cut], pooling: str
 ) -> onnx.ModelProto:
     """Return prologue, net and pooling as one checked model; the net's own names get a prefix, so none can clash."""
-    from onnx import compose
-
-    body = compose.add_prefix(body, _PREFIX)
+    body = onnx_graph.prefixed(body, _PREFIX)
     recipe = preparation.recipe
     images, nodes, weights = prologue(
         recipe.height,
@@ -311,23 +361,24 @@ def _assemble(
     outputs.sort(key=lambda value: value.name != FEATURE_OUTPUT)
     graph = helper.make_graph(nodes, net.path.stem, [images], outputs, weights)
     model = helper.make_model(graph, opset_imports=list(body.opset_import), ir_version=body.ir_version)
-    _check(model, net.path)
     return model
 
 
-def _check(model: onnx.ModelProto, path: Path) -> None:
+def _check(model: onnx.ModelProto, path: Path, pictures: np.ndarray, cuts: dict[str, Cut]) -> None:
     try:
         onnx.checker.check_model(model)
-        dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
-        found = _run(_session(model), np.zeros((2, *dims), np.uint8))
+        found = _run(_session(model), pictures)
     except Exception as error:  # as in _reference
         raise InputError(f"The backbone made of {path} does not run: {_line(error)}") from error
     for value in model.graph.output:
-        shape = (2, value.type.tensor_type.shape.dim[1].dim_value)
+        shape = (len(pictures), value.type.tensor_type.shape.dim[1].dim_value)
         if found[value.name].shape != shape:
             raise InputError(
                 f"The backbone made of {path} gives {found[value.name].shape} as {value.name}, not {shape}."
             )
+        if value.name != LOGITS_OUTPUT:
+            instead = f"Choose another tensor, as in onnx:{path}@NAME: `fxengine info onnx:{path} --layers` lists them."
+            check_vectors(found[value.name], f"{path} (tensor {cuts[value.name].tensor!r})", instead)
 
 
 def _facts(

@@ -44,13 +44,14 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     # The number of nodes keeps the names of a reduction of a reduction apart.
     model = followed_by(net, layer_output(facts["layer"]), graph, f"pca{len(net.graph.node)}/")
     mean, components = (numpy_helper.to_array(tensor) for tensor in graph.initializer)
+    products = base.facts.multiply_adds
     reduced = replace(
         base.facts,
         name=f"{base.facts.name}+pca{len(components)}",
         dim=len(components),
         cut=f"PCA of {facts['layer'] or base.facts.cut}",
         parameters=base.facts.parameters + mean.size + components.size,
-        multiply_adds=base.facts.multiply_adds + components.size,
+        multiply_adds=None if products is None else products + components.size,
         classes=(),
         class_ids=(),
         layers=(),

@@ -118,7 +118,7 @@ class Facts:
         cut: the tensor of the source net that became `features`.
         pooling: how a map became a vector: "avg", "max", "cls" or "none".
         parameters: weights in the file.
-        multiply_adds: multiply-add operations for one picture.
+        multiply_adds: multiply-add operations for one picture; None where not known.
         classes: names of the net's own classes in the order of `logits`; empty where its head was not kept.
         class_ids: ids of those classes in their data set (for ImageNet the WordNet ids).
         layers: (name, dim) of every further layer, each an output `features@NAME`.
@@ -133,7 +133,7 @@ class Facts:
     cut: str
     pooling: str
     parameters: int
-    multiply_adds: int
+    multiply_adds: int | None
     classes: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
     layers: tuple[tuple[str, int], ...] = ()

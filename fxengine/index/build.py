@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from fxengine.errors import InputError
 from fxengine.index.metric import faiss_metric, findable, prepare
+from fxengine.index.parameters import search_parameters
 
 
 def train(factory: str, metric: str, sample: np.ndarray) -> Any:
@@ -23,11 +25,35 @@ def train(factory: str, metric: str, sample: np.ndarray) -> Any:
         index = faiss.index_factory(dim, factory, faiss_metric(metric))
         index.train(prepare(sample, metric))
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[-1][-200:]
         raise InputError(
-            f"FAISS cannot make {factory!r} of {len(sample)} vectors of {dim} numbers: {reason}"
+            f"FAISS cannot make {factory!r} of {len(sample)} vectors of {dim} numbers: {_reason(error)}."
         ) from error
     return index
+
+
+def _reason(error: Exception) -> str:
+    """Return what FAISS says, without the C++ signature, file and condition before it."""
+    text = " ".join(str(error).split())
+    said = re.split(r" failed: |Error: |\.(?:cpp|h):\d+: ", text)[-1]
+    return said.strip().rstrip(".")[:200] or "it does not say why"
+
+
+def try_out(index: Any, factory: str, metric: str, sample: np.ndarray) -> None:
+    """Add a vector to a trained index and ask for it behind a filter, as every index is asked here; empty it again.
+
+    Raises:
+        InputError: the index has no such filter, wants ids with its vectors, or compares by another metric.
+    """
+    try:
+        index.add(prepare(sample[:1], metric))
+        selector = faiss.IDSelectorBitmap(np.asarray([1], np.uint8))
+        index.search(prepare(sample[:1], metric), 1, params=search_parameters(index, {}, selector))
+        index.reset()
+    except RuntimeError as error:
+        raise InputError(
+            f"FAISS's index {factory!r} cannot be filtered by rows or wants ids of its own ({_reason(error)}). "
+            "Flat, IVF, HNSW and SQ suit, also behind a PCA or before a Refine."
+        ) from error
 
 
 def add(index: Any, blocks: Iterable[np.ndarray], metric: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from fxengine.errors import InputError
 from fxengine.float16 import widen
 
+_LARGE = 1e15
 # Name -> what a score is.
 METRICS = {
     "cosine": "cosine, between -1 and 1",
@@ -24,10 +25,38 @@ def check(metric: str) -> None:
 
 def prepare(vectors: np.ndarray, metric: str, out: np.ndarray | None = None) -> np.ndarray:
     """Return a copy, in `out` if given, as C-ordered float32, of length 1 for cosine; zero vectors stay zero."""
+    if metric == "cosine" and vectors.dtype == np.float64:
+        vectors = vectors / np.maximum(np.abs(vectors).max(axis=-1, keepdims=True), np.finfo(np.float64).tiny)
     copied = widen(vectors, out)
     if metric == "cosine":
+        if vectors.dtype == np.float32:
+            _rescale(copied)
         faiss.normalize_L2(copied)
     return copied
+
+
+def _rescale(vectors: np.ndarray) -> None:
+    """Divide vectors by their largest number where squares of it would leave float32; float16 has none such."""
+    largest = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
+    odd = (largest > 0) & ((largest > _LARGE) | (largest < 1 / _LARGE))
+    if odd.any():
+        vectors[odd] /= largest[odd, None]
+
+
+def check_queries(vectors: np.ndarray, metric: str) -> None:
+    """Raise InputError where a query, a row of [q, dim] raw vectors, has no neighbours by the metric."""
+    largest = np.abs(vectors).max(axis=1, initial=0).astype(np.float64)
+    for i in np.flatnonzero(~np.isfinite(largest)):
+        raise InputError(f"Query {i} has a value that is not a finite number.")
+    if metric == "cosine":
+        for i in np.flatnonzero(largest == 0):
+            raise InputError(
+                f"Query {i} is a vector of zeros: by cosine nothing is near it. The metric l2 has an answer."
+            )
+    elif (largest > _LARGE).any():
+        raise InputError(
+            f"A query has numbers over {_LARGE:.0e}, too large to compare by {metric}; cosine has no limit."
+        )
 
 
 def findable(vectors: np.ndarray, metric: str) -> np.ndarray:

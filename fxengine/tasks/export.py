@@ -25,11 +25,17 @@ class Exported:
         file: the file with its facts.
         report: what it holds, and how far it is from the framework that it came from.
         report_path: the same as JSON, beside the file.
+        removed: the nodes that the default cut took away.
+        whole: the source that keeps them, where its tensor is known.
+        whole_dim: how many numbers a picture that gives; None where not known.
     """
 
     file: BackboneFile
     report: ExportReport
     report_path: Path
+    removed: tuple[str, ...] = ()
+    whole: str | None = None
+    whole_dim: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
@@ -43,6 +49,9 @@ class Exported:
             "cut": facts.cut,
             "pooling": facts.pooling,
             "layers": dict(facts.layers),
+            "removed": list(self.removed),
+            "whole": self.whole,
+            "whole_dim": self.whole_dim,
             **self.report.to_dict(),
         }
 
@@ -64,10 +73,21 @@ def export(source: str | Path, output: Path, options: ExportOptions | None = Non
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(found.path, temporary)
         temporary.replace(output)
-        made = Exported(BackboneFile(output, found.fingerprint, found.facts), report, report_path)
+        file = BackboneFile(output, found.fingerprint, found.facts)
+        made = Exported(file, report, report_path, *_removed(str(source), found.facts.notes))
         report_path.write_text(json.dumps(made.to_dict(), indent=2) + "\n")
     except OSError as error:
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
     return made
+
+
+def _removed(source: str, notes: dict[str, Any]) -> tuple[tuple[str, ...], str | None, int | None]:
+    """Return what the cut removed, the source that keeps it, and how many numbers that gives."""
+    removed, whole = tuple(notes.get("removed", ())), notes.get("whole")
+    if removed and source.startswith("keras:"):
+        return removed, f"{source} --layers {removed[-1].split(' ', 1)[1]}", None
+    if whole is None or not source.startswith("onnx:"):  # a finished backbone has no tensor of the file's own names
+        return removed, None, None
+    return removed, f"{source}@{whole['tensor']}", whole["dim"]

@@ -20,7 +20,7 @@ from fxengine.index import file
 from fxengine.index.choose import Wanted
 from fxengine.index.exact import exact_search, in_blocks
 from fxengine.index.file import IndexFacts
-from fxengine.index.metric import check, prepare, scores
+from fxengine.index.metric import check, check_queries, prepare, scores
 from fxengine.index.parameters import search_parameters
 from fxengine.tasks.where import matching
 
@@ -175,8 +175,8 @@ class Index:
             where: a filter over the store's columns, applied before ranking: "label == 'cats' and width > 500".
 
         Raises:
-            InputError: k is not between 1 and the number of rows, the vectors' dim is not the store's, or the filter
-                is wrong or leaves nothing.
+            InputError: k is not between 1 and the number of rows, the vectors' dim is not the store's, a vector is not
+                finite or (by cosine) zero, or the filter is wrong or leaves nothing.
         """
         found, near = self.positions(vectors, k, self.allowed(where))
         return SearchResult([self._ids.take(pa.array(row)).to_pylist() for row in found], near)
@@ -200,6 +200,7 @@ class Index:
         dim = self.store.provenance.columns[self.store.provenance.column(self.layer)]
         if queries.ndim != 2 or queries.shape[1] != dim:
             raise InputError(f"A query must have {dim} numbers. Got an array of shape {list(np.shape(vectors))}.")
+        check_queries(queries, self.metric)
         if not 1 <= k <= len(self):
             raise InputError(f"k must be between 1 and {len(self)}, the rows of {self.store.path}. Got {k}.")
         k = k if allowed is None else min(k, int(allowed.sum()))

@@ -111,6 +111,8 @@ def _compare(
             break
         say(f"trying {factory} on {len(base)} rows")
         index = making.train(factory, wanted.metric, base)
+        if wanted.factory is not None:
+            making.try_out(index, factory, wanted.metric, base)
         added = making.add(index, in_blocks(base), wanted.metric)
         tried = _measured(index, factory, added, truth, wanted, time.perf_counter() - begin)
         trials.append(tried.trial)

@@ -40,7 +40,7 @@ class Queries:
 
     Attributes:
         names: n of them: path, id, or what it is put together from.
-        vectors: float32 [n, dim], raw.
+        vectors: float32 or float64 [n, dim], raw.
         own: the id that a query must not find, None where it may find all.
         pictures: file of each, None where it has none.
     """
@@ -107,7 +107,7 @@ def _none(like: Sequence[object] | np.ndarray) -> list[str | None]:
 
 
 def read_vectors(path: Path, dim: int) -> np.ndarray:
-    """Return the vectors in a .npy file, float32 [n, dim]; raises InputError where they are not of that kind."""
+    """Return the vectors in a .npy file, float32 or float64 [n, dim]; raises InputError where it holds none."""
     try:
         vectors = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -121,7 +121,8 @@ def read_vectors(path: Path, dim: int) -> np.ndarray:
         )
     if not np.isfinite(vectors).all():
         raise InputError(f"{path} holds a value that is not a finite number.")
-    return vectors.astype(np.float32)
+    # What float32 cannot hold, the metric scales first.
+    return vectors if vectors.dtype == np.float64 else vectors.astype(np.float32)
 
 
 def _pictures(path: Path) -> Sequence[Path]:

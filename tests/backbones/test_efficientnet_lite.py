@@ -65,6 +65,7 @@ def test_facts(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
     assert facts.parameters == sum(w.size for w in own.values())
     # The paper's table says 4.7M parameters and 407M multiply-adds; batch norm is folded here.
     assert 4.60e6 < facts.parameters < 4.70e6
+    assert facts.multiply_adds is not None
     assert 0.38e9 < facts.multiply_adds < 0.42e9
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -214,14 +215,43 @@ net.save_weights(here / "headless.weights.h5")
 whole.save_weights(here / "whole.weights.h5")
 whole.save(here / "whole.h5")
 own.save_weights(here / "of_another.weights.h5")
+
+def tokens(name, batch=None, constant=False, kernel="glorot_uniform"):
+    x = keras.Input((24, 24, 3), batch_size=batch)
+    y = keras.layers.Conv2D(16, 8, strides=8, kernel_initializer=kernel)(x)
+    y = keras.ops.reshape(y, (batch, 9, 16)) if constant else keras.layers.Reshape((9, 16))(y)
+    y = keras.layers.LayerNormalization()(y)
+    y = y + keras.layers.MultiHeadAttention(2, 8)(y, y)
+    y = keras.layers.GlobalAveragePooling1D()(y)
+    whole = keras.Model(x, keras.layers.Dense(5, activation="softmax", name="top")(y))
+    whole.save(here / f"{name}.keras")
+    pictures = np.random.default_rng(1).integers(0, 256, (4, 24, 24, 3)).astype(np.uint8)
+    rows = np.split(pictures / np.float32(255), len(pictures) // (batch or 1))
+    features = keras.Model(x, y)
+    found = np.concatenate([np.asarray(keras.ops.cast(features(row), "float32")) for row in rows])
+    np.savez(here / f"{name}.npz", pictures=pictures, features=found)
+
+for policy in ("mixed_float16", "mixed_bfloat16", "float16", "float64"):
+    keras.config.set_dtype_policy(policy)
+    tokens(policy)
+keras.config.set_dtype_policy("float32")
+tokens("batch1", 1)
+tokens("batch2", 2)
+tokens("reshape1", 1, True)
+tokens("reshape2", 2, True)
+tokens("constant", kernel="zeros")
 (here / "broken.h5").write_bytes(b"no HDF5")
 """
+# How far Keras's own features in that policy are from the export's, in parts of their length.
+POLICIES = {"mixed_float16": 2e-3, "mixed_bfloat16": 2e-2, "float16": 5e-3, "float64": 1e-5}
+BATCHES = ["batch1", "batch2", "reshape1", "reshape2"]
 # Jobs by file: name -> (what, options), WHERE is the folder of the files.
 SMALL = ExportOptions(size=(32, 32))
 FILE_JOBS = {
     "own": ("WHERE/own.keras", replace(STATED, logits=True)),
     "saved": ("WHERE/saved", replace(STATED, trust=True, size=(24, 32))),
     "open": ("WHERE/open.keras", ExportOptions(scale=1.0, size=(20, 28))),
+    **{name: (f"WHERE/{name}.keras", ExportOptions(scale=1 / 255)) for name in (*POLICIES, *BATCHES, "constant")},
     "layers": (
         "MobileNet",
         ExportOptions(
@@ -361,6 +391,34 @@ def test_own_models_keep_what_they_say(exported: Exported) -> None:
     assert facts_of(saved).dim == 5
     with pytest.raises(InputError, match="height 24"):
         order(str(exported.files / "own.keras"), replace(STATED, size=(25, 32)))
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*POLICIES, *BATCHES])
+def test_other_policies_and_a_fixed_batch_give_kerass_features(exported: Exported, name: str) -> None:
+    model = exported.model(name)
+    with np.load(exported.files / f"{name}.npz") as arrays:
+        found = keras_process.answers(model, arrays["pictures"])["features"]
+        alone = keras_process.answers(model, arrays["pictures"][:1])["features"]
+        relative = differences(found, arrays["features"])["relative"]
+    assert relative < POLICIES.get(name, 1e-5)
+    np.testing.assert_allclose(alone, found[:1], rtol=1e-4, atol=1e-5)
+    facts = facts_of(model)
+    assert (facts.dim, facts.recipe.height, facts.notes["removed"]) == (16, 24, ["Dense top"])
+    assert facts.notes["export"]["differences"]["relative"] < 1e-5  # to Keras in float32
+    assert not {tensor.data_type for tensor in model.graph.initializer} & set(keras_source._HALF)
+
+
+@needs_keras
+@pytest.mark.slow
+def test_features_that_say_nothing_are_refused(exported: Exported) -> None:
+    with pytest.raises(InputError, match="are constant, the same on every picture"):
+        exported.model("constant")
+
+
+def test_the_size_is_read_beside_a_fixed_batch(shared_data: Callable[[str], Path]) -> None:
+    assert keras_process.input_size(shared_data("reports") / "batch1.keras") == (64, 64)
 
 
 @needs_keras

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fxengine import decode
 from fxengine.backbones import load_backbone, onnx_source
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.report import measure
 from fxengine.backbones.spec import METADATA_KEY, Facts, Preprocess
 from fxengine.decode import Limits
 from fxengine.errors import InputError
@@ -346,6 +347,217 @@ def test_loading_by_name_exports_once(tmp_path: Path, monkeypatch: pytest.Monkey
     first = load_backbone(f"onnx:{path}", OPTIONS)
     monkeypatch.setattr(onnx_source, "export", None)
     assert load_backbone(f"onnx:{path}", OPTIONS).fingerprint == first.fingerprint
+
+
+def test_operators_of_com_microsoft_are_taken(tmp_path: Path) -> None:
+    """ONNX Runtime brings them along; onnx cannot infer their shapes."""
+    path = save(tmp_path / "net.onnx", GEMM, WEIGHTS)
+    model = onnx.load(path)
+    for op, tensor in (("Gelu", "map"), ("Unknown", "flat")):
+        with_custom = onnx.ModelProto()
+        with_custom.CopyFrom(model)
+        graph = with_custom.graph
+        at = next(i for i, node in enumerate(graph.node) if tensor in node.output)
+        graph.node[at].output[0] = f"{tensor}/before"
+        node = helper.make_node(op, [f"{tensor}/before"], [tensor], domain="com.microsoft")
+        graph.node.insert(at + 1, node)
+        with_custom.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        onnx.save(with_custom, tmp_path / f"{op}.onnx")
+    made, facts = exported(tmp_path / "Gelu.onnx")
+    close(run(made)["features"], original(tmp_path / "Gelu.onnx", "flat"))
+    assert (facts.dim, facts.multiply_adds) == (8, 8 * 8 * 8 * 27)
+    with pytest.raises(InputError, match=r"ONNX Runtime cannot run .*Unknown"):
+        exported(tmp_path / "Unknown.onnx")
+
+
+def test_multiply_adds_where_onnx_cannot_infer_the_shapes_come_from_a_run(tmp_path: Path) -> None:
+    path = save(tmp_path / "net.onnx", [*GEMM[:-2], step("Gemm", "flat c b", "logits")], WEIGHTS)
+    model = onnx.load(path)
+    conv = model.graph.node[0]
+    conv.input[0] = "product"
+    model.graph.node.insert(0, helper.make_node("FusedMatMul", ["x", "m"], ["product"], domain="com.microsoft"))
+    model.graph.initializer.append(numpy_helper.from_array(random(SIDE, SIDE), "m"))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    assert exported(path)[1].multiply_adds == 3 * SIDE**3 + 8 * 8 * 8 * 27
+
+
+def test_multiply_adds_that_are_not_known_are_no_number(tmp_path: Path) -> None:
+    """A convolution in a branch runs or not; Einsum is counted by its letters."""
+    then = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["then_out"], pads=[1, 1, 1, 1], strides=[2, 2])],
+        "then",
+        [],
+        [helper.make_tensor_value_info("then_out", TensorProto.FLOAT, None)],
+    )
+    otherwise = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["else_out"], pads=[1, 1, 1, 1], strides=[2, 2])],
+        "else",
+        [],
+        [helper.make_tensor_value_info("else_out", TensorProto.FLOAT, None)],
+    )
+    path = save(tmp_path / "net.onnx", GEMM, WEIGHTS)
+    model = onnx.load(path)
+    choice = helper.make_node("If", ["yes"], ["conv"], then_branch=then, else_branch=otherwise)
+    del model.graph.node[0]
+    model.graph.node.insert(0, choice)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    onnx.save(model, path)
+    made, facts = exported(path)
+    close(run(made)["features"], original(path, "flat"))
+    assert facts.multiply_adds is None
+    assert "unknown multiply-adds" in measure(made).to_text()
+    assert Facts.from_json(facts.to_json()) == facts
+    steps = [*CONV, *POOL, step("Einsum", "flat d", "mixed", equation="bi,ij->bj"), step("Gemm", "mixed c b", "out")]
+    path = save(tmp_path / "einsum.onnx", steps, {**WEIGHTS, "d": random(8, 8)})
+    assert exported(path)[1].multiply_adds == 8 * 8 * 8 * 27 + 64
+
+
+LENGTHS = {
+    "ReduceL2": [step("ReduceL2", "scores", "n", axes=[1], keepdims=1), step("Div", "scores n", "out")],
+    "clip and expand": [
+        step("ReduceL2", "scores", "n", axes=[1], keepdims=1),
+        step("Clip", "n eps", "clipped"),
+        step("Shape", "scores", "shape"),
+        step("Expand", "clipped shape", "wide"),
+        step("Div", "scores wide", "out"),
+    ],
+    "root of squares": [
+        step("Mul", "scores scores", "squares"),
+        step("ReduceSum", "squares one", "sum", keepdims=1),
+        step("Max", "eps sum", "most"),
+        step("Sqrt", "most", "n"),
+        step("Reciprocal", "n", "r"),
+        step("Mul", "scores r", "out"),
+    ],
+    "power": [
+        step("Pow", "scores two", "squares"),
+        step("ReduceSum", "squares one", "sum", keepdims=1),
+        step("Add", "sum eps", "more"),
+        step("Sqrt", "more", "n"),
+        step("Div", "scores n", "out"),
+    ],
+    "LpNormalization": [step("LpNormalization", "scores", "out", axis=1)],
+}
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+def test_an_output_of_length_1_is_kept_whole(kind: str, tmp_path: Path) -> None:
+    steps = [*CONV, *POOL, step("Gemm", "flat c b", "scores"), *LENGTHS[kind]]
+    weights = {**WEIGHTS, "eps": np.array(1e-12, np.float32), "two": np.array(2, np.float32), "one": ints(1)}
+    path = save(tmp_path / "net.onnx", steps, weights)
+    model, facts = exported(path)
+    assert (facts.cut, facts.dim, facts.notes["removed"]) == ("out", 5, [])
+    close(run(model)["features"], original(path, "out"))
+    np.testing.assert_allclose(np.linalg.norm(run(model)["features"], axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["image_embeds", "Embedding", "output_FEATURES", "pooled", "pooler_output"])
+def test_an_output_named_as_an_embedding_is_kept_whole(name: str, tmp_path: Path) -> None:
+    path = save(tmp_path / "net.onnx", [*CONV, *POOL, step("Gemm", "flat c b", name)], WEIGHTS)
+    model, facts = exported(path)
+    assert (facts.cut, facts.dim, facts.notes["removed"]) == (name, 5, [])
+    close(run(model)["features"], original(path, name))
+    assert [row["tensor"] for row in onnx_source.candidates(str(path)) if row["default"]] == [name]
+    with pytest.raises(InputError, match="does not end in a classifier"):
+        exported(path, replace(OPTIONS, logits=True))
+    # What earlier versions cut there is still to be had, and said.
+    assert onnx_source.former_cut(str(path)) == "flat"
+    close(run(exported(f"{path}@flat")[0])["features"], original(path, "flat"))
+
+
+def test_a_division_by_something_else_is_no_embedding(tmp_path: Path) -> None:
+    steps = [*CONV, *POOL, step("Gemm", "flat c b", "scores"), step("ReduceL2", "flat", "n", axes=[1], keepdims=1)]
+    path = save(tmp_path / "net.onnx", [*steps, step("Div", "scores n", "out")], WEIGHTS)
+    with pytest.raises(InputError, match="does not end in a classifier"):
+        exported(path)
+    assert onnx_source.former_cut(str(save(tmp_path / "plain.onnx", GEMM, WEIGHTS))) is None
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        [step("ReduceMean", "flat", "mean", axes=[0], keepdims=1), step("Sub", "flat mean", "out")],
+        [step("ReduceMax", "flat", "most", keepdims=1), step("Div", "flat most", "out")],
+        [step("Softmax", "flat", "out", axis=0)],
+    ],
+)
+def test_features_that_depend_on_the_neighbours_are_refused(last: list[Step], tmp_path: Path) -> None:
+    path = save(tmp_path / "net.onnx", [*CONV, *POOL, *last], WEIGHTS)
+    with pytest.raises(InputError, match=r"another vector when other pictures go in with it: .* their neighbours"):
+        exported(f"{path}@out")
+    assert exported(f"{path}@flat")[1].dim == 8
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ([step("Mul", "flat zero", "out")], "are constant, the same on every picture"),
+        ([step("Mul", "flat zero", "none"), step("Add", "none d", "out")], "are constant"),
+        ([step("Softmax", "pool", "soft", axis=2), step("Flatten", "soft", "out")], "are constant"),
+        (
+            [step("Neg", "flat", "less"), step("Sub", "less one", "below"), step("Sqrt", "below", "out")],
+            "are not finite",
+        ),
+        ([step("Div", "flat zero", "out")], "are not finite"),
+    ],
+)
+def test_features_that_say_nothing_are_refused(last: list[Step], message: str, tmp_path: Path) -> None:
+    weights = {**WEIGHTS, "zero": np.array(0, np.float32), "one": np.array(1, np.float32), "d": random(8)}
+    path = save(tmp_path / "net.onnx", [*CONV, *POOL, *last, step("Gemm", "out c b", "logits")], weights)
+    with pytest.raises(InputError, match=rf"The features of .*net\.onnx \(tensor 'out'\) {message}") as caught:
+        exported(path)
+    assert "Choose another tensor" in str(caught.value)
+    assert exported(f"{path}@map")[1].dim == 8
+
+
+def test_nets_with_random_weights_and_dead_units_are_no_constants(tmp_path: Path) -> None:
+    dead = WEIGHTS["w"].copy()
+    dead[1:] = 0
+    path = save(tmp_path / "net.onnx", GEMM, {**WEIGHTS, "w": dead * np.float32(1e-6)})
+    assert exported(path)[1].dim == 8
+
+
+@pytest.mark.parametrize(("name", "words"), [("h_const_out", "constant"), ("h_sqrt_nan", "not finite")])
+def test_the_reported_nets_that_say_nothing(name: str, words: str, shared_data: Callable[[str], Path]) -> None:
+    path = shared_data("reports") / f"{name}.onnx"
+    with pytest.raises(InputError, match=words):
+        exported(path, ExportOptions(scale=0.0039))
+
+
+def test_the_reported_net_with_a_gelu_of_com_microsoft(shared_data: Callable[[str], Path]) -> None:
+    model, facts = exported(
+        shared_data("reports") / "h_ms_gelu.onnx", ExportOptions(channels="bgr", mean=MEAN, std=STD, size=(64, 64))
+    )
+    pixels = np.random.default_rng(3).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(["features"], {"images": pixels})[0]
+    net = onnx.load(shared_data("reports") / "h_ms_gelu.onnx")
+    net.graph.output.append(helper.make_tensor_value_info(facts.cut, TensorProto.FLOAT, None))
+    values = (pixels[..., ::-1] - np.array(MEAN)) / np.array(STD)
+    whole = ort.InferenceSession(net.SerializeToString(), providers=["CPUExecutionProvider"])
+    right = whole.run([facts.cut], {"x": values.transpose(0, 3, 1, 2).astype(np.float32)})[0]
+    np.testing.assert_allclose(found, right, atol=1e-5 * np.abs(right).max())
+    assert (facts.cut, facts.dim, facts.multiply_adds) == ("q", 32, 16 * 16 * 32 * 3 * 16)
+
+
+# What an earlier version (onnx BUILD 2) gave: stores hold vectors of these spaces.
+FORMER = {
+    "mobilenetv1_headless": "1371781621a4baeb",
+    "squeezenet": "a9b7a937a441c8b7",
+    "squeezenet@fire4/concat_1": "34eb4f69b9bb9e4d",
+}
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_spaces_of_earlier_versions_stay(name: str, shared_data: Callable[[str], Path]) -> None:
+    if name == "mobilenetv1_headless":
+        source, options = shared_data("reports") / f"{name}.onnx", ExportOptions(scale=0.0039, size=(64, 64))
+    else:
+        tensor = name.removeprefix("squeezenet")
+        source = Path(f"{shared_data('weights') / 'squeezenet1.1_fp16.onnx'}{tensor}")
+        options = ExportOptions(scale=1.0) if tensor else SQUEEZENET
+    assert load_backbone(f"onnx:{source}", options).fingerprint.startswith(FORMER[name])
 
 
 SQUEEZENET = ExportOptions(channels="bgr", mean=MEAN, resize="short:256:bilinear", logits=True)

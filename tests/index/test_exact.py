@@ -76,3 +76,23 @@ def test_queries_in_slabs_give_what_they_give_together(monkeypatch: pytest.Monke
     np.testing.assert_allclose(apart[1], together[1], rtol=1e-5, atol=1e-4)
     none = exact_search(in_blocks(base), queries[:0], 7, metric)
     assert none[0].shape == none[1].shape == (0, 7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e20, 1e-30, 1e15, 3e-16, 7.0])
+@pytest.mark.parametrize("rows", ["float16", "float32", "scaled"])
+def test_a_cosine_does_not_depend_on_lengths(dtype: type, scale: float, rows: str) -> None:
+    rng = np.random.default_rng(3)
+    base: np.ndarray = rng.normal(0, 1, (50, 12)).astype(np.float16 if rows == "float16" else np.float32)
+    queries = rng.normal(0, 1, (7, 12))
+    right = plain(base, queries, "cosine")
+    stored = (base * np.float32(scale)).astype(np.float32) if rows == "scaled" else base
+    found, scores = exact_search(in_blocks(stored), (queries * scale).astype(dtype), 50, "cosine")
+    np.testing.assert_allclose(scores, np.take_along_axis(right, found, 1), atol=2e-6)
+    np.testing.assert_allclose(scores, -np.sort(-right, axis=1), atol=2e-6)
+
+
+def test_longer_than_float32_holds() -> None:
+    base = np.eye(3, dtype=np.float32)
+    _, scores = exact_search([base], np.array([[1e300, 1e300, 0]]), 2, "cosine")
+    np.testing.assert_allclose(scores, [[0.5**0.5, 0.5**0.5]], atol=1e-6)

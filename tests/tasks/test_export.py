@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,39 @@ def test_an_export_is_taken_from_the_cache_the_second_time(plain: Path, monkeypa
     assert find_space(first.fingerprint, source_name(f"onnx:{plain}")) == first
 
 
+def test_what_is_removed_is_told_with_the_tensor_that_keeps_it(
+    plain: Path, tmp_path: Path, shared_data: Callable[[str], Path]
+) -> None:
+    made = export(f"onnx:{plain}", tmp_path / "net.onnx", PIXELS)
+    report = json.loads(made.report_path.read_text())
+    assert (report["removed"], report["whole"], report["whole_dim"]) == (["Gemm scores"], f"onnx:{plain}@scores", 2)
+    kept = export(report["whole"], tmp_path / "whole.onnx", PIXELS)
+    assert (kept.file.facts.dim, kept.removed, kept.whole) == (2, (), None)
+    net = shared_data("reports") / "mobilenetv1_headless.onnx"
+    made = export(f"onnx:{net}", tmp_path / "net.onnx", replace(PIXELS, size=(64, 64)))
+    assert (made.file.facts.dim, made.whole, made.whole_dim) == (64, f"onnx:{net}@60", 128)
+    assert made.removed[0] == "Conv /4/4.3/Conv"
+    assert export(f"onnx:{net}@60", tmp_path / "all.onnx", replace(PIXELS, size=(64, 64))).file.facts.dim == 128
+
+
+def test_a_store_of_a_former_default_cut_finds_its_backbone(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs named as embeddings are kept whole now; earlier versions cut their last layer."""
+    model = onnx.load(plain)
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "embedding"
+    path = tmp_path / "embedding.onnx"
+    onnx.save(model, path)
+    former = load_backbone(f"onnx:{path}@flat", PIXELS)
+    assert load_backbone(f"onnx:{path}", PIXELS).fingerprint != former.fingerprint
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(InputError, match=rf"It may be what onnx:{path}@flat gives"):
+        find_space(former.fingerprint, f"onnx:{path}")  # its preprocessing came by flags
+    stated = {"size": 32, "channels": "rgb", "scale": 1.0, "mean": [120] * 3, "std": [60] * 3}
+    (tmp_path / "config.json").write_text(json.dumps(stated))
+    assert find_space(former.fingerprint, f"onnx:{path}").facts.cut == "flat"
+
+
 def test_the_source_of_a_gone_export_is_named(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = load_backbone(f"onnx:{plain}", PIXELS)
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "empty"))
@@ -105,6 +140,8 @@ def test_export_and_info_from_the_command_line(plain: Path, tmp_path: Path) -> N
     done = run_cli("export", f"onnx:{plain}", "-o", tmp_path / "net.onnx", *flags)
     assert done.returncode == 0, done.stderr
     assert "features 6" in done.stdout
+    assert "removed: Gemm scores" in done.stdout
+    assert f"onnx:{plain}@scores keeps all of it, 2 numbers" in done.stdout
     found = json.loads(run_cli("info", f"onnx:{plain}", "--layers", "--json").stdout)
     assert "relu" in [row["tensor"] for row in found]
     assert "relu" in run_cli("info", f"onnx:{plain}", "--layers").stdout

@@ -268,3 +268,42 @@ def test_no_index_is_tried_any_more_once_the_time_is_up(
     assert index.facts is not None
     assert len(index.facts.trials) == 1
     assert any(line.startswith("0 s are up; not tried: ") for line in said)
+
+
+@pytest.mark.parametrize(
+    "factory", ["LSH", "IDMap,Flat", "IDMap2,HNSW16", "PQ8", "NSG16", "RQ4x4", "PQ8x4fs,Refine(Flat)"]
+)
+def test_an_index_that_cannot_serve_here_is_refused_in_a_sentence(
+    factory: str, vectors: np.ndarray, tmp_path: Path
+) -> None:
+    store = write_store(tmp_path / "store", vectors[:900])
+    with pytest.raises(InputError, match="cannot be filtered by rows or wants ids of its own") as raised:
+        Index.build(store, factory=factory)
+    assert "faiss::" not in str(raised.value)
+    with pytest.raises(InputError, match="FAISS cannot make 'BFlat'") as raised:
+        Index.build(store, factory="BFlat")
+    assert "faiss::" not in str(raised.value)
+
+
+def test_a_cosine_does_not_depend_on_the_length_of_the_query(vectors: np.ndarray, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", vectors)
+    for index in (Index.exact(store), Index.build(store, factory="IVF16,Flat", recall=0.9)):
+        queries = vectors[:4].astype(np.float32)
+        right = index.search(queries)
+        for scale in (1e20, 1e-30):
+            found = index.search(queries * np.float32(scale))
+            assert found.ids == right.ids
+            np.testing.assert_allclose(found.scores, right.scores, atol=2e-6)
+
+
+def test_a_query_without_neighbours_is_refused(vectors: np.ndarray, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", vectors)
+    queries = np.stack([vectors[0], np.zeros(DIM), vectors[1]]).astype(np.float32)
+    with pytest.raises(InputError, match=r"Query 1 is a vector of zeros: by cosine nothing is near it"):
+        Index.exact(store).search(queries)
+    assert len(Index.exact(store, "l2").search(queries).ids) == 3
+    queries[1, 0] = np.nan
+    with pytest.raises(InputError, match="Query 1 has a value that is not a finite number"):
+        Index.exact(store, "l2").search(queries)
+    with pytest.raises(InputError, match="too large to compare by l2"):
+        Index.exact(store, "l2").search(vectors[:1].astype(np.float32) * np.float32(1e20))

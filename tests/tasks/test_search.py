@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import io
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones import cache
@@ -163,20 +168,82 @@ def test_what_cannot_be_searched(store: Path, photos: Path, tmp_path: Path, tiny
 
 
 def test_embed_takes_every_kind_of_picture(photos: Path, tiny: BackboneFile) -> None:
-    from PIL import Image
-
     net = Backbone.load(tiny.path)
     path = photos / "cats" / "03.jpg"
-    image = Image.open(path)
-    found = net.embed([path, str(path), path.read_bytes(), image, np.asarray(image)], batch_size=2)
-    assert found.shape == (5, net.dim)
+    data = path.read_bytes()
+    opened, from_memory, loaded = Image.open(path), Image.open(io.BytesIO(data)), Image.open(path)
+    loaded.load()
+    kinds = [path, str(path), data, bytearray(data), memoryview(data), opened, from_memory, loaded, np.asarray(loaded)]
+    found = net.embed(kinds, batch_size=2)
+    assert found.shape == (len(kinds), net.dim)
     assert found.dtype == np.float32
-    for vector in found[1:]:
+    for vector in found[1:-2]:
+        np.testing.assert_array_equal(vector, found[0])
+    for vector in found[-2:]:  # libjpeg-turbo by two ways
         np.testing.assert_allclose(vector, found[0], atol=2e-2)
-    assert net.embed([]).shape == (0, 8)
-    with pytest.raises(InputError, match="takes a list"):
-        net.embed(path)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(net.embed(iter(kinds), batch_size=2), found)
+    np.testing.assert_array_equal(net.embed({path: 1}), found[:1])
+    np.testing.assert_array_equal(net.embed(np.stack([np.asarray(loaded)] * 3)), found[[-1] * 3])
+    assert net.embed([]).shape == net.embed(iter(())).shape == (0, 8)
+    for single in (path, str(path), data, loaded):
+        with pytest.raises(InputError, match="takes a list"):
+            net.embed(single)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"uint8 \[height, width, 3\]. Got float64 \[3, 3\]"):
         net.embed([np.ones((3, 3))])
+    with pytest.raises(InputError, match=r"Got uint8 \[0, 4, 3\]"):
+        net.embed([np.ones((0, 4, 3), np.uint8)])
     with pytest.raises(InputError, match="Got int"):
         net.embed([3])
+    with pytest.raises(DecodeError, match=r"picture 2: The file is empty\."):
+        net.embed(iter([path, path, b""]), batch_size=2)
+
+
+def test_a_large_photo_gives_one_vector_whichever_way_it_comes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8)).resize((2400, 1800), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "large.jpg"
+    pixels.save(path, quality=90, exif=exif)
+    net = Backbone.load()
+    loaded = Image.open(path)
+    loaded.load()
+    upright = np.asarray(ImageOps.exif_transpose(loaded))
+    of_path, of_bytes, of_opened, of_loaded, of_array = net.embed(
+        [path, path.read_bytes(), Image.open(path), loaded, upright]
+    )
+    np.testing.assert_array_equal(of_bytes, of_path)
+    np.testing.assert_array_equal(of_opened, of_path)
+    for other in (of_loaded, of_array):
+        assert other @ of_path / np.linalg.norm(other) / np.linalg.norm(of_path) > 0.999
+
+
+def test_a_changed_image_is_what_it_is_now(photos: Path, tiny: BackboneFile) -> None:
+    net = Backbone.load(tiny.path)
+    path = photos / "cats" / "03.jpg"
+    changed = Image.open(path)
+    changed.paste((255, 255, 255), (0, 0, *changed.size))
+    white = np.full((50, 50, 3), 255, np.uint8)
+    np.testing.assert_allclose(net.embed([changed])[0], net.embed([white])[0], atol=1e-5)
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    frames[0].save(photos / "two.gif", save_all=True, append_images=frames[1:])
+    second = Image.open(photos / "two.gif")
+    second.seek(1)
+    np.testing.assert_allclose(
+        net.embed([second])[0], net.embed([np.full((40, 40, 3), (0, 0, 255), np.uint8)])[0], atol=1e-4
+    )
+
+
+def test_a_backbone_can_be_pickled(photos: Path, tiny: BackboneFile, tmp_path: Path) -> None:
+    path = photos / "cats" / "03.jpg"
+    extract(photos, tmp_path / "features", backbone=tiny.path, precision="fp32")
+    of_store = FeatureStore.open(tmp_path / "features").provenance
+    for net in (Backbone.load(tiny.path, batch_size=3), Backbone.for_store(of_store, tiny.path)):
+        again = pickle.loads(pickle.dumps(net))
+        assert again.file == net.file
+        assert again.limits == net.limits
+        np.testing.assert_array_equal(again.embed([path]), net.embed([path]))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(net.embed, [[path], [path]]))
+    np.testing.assert_allclose(found[0], net.embed([path]), atol=1e-5)
+    np.testing.assert_array_equal(found[0], found[1])

@@ -74,6 +74,11 @@ def show(made: Exported) -> None:
     say(f"{printable(str(made.file.path))}: {facts.name}, space {made.file.fingerprint[:12]}")
     say(f"  from {printable(facts.source)}; licence {facts.licence}")
     say(f"  cut at {printable(facts.cut)}, pooling {facts.pooling}")
+    if made.removed:
+        say(f"  removed: {printable(', '.join(made.removed))}")
+    if made.whole is not None:
+        numbers = "" if made.whole_dim is None else f", {made.whole_dim} numbers"
+        say(f"  {printable(made.whole)} keeps all of it{numbers}")
     for name, dim in facts.layers:
         say(f"  further layer {printable(name)}: {dim}")
     for line in made.report.to_text().splitlines():
