@@ -77,7 +77,7 @@ def extract(
         layers: layers of the backbone to store, the last one as `feature`, the others as `feature@NAME`.
         device: "auto", "cpu", "cuda" or "tensorrt".
         dtype: type of the stored vectors, "float16" or "float32".
-        listing: a file that names the inputs (.txt, .csv, .parquet), relative to `source`.
+        listing: a file that names the inputs (.txt, .csv, .tsv, .parquet), relative to `source`.
         include: patterns of which an input must fit one.
         exclude: patterns of which an input must fit none.
         limit: take only the first so many inputs, in the order of their ids.

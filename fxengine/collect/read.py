@@ -7,6 +7,7 @@ import stat
 
 from fxengine.errors import DecodeError
 from fxengine.features.schema import Item, stamp
+from fxengine.memory import require
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -30,6 +31,7 @@ def read_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
                 raise DecodeError("not_a_file", "It is a folder, a pipe or a device, not a file.")
             if before.st_size > max_bytes:
                 raise DecodeError("too_large", f"{before.st_size} bytes; --max-bytes allows {max_bytes}.")
+            require(before.st_size, "Reading it")
             data = _read_all(handle, before.st_size)
             after = os.fstat(handle)
             if (before.st_size, before.st_mtime_ns, len(data)) == (after.st_size, after.st_mtime_ns, after.st_size):
