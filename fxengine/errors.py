@@ -11,6 +11,12 @@ Each message names the input, what is wrong and what to do, in one or two lines.
 """
 
 
+def first_line(error: Exception, most: int = 300) -> str:
+    """Return the first line of another library's message, or the name of its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__
+
+
 class FxError(Exception):
     """Base of every error that fxengine raises on purpose."""
 

@@ -9,10 +9,9 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
-from functools import reduce
 from itertools import chain, islice
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import pyarrow as pa
 
 import fxengine
 from fxengine import decode
-from fxengine.backbones import DEFAULT, former_source, load_backbone, source_name
+from fxengine.backbones import DEFAULT, former_backbone, load_backbone, source_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect import Listing, collect
@@ -36,7 +35,7 @@ from fxengine.features.crash_note import CrashNote
 from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.lock import locked
 from fxengine.features.parts import Row, Vectors
-from fxengine.features.schema import FEATURE, Dtype, Item, Provenance, escape_path, layer_column
+from fxengine.features.schema import FEATURE, Dtype, Item, Provenance, escape_path, layer_column, widest_limits
 from fxengine.features.update import Movable, StoreUpdate
 from fxengine.features.write import PART_ROWS, check_fits, to_store_type
 
@@ -59,7 +58,7 @@ def extract(
     batch_size: int | None = None,
     decoders: int | None = None,
     decode_on: str = "cpu",
-    limits: Limits | None = None,
+    limits: Limits | Mapping[str, int] | None = None,
     part_rows: int = PART_ROWS,
     retry_failed: bool = False,
     prune: bool = False,
@@ -85,7 +84,8 @@ def extract(
         batch_size: pictures in one run of the model; 4 on a CPU and 128 on a GPU unless given.
         decoders: decoding threads; every usable core unless given.
         decode_on: "cpu", or "gpu" for JPEGs by nvImageCodec, where the CPU cannot feed the GPU.
-        limits: what is refused as too large; those that the store was made with unless given.
+        limits: what is refused as too large, or some of its fields by name; those that the store was made with unless
+            given.
         part_rows: rows of a part at most.
         retry_failed: try inputs again that failed for a lasting reason.
         prune: remove rows whose input is gone.
@@ -113,7 +113,8 @@ def extract(
         summary = Summary(str(store), found.facts.name)
         parts.remove_leftovers(folder)
         known = Known.read(parts.list_parts(folder))
-        limits = limits or recorded_limits(known.paths) or Limits()
+        if not isinstance(limits, Limits):
+            limits = replace(recorded_limits(known.paths) or Limits(), **(limits or {}))
         wanted = _provenance(found, source_name(backbone), inputs.root, dtype, limits)
         _check_parts(known, wanted, allow_mixed_precision=True)
         plan = _make_plan(known, inputs, limit, retry_failed)
@@ -156,19 +157,17 @@ def _backbone(source: str | Path, layers: tuple[str, ...], store: Path) -> Backb
     """Return the backbone; where its default cut was another in earlier versions, that of the store."""
     found = load_backbone(source, ExportOptions(layers=layers))
     paths = parts.list_parts(store)
-    if not paths or layers or parts.read_provenance(paths[0]).space == found.fingerprint:
+    stored = parts.read_provenance(paths[0]).space if paths else found.fingerprint
+    if layers or stored == found.fingerprint:
         return found
-    former = former_source(str(source))
-    if former is None:
-        return found
-    own = load_backbone(former)
-    return own if own.fingerprint == parts.read_provenance(paths[0]).space else found
+    own = former_backbone(str(source))
+    return own if own is not None and own.fingerprint == stored else found
 
 
 def recorded_limits(paths: Sequence[Path]) -> Limits | None:
     """Return the widest limits that parts were made with, None where none says."""
-    stated = [Limits(**found) for path in paths if (found := parts.read_provenance(path).limits)]
-    return reduce(Limits.wider, stated) if stated else None
+    found = widest_limits([parts.read_provenance(path) for path in paths])
+    return Limits(**found) if found else None
 
 
 class _Sink:

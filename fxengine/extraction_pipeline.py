@@ -283,9 +283,9 @@ class Pipeline:
             with nullcontext() if self._note is None else self._note.decoding(thread, job.item.key):
                 header = decode.read_header(job.data, self._limits)
                 begin = time.perf_counter()
-                with self._held(header.memory_at(self._recipe.shrink(header.width, header.height))):
+                decoder = decode.choose_decoder(header, self._decode_on_gpu)
+                with self._held(decode.memory_needed(header, self._recipe, decoder)):
                     waited = time.perf_counter() - begin
-                    decoder = decode.choose_decoder(header, self._decode_on_gpu)
                     job.width, job.height = decode.decode_into(job.data, header, self._recipe, out, decoder)
         except DecodeError as error:
             job.error = error

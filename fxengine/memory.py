@@ -10,9 +10,9 @@ from fxengine.errors import DecodeError
 _ASKED_FROM = 64 << 20  # below, the question costs more than it saves
 _SPARE = 64 << 20  # what everything else may take in the meantime
 _CGROUPS = Path("/sys/fs/cgroup")
-# Limit, use, and the part of the use that the system takes back when it has to, in version 2 and 1.
-_NAMES = ("memory.max", "memory.current", "inactive_file")
-_OLD_NAMES = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+# Limit, use, and the parts of the use that the system takes back when it has to, in version 2 and 1.
+_NAMES = ("memory.max", "memory.current", ("active_file", "inactive_file", "slab_reclaimable"))
+_OLD_NAMES = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file"))
 
 
 def require(count: int, doing: str) -> None:
@@ -43,7 +43,8 @@ def _of_groups() -> list[int | None]:
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
-            root, names = _CGROUPS, _NAMES
+            root = _CGROUPS
+            names: tuple[str, str, tuple[str, ...]] = _NAMES
         elif "memory" in controllers.split(","):
             root, names = _CGROUPS / "memory", _OLD_NAMES
         else:
@@ -58,11 +59,11 @@ def _of_groups() -> list[int | None]:
     return left
 
 
-def _of_group(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+def _of_group(folder: Path, limit: str, usage: str, reclaimable: tuple[str, ...]) -> int | None:
     with suppress(ValueError):  # "max"
         most, used = int(_text(folder / limit)), int(_text(folder / usage))
         stats = dict(line.split() for line in _text(folder / "memory.stat").splitlines())
-        return most - used + int(stats.get(reclaimable, 0))
+        return most - used + sum(int(stats.get(name, 0)) for name in reclaimable)
     return None
 
 

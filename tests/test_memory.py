@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,19 @@ from fxengine.errors import DecodeError
 GB = 1 << 30
 
 
+@dataclass(frozen=True)
+class System:
+    """A made-up system: its folder of control groups, and what its files in /proc say."""
+
+    groups: Path
+    texts: dict[Path, str]
+
+    def put_into(self, group: str) -> None:
+        self.texts[Path("/proc/self/cgroup")] = group
+
+
 @pytest.fixture
-def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     """A system with 8 GB free, in no control group."""
     texts = {
         Path("/proc/meminfo"): "MemTotal: 16777216 kB\nMemAvailable:    8388608 kB\n",
@@ -29,12 +41,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     real = memory._text
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
     monkeypatch.setattr(memory, "_text", lambda path: texts[path] if path in texts else real(path))
-    monkeypatch.setattr(memory, "TEXTS", texts, raising=False)
-    return tmp_path
-
-
-def put_into(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory.TEXTS[Path("/proc/self/cgroup")] = group  # type: ignore[attr-defined]
+    return System(tmp_path, texts)
 
 
 def write(folder: Path, **values: object) -> None:
@@ -43,45 +50,57 @@ def write(folder: Path, **values: object) -> None:
         (folder / name.replace("__", ".")).write_text(f"{value}\n")
 
 
-def test_without_a_group_the_system_says(system: Path) -> None:
+def test_without_a_group_the_system_says(system: System) -> None:
     assert memory.available() == 8 * GB
 
 
-def test_the_tightest_group_around_counts(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_into("0::/slice/job\n", monkeypatch)
-    write(system / "slice", memory__max=4 * GB, memory__current=3 * GB, memory__stat=f"anon 5\ninactive_file {GB // 2}")
-    write(system / "slice" / "job", memory__max="max", memory__current=GB, memory__stat="inactive_file 0")
+def test_the_tightest_group_around_counts(system: System) -> None:
+    system.put_into("0::/slice/job\n")
+    write(
+        system.groups / "slice",
+        memory__max=4 * GB,
+        memory__current=3 * GB,
+        memory__stat=f"anon 5\ninactive_file {GB // 2}",
+    )
+    write(system.groups / "slice" / "job", memory__max="max", memory__current=GB, memory__stat="inactive_file 0")
     assert memory.available() == GB + GB // 2
-    write(system / "slice" / "job", memory__max=GB + 1000, memory__current=GB, memory__stat="inactive_file 0")
+    write(system.groups / "slice" / "job", memory__max=GB + 1000, memory__current=GB, memory__stat="inactive_file 0")
     assert memory.available() == 1000
-    write(system / "slice" / "job", memory__max=GB, memory__current=GB + 5, memory__stat="inactive_file 0")
+    write(system.groups / "slice" / "job", memory__max=GB, memory__current=GB + 5, memory__stat="inactive_file 0")
     assert memory.available() == 0
 
 
-def test_groups_of_the_first_version(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_into("12:pids:/x\n4:memory:/box\n0::/\n", monkeypatch)
+def test_what_the_system_takes_back_is_free(system: System) -> None:
+    system.put_into("0::/job\n")
+    cached = f"anon 5\nactive_file {GB}\ninactive_file {GB // 2}\nslab_reclaimable {GB // 4}"
+    write(system.groups / "job", memory__max=4 * GB, memory__current=3 * GB, memory__stat=cached)
+    assert memory.available() == GB + GB + GB // 2 + GB // 4
+
+
+def test_groups_of_the_first_version(system: System) -> None:
+    system.put_into("12:pids:/x\n4:memory:/box\n0::/\n")
     write(
-        system / "memory" / "box",
+        system.groups / "memory" / "box",
         memory__limit_in_bytes=2 * GB,
         memory__usage_in_bytes=GB,
-        memory__stat=f"total_inactive_file {GB // 4}",
+        memory__stat=f"total_active_file 7\ntotal_inactive_file {GB // 4}",
     )
-    assert memory.available() == GB + GB // 4
+    assert memory.available() == GB + GB // 4 + 7
 
 
-def test_in_a_container_whose_group_is_named_as_outside(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_into("0::/system.slice/docker-1234.scope\n", monkeypatch)
-    write(system, memory__max=GB, memory__current=100, memory__stat="inactive_file 0")
+def test_in_a_container_whose_group_is_named_as_outside(system: System) -> None:
+    system.put_into("0::/system.slice/docker-1234.scope\n")
+    write(system.groups, memory__max=GB, memory__current=100, memory__stat="inactive_file 0")
     assert memory.available() == GB - 100
 
 
-def test_where_nothing_is_known_nothing_is_refused(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory.TEXTS[Path("/proc/meminfo")] = ""  # type: ignore[attr-defined]
+def test_where_nothing_is_known_nothing_is_refused(system: System) -> None:
+    system.texts[Path("/proc/meminfo")] = ""
     assert memory.available() is None
     memory.require(1 << 60, "Decoding it")
 
 
-def test_the_sentence_says_how_much(system: Path) -> None:
+def test_the_sentence_says_how_much(system: System) -> None:
     memory.require(7 * GB, "Decoding it")
     memory.require(1000, "Decoding it")
     with pytest.raises(DecodeError, match=r"Decoding it takes about 8590 MB; 8590 MB are free\.") as raised:

@@ -104,18 +104,24 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
         fresh = None  # gone, or it wants the flags of its first export
     if fresh is not None and fresh.fingerprint == fingerprint:
         return fresh
-    former = former_source(source)
-    way_out = f" It may be what {former} gives: its default cut was there before." if former is not None else ""
-    try:
-        found = None if former is None else load_backbone(former)
-    except InputError:
-        found = None
+    found = former_backbone(source)
     if found is not None and found.fingerprint == fingerprint:
         return found
+    former = former_source(source)
+    way_out = f" It may be what {former} gives: its default cut was there before." if former is not None else ""
     raise InputError(
         f"The backbone of feature space {fingerprint[:12]} (from {source!r}) is neither in the cache nor made "
         f"by a fresh export. Give its file with --backbone.{way_out}"
     )
+
+
+def former_backbone(source: str) -> BackboneFile | None:
+    """Return the backbone that a source gave by default in earlier versions; None where it is the same or not made."""
+    former = former_source(source)
+    try:
+        return None if former is None else load_backbone(former)
+    except InputError:
+        return None
 
 
 def former_source(source: str) -> str | None:

@@ -34,7 +34,7 @@ from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing
 from fxengine.backbones.prologue import prologue
 from fxengine.backbones.report import ExportReport, differences, measure
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, Preprocess
-from fxengine.errors import InputError
+from fxengine.errors import InputError, first_line
 
 # Part of every cache key: bumped when this file or the child changes what they make.
 _BUILD = 3
@@ -279,12 +279,12 @@ def _computed(
     """Return the finished model and what it makes of the photos; a batch that its constants fix is opened."""
     net, problem = onnx.load(folder / "net.onnx"), ""
     for opens in (False, True) if batch is not None else (False,):
+        opened = keep_only(with_open_batch(net, ready[:batch]), list(reference)) if opens else net
+        model = _attach(wants, opened, reference)
         try:
-            opened = keep_only(with_open_batch(net, ready[:batch]), list(reference)) if opens else net
-            model = _attach(wants, opened, reference)
             ours = keras_process.answers(model, photos)
         except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
-            problem = str(error).strip().splitlines()[0][:300]
+            problem = first_line(error)
             continue
         if all(ours[output].shape == values.shape for output, values in reference.items()):
             return model, ours

@@ -32,7 +32,7 @@ from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing
 from fxengine.backbones.prologue import prologue
 from fxengine.backbones.report import measure
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, layer_output
-from fxengine.errors import InputError
+from fxengine.errors import InputError, first_line
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
 BUILD = "3"
@@ -254,7 +254,7 @@ def _reference(cut: onnx.ModelProto, net: _Net, pixels: np.ndarray) -> dict[str,
         session = _session(cut)
         rows = [_run(session, np.repeat(pixels[i : i + 1], repeats, axis=0)) for i in range(len(pixels))]
     except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
-        raise InputError(f"ONNX Runtime cannot run {net.path}: {_line(error)}") from error
+        raise InputError(f"ONNX Runtime cannot run {net.path}: {first_line(error)}") from error
     for name, value in rows[0].items():
         if np.ndim(value) < 1 or len(value) != repeats:
             raise InputError(
@@ -263,10 +263,6 @@ def _reference(cut: onnx.ModelProto, net: _Net, pixels: np.ndarray) -> dict[str,
             )
         onnx_cut.check_cut(_cut(net, View(cut.graph), name, {name: value}), str(net.path))
     return {name: np.concatenate([row[name][:1] for row in rows]) for name in rows[0]}
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]
 
 
 def _open_batch(
@@ -328,7 +324,7 @@ def _difference(body: onnx.ModelProto, pixels: np.ndarray, wanted: dict[str, np.
                 if not np.allclose(value, right, rtol=0, atol=tolerance * largest, equal_nan=True):
                     return f"with {rows} pictures the values of {name!r} are others"
     except Exception as error:  # as in _reference
-        return _line(error)
+        return first_line(error)
     return ""
 
 
@@ -369,7 +365,7 @@ def _check(model: onnx.ModelProto, path: Path, pictures: np.ndarray, cuts: dict[
         onnx.checker.check_model(model)
         found = _run(_session(model), pictures)
     except Exception as error:  # as in _reference
-        raise InputError(f"The backbone made of {path} does not run: {_line(error)}") from error
+        raise InputError(f"The backbone made of {path} does not run: {first_line(error)}") from error
     for value in model.graph.output:
         shape = (len(pictures), value.type.tensor_type.shape.dim[1].dim_value)
         if found[value.name].shape != shape:

@@ -86,9 +86,16 @@ def plain_path(path: str) -> str:
     return posixpath.normpath(unicodedata.normalize("NFC", read).strip().replace("\\", "/"))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long to be one
+        return False
+
+
 def _column(listing: Path, root: Path) -> list[str]:
     called = f"The list {listing}"
-    table, _ = read_table(listing, called=called, is_id=lambda cell: (root / cell).is_file())
+    table, _ = read_table(listing, called=called, is_id=lambda cell: _is_file(root / cell))
     names = id_columns(table.column_names) or (table.column_names if table.num_columns == 1 else [])
     if not names:
         raise InputError(f"{called} has no column 'path'. It has: {', '.join(table.column_names)}.")

@@ -1,4 +1,4 @@
-"""Reads tables that people bring along: labels, lists of paths (later texts). What stands in a text stays as it is."""
+"""Reads tables that people bring along: labels, lists of paths. What stands in a text stays as it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fxengine.collect.folder import PICTURE_SUFFIXES
-from fxengine.errors import InputError
+from fxengine.errors import InputError, first_line
 
 # Names of columns that hold ids or paths, in lower case, the most telling first.
 ID_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "id")
@@ -59,12 +59,13 @@ def read_table(
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{called} cannot be read: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"{called} cannot be read: {first_line(error)}.") from error
     text, notes = decode_text(data, called)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
     names, table = _header(text, delimiter), _read_csv(text, delimiter, called)
-    place = next((i for i, name in enumerate(names) if _is_picture(name) or is_id(name)), None)
-    if place is None or id_columns(names):
+    named = bool(id_columns(names))
+    place = None if named else next((i for i, name in enumerate(names) if _is_picture(name) or is_id(name)), None)
+    if place is None:
         return table.slice(1).rename_columns(names), notes
     names = ["id" if i == place else str(i + 1) for i in range(len(names))]
     return table.rename_columns(names), [*notes, f"{called} has no header: its first line is taken for a row."]
@@ -133,8 +134,12 @@ def _delimiter(text: str) -> str:
 
 def _header(text: str, delimiter: str) -> list[str]:
     """Return the fields of the first line that is not empty."""
-    rows = csv.reader(io.StringIO(text[:_HEAD], newline=""), delimiter=delimiter)
-    return [name.strip() for name in next((row for row in rows if row), [])]
+    head = text[:_HEAD]
+    rows = csv.reader(io.StringIO(head if "\n" in head or "\r" in head else text, newline=""), delimiter=delimiter)
+    try:
+        return [name.strip() for name in next((row for row in rows if row), [])]
+    except csv.Error:  # a field beyond csv's limit: it is no delimiter
+        return [head]
 
 
 def _read_csv(text: str, delimiter: str, called: str) -> pa.Table:
@@ -142,7 +147,7 @@ def _read_csv(text: str, delimiter: str, called: str) -> pa.Table:
     data = text.encode() + b"\n"
     names = [f"f{i}" for i in range(len(_header(text, delimiter)))]
     try:
-        return pyarrow.csv.read_csv(
+        table = pyarrow.csv.read_csv(
             pa.BufferReader(data),
             # One block: a quoted cell may be of any length.
             read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=True, block_size=len(data)),
@@ -150,8 +155,13 @@ def _read_csv(text: str, delimiter: str, called: str) -> pa.Table:
             convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
         )
     except (pa.ArrowException, OverflowError) as error:
-        wrong = "it is empty" if not text.strip() else _what_is_wrong(text, delimiter) or str(error).splitlines()[0]
+        wrong = "it is empty" if not text.strip() else _what_is_wrong(text, delimiter) or first_line(error)
         raise InputError(f"{called} cannot be read: {wrong}.") from error
+    # A quote that never closes makes one cell of all the lines behind it.
+    last = table.slice(max(0, len(table) - 1)).to_pylist()
+    if any("\n" in str(cell) for row in last for cell in row.values()) and (wrong := _what_is_wrong(text, delimiter)):
+        raise InputError(f"{called} cannot be read: {wrong}.")
+    return table
 
 
 def _what_is_wrong(text: str, delimiter: str) -> str:
@@ -166,6 +176,8 @@ def _what_is_wrong(text: str, delimiter: str) -> str:
                 return f"line {line} has {_fields(len(row))} parted by {sign}, the first one has {_fields(width)}"
             line = rows.line_num + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            return ""
         return f"a quote is missing or one too many in the row that begins in line {line} ({error})"
     return ""
 

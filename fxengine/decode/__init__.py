@@ -26,6 +26,7 @@ __all__ = [
     "choose_decoder",
     "decode_into",
     "load_decoder",
+    "memory_needed",
     "read_header",
     "versions",
 ]
@@ -73,6 +74,11 @@ def choose_decoder(header: Header, on_gpu: bool) -> str:
     return (_ON_GPU if on_gpu else _FIRST).get(header.format, "pillow")
 
 
+def memory_needed(header: Header, recipe: Preprocess, decoder: str | None = None) -> int:
+    """Return the bytes that decoding a picture for a recipe takes, estimated from above; a GPU decodes it whole."""
+    return header.memory_at(1 if decoder == "nvimgcodec" else recipe.shrink(header.width, header.height))
+
+
 def decode_into(
     data: bytes, header: Header, recipe: Preprocess, out: np.ndarray, decoder: str | None = None
 ) -> tuple[int, int]:
@@ -88,7 +94,7 @@ def decode_into(
 
     module = load_decoder(decoder or choose_decoder(header, on_gpu=False))
     shrink = recipe.shrink(header.width, header.height)
-    memory.require(header.memory_at(shrink), "Decoding it")
+    memory.require(memory_needed(header, recipe, decoder), "Decoding it")
     picture: Picture = module.decode(data, header, shrink)
     if picture.pixels.shape not in {(-(-header.height // f), -(-header.width // f), 3) for f in (1, shrink)}:
         raise DecodeError("corrupt", "Its pixels are not as many as its header says.")

@@ -83,17 +83,17 @@ def is_progressive(data: bytes) -> bool:
 def ended(data: bytes) -> bytes | None:
     """Return a file without an end marker as one that has it, behind its last scan; what came there is left out.
 
-    None where there is no scan, or where a progressive file lacks the scans that refine it to its last bit: whether
-    the last scan itself is whole, its decoder finds.
+    None where there is no scan, or where scans are missing: of a colour, or of those that refine a progressive file to
+    its last bit. Whether the last scan itself is whole, its decoder finds.
     """
-    progressive, missing = False, set[tuple[int, int]]()
+    missing = set[tuple[int, int]]()
     position, end = 2, 0
     while position < len(data):
         scan = None
         for marker, start, stop in segments(data, position):
             if marker in _FRAMES:
-                progressive = marker in _PROGRESSIVE
-                missing = {(part, k) for part in _parts(data[start:stop]) for k in range(64)}
+                coefficients = 64 if marker in _PROGRESSIVE else 1
+                missing = {(part, k) for part in _parts(data[start:stop]) for k in range(coefficients)}
             elif marker == _SCAN:
                 scan = start, stop
         if scan is None:
@@ -103,7 +103,7 @@ def ended(data: bytes) -> bytes | None:
         end = position = found.start() if found else len(data)
         if found and data[end + 1] not in _BETWEEN_SCANS:
             break
-    if not end or (progressive and missing):
+    if not end or missing:
         return None
     return data[:end] + bytes([0xFF, _END])
 

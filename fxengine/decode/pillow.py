@@ -36,7 +36,6 @@ _FAILURES = (
     ZeroDivisionError,
     struct.error,
 )
-_DAMAGE = ("corrupt", "truncated")
 _STRIP_PIXELS = 1 << 22
 # Bytes of a pixel that a format's own library takes beside Pillow's image, measured at 40 megapixels.
 _FORMAT_BYTES = {"WEBP": 9, "AVIF": 4, "HEIF": 1, "TIFF": 1}
@@ -55,20 +54,18 @@ def read_header(data: bytes, format_name: str) -> Header:
 
 
 def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
-    """Return the first frame as RGB, whole, whatever `shrink` allows; raises DecodeError.
+    """Return the first frame as RGB, a JPEG's at a fraction of its size, others whole; raises DecodeError.
 
     Transparency is laid over white; of deeper grey the high byte counts; CMYK is converted without its profile.
     """
+    image = _open(data, header.format)
+    if header.format == formats.JPEG and shrink > 1:
+        image.draft("RGB", (header.width // shrink, header.height // shrink))
     try:
-        return from_image(_open(data, header.format))
+        return from_image(image)
     except DecodeError as error:
-        if header.format != "PNG" or error.code not in _DAMAGE:
-            raise
         # Text that is too long or whose checksum is wrong may stand behind the pixels, too.
-        try:
-            return from_image(_open(png.pixels_only(data), header.format))
-        except DecodeError:
-            raise error from None
+        return from_image(_without_text(data, header.format, error))
 
 
 def from_image(image: Image.Image) -> Picture:
@@ -94,19 +91,24 @@ def _open(data: bytes, format_name: str) -> Image.Image:
     except DecodeError as error:
         if format_name == "TIFF":
             _refuse_tiff(data)
-        if format_name == formats.JPEG and jpeg.precision(data) != 8:
+        if format_name == formats.JPEG and (bits := jpeg.precision(data)) != 8:
             raise DecodeError(
-                "unsupported_pixels", f"Its samples have {jpeg.precision(data)} bits. Save it as a JPEG of 8 bits."
+                "unsupported_pixels", f"Its samples have {bits} bits. Save it as a JPEG of 8 bits."
             ) from error
-        if format_name != "PNG" or error.code not in _DAMAGE:
-            raise
-        try:
-            image = _opened(png.pixels_only(data), format_name)
-        except DecodeError:
-            raise error from None
+        image = _without_text(data, format_name, error)
     if format_name == "TIFF" and _is_raw(image):
         raise formats.raw_photo()
     return image
+
+
+def _without_text(data: bytes, format_name: str, error: DecodeError) -> Image.Image:
+    """Return a damaged PNG without what is no part of its pixels; raises `error` where that is no help."""
+    if format_name != "PNG" or error.code not in ("corrupt", "truncated"):
+        raise error
+    try:
+        return _opened(png.pixels_only(data), format_name)
+    except DecodeError:
+        raise error from None
 
 
 def _opened(data: bytes, format_name: str) -> Image.Image:

@@ -18,7 +18,6 @@ from fxengine.errors import DecodeError
 _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 258, 259, 262, 277
 _MOST_VALUE, _PLANAR, _FORMAT = 281, 284, 339
 _GREY = (0, 1)  # photometric interpretations: white is 0, black is 0
-_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 _MOSAIC = 32803
 _IN_JPEG = (6, 7)  # compressions that say themselves what their samples are
 _KINDS = {1: "whole numbers", 2: "signed whole numbers", 3: "floating-point numbers"}
@@ -100,12 +99,11 @@ def check(layout: Layout) -> None:
     if layout.compression in _IN_JPEG:
         return
     depth = layout.bits[0]
-    further = layout.samples - _COLOURS.get(layout.photometric or 0, layout.samples)
     wrong = (
         len(set(layout.bits)) > 1
         or layout.format != 1
         or depth not in (1, 2, 4, 8, 16)
-        or (layout.photometric in _GREY and (further > 1 or layout.planar))
+        or (layout.photometric in _GREY and (layout.samples > 2 or layout.planar))
         # Pillow itself unpacks planes of 8 bits only; compressed ones libtiff unpacks.
         or (layout.planar and depth > 8 and layout.compression == 1)
     )

@@ -32,7 +32,7 @@ def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
     """Return the picture as RGB, both edges divided by `shrink` (1, 2, 4 or 8); raises DecodeError.
 
     What libjpeg only warns of is either missing data, which is an error here, or harmless, as bytes too many;
-    then Pillow decodes it, as it does CMYK. Where only the end marker is missing, every pixel is there.
+    then Pillow decodes it. Where only the end marker is missing, every pixel is there.
     """
     pixels, reason = _pixels(data, header, shrink)
     if _is(_MISSING_DATA, reason) or _is(_NO_MARKER, reason):
@@ -42,7 +42,7 @@ def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
             data, pixels = whole, again
         elif _is(_MISSING_DATA, reason):
             raise DecodeError("truncated", f"Part of the picture is missing ({reason}).")
-    return pillow.decode(data, header) if pixels is None else Picture(pixels, jpeg.orientation(data))
+    return pillow.decode(data, header, shrink) if pixels is None else Picture(pixels, jpeg.orientation(data))
 
 
 def _pixels(data: bytes, header: Header, shrink: int) -> tuple[np.ndarray | None, str]:
@@ -57,11 +57,6 @@ def _pixels(data: bytes, header: Header, shrink: int) -> tuple[np.ndarray | None
         reason = str(error)
     except MemoryError as error:
         raise DecodeError("out_of_memory", "There was not enough memory to decode it.") from error
-    if "color conversion" in reason.lower():
-        try:
-            simplejpeg.decode_jpeg(data, "CMYK", min_height=1, min_width=1)  # only its warnings count
-        except (ValueError, KeyError) as error:
-            reason = str(error)
     return None, reason
 
 

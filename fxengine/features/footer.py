@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fxengine.errors import StoreError
+from fxengine.errors import StoreError, first_line
 from fxengine.features.schema import Provenance, part_schema
 
 
@@ -60,7 +60,7 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
 
 def damaged(path: Path, error: Exception | str) -> StoreError:
     """Return the error for a part that cannot be read."""
-    reason = (str(error) or type(error).__name__).splitlines()[0][:160]
+    reason = error[:160] if isinstance(error, str) else first_line(error, 160)
     return StoreError(f"{path} is damaged ({reason}). `fxengine verify {path.parent} --repair` makes it anew.")
 
 

@@ -23,7 +23,7 @@ from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import older_halves
-from fxengine.features.schema import FEATURE, FeatureTable, Provenance
+from fxengine.features.schema import FEATURE, FeatureTable, Provenance, widest_limits
 from fxengine.float16 import widen
 
 _SMALL = ["row", "id", "label", "split", "size", "mtime_ns", "content_hash", "width", "height", "error_code", "error"]
@@ -38,7 +38,7 @@ class FeatureStore:
 
     Attributes:
         path: the folder.
-        provenance: what the first part was made with.
+        provenance: what the first part was made with, and the widest limits of all.
         precisions: every precision that its parts were computed in.
     """
 
@@ -69,6 +69,7 @@ class FeatureStore:
                     f"{part.name} is of another feature space than {found[0].name}: two stores are mixed in {folder}."
                 )
         precisions = tuple(sorted({p.precision for p in all_provenance}))
+        first = replace(first, limits=widest_limits(all_provenance))
         return cls(folder, first, precisions, tuple(found), stamp)
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -208,6 +209,12 @@ def _is_of(value: Any, kind: Any) -> bool:
     if outer is list:
         return type(value) is list and all(_is_of(each, inner[0]) for each in value)
     return kind is Any or type(value) is kind
+
+
+def widest_limits(made: Sequence[Provenance]) -> dict[str, int]:
+    """Return the widest limits that parts were made with; empty where none says."""
+    stated = [provenance.limits for provenance in made if provenance.limits]
+    return {name: max(limits[name] for limits in stated) for name in (stated[0] if stated else ())}
 
 
 class Item(NamedTuple):

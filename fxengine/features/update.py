@@ -72,9 +72,12 @@ class StoreUpdate:
     def _flush_part(self) -> None:
         if self._part is not None and self._again:
             # A rename that was cut off is told by its equal contents: its older half goes before the newer one changes.
+            halves: dict[Path, list[int]] = {}
             for part, row in self._plan.superseded:
                 if row in self._again:
-                    rewrite_part(part, self._provenance, drop=[row])
+                    halves.setdefault(part, []).append(row)
+            for part, rows in halves.items():
+                rewrite_part(part, self._provenance, drop=rows)
             self._rewrite(self._part)
         self._part, self._again = None, {}
 

@@ -42,7 +42,7 @@ def try_out(index: Any, factory: str, metric: str, sample: np.ndarray) -> None:
     """Add a vector to a trained index and ask for it behind a filter, as every index is asked here; empty it again.
 
     Raises:
-        InputError: the index has no such filter, wants ids with its vectors, or compares by another metric.
+        InputError: the index has no such filter, or takes no vectors as they are.
     """
     try:
         index.add(prepare(sample[:1], metric))
@@ -51,8 +51,8 @@ def try_out(index: Any, factory: str, metric: str, sample: np.ndarray) -> None:
         index.reset()
     except RuntimeError as error:
         raise InputError(
-            f"FAISS's index {factory!r} cannot be filtered by rows or wants ids of its own ({_reason(error)}). "
-            "Flat, IVF, HNSW and SQ suit, also behind a PCA or before a Refine."
+            f"FAISS's index {factory!r} does not serve here, where vectors have no ids and searches a filter by rows: "
+            f"{_reason(error)}. Flat, IVF, HNSW and SQ do, also behind a PCA or before a Refine."
         ) from error
 
 

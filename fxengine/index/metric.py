@@ -46,14 +46,15 @@ def _rescale(vectors: np.ndarray) -> None:
 def check_queries(vectors: np.ndarray, metric: str) -> None:
     """Raise InputError where a query, a row of [q, dim] raw vectors, has no neighbours by the metric."""
     largest = np.abs(vectors).max(axis=1, initial=0).astype(np.float64)
-    for i in np.flatnonzero(~np.isfinite(largest)):
-        raise InputError(f"Query {i} has a value that is not a finite number.")
-    if metric == "cosine":
-        for i in np.flatnonzero(largest == 0):
-            raise InputError(
-                f"Query {i} is a vector of zeros: by cosine nothing is near it. The metric l2 has an answer."
-            )
-    elif (largest > _LARGE).any():
+    bad = np.flatnonzero(~np.isfinite(largest))
+    if len(bad):
+        raise InputError(f"Query {bad[0]} has a value that is not a finite number.")
+    zero = np.flatnonzero(largest == 0)
+    if metric == "cosine" and len(zero):
+        raise InputError(
+            f"Query {zero[0]} is a vector of zeros: by cosine nothing is near it. The metric l2 has an answer."
+        )
+    if metric != "cosine" and (largest > _LARGE).any():
         raise InputError(
             f"A query has numbers over {_LARGE:.0e}, too large to compare by {metric}; cosine has no limit."
         )

@@ -34,6 +34,7 @@ class Backbone:
     Attributes:
         file: the file on disk with its facts and fingerprint.
         limits: what is refused as too large.
+        _open: loads the file as it was loaded here, for a copy.
     """
 
     file: BackboneFile
@@ -113,7 +114,7 @@ class Backbone:
                     prepare(picture, recipe, batch[i], self.limits)
                 except DecodeError as error:
                     name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else f"picture {done + i}"
-                    raise DecodeError(error.code, f"{name!s}: {error}") from error
+                    raise DecodeError(error.code, f"{name}: {error}") from error
             parts.append(self._session.run(batch, (output,))[output])
             done += len(chunk)
         return np.concatenate(parts)

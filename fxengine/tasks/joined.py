@@ -85,7 +85,7 @@ def _file_and_columns(labels: str) -> tuple[Path, str]:
         file, _, wanted = labels.rpartition(":")
         path = Path(file)
     if path.suffix.lower() not in TABLES:
-        raise InputError(f"--labels {path} must be a .csv or .parquet file, or FILE:COLUMN.")
+        raise InputError(f"--labels {path} must be a .csv, .tsv or .parquet file, or FILE:COLUMN.")
     return path, wanted
 
 
@@ -137,10 +137,14 @@ def _counts(labelled: np.ndarray, known: np.ndarray, place: np.ndarray, keys: pa
 
 
 def _known(values: pa.Array, missing: Sequence[str]) -> pa.Array:
-    """Return values with null for NaN and for text in `missing`; other text without spaces around it."""
+    """Return values with null for NaN and for text in `missing`; other text without spaces around it.
+
+    Whole numbers with gaps are text without ".0": what had whole numbers becomes so by its gaps, in pandas.
+    """
     if pa.types.is_decimal(values.type) or pa.types.is_floating(values.type):
         numbers = values.cast(pa.float64())
-        return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
+        numbers = pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
+        return numbers.cast(pa.int64()).cast(pa.string()) if numbers.null_count and _whole(numbers) else numbers
     if not pa.types.is_string(values.type):
         return values
     text = pc.utf8_trim_whitespace(values)
@@ -148,13 +152,20 @@ def _known(values: pa.Array, missing: Sequence[str]) -> pa.Array:
 
 
 def _typed(values: pa.Array, as_text: bool) -> pa.Array:
-    """Return text as float64 where it is numbers and one has a fraction; "1.0" as "1" where all are whole."""
+    """Return text as float64 where it is numbers and one has a point; but whole numbers with gaps as in `_known`."""
     if not pc.all(pc.match_substring_regex(values, _NUMBER), min_count=1).as_py():
         return values
-    numbers = np.array([float(value or "nan") for value in values.to_pylist()])
-    if (np.isnan(numbers) | (np.isfinite(numbers) & (np.floor(numbers) == numbers))).all():
+    numbers = pa.array([None if value is None else float(value) for value in values.to_pylist()], pa.float64())
+    pointed = pc.any(pc.match_substring_regex(values, "[^0-9+-]")).as_py()
+    if not pointed or (values.null_count and _whole(numbers)):
         return pc.replace_substring_regex(values, r"(\d)\.0*$", r"\1")
-    return values if as_text else pa.array(numbers, mask=np.isnan(numbers))
+    return values if as_text else numbers
+
+
+def _whole(values: pa.Array) -> bool:
+    """Tell whether all numbers are whole, and exact as such."""
+    numbers = np.asarray(values.drop_null())
+    return bool(((np.abs(numbers) < 2**53) & (np.floor(numbers) == numbers)).all())
 
 
 def all_known(columns: dict[str, pa.Array]) -> np.ndarray:

@@ -110,7 +110,7 @@ def _targets(
 def _kind_of(columns: dict[str, pa.Array]) -> Kind:
     values = list(columns.values())
     if len(values) == 1:
-        return "numbers" if pa.types.is_floating(values[0].type) and not _whole(values[0]) else "classes"
+        return "numbers" if pa.types.is_floating(values[0].type) else "classes"
     return (
         "labels"
         if all(np.isin(_numbers(name, column), (0, 1)).all() for name, column in columns.items())
@@ -171,6 +171,6 @@ def check_enough(labelled: Labelled, store: FeatureStore, folds: int) -> int:
     rarest = int(counts.argmin())
     if counts[rarest] < 2:
         name = problem.names[rarest]
-        hint = " Whole numbers are classes unless --kind numbers says otherwise." if name.isdigit() else ""
+        hint = " Whole numbers are classes; `probe --kind numbers` takes them as numbers." if name.isdigit() else ""
         raise StoreError(f"Class {name!r} has one row; cross-validation needs at least two of each class.{hint}")
     return min(folds, int(counts.max()))

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fxengine.collect.paths import list_paths
 from fxengine.collect.table import column_of, decode_text, id_columns, read_table
 from fxengine.errors import InputError
 
@@ -204,3 +205,30 @@ def test_a_parquet_keeps_its_types_and_categories_are_text(tmp_path: Path) -> No
     for i in range(2):
         pq.write_table(pa.table({"id": [f"{i}"]}), tmp_path / "parts.parquet" / f"{i}.parquet")
     assert read_table(tmp_path / "parts.parquet")[0].to_pydict() == {"id": ["0", "1"]}
+
+
+def test_a_header_of_any_length_and_a_cell_of_any_length(tmp_path: Path) -> None:
+    names = ["id", *(f"a long name of column {i}" for i in range(9000))]
+    wide = tmp_path / "wide.csv"
+    wide.write_text(",".join(names) + "\n" + ",".join(["007"] * len(names)) + "\n")
+    table, notes = read_table(wide)
+    assert table.column_names == names
+    assert (table["a long name of column 8999"].to_pylist(), notes) == (["007"], [])
+    long = tmp_path / "long.csv"
+    long.write_text("path,note\n" + f"a.jpg,{'x' * 70_000}\n")
+    assert list_paths(long, tmp_path).paths == ["a.jpg"]
+    headless = tmp_path / "headless.csv"
+    headless.write_text(f"{'x' * 300},1\n{'y' * 300},2\n")
+    with pytest.raises(InputError, match="has no column 'path'"):
+        list_paths(headless, tmp_path)
+
+
+def test_a_quote_that_never_closes_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('id,label\na.jpg,"open\nb.jpg,y\nc.jpg,z\n')
+    with pytest.raises(InputError, match="a quote is missing or one too many in the row that begins in line 2"):
+        read_table(path)
+    path.write_text('id,label\na.jpg,x\nb.jpg,"' + "a long text\n" * 20_000 + '"\n')
+    assert len(read_table(path)[0]["label"].to_pylist()[1]) == 240_000
+    path.write_text('id,label\na.jpg,x\nb.jpg,"two\nlines"\n')
+    assert read_table(path)[0]["label"].to_pylist() == ["x", "two\nlines"]

@@ -112,6 +112,20 @@ def test_a_progressive_file_that_ends_between_two_scans_is_truncated() -> None:
         assert outcome(data[:start]) in ("truncated", "corrupt")
 
 
+def test_a_file_with_a_scan_for_each_colour_that_lacks_one_is_truncated() -> None:
+    file = io.BytesIO()
+    smooth = Image.fromarray(PHOTO).resize((64, 48), Image.Resampling.BICUBIC)
+    smooth.save(file, "JPEG", quality=90, progressive=True, subsampling=0)
+    data = file.getvalue()
+    # Sequential, one scan a colour: the first scan of a progressive file says so of nothing but its DC.
+    frame = data.index(b"\xff\xc2")
+    parts = [bytes([0xFF, 0xDA, 0, 8, 1, number, 0, 0, 63, 0]) + b"\x12\x34" for number in (1, 2, 3)]
+    sequential = data[:frame] + b"\xff\xc0" + data[frame + 2 : frame + 19]
+    assert jpeg.ended(sequential + b"".join(parts)) == sequential + b"".join(parts) + b"\xff\xd9"
+    for count in (1, 2):
+        assert jpeg.ended(sequential + b"".join(parts[:count])) is None
+
+
 def test_cmyk_with_missing_data_is_truncated() -> None:
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 4), np.uint8), "CMYK").save(file, "JPEG")

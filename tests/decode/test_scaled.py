@@ -96,8 +96,24 @@ def test_turbojpeg_decodes_exactly_at_the_scale() -> None:
     ]
 
 
-def test_a_decoder_that_cannot_shrink_decodes_whole() -> None:
+def test_what_a_decoder_holds_is_no_more_than_it_says() -> None:
+    """Bytes too many, which libjpeg-turbo only warns of, send a photo to Pillow: at the same fraction of its size."""
     data = photo(1603, 1205)
+    odd = data[:-2] + b"surplus" + data[-2:]
+    header = decode.read_header(odd, Limits())
+    for shrink in (1, 2, 4, 8):
+        right = turbojpeg.decode(data, header, shrink).pixels
+        found = turbojpeg.decode(odd, header, shrink).pixels
+        assert found.shape == right.shape
+        assert np.abs(found.astype(int) - right).max() <= 1
+    assert decode.memory_needed(header, RECIPE) == header.memory // RECIPE.shrink(1603, 1205) ** 2
+    assert decode.memory_needed(header, RECIPE, "nvimgcodec") == header.memory
+
+
+def test_a_format_that_cannot_shrink_is_decoded_whole() -> None:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(photo(1603, 1205))).save(file, "PNG")
+    data = file.getvalue()
     header = decode.read_header(data, Limits(), "pillow")
     found = np.zeros((2, RECIPE.height, RECIPE.width, 3), np.uint8)
     for recipe, out in zip((RECIPE, PLAIN), found, strict=True):

@@ -26,7 +26,7 @@ DEFAULT = {"max_pixels": 128_000_000, "max_bytes": 1_000_000_000}
 
 @pytest.fixture
 def store(photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of 21 photos of which one is larger than the default limit, and was taken in with a raised one."""
+    """A store of 21 photos, taken in with a limit of 100,000 pixels; the largest has 60,000."""
     cache.keep(tiny_model(), "tiny-limits")
     make_photo(photos / "cats" / "large.png", 77, (300, 200))
     extract(photos, tmp_path / "s", backbone=tiny.path, limits=Limits(max_pixels=100_000), part_rows=6)
@@ -85,6 +85,11 @@ def test_the_command_line_has_the_stores_limits_unless_told(store: Path, photos:
     assert FeatureStore.open(store).error_counts() == {"too_large": 1}
     assert run_cli("extract", photos, *options, "--max-pixels", "200000").returncode == 0
     assert FeatureStore.open(store).error_counts() == {}
+    # What is not given stays the store's.
+    make_photo(photos / "cats" / "largest.png", 79, (500, 300))
+    assert run_cli("extract", photos, *options, "--max-bytes", "900000000").returncode == 0
+    assert FeatureStore.open(store).error_counts() == {}
+    assert read_provenance(list_parts(store)[-1]).limits == {"max_pixels": 200_000, "max_bytes": 900_000_000}
 
 
 def test_a_first_run_records_the_default(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:

@@ -277,7 +277,7 @@ def test_an_index_that_cannot_serve_here_is_refused_in_a_sentence(
     factory: str, vectors: np.ndarray, tmp_path: Path
 ) -> None:
     store = write_store(tmp_path / "store", vectors[:900])
-    with pytest.raises(InputError, match="cannot be filtered by rows or wants ids of its own") as raised:
+    with pytest.raises(InputError, match="does not serve here, where vectors have no ids") as raised:
         Index.build(store, factory=factory)
     assert "faiss::" not in str(raised.value)
     with pytest.raises(InputError, match="FAISS cannot make 'BFlat'") as raised:

@@ -151,13 +151,14 @@ def test_an_empty_text_or_nan_of_a_parquet_is_missing_and_its_text_na_is_not(
     [
         (["1", "2", "2"], "classes", ["1", "2", "2"]),
         (["1.0", "2.0", ""], "classes", ["1", "2"]),
-        (["1.", "-2.00", "10"], "classes", ["1", "-2", "10"]),
+        (["1.", "-2.00", "10", ""], "classes", ["1", "-2", "10"]),
+        (["1.0", "2.0", "2.0"], "numbers", [1.0, 2.0, 2.0]),
         (["001", "01", "1"], "classes", ["001", "01", "1"]),
         (["1", "2", "x1"], "classes", ["1", "2", "x1"]),
         (["1.0", "2.0", "v1.0"], "classes", ["1.0", "2.0", "v1.0"]),
         (["1.0", "2.5", ""], "numbers", [1.0, 2.5]),
         (["1e-3", "+2", ".5"], "numbers", [0.001, 2.0, 0.5]),
-        (["1e3", "2e3", "12"], "classes", ["1e3", "2e3", "12"]),
+        (["1e3", "2e3", "12"], "numbers", [1000.0, 2000.0, 12.0]),
         (["True", "False", "True"], "classes", ["True", "False", "True"]),
         (["2024-01-01", "1/2", "0x10"], "classes", ["2024-01-01", "1/2", "0x10"]),
         (["123456789012345678901", "1", "1"], "classes", ["123456789012345678901", "1", "1"]),
@@ -312,8 +313,8 @@ def test_lists_of_labels_are_refused(tmp_path: Path, store: FeatureStore) -> Non
 
 
 def test_a_class_of_one_whole_number_says_how_to_get_numbers(tmp_path: Path, store: FeatureStore) -> None:
-    path = write(tmp_path, {"id": IDS, "age": [f"{i}.0" for i in range(60)]})
-    with pytest.raises(StoreError, match="Whole numbers are classes unless --kind numbers says otherwise"):
+    path = write(tmp_path, {"id": IDS, "age": [str(i) for i in range(60)]})
+    with pytest.raises(StoreError, match="Whole numbers are classes; `probe --kind numbers`"):
         probe(store.path, labels=path)
 
 

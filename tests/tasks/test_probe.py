@@ -325,7 +325,7 @@ def test_labels_and_numbers_from_a_file(tmp_path: Path) -> None:
         ({"id": ["000000.jpg"], "a": ["x"], "b": [1]}, "t.csv:a,b", "The column 'a' has values that are no numbers"),
         ({"id": ["000000.jpg"], "price": [0.5]}, "t.csv:price", "has 1 rows with a target, fewer than 5 folds"),
         ({"id": ["000000.jpg"], "label": ["a"]}, "none.csv", "There is no file"),
-        ({"id": ["000000.jpg"], "label": ["a"]}, "t.txt", r"must be a \.csv or \.parquet"),
+        ({"id": ["000000.jpg"], "label": ["a"]}, "t.txt", r"must be a \.csv, \.tsv or \.parquet"),
     ],
 )  # fmt: skip
 def test_files_of_labels_that_cannot_be_used(

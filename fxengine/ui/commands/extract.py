@@ -77,7 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.decode import Limits
     from fxengine.extraction import extract
 
     stated = {"max_pixels": options.max_pixels, "max_bytes": options.max_bytes}
@@ -98,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
             batch_size=options.batch_size,
             decoders=options.decoders,
             decode_on=options.decode_on,
-            limits=Limits(**given) if given else None,
+            limits=given,
             part_rows=options.part_rows,
             retry_failed=options.retry_failed,
             prune=options.prune,
