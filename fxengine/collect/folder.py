@@ -95,6 +95,9 @@ class FolderListing:
         """Return path -> (label, split) by the folders that hold pictures."""
         top = self._folders_with_pictures("")
         splits = [name for name in top if name.lower() in SPLITS]
+        # One alone that holds no class folders, beside others: a class that is called so.
+        if len(splits) == 1 < len(top) and not self._folders_with_pictures(splits[0] + "/"):
+            splits = []
         if splits:
             classes = {name for split in splits for name in self._folders_with_pictures(split + "/")}
         else:

@@ -102,7 +102,7 @@ def _column(listing: Path, root: Path) -> list[str]:
     return [
         str(value)
         for value in column_of(table, names[0], f"the list {listing}").to_pylist()
-        if str(value or "").strip()
+        if value is not None and str(value).strip()
     ]
 
 

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,8 @@ ID_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "i
 TABLES = (".csv", ".tsv", ".parquet")
 
 _DELIMITERS = ",\t;"
+_SNIFFED = 20  # lines
+_ASKED = 20  # cells of the first line that may be an id and no name
 _HEAD = 100_000  # characters that hold the first line
 # The marks of UTF-32 come first: they begin with those of UTF-16.
 _MARKS = (
@@ -39,8 +42,8 @@ def read_table(
     """Return a table, and sentences about what had to be guessed.
 
     Every column of a .csv or .tsv is text, exactly as it stands there: "001" is no number, and an empty cell is "". A
-    .parquet keeps its types. The delimiter is the comma, tab or semicolon that parts the first line into the most
-    fields, in a .tsv the tab. A first line that holds no name of `ID_COLUMNS`, but a picture's name or what `is_id`
+    .parquet keeps its types. The delimiter is the comma, tab or semicolon by which the first lines have one width,
+    in a .tsv the tab. A first line that holds no name of `ID_COLUMNS`, but a picture's name or what `is_id`
     knows, is a row: then that column is called "id", and the others by their place, "2", "3", ...
 
     Args:
@@ -64,7 +67,9 @@ def read_table(
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
     names, table = _header(text, delimiter), _read_csv(text, delimiter, called)
     named = bool(id_columns(names))
-    place = None if named else next((i for i, name in enumerate(names) if _is_picture(name) or is_id(name)), None)
+    place = (
+        None if named else next((i for i, name in enumerate(names[:_ASKED]) if _is_picture(name) or is_id(name)), None)
+    )
     if place is None:
         return table.slice(1).rename_columns(names), notes
     names = ["id" if i == place else str(i + 1) for i in range(len(names))]
@@ -87,7 +92,12 @@ def column_of(table: pa.Table, name: str, called: str) -> pa.Array:
         raise InputError(f"{count} columns of {called} are called {name!r}: rename all but one.")
     values = table.column(name)
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if pa.types.is_nested(kind) or _is_bytes(kind):
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):  # text without a mark, as Spark and Impala write it
+        try:
+            return values.cast(pa.string()).combine_chunks()
+        except pa.ArrowInvalid as error:
+            raise InputError(f"The column {name!r} of {called} holds bytes that are no text in UTF-8.") from error
+    if pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind):
         raise InputError(f"The column {name!r} of {called} holds {kind}: one text or number a row is needed.")
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         kind = pa.string()
@@ -129,7 +139,20 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _delimiter(text: str) -> str:
-    return max(_DELIMITERS, key=lambda delimiter: len(_header(text, delimiter)))
+    """Return the delimiter by which the lines have one width, and the largest."""
+
+    def fits(delimiter: str) -> tuple[bool, int]:
+        rows = csv.reader(io.StringIO(text[:_HEAD], newline=""), delimiter=delimiter)
+        try:
+            widths = [len(row) for row in islice((row for row in rows if row), _SNIFFED)]
+        except csv.Error:
+            widths = []
+        # The last one may be cut off.
+        widths = widths[:-1] if len(text) > _HEAD and len(widths) > 1 else widths
+        width = len(_header(text, delimiter))
+        return width > 1 and set(widths) <= {width}, width
+
+    return max(_DELIMITERS, key=fits)
 
 
 def _header(text: str, delimiter: str) -> list[str]:
@@ -188,7 +211,3 @@ def _fields(count: int) -> str:
 
 def _is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))

@@ -172,34 +172,39 @@ def _to_rgb(image: Image.Image, layout: tiff.Layout | None) -> np.ndarray:
         kind = {"I": "32-bit whole numbers", "F": "floating-point numbers"}.get(mode, f"{mode} colours")
         raise DecodeError("unsupported_pixels", f"Its pixels are {kind}, which have no defined white. Save it as RGB.")
     width, height = image.size
+    white = 65535
+    if (
+        mode.startswith("I;16")
+        and layout is not None
+        and layout.white < white
+        and np.asarray(image).max() <= layout.white
+    ):
+        white = layout.white  # a larger value shows that the tag is stale
     rows = max(1, _STRIP_PIXELS // width)
     if rows >= height:
-        return _strip_to_rgb(image, layout)
+        return _strip_to_rgb(image, white, layout)
     out = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
-        out[top:bottom] = _strip_to_rgb(image.crop((0, top, width, bottom)), layout)
+        out[top:bottom] = _strip_to_rgb(image.crop((0, top, width, bottom)), white, layout)
     return out
 
 
-def _strip_to_rgb(image: Image.Image, layout: tiff.Layout | None) -> np.ndarray:
+def _strip_to_rgb(image: Image.Image, white: int, layout: tiff.Layout | None) -> np.ndarray:
     if image.mode.startswith("I;16"):
-        grey = _high_byte(np.asarray(image), layout)
+        grey = (np.asarray(image) >> (white.bit_length() - 8)).astype(np.uint8)
+        if layout is not None and tiff.white_is_zero(layout):
+            grey = 255 - grey
         return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        white.alpha_composite(image.convert("RGBA"))
-        image = white
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
+        paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
     if image.mode != "RGB":
         image = image.convert("RGB")
     return np.asarray(image)
-
-
-def _high_byte(grey: np.ndarray, layout: tiff.Layout | None) -> np.ndarray:
-    """Return the high byte of grey values, counted from their white: 65535, or what a TIFF's tags say."""
-    white = 65535 if layout is None else layout.white
-    high: np.ndarray = (np.minimum(grey, white) >> (white.bit_length() - 8)).astype(np.uint8)
-    return 255 - high if layout is not None and tiff.white_is_zero(layout) else high
 
 
 def _readable(error: Exception) -> DecodeError:

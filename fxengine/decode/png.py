@@ -22,21 +22,22 @@ def pixels_only(data: bytes) -> bytes:
     What turns the picture (eXIf, XMP) stays where its checksum is right. A pixel chunk is never mended: its checksum
     is added only where the file ends before it.
     """
-    kept = [_SIGNATURE]
+    kept: list[bytes | memoryview] = [_SIGNATURE]
+    name = b""
     for name, content, stated in _chunks(data):
-        right = zlib.crc32(name + content)
-        whole = stated in (right, None)
-        needed = not name[0] & _OPTIONAL or name == _TRANSPARENCY or name in _ANIMATION
-        turns = whole and (name in _TURNS or (name == b"iTXt" and _is_plain_xmp(content)))
-        if needed or turns:
+        needed = not name[0] & _OPTIONAL or name == _TRANSPARENCY
+        if not (needed or name in _ANIMATION or name in _TURNS or (name == b"iTXt" and _is_plain_xmp(content))):
+            continue  # however long it is, nothing of it is copied
+        right = zlib.crc32(content, zlib.crc32(name))
+        if needed or stated in (right, None):
             checksum = right if stated is None else stated
-            kept.append(struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum))
-    if kept[-1][4:8] != b"IEND":
+            kept += [struct.pack(">I", len(content)) + name, content, struct.pack(">I", checksum)]
+    if name != b"IEND":
         kept.append(struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND")))
     return b"".join(kept)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, int | None]]:
     """Yield (name, content, stated checksum) of each chunk that is there whole; no checksum where the file ends."""
     position = len(_SIGNATURE)
     while position + 8 <= len(data):
@@ -45,11 +46,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
         if stop > len(data):
             return
         stated = struct.unpack_from(">I", data, stop)[0] if stop + 4 <= len(data) else None
-        yield name, data[position + 8 : stop], stated
+        yield name, memoryview(data)[position + 8 : stop], stated
         if name == b"IEND":
             return
         position = stop + 4
 
 
-def _is_plain_xmp(content: bytes) -> bool:
-    return content.startswith(_XMP) and len(content) <= _MOST_XMP
+def _is_plain_xmp(content: memoryview) -> bool:
+    return content[: len(_XMP)] == _XMP and len(content) <= _MOST_XMP

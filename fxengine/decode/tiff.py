@@ -20,6 +20,7 @@ _MOST_VALUE, _PLANAR, _FORMAT = 281, 284, 339
 _GREY = (0, 1)  # photometric interpretations: white is 0, black is 0
 _MOSAIC = 32803
 _IN_JPEG = (6, 7)  # compressions that say themselves what their samples are
+_WHITES = (1023, 4095, 16383)
 _KINDS = {1: "whole numbers", 2: "signed whole numbers", 3: "floating-point numbers"}
 
 
@@ -34,7 +35,7 @@ class Layout:
         format: 1 unsigned, 2 signed, 3 floating-point; 0 where they differ.
         planar: whether each sample has a plane of its own.
         compression: tag 259.
-        white: the largest value of a sample, where the tags give a whole number of bits; else that of `bits`.
+        white: the largest value that the tags state for a sample where it fills 10, 12 or 14 bits, else that of `bits`.
     """
 
     photometric: int | None
@@ -65,8 +66,8 @@ def layout_of(tags: Any) -> Layout:
     formats = {int(n) for n in tags.get(_FORMAT, (1,))}
     most = tags.get(_MOST_VALUE, ())
     stated = {int(n) for n in (most if isinstance(most, tuple) else (most,))}
-    # Many write the largest value that they found; only one that fills a whole number of bits is a white.
-    whole = len(stated) == 1 and 255 <= max(stated) < 2 ** bits[0] - 1 and (max(stated) + 1).bit_count() == 1
+    # Many write the largest value that they found, or leave a stale one.
+    whole = len(stated) == 1 and bits[0] == 16 and max(stated) in _WHITES
     return Layout(
         photometric=tags.get(_PHOTOMETRIC),
         samples=samples,
@@ -104,6 +105,8 @@ def check(layout: Layout) -> None:
         or layout.format != 1
         or depth not in (1, 2, 4, 8, 16)
         or (layout.photometric in _GREY and (layout.samples > 2 or layout.planar))
+        # Pillow keeps the high byte of a colour, where fewer bits have nothing.
+        or (layout.samples > 1 and layout.white in _WHITES)
         # Pillow itself unpacks planes of 8 bits only; compressed ones libtiff unpacks.
         or (layout.planar and depth > 8 and layout.compression == 1)
     )

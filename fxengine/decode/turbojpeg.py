@@ -12,7 +12,7 @@ from fxengine.errors import DecodeError
 _MANY_PIXELS = 1 << 21  # fewer take no memory that counts
 # What libjpeg warns of when pixels are missing; it fills them with grey and goes on.
 _MISSING_DATA = ("premature end", "huffman", "bad code", "corrupt jpeg data: bad", "inconsistent progression")
-_NO_MARKER = ("unsupported marker",)  # what follows the picture in place of an end marker
+_NO_MARKER = ("unsupported marker", "two soi", "two sof")  # what follows the picture in place of an end marker
 
 
 def read_header(data: bytes, format_name: str) -> Header:

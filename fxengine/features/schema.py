@@ -16,6 +16,7 @@ import pyarrow as pa
 from fxengine.errors import StoreError
 
 FORMAT = 1
+NEWER = "update fxengine, or extract into a new folder."
 METADATA_KEY = b"fxengine"
 PCA_METADATA_KEY = "fxengine_pca"
 PART_PATTERN = "part-*.parquet"
@@ -134,13 +135,13 @@ class Provenance:
             raise StoreError(f"{name} was not written by fxengine. Move it out of the store's folder.")
         values = _read_json(raw, name)
         if values.pop("format", None) != FORMAT:
-            raise StoreError(f"{name} is of another store format: update fxengine, or extract into a new folder.")
+            raise StoreError(f"{name} is of another store format: {NEWER}")
         known = {entry.name: entry for entry in fields(cls)}
         unknown = sorted(values.keys() - known.keys())
         if unknown:
             raise StoreError(
                 f"{name} was written by fxengine {_writer(values)} and says {unknown[0]!r} of itself, which this "
-                "version does not know: update fxengine, or extract into a new folder."
+                f"version does not know: {NEWER}"
             )
         missing = [n for n, e in known.items() if n not in values and e.default is e.default_factory is MISSING]
         if missing:

@@ -21,10 +21,12 @@ def train(factory: str, metric: str, sample: np.ndarray) -> Any:
         InputError: FAISS does not know such an index, or the sample is too small or its dim does not suit it.
     """
     dim = sample.shape[1]
+    if re.search(r"(HNSW|NSG)0+(?!\d)", factory):  # FAISS divides by it, and takes the process along
+        raise InputError(f"FAISS cannot make {factory!r}: a graph without links.")
     try:
         index = faiss.index_factory(dim, factory, faiss_metric(metric))
         index.train(prepare(sample, metric))
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, MemoryError) as error:
         raise InputError(
             f"FAISS cannot make {factory!r} of {len(sample)} vectors of {dim} numbers: {_reason(error)}."
         ) from error
@@ -49,7 +51,7 @@ def try_out(index: Any, factory: str, metric: str, sample: np.ndarray) -> None:
         selector = faiss.IDSelectorBitmap(np.asarray([1], np.uint8))
         index.search(prepare(sample[:1], metric), 1, params=search_parameters(index, {}, selector))
         index.reset()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, MemoryError) as error:
         raise InputError(
             f"FAISS's index {factory!r} does not serve here, where vectors have no ids and searches a filter by rows: "
             f"{_reason(error)}. Flat, IVF, HNSW and SQ do, also behind a PCA or before a Refine."

@@ -119,6 +119,9 @@ def read_facts(folder: Path) -> IndexFacts | None:
         raise StoreError(f"{folder / _JSON} is damaged. {_again(folder)}") from error
 
 
+_SMALL = 1 << 26
+
+
 def read_index(folder: Path, facts: IndexFacts) -> tuple[Any, pa.Table]:
     """Return the FAISS index and its rows; both files are checked by their hashes before they are read.
 
@@ -129,8 +132,9 @@ def read_index(folder: Path, facts: IndexFacts) -> tuple[Any, pa.Table]:
         path = folder / name
         if not path.is_file() or _sha256(path) != facts.hashes.get(name):
             raise StoreError(f"{path} is damaged, or is not the file that was written here. {_again(folder)}")
-    # FAISS allocates what a file asks for: nothing in it can be larger than the file itself.
-    faiss.set_deserialization_vector_byte_limit((folder / _FAISS).stat().st_size)
+    # FAISS allocates what a file asks for: nothing in it can be larger than the file itself, but for small things, such
+    # as the matrix that FAISS counts for a transform without one.
+    faiss.set_deserialization_vector_byte_limit(max((folder / _FAISS).stat().st_size, _SMALL))
     try:
         index = faiss.read_index(str(folder / _FAISS))
         rows = pq.read_table(folder / _ROWS)

@@ -100,6 +100,8 @@ class Backbone:
         if isinstance(pictures, str | bytes | bytearray | memoryview) or not isinstance(pictures, Iterable):
             raise InputError("embed() takes a list of pictures. Put a single one into a list: embed([picture]).")
         step = batch_size or self._session.batch_size
+        if not isinstance(step, int) or step < 1:
+            raise InputError(f"batch_size must be a positive whole number. Got {step!r}.")
         recipe = self.file.recipe
         output = layer_output(layer)
         if output not in self._session.outputs:

@@ -58,18 +58,20 @@ def join(labels: str, ids: pa.Array, store: FeatureStore, *, as_text: bool = Fal
     if not len(ids):
         raise StoreError(f"No row of {store.path} has a vector: `fxengine info {store.path}` says why.")
     path, wanted = _file_and_columns(labels)
-    table, notes = read_table(path, is_id=lambda cell: pc.index(ids, cell).as_py() >= 0)
+    root = unescape_path(store.provenance.root)
+    table, notes = read_table(path, is_id=lambda cell: bool((match(ids, pa.array([cell]), root, "")[0] >= 0).any()))
     if not table.num_rows:
         raise InputError(f"{path} has no rows.")
     chosen, keys = _choose(path, table.column_names, wanted)
     columns = _labels_in(path, table, chosen, as_text)
-    root = unescape_path(store.provenance.root)
+    found = []
     for name in keys:
         named = column_of(table, name, str(path)).cast(pa.string())
-        place, bare = match(ids, named, root, f"{path} has the {name}")
-        if (place >= 0).any():
+        found.append((*match(ids, named, root, f"{path} has the {name}"), named))
+        if (found[-1][0] >= 0).all():
             break
-    else:
+    place, bare, named = max(found, key=lambda match: int((match[0] >= 0).sum()))
+    if not (place >= 0).any():
         raise _nothing_fits(path, keys[0], table, ids, store)
     at = pa.array(place, mask=place < 0)
     joined = {name: values.take(at) for name, values in columns.items()}
@@ -102,7 +104,7 @@ def _choose(path: Path, names: list[str], wanted: str) -> tuple[list[str], list[
         if name not in there:
             raise InputError(f"{path} has no column {name!r}. There is: {', '.join(there) or 'none but the ids'}.")
     chosen = chosen or [name for name in there if name.lower() == "label"][:1]
-    chosen = chosen or [name for name in there if name not in keys][:1]
+    chosen = chosen or [name for name in there if name not in keys][:1] or there[:1]
     if not chosen:
         raise InputError(f"{path} has no column but {', '.join(map(repr, names))}: one with labels is needed.")
     return chosen, keys

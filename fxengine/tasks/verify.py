@@ -22,12 +22,14 @@ from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.extraction import extract, recorded_limits
 from fxengine.extraction_summary import Summary
 from fxengine.features import parts
+from fxengine.features.footer import read_footer
 from fxengine.features.lock import locked
 from fxengine.features.read import FeatureStore
 from fxengine.features.row_numbers import doubled_ids, find_clashes, next_row, read_numbers, renumber
 from fxengine.features.schema import (
     ERROR_CODES,
     FEATURE,
+    NEWER,
     Item,
     Provenance,
     is_vector_column,
@@ -130,11 +132,15 @@ def _reference(paths: list[Path]) -> Provenance:
     found = []
     for path in paths:
         with suppress(StoreError):
-            found.append(parts.read_provenance(path))
+            found.append(read_footer(path, None).provenance)  # one that its own columns do not contradict
     if not found:
         raise StoreError(f"No part of {paths[0].parent} can be read. Extract into a new folder.")
-    most = Counter((p.space, p.root, p.dtype) for p in found).most_common(1)[0][0]
-    return next(p for p in found if (p.space, p.root, p.dtype) == most)
+    most = Counter(map(_kind, found)).most_common(1)[0][0]
+    return next(p for p in found if _kind(p) == most)
+
+
+def _kind(made: Provenance) -> tuple[object, ...]:
+    return made.space, made.root, made.dtype, tuple(made.columns.items())
 
 
 def _check_part(path: Path, reference: Provenance) -> str | None:
@@ -282,9 +288,13 @@ def _limits_of(folder: Path) -> Limits:
 
 
 def _refuse_foreign(path: Path, reference: Provenance) -> None:
-    with suppress(StoreError):
-        if parts.read_provenance(path).space == reference.space:
-            return
+    try:
+        space = parts.read_provenance(path).space
+    except StoreError as error:
+        if NEWER in str(error):  # no damage
+            raise InputError(str(error)) from error
+        return
+    if space != reference.space:
         raise InputError(f"{path} is a part of another store: move it out of the folder, then repair.")
 
 
@@ -350,7 +360,9 @@ def _salvage(path: Path, reference: Provenance) -> bool:
     if len(set(ids)) != len(ids):
         return False
     table = table.take(pc.sort_indices(table, [("id", "ascending")]))
-    _write_without_vectors(path, table, provenance, np.ones(len(table), bool))
+    # What it says of its vectors may be what is wrong with it.
+    told = replace(provenance, dim=reference.dim, dtype=reference.dtype, layers=reference.layers)
+    _write_without_vectors(path, table, told, np.ones(len(table), bool))
     return True
 
 

@@ -345,3 +345,15 @@ def test_ids_are_complete_and_strictly_sorted(paths: set[str]) -> None:
         assert {unescape_path(key) for key in found} == written
     finally:
         shutil.rmtree(os.fsencode(folder))
+
+
+@pytest.mark.parametrize("name", sorted(SPLITS))
+def test_a_class_may_be_called_like_a_split(tmp_path: Path, name: str) -> None:
+    root = touch(tmp_path, "car/1.jpg", "swimming/1.jpg", f"{name}/1.jpg")
+    assert labels(root) == {
+        "car/1.jpg": ("car", None),
+        "swimming/1.jpg": ("swimming", None),
+        f"{name}/1.jpg": (name, None),
+    }
+    touch(tmp_path, f"{name}/cats/1.jpg", f"{name}/dogs/1.jpg")
+    assert labels(root)[f"{name}/cats/1.jpg"] == ("cats", name)

@@ -242,3 +242,11 @@ def test_collect_takes_a_list(tmp_path: Path, root: Path) -> None:
     assert listing.root == root
     assert listing.unreadable == []
     assert [item.key for item in listing] == ["b/c.jpg"]
+
+
+def test_a_path_that_is_the_number_zero(tmp_path: Path) -> None:
+    touch = [tmp_path / name for name in ("0", "1")]
+    for path in touch:
+        path.write_bytes(b"x")
+    pa.parquet.write_table(pa.table({"id": [0, 1, None]}), tmp_path / "list.parquet")
+    assert list_paths(tmp_path / "list.parquet", tmp_path).paths == ["0", "1"]

@@ -167,7 +167,7 @@ def test_columns_of_ids() -> None:
     [
         (pa.array([["a"], ["b"]]), "list<"),
         (pa.array([{"x": 1}, {"x": 2}]), "struct<"),
-        (pa.array([b"a", b"b"]), "binary"),
+        (pa.array([b"a", b"b"], pa.binary(1)), "fixed_size_binary"),
         (pa.array([[1.0], [2.0]], pa.list_(pa.float32(), 1)), "fixed_size_list<"),
         (pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())), "map<"),
     ],
@@ -232,3 +232,19 @@ def test_a_quote_that_never_closes_is_named(tmp_path: Path) -> None:
     assert len(read_table(path)[0]["label"].to_pylist()[1]) == 240_000
     path.write_text('id,label\na.jpg,x\nb.jpg,"two\nlines"\n')
     assert read_table(path)[0]["label"].to_pylist() == ["x", "two\nlines"]
+
+
+@pytest.mark.parametrize("head", ["id,label (0=no; 1=yes; 2=unsure)", 'id,"label (0=no; 1=yes; 2=unsure)"'])
+def test_signs_in_a_header_are_no_delimiter(head: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"{head}\na.jpg,0\nb.jpg,1\n")
+    table, _ = read_table(path)
+    assert table.column_names == ["id", "label (0=no; 1=yes; 2=unsure)"]
+    assert table["id"].to_pylist() == ["a.jpg", "b.jpg"]
+
+
+def test_text_without_a_mark_is_text(tmp_path: Path) -> None:
+    table = pa.table({"id": [b"a.jpg", "Ä.jpg".encode()], "raw": [b"\xff\xfe", b""]})
+    assert column_of(table, "id", "t").to_pylist() == ["a.jpg", "Ä.jpg"]
+    with pytest.raises(InputError, match="The column 'raw' of t holds bytes that are no text in UTF-8"):
+        column_of(table, "raw", "t")

@@ -89,7 +89,7 @@ def test_of_damaged_exif_the_picture_stays() -> None:
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}, {"subsampling": 0}])
 def test_only_the_end_marker_is_missing(options: dict[str, Any]) -> None:
     data = saved(quality=95, **options)
-    for end in (b"", b"\xff", b"SEFHj\0\0\0" + bytes(40) + b"SEFT", b"\xff\x3c\xff\xe4\0\2" + bytes(9)):
+    for end in (b"", b"\xff", b"SEFHj\0\0\0" + bytes(40) + b"SEFT", b"\xff\x3c\xff\xe4\0\2" + bytes(9), data):
         np.testing.assert_array_equal(decoded(data[:-2] + end), decoded(data))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fxengine.decode import pillow
+from fxengine.decode import pillow, png
 from fxengine.errors import DecodeError
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
@@ -96,3 +97,15 @@ def test_a_wrong_checksum_of_the_transparency_stays_damage() -> None:
     with pytest.raises(DecodeError) as raised:
         decoded(before(b"IDAT", saved(), chunk(b"tRNS", bytes(6), 1)))
     assert raised.value.code == "corrupt"
+
+
+def test_a_very_long_text_is_not_copied() -> None:
+    data = before(b"IDAT", saved(), chunk(b"tEXt", b"Comment\0" + bytes(20_000_000), 1))
+    tracemalloc.start()
+    try:
+        cleaned = png.pixels_only(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+    np.testing.assert_array_equal(decoded(cleaned)[0], PHOTO)

@@ -138,8 +138,8 @@ def test_fewer_bits_in_sixteen_are_counted_from_the_white_that_the_tags_state(wh
     assert near(found, wanted if photometric else 1 - wanted)
 
 
-@pytest.mark.parametrize("most", [0, 65535, 4000, 300])
-def test_a_largest_value_that_is_no_white_changes_nothing(most: int) -> None:
+@pytest.mark.parametrize("most", [0, 65535, 4000, 300, 255, 4095, 16383])
+def test_a_largest_value_that_is_no_white_or_is_stale_changes_nothing(most: int) -> None:
     values = whole(1, "u2")
     assert np.array_equal(decoded(tiff(values, 1, most=most))[..., 0], values[..., 0] >> 8)
 
@@ -151,3 +151,8 @@ def test_an_unknown_compression_is_no_damage() -> None:
     with pytest.raises(DecodeError, match="compressed by TIFF's method 44924, which Pillow does not know") as raised:
         decoded(strange)
     assert raised.value.code == "unsupported_pixels"
+
+
+def test_colours_of_fewer_bits_in_sixteen_are_refused() -> None:
+    refused(tiff(whole(3, "u2", 4095), 2, most=4095))
+    assert near(decoded(tiff(whole(3, "u2"), 2, most=255)), BANDS[..., :3])

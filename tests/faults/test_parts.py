@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from fxengine.backbones import cache
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features import parts
 from fxengine.features.parts import list_parts
-from fxengine.features.schema import FEATURE
+from fxengine.features.schema import FEATURE, METADATA_KEY
 from fxengine.tasks.verify import verify
 from tests.conftest import make_photo, tiny_model
 from tests.test_extraction import rows, same
@@ -156,3 +158,29 @@ def test_a_lost_part_gives_no_row_number_a_second_time(store: Path) -> None:
     assert verify(store, repair=True).lost == ["part-000003.parquet"]
     after = {row["row"] for row in rows(store).values()}
     assert min(after - before) > max(before)
+
+
+@pytest.mark.parametrize("facts", [{"dim": 7}, {"dtype": "float32"}, {"layers": {"x": 4}}])
+def test_a_first_part_that_contradicts_itself_is_the_bad_one(store: Path, facts: dict[str, object]) -> None:
+    before = rows(store)
+    path = list_parts(store)[0]
+    table = parts.read_part(path)
+    changed = replace(parts.read_provenance(path), **facts)  # type: ignore[arg-type]
+    pq.write_table(table.replace_schema_metadata(changed.to_metadata()), path)
+    assert list(verify(store).bad_parts) == [path.name]
+    verify(store, repair=True)
+    assert verify(store, sample=100).fine
+    same(before, rows(store), but=("row",))
+
+
+@pytest.mark.parametrize("facts", [{"format": 99}, {"charm": 3}])
+def test_a_part_of_a_newer_version_is_no_damage(store: Path, facts: dict[str, object]) -> None:
+    path = list_parts(store)[1]
+    table = parts.read_part(path)
+    metadata = json.loads(table.schema.metadata[METADATA_KEY])
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps({**metadata, **facts})}), path)
+    before = {p.name: p.read_bytes() for p in store.iterdir() if p.is_file()}
+    assert "update fxengine" in verify(store).bad_parts[path.name]
+    with pytest.raises(InputError, match="update fxengine, or extract into a new folder"):
+        verify(store, repair=True)
+    assert {name: (store / name).read_bytes() for name in before} == before

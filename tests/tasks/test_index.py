@@ -307,3 +307,18 @@ def test_a_query_without_neighbours_is_refused(vectors: np.ndarray, tmp_path: Pa
         Index.exact(store, "l2").search(queries)
     with pytest.raises(InputError, match="too large to compare by l2"):
         Index.exact(store, "l2").search(vectors[:1].astype(np.float32) * np.float32(1e20))
+
+
+@pytest.mark.parametrize("factory", ["L2norm,Flat", "Pad40,Flat", "PCA8,IVF8,SQ8"])
+def test_an_index_that_was_built_can_be_read_back(factory: str, vectors: np.ndarray, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", vectors[:900])
+    built = Index.build(store, factory=factory, recall=0.1)
+    built.save()
+    assert Index.load(store).search(vectors[:3]).ids == built.search(vectors[:3]).ids
+
+
+def test_a_graph_without_links_is_refused(vectors: np.ndarray, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", vectors[:900])
+    for factory in ("HNSW0", "IVF4_HNSW0,Flat"):
+        with pytest.raises(InputError, match="a graph without links"):
+            Index.build(store, factory=factory)

@@ -379,3 +379,24 @@ def test_a_million_labels_are_joined_in_seconds(written: Callable[[int], str], t
     found = join(f"{tmp_path}/t.csv", ids, store)
     assert time.perf_counter() - begin < 15  # 1.3 and 2.1 s on two slow cores
     assert found.columns["label"].to_pylist() == [str(i % 7) for i in range(n)]
+
+
+def test_the_column_of_ids_that_fits_most_is_taken(tmp_path: Path, store: FeatureStore) -> None:
+    animals = [key[:3] for key in IDS]
+    path = write(tmp_path, {"path": [IDS[3], *[f"x{i}" for i in range(59)]], "id": IDS, "label": animals})
+    assert labels_of(load_targets(store, path)) == dict(zip(IDS, animals, strict=True))
+
+
+def test_ids_may_be_what_is_told_apart(tmp_path: Path, store: FeatureStore) -> None:
+    animals = [f"w_{key[:3]}" for key in IDS]
+    assert labels_of(load_targets(store, write(tmp_path, {"Image": IDS, "Id": animals}))) == dict(
+        zip(IDS, animals, strict=True)
+    )
+
+
+def test_a_table_without_header_may_spell_ids_otherwise(tmp_path: Path, store: FeatureStore) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("".join(f"./{key.removesuffix('.jpg')},{key[:3]}\n" for key in IDS))
+    found = load_targets(store, path)
+    assert len(found.ids) == len(IDS)
+    assert any("has no header" in note for note in found.notes)

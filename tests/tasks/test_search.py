@@ -194,6 +194,9 @@ def test_embed_takes_every_kind_of_picture(photos: Path, tiny: BackboneFile) -> 
         net.embed([np.ones((0, 4, 3), np.uint8)])
     with pytest.raises(InputError, match="Got int"):
         net.embed([3])
+    for size in (-1, "4"):
+        with pytest.raises(InputError, match="batch_size must be a positive whole number"):
+            net.embed([path], batch_size=size)  # type: ignore[arg-type]
     with pytest.raises(DecodeError, match=r"picture 2: The file is empty\."):
         net.embed(iter([path, path, b""]), batch_size=2)
 
