@@ -65,7 +65,11 @@ def decode(data: bytes, header: Header, shrink: int = 1) -> Picture:
         return from_image(image)
     except DecodeError as error:
         # Text that is too long or whose checksum is wrong may stand behind the pixels, too.
-        return from_image(_without_text(data, header.format, error))
+        cleaned = _without_text(data, header.format, error)
+        try:
+            return from_image(cleaned)
+        except DecodeError:
+            raise error from None
 
 
 def from_image(image: Image.Image) -> Picture:

@@ -85,12 +85,12 @@ def test_the_end_may_be_missing(cut: int) -> None:
     np.testing.assert_array_equal(decoded(data[: len(data) - cut])[0], PHOTO)
 
 
-@pytest.mark.parametrize("cut", [40, 500, 2000])
+@pytest.mark.parametrize("cut", [40, 500, 2000, 4000])
 def test_missing_pixels_are_an_error(cut: int) -> None:
     data = saved()
     with pytest.raises(DecodeError) as raised:
         decoded(data[: len(data) - cut])
-    assert raised.value.code in ("truncated", "corrupt")
+    assert raised.value.code == "truncated"
 
 
 def test_a_wrong_checksum_of_the_transparency_stays_damage() -> None:
