@@ -85,8 +85,9 @@ class Backbone:
         """Return raw feature vectors, float32 [n, dim], in the order given.
 
         A photo gives the vector that it has in a store whether it comes as a path, as bytes or as a PIL image that was
-        opened and not yet touched. Of pixels (a PIL image once loaded, an array) a photo much larger than the net's
-        input gives nearly the same, since its file would be decoded at a fraction of its size: cosine over 0.999.
+        opened and not yet touched. Of pixels (a PIL image once loaded, an array) a JPEG much larger than the input of
+        the net gives nearly the same, since its file would be decoded at a fraction of its size: the cosine of 25 real
+        photos was at least 0.9988, 0.9993 in the mean (EfficientNet-Lite0).
 
         Args:
             pictures: paths, encoded bytes, PIL images, or uint8 arrays [height, width, 3] in RGB; any iterable.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -129,14 +129,21 @@ def verify(
 
 def _reference(paths: list[Path]) -> Provenance:
     """Return what most readable parts agree on: a foreign part must not make the others foreign."""
-    found = []
-    for path in paths:
-        with suppress(StoreError):
-            found.append(read_footer(path, None).provenance)  # one that its own columns do not contradict
+    # Those whose own columns do not contradict them; only where there are none, the others.
+    found = _stated(paths, None) or _stated(paths, ())
     if not found:
         raise StoreError(f"No part of {paths[0].parent} can be read. Extract into a new folder.")
     most = Counter(map(_kind, found)).most_common(1)[0][0]
     return next(p for p in found if _kind(p) == most)
+
+
+def _stated(paths: list[Path], columns: Sequence[str] | None) -> list[Provenance]:
+    """Return what the parts say that can be read, these columns (None for all) checked against it."""
+    found = []
+    for path in paths:
+        with suppress(StoreError):
+            found.append(read_footer(path, columns).provenance)
+    return found
 
 
 def _kind(made: Provenance) -> tuple[object, ...]:

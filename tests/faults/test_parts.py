@@ -184,3 +184,19 @@ def test_a_part_of_a_newer_version_is_no_damage(store: Path, facts: dict[str, ob
     with pytest.raises(InputError, match="update fxengine, or extract into a new folder"):
         verify(store, repair=True)
     assert {name: (store / name).read_bytes() for name in before} == before
+
+
+def test_a_store_of_one_part_that_contradicts_itself_is_mended(
+    photos: Path, tmp_path: Path, tiny: BackboneFile
+) -> None:
+    cache.keep(tiny_model(), "tiny-one-part")
+    extract(photos, tmp_path / "one", backbone=tiny.path)
+    before = rows(tmp_path / "one")
+    (path,) = list_parts(tmp_path / "one")
+    table = parts.read_part(path)
+    at = table.schema.get_field_index("width")
+    pq.write_table(table.set_column(at, "width", table["width"].cast(pa.int64())), path)
+    assert "'width' is of type int64, not int32" in verify(tmp_path / "one").bad_parts[path.name]
+    verify(tmp_path / "one", repair=True)
+    assert verify(tmp_path / "one", sample=50).fine
+    same(before, rows(tmp_path / "one"), but=("row",))
