@@ -23,11 +23,11 @@ import numpy as np
 import onnx
 
 from bench.machine import RESULTS, ROOT, save
-from fxengine.backbones import keras_process
-from fxengine.backbones.keras_applications import APPLICATIONS, FACTS
-from fxengine.backbones.keras_source import assemble, order
+from fxengine.backbones.children import keras_env
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
+from fxengine.backbones.sources.from_keras import assemble, order
+from fxengine.backbones.sources.keras_applications import APPLICATIONS, FACTS
 from fxengine.backbones.spec import METADATA_KEY, Facts
 from fxengine.errors import InputError
 
@@ -48,7 +48,7 @@ def measured(name: str, size: int) -> dict[str, Any]:
         work = Path(folder) / "net"
         try:
             an_order = order(name, ExportOptions(weights="random", size=(size, size)))
-            keras_process.run([{**an_order.job, "folder": str(work)}], Path(folder))
+            keras_env.run([{**an_order.job, "folder": str(work)}], Path(folder))
             model = assemble(an_order, work)
         except InputError as error:
             return {"size": size, "seconds": round(time.perf_counter() - begin, 1), "error": str(error)[:600]}
@@ -146,7 +146,7 @@ def main() -> None:
     done = set(nets) if arguments.missing else set()
     for name, row in rows(arguments.names, arguments.full, arguments.seconds, done):
         nets[name] = row
-        save("export", {"weights": "random", "versions": keras_process.versions(), "nets": nets})
+        save("export", {"weights": "random", "versions": keras_env.versions(), "nets": nets})
         words = row.get("error") or f"relative {row['relative']:.2e}  cosine {row['cosine']:.9f}  dim {row['dim']}"
         print(f"{name:<22} {row['seconds']:6.1f} s  {words}", flush=True)
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from bench.machine import RESULTS, photos, save
-from fxengine.backbones import keras_process
+from fxengine.backbones.children import keras_env
 from fxengine.backbones.options import ExportOptions
 from fxengine.extraction import extract
 from fxengine.features.read import FeatureStore
@@ -83,7 +83,7 @@ def plain(source: Path, epochs: int, seed: int) -> dict[str, Any]:
         write_training_data(data, net.preparation.recipe, options, folder)
         prepared = time.perf_counter() - begin
         (folder / "plain.json").write_text(json.dumps({"stages": net.job["stages"], "epochs": epochs, "seed": seed}))
-        command = [keras_process.python(), str(_PLAIN), str(folder)]
+        command = [keras_env.python(), str(_PLAIN), str(folder)]
         subprocess.run(command, check=True, capture_output=True)
         found = json.loads((folder / "result.json").read_text())
     return {**found, "seconds_of_features_and_probe": round(prepared, 1)}
@@ -104,7 +104,7 @@ def main() -> None:
 
     def keep(name: str, row: dict[str, Any]) -> None:
         runs[name] = row
-        save("finetune", {"backbone": "efficientnet_lite0", "versions": keras_process.versions(), "runs": runs})
+        save("finetune", {"backbone": "efficientnet_lite0", "versions": keras_env.versions(), "runs": runs})
         print(name, json.dumps({key: row[key] for key in row if key != "history"}), flush=True)
 
     for seed in range(arguments.seeds):

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from fxengine.backbones.cache import read_backbone, write_backbone
-from fxengine.backbones.prologue import prologue
+from fxengine.backbones.graph.prologue import prologue
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts, Preprocess
 
 ROOT = Path(__file__).resolve().parent.parent

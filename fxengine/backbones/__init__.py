@@ -15,16 +15,16 @@ from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 
-# To add a net that is asked for by a plain name: write backbones/<file>.py with NAME, BUILD and
+# To add a net that is asked for by a plain name: write backbones/sources/<file>.py with NAME, BUILD and
 # build() -> onnx.ModelProto, and name it here.
-EMBEDDED = {"efficientnet_lite0": "fxengine.backbones.efficientnet_lite"}
-# To add a kind of source, asked for as KIND:WHAT: write backbones/<file>.py with
+EMBEDDED = {"efficientnet_lite0": "fxengine.backbones.sources.efficientnet_lite"}
+# To add a kind of source, asked for as KIND:WHAT: write backbones/sources/<file>.py with
 # export(what, options) -> onnx.ModelProto and identity(what, options) -> str (what the export depends on: versions,
 # content of files), and name it here.
 SOURCES = {
-    "keras": "fxengine.backbones.keras_source",
-    "onnx": "fxengine.backbones.onnx_source",
-    "pca": "fxengine.backbones.pca_source",
+    "keras": "fxengine.backbones.sources.from_keras",
+    "onnx": "fxengine.backbones.sources.from_onnx",
+    "pca": "fxengine.backbones.sources.from_pca",
 }
 DEFAULT = "efficientnet_lite0"
 
@@ -68,7 +68,7 @@ def _with_layers(found: BackboneFile, options: ExportOptions) -> BackboneFile:
         return known
     import onnx
 
-    from fxengine.backbones.layers import with_layers
+    from fxengine.backbones.graph.layers import with_layers
 
     return cache.keep(with_layers(onnx.load(found.path), options.layers, options.pooling or "avg"), key)
 

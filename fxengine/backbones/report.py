@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from fxengine.backbones.onnx_graph import all_nodes, attribute, inferred, run_tensors, tensor_shapes
-from fxengine.backbones.prologue import PREFIX
+from fxengine.backbones.graph.prologue import PREFIX
+from fxengine.backbones.graph.surgery import all_nodes, attribute, inferred, run_tensors, tensor_shapes
 from fxengine.backbones.spec import FEATURE_OUTPUT
 
 _SMALL = 4096

@@ -33,7 +33,7 @@ def _load(path: Path) -> Any:
 
 
 HERE = Path(__file__).parent
-keras_child = _load(HERE.parent / "backbones" / "keras_child.py")
+keras_child = _load(HERE.parent / "backbones" / "children" / "keras_child.py")
 nets_child = _load(HERE / "nets_child.py")
 augment_child = _load(HERE / "augment_child.py")
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones import load_backbone
-from fxengine.backbones.onnx_graph import followed_by
+from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.spec import INPUT_NAME, BackboneFile, layer_output
 from fxengine.decode import TAKEN_IN
 from fxengine.errors import DecodeError, InputError, StoreError

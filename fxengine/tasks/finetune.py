@@ -22,10 +22,11 @@ from filelock import FileLock, Timeout
 from onnx import helper
 from PIL import Image
 
-from fxengine.backbones import cache, keras_process
+from fxengine.backbones import cache
+from fxengine.backbones.children import keras_env
 from fxengine.backbones.fingerprint import fingerprint
-from fxengine.backbones.keras_source import Checked, check_export
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.sources.from_keras import Checked, check_export
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile
 from fxengine.errors import InputError
 from fxengine.extraction import extract
@@ -82,7 +83,7 @@ def finetune(
     output, options = Path(output), options or FinetuneOptions()
     if output.suffix != ".onnx":
         raise InputError(f"-o {output} must end in .onnx.")
-    keras_process.versions()
+    keras_env.versions()
     begin, folder = time.perf_counter(), output.with_suffix(".run")
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -137,8 +138,8 @@ def preview_augmentation(
             "preview": str(folder / "samples.npy"),
             "settings": {"augmentations": augmentations(augment), "seed": seed},
         }
-        log, ended = keras_process.run_program(_CHILD, order, folder, seconds=keras_process.SECONDS_A_NET)
-        keras_process.check(str(sheet), folder, log, ended, "drawn")
+        log, ended = keras_env.run_program(_CHILD, order, folder, seconds=keras_env.SECONDS_A_NET)
+        keras_env.check(str(sheet), folder, log, ended, "drawn")
         rows, columns, height, width, _ = (samples := np.load(folder / "samples.npy")).shape
     grid = samples.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     try:
@@ -164,7 +165,7 @@ def _begin(folder: Path, net: Trainable, data: TrainingData, options: FinetuneOp
                 f"{folder} holds a run that was not finished, of another {' and '.join(other)}: give its very command "
                 "to go on, delete the folder, or choose another -o."
             )
-    versions = {**keras_process.versions(), "fxengine": version("fxengine"), "numpy": np.__version__}
+    versions = {**keras_env.versions(), "fxengine": version("fxengine"), "numpy": np.__version__}
     _write_json(path, {**record, "status": "running", "versions": versions})
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
@@ -174,7 +175,7 @@ def _train(
 ) -> tuple[Checked, dict[str, np.ndarray]]:
     """Run the training process to its end."""
     write_training_data(data, net.preparation.recipe, options, work)
-    np.save(work / "photos.npy", keras_process.sample_photos())
+    np.save(work / "photos.npy", keras_env.sample_photos())
     (work / "answer.json").unlink(missing_ok=True)
     wants = net.preparation
     order = {
@@ -187,8 +188,8 @@ def _train(
         "settings": {**asdict(options), "augmentations": augmentations(options.augment)},
     }
     watch = _follow(work / "progress.jsonl", progress)
-    log, ended = keras_process.run_program(_CHILD, order, work, seconds=math.inf, trains=True, watch=watch)
-    keras_process.check(net.file.facts.name, work, log, ended, "trained")
+    log, ended = keras_env.run_program(_CHILD, order, work, seconds=math.inf, trains=True, watch=watch)
+    keras_env.check(net.file.facts.name, work, log, ended, "trained")
     with np.load(work / "outputs.npz") as arrays:
         outputs = dict(arrays)
     return check_export(net.file.facts.name, wants, work), outputs

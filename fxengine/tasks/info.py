@@ -51,7 +51,7 @@ def layers(source: str) -> list[dict[str, Any]]:
     """
     import onnx
 
-    from fxengine.backbones.onnx_source import candidates
+    from fxengine.backbones.sources.from_onnx import candidates
     from fxengine.backbones.spec import FEATURE_OUTPUT
 
     kind, _, what = source.partition(":")

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.backbones import EMBEDDED, efficientnet_lite, keras_source, load_backbone
+from fxengine.backbones import EMBEDDED, load_backbone
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.preprocessing import Preparation
+from fxengine.backbones.sources import efficientnet_lite, from_keras
+from fxengine.backbones.sources.preprocessing import Preparation
+from fxengine.backbones.sources.torch_state import read_state
 from fxengine.backbones.spec import BackboneFile
-from fxengine.backbones.torch_state import read_state
 from fxengine.errors import InputError
 
 
@@ -43,7 +44,7 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
     if kind != "keras" or not what:
         names = ", ".join([*EMBEDDED, "keras:NAME", "keras:FILE.keras", "keras:SAVEDMODEL_FOLDER"])
         raise InputError(f"{source} cannot be trained: only Keras nets can ({names}).")
-    an_order = keras_source.order(what, options)
+    an_order = from_keras.order(what, options)
     return Trainable(load_backbone(source, options), an_order.preparation, an_order.job)
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fxengine import FeatureStore, decode, extract
-from fxengine.backbones.efficientnet_lite import RECIPE
+from fxengine.backbones.sources.efficientnet_lite import RECIPE
 from fxengine.backbones.spec import BackboneFile
 from fxengine.decode import Limits, nvimgcodec
 from fxengine.errors import DecodeError, DeviceError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fxengine import decode
-from fxengine.backbones.efficientnet_lite import RECIPE
+from fxengine.backbones.sources.efficientnet_lite import RECIPE
 from fxengine.backbones.spec import Preprocess
 from fxengine.decode import Limits, turbojpeg
 

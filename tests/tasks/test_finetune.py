@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 from sklearn.metrics import log_loss, mean_squared_error
 
 from fxengine import FeatureStore, InputError, StoreError, extract
-from fxengine.backbones import keras_process, load_backbone
+from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import read_backbone
+from fxengine.backbones.children import keras_env
 from fxengine.backbones.report import differences
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.execute import open_session
@@ -26,7 +27,7 @@ from fxengine.tasks.finetune import finetune
 from fxengine.tasks.finetune_report import FinetuneReport
 from fxengine.tasks.training_data import head_weights, load_training_data, with_weights
 from fxengine.ui.commands.finetune import show
-from tests.backbones.test_keras_source import needs_keras
+from tests.backbones.sources.test_from_keras import needs_keras
 from tests.conftest import make_photo
 from tests.finetune import checks_child_path
 
@@ -244,8 +245,8 @@ def test_too_little_to_learn_from_is_said(marked: Path, tmp_path: Path, keep: tu
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that Keras is installed; a training would fail."""
-    monkeypatch.setattr(keras_process, "versions", lambda: {"keras": "3.15.1"})
-    monkeypatch.setattr(keras_process, "python", lambda: "nowhere")
+    monkeypatch.setattr(keras_env, "versions", lambda: {"keras": "3.15.1"})
+    monkeypatch.setattr(keras_env, "python", lambda: "nowhere")
 
 
 @pytest.mark.usefixtures("no_training")

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.list_backbones import list_backbones
+    from fxengine.backbones.zoo import list_backbones
 
     rows = list_backbones()
     if options.json:

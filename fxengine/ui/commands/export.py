@@ -11,7 +11,7 @@ from fxengine.ui.console import printable, say, say_json
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.export import Exported
+    from fxengine.backbones.export import Exported
 
 TEXT = "make a backbone file out of a pretrained net, with a report"
 
@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
+    from fxengine.backbones.export import export
     from fxengine.backbones.options import ExportOptions
-    from fxengine.tasks.export import export
 
     wanted = ExportOptions(
         layers=options.layers,

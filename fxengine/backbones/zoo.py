@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fxengine.backbones import EMBEDDED, is_cached, load_backbone
-from fxengine.backbones.keras_applications import APPLICATIONS
-from fxengine.backbones.keras_process import python
+from fxengine.backbones.children.keras_env import python
+from fxengine.backbones.sources.keras_applications import APPLICATIONS
 from fxengine.errors import InputError
 
 _INSTALL = "pip install 'fxengine[keras]'"

@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones.prologue import prologue
+from fxengine.backbones.graph.prologue import prologue
+from fxengine.backbones.sources.torch_state import read_state
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, Preprocess
-from fxengine.backbones.torch_state import read_state
 from fxengine.errors import InputError
 
 NAME = "efficientnet_lite0"
@@ -59,7 +59,7 @@ def weights_path() -> Path:
 
 def imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the WordNet ids and the English names of the 1000 ImageNet-1k classes, in the usual order."""
-    text = resources.files("fxengine.backbones").joinpath("imagenet_1k.txt").read_text("utf-8")
+    text = resources.files("fxengine.backbones.sources").joinpath("imagenet_1k.txt").read_text("utf-8")
     pairs = [line.split(" ", 1) for line in text.splitlines()]
     return tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
 

@@ -8,9 +8,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones import external_data, onnx_source
-from fxengine.backbones.external_data import data_files, load_model
+from fxengine.backbones.graph import external_data
+from fxengine.backbones.graph.external_data import data_files, load_model
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.sources import from_onnx
 from fxengine.errors import InputError
 
 VALUES = np.arange(24, dtype=np.float32).reshape(2, 12)
@@ -72,7 +73,7 @@ def test_links_to_outside(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a link to outside"):
         load_model(path)
     with pytest.raises(InputError, match="a link to outside"):
-        onnx_source.identity(str(path), ExportOptions())
+        from_onnx.identity(str(path), ExportOptions())
     (path.parent / "weights.bin").unlink()
     os.link(secret, path.parent / "weights.bin")
     with pytest.raises(InputError, match="second hard link"):
@@ -122,9 +123,9 @@ def test_the_total_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_identity_depends_on_the_data(tmp_path: Path) -> None:
     path = save(tmp_path)
     data = write(tmp_path / "weights.bin")
-    before = onnx_source.identity(str(path), ExportOptions())
+    before = from_onnx.identity(str(path), ExportOptions())
     data.write_bytes(data.read_bytes()[::-1])
-    assert onnx_source.identity(str(path), ExportOptions()) != before
+    assert from_onnx.identity(str(path), ExportOptions()) != before
 
 
 def test_an_exchanged_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones import onnx_source
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.sources import from_onnx
 from fxengine.backbones.spec import METADATA_KEY, Facts
 
 SIDE, DIM, HEADS, TOKENS, CLASSES = 32, 16, 4, 17, 5
@@ -183,7 +183,7 @@ def test_a_transformer_of_a_fixed_batch_takes_any_number_of_pictures(
 ) -> None:
     writer = Writer()
     path = writer.save(net(writer, batch, cls), batch, tmp_path / "net.onnx")
-    model = onnx_source.export(str(path), ExportOptions(scale=1 / 255))
+    model = from_onnx.export(str(path), ExportOptions(scale=1 / 255))
     facts = Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     right = alone(path, facts.cut, batch)

@@ -16,11 +16,13 @@ import onnx
 import pytest
 
 from bench.export import by_area, multiply_adds
-from fxengine.backbones import keras_process, keras_source, load_backbone
-from fxengine.backbones.keras_applications import APPLICATIONS, MODES
-from fxengine.backbones.keras_source import assemble, order
+from fxengine.backbones import load_backbone
+from fxengine.backbones.children import keras_env
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import differences, measure
+from fxengine.backbones.sources import from_keras
+from fxengine.backbones.sources.from_keras import assemble, order
+from fxengine.backbones.sources.keras_applications import APPLICATIONS, MODES
 from fxengine.backbones.spec import METADATA_KEY, Facts
 from fxengine.errors import InputError
 from tests.conftest import ROOT, tiny_model
@@ -54,7 +56,7 @@ FAMILIES = {
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that Keras is installed."""
-    monkeypatch.setattr(keras_process, "versions", lambda: VERSIONS)
+    monkeypatch.setattr(keras_env, "versions", lambda: VERSIONS)
 
 
 def test_all_forty_applications_are_known() -> None:
@@ -76,16 +78,16 @@ def test_a_missing_tensorflow_is_said_with_the_command(monkeypatch: pytest.Monke
 
 
 def test_an_old_keras_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keras_process, "python", lambda: "somewhere")
-    monkeypatch.setattr(keras_process, "_versions", lambda python: {**VERSIONS, "keras": "3.9.2"})
+    monkeypatch.setattr(keras_env, "python", lambda: "somewhere")
+    monkeypatch.setattr(keras_env, "_versions", lambda python: {**VERSIONS, "keras": "3.9.2"})
     with pytest.raises(InputError, match=r"3\.9\.2 is installed"):
-        keras_process.versions()
+        keras_env.versions()
 
 
 def test_another_interpreter_must_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FXENGINE_KERAS_PYTHON", str(tmp_path / "none"))
     with pytest.raises(InputError, match="no interpreter"):
-        keras_process.versions()
+        keras_env.versions()
 
 
 @pytest.mark.usefixtures("installed")
@@ -93,11 +95,11 @@ def test_the_identity_holds_versions_and_content(tmp_path: Path) -> None:
     weights = tmp_path / "mine.weights.h5"
     weights.write_bytes(b"one")
     options = ExportOptions(weights=str(weights))
-    first = keras_source.identity("ResNet50", options)
+    first = from_keras.identity("ResNet50", options)
     assert "3.15.1" in first
     weights.write_bytes(b"two")
-    assert keras_source.identity("ResNet50", options) != first
-    assert keras_source.identity("ResNet50", ExportOptions()) != first
+    assert from_keras.identity("ResNet50", options) != first
+    assert from_keras.identity("ResNet50", ExportOptions()) != first
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_the_recipe_is_kerass_own() -> None:
 
 
 def test_importing_the_source_loads_no_keras() -> None:
-    code = "import sys, fxengine.backbones.keras_source; print(*sys.modules)"
+    code = "import sys, fxengine.backbones.sources.from_keras; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & {"tensorflow", "keras", "tf2onnx", "torch", "sklearn", "onnxruntime"}
@@ -153,8 +155,8 @@ def test_a_failing_child_shows_why_and_leaves_nothing(
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
     child = tmp_path / "child.py"
     child.write_text(program)
-    monkeypatch.setattr(keras_process, "CHILD", child)
-    monkeypatch.setattr(keras_process, "python", lambda: sys.executable)
+    monkeypatch.setattr(keras_env, "CHILD", child)
+    monkeypatch.setattr(keras_env, "python", lambda: sys.executable)
     with pytest.raises(InputError) as caught:
         load_backbone("keras:MobileNet", ExportOptions(weights="random"))
     assert [word for word in words if word not in str(caught.value)] == []
@@ -165,9 +167,9 @@ def test_a_failing_child_shows_why_and_leaves_nothing(
 def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     child = tmp_path / "child.py"
     child.write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(keras_process, "CHILD", child)
-    monkeypatch.setattr(keras_process, "python", lambda: sys.executable)
-    monkeypatch.setattr(keras_process, "SECONDS_A_NET", 1)
+    monkeypatch.setattr(keras_env, "CHILD", child)
+    monkeypatch.setattr(keras_env, "python", lambda: sys.executable)
+    monkeypatch.setattr(keras_env, "SECONDS_A_NET", 1)
     with pytest.raises(InputError, match="time limit of 1 s"):
         load_backbone("keras:MobileNet", ExportOptions(weights="random"))
 
@@ -277,7 +279,7 @@ class Exported:
     def __init__(self, folder: Path) -> None:
         self.folder, self.files = folder, folder / "files"
         self.files.mkdir()
-        command = [keras_process.python(), "-c", FILES, str(self.files)]
+        command = [keras_env.python(), "-c", FILES, str(self.files)]
         variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow"}
         subprocess.run(command, check=True, capture_output=True, env=variables)
         random = {name: (name, ExportOptions(weights="random", size=(size, size))) for name, size in FAMILIES.items()}
@@ -289,7 +291,7 @@ class Exported:
             patch.setenv("KERAS_HOME", str(self.files / "home"))
             patch.setenv("https_proxy", "http://127.0.0.1:9")  # no such proxy: nothing may be downloaded
             with pytest.raises(InputError, match="no layer 'cov'"):
-                keras_process.run(jobs, folder)
+                keras_env.run(jobs, folder)
 
     def here(self, what: str, options: ExportOptions) -> tuple[str, ExportOptions]:
         where = str(self.files)
@@ -346,13 +348,13 @@ def test_a_wrong_mode_fails(exported: Exported, name: str) -> None:
         with pytest.raises(InputError, match="does not compute what Keras does"):
             assemble(wrong, exported.folder / name)
         # The features alone show it too, not only the pixels.
-        model = keras_source._attach(
+        model = from_keras._attach(
             wrong.preparation,
             onnx.load(exported.folder / name / "net.onnx"),
             {"features": exported.reference(name)},
         )
         with np.load(exported.folder / name / "reference.npz") as arrays:
-            ours = keras_process.answers(model, arrays["photos"])["features"]
+            ours = keras_env.answers(model, arrays["photos"])["features"]
         assert differences(ours, exported.reference(name))["relative"] > 1e-2
 
 
@@ -367,7 +369,7 @@ def test_a_second_export_starts_no_child(exported: Exported, monkeypatch: pytest
         runs.append(jobs)
         shutil.copytree(exported.folder / "layers", jobs[0]["folder"])
 
-    monkeypatch.setattr(keras_process, "run", take_over)
+    monkeypatch.setattr(keras_env, "run", take_over)
     what, options = exported.wanted["layers"]
     first = load_backbone(f"keras:{what}", options)
     assert first.facts.layers == (("conv_pw_3_relu", 128),)
@@ -384,7 +386,7 @@ def test_a_second_export_starts_no_child(exported: Exported, monkeypatch: pytest
 def test_own_models_keep_what_they_say(exported: Exported) -> None:
     own, saved, free = (exported.model(name) for name in ("own", "saved", "open"))
     picture = np.full((1, 20, 28, 3), PICTURE, np.uint8)
-    found = keras_process.answers(free, picture)["features"]
+    found = keras_env.answers(free, picture)["features"]
     assert differences(found, np.load(exported.files / "open.npy"))["relative"] < 1e-5
     assert facts_of(own).dim == 8
     assert [output.name for output in own.graph.output] == ["features", "logits"]
@@ -399,15 +401,15 @@ def test_own_models_keep_what_they_say(exported: Exported) -> None:
 def test_other_policies_and_a_fixed_batch_give_kerass_features(exported: Exported, name: str) -> None:
     model = exported.model(name)
     with np.load(exported.files / f"{name}.npz") as arrays:
-        found = keras_process.answers(model, arrays["pictures"])["features"]
-        alone = keras_process.answers(model, arrays["pictures"][:1])["features"]
+        found = keras_env.answers(model, arrays["pictures"])["features"]
+        alone = keras_env.answers(model, arrays["pictures"][:1])["features"]
         relative = differences(found, arrays["features"])["relative"]
     assert relative < POLICIES.get(name, 1e-5)
     np.testing.assert_allclose(alone, found[:1], rtol=1e-4, atol=1e-5)
     facts = facts_of(model)
     assert (facts.dim, facts.recipe.height, facts.notes["removed"]) == (16, 24, ["Dense top"])
     assert facts.notes["export"]["differences"]["relative"] < 1e-5  # to Keras in float32
-    assert not {tensor.data_type for tensor in model.graph.initializer} & set(keras_source._HALF)
+    assert not {tensor.data_type for tensor in model.graph.initializer} & set(from_keras._HALF)
 
 
 @needs_keras
@@ -418,7 +420,7 @@ def test_features_that_say_nothing_are_refused(exported: Exported) -> None:
 
 
 def test_the_size_is_read_beside_a_fixed_batch(shared_data: Callable[[str], Path]) -> None:
-    assert keras_process.input_size(shared_data("reports") / "batch1.keras") == (64, 64)
+    assert keras_env.input_size(shared_data("reports") / "batch1.keras") == (64, 64)
 
 
 @needs_keras
@@ -426,7 +428,7 @@ def test_the_size_is_read_beside_a_fixed_batch(shared_data: Callable[[str], Path
 @pytest.mark.parametrize("name", ["imagenet", "headless.weights.h5", "whole.weights.h5", "whole.h5"])
 def test_weights_come_from_kerass_own_folder_or_a_file(exported: Exported, name: str) -> None:
     """`imagenet` finds in KERAS_HOME what Keras would have downloaded."""
-    found = keras_process.answers(exported.model(name), np.full((1, 32, 32, 3), PICTURE, np.uint8))["features"]
+    found = keras_env.answers(exported.model(name), np.full((1, 32, 32, 3), PICTURE, np.uint8))["features"]
     assert differences(found, np.load(exported.files / "mobilenet.npy"))["relative"] < 1e-4
 
 
@@ -441,7 +443,7 @@ def test_what_keras_cannot_do_is_said_in_words(exported: Exported, name: str) ->
 
 
 def test_the_child_needs_no_fxengine() -> None:
-    text = Path(keras_process.CHILD).read_text()
+    text = Path(keras_env.CHILD).read_text()
     assert "import fxengine" not in text
     assert "from fxengine" not in text
     assert json.dumps(MODES["none"].bgr) == "false"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import helper
 
-from fxengine.backbones.onnx_graph import View, all_nodes
+from fxengine.backbones.graph.surgery import View, all_nodes
 from fxengine.errors import InputError
 
 # Where an operator that makes codes has their scale, which the zero point follows; -2 counts from the end.

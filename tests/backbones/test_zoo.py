@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import sys
 
-from fxengine.tasks.list_backbones import list_backbones
+from fxengine.backbones.zoo import list_backbones
 from tests.conftest import run_cli
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
-from fxengine.backbones.onnx_cut import Cut, channels_last, check_cut, vector_nodes
-from fxengine.backbones.onnx_graph import View
+from fxengine.backbones.graph.cut import Cut, channels_last, check_cut, vector_nodes
+from fxengine.backbones.graph.surgery import View
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, layer_output
 from fxengine.errors import InputError
 

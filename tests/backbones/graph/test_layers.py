@@ -8,7 +8,7 @@ import pytest
 
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import read_backbone, write_backbone
-from fxengine.backbones.layers import with_layers
+from fxengine.backbones.graph.layers import with_layers
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError

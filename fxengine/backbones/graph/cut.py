@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones.onnx_graph import View, attribute, inferred, tensor_shapes
-from fxengine.backbones.onnx_quantized import as_numbers
+from fxengine.backbones.graph.quantized import as_numbers
+from fxengine.backbones.graph.surgery import View, attribute, inferred, tensor_shapes
 from fxengine.errors import InputError
 
 MAX_DIM = 65_536

@@ -23,16 +23,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones import keras_process
-from fxengine.backbones.efficientnet_lite import imagenet_classes
-from fxengine.backbones.feature_check import check_vectors
-from fxengine.backbones.keras_applications import APPLICATIONS, MODES
-from fxengine.backbones.onnx_batch import with_open_batch
-from fxengine.backbones.onnx_graph import keep_only
+from fxengine.backbones.children import keras_env
+from fxengine.backbones.graph.batch import with_open_batch
+from fxengine.backbones.graph.prologue import prologue
+from fxengine.backbones.graph.surgery import keep_only
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing_file
-from fxengine.backbones.prologue import prologue
 from fxengine.backbones.report import ExportReport, differences, measure
+from fxengine.backbones.sources.efficientnet_lite import imagenet_classes
+from fxengine.backbones.sources.feature_check import check_vectors
+from fxengine.backbones.sources.keras_applications import APPLICATIONS, MODES
+from fxengine.backbones.sources.preprocessing import Preparation, prepare, preprocessing_file
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, Preprocess
 from fxengine.errors import InputError, first_line
 
@@ -60,7 +60,7 @@ def export_many(wanted: Sequence[tuple[str, ExportOptions]]) -> list[onnx.ModelP
     with tempfile.TemporaryDirectory(prefix="fxengine-keras-") as name:
         folders = [Path(name) / str(i) for i in range(len(orders))]
         jobs = [{**an_order.job, "folder": str(folder)} for an_order, folder in zip(orders, folders, strict=True)]
-        keras_process.run(jobs, Path(name))
+        keras_env.run(jobs, Path(name))
         return [assemble(an_order, folder) for an_order, folder in zip(orders, folders, strict=True)]
 
 
@@ -72,7 +72,7 @@ def identity(what: str, options: ExportOptions) -> str:
         files.append(_weights_file(options.weights))
     stated = preprocessing_file(options, _folder(what, kind))
     files += [stated] if stated else []
-    return json.dumps([_BUILD, keras_process.versions(), [_sha256(path) for path in files]])
+    return json.dumps([_BUILD, keras_env.versions(), [_sha256(path) for path in files]])
 
 
 # --- what was asked for ---
@@ -173,7 +173,7 @@ def _prepare(what: str, kind: str, options: ExportOptions) -> Preparation:
             channels: Literal["rgb", "bgr"] = "bgr" if mode.bgr else "rgb"
             options = replace(options, channels=channels, scale=1.0, mean=mode.mean, std=mode.std)
     elif kind == "keras":
-        size = keras_process.input_size(Path(what))
+        size = keras_env.input_size(Path(what))
     found = prepare(options, size, _folder(what, kind))
     if options.resize is None and preprocessing_file(options, _folder(what, kind)) is None:
         height, width = found.recipe.height, found.recipe.width
@@ -282,7 +282,7 @@ def _computed(
         opened = keep_only(with_open_batch(net, ready[:batch]), list(reference)) if opens else net
         model = _attach(wants, opened, reference)
         try:
-            ours = keras_process.answers(model, photos)
+            ours = keras_env.answers(model, photos)
         except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
             problem = first_line(error)
             continue
@@ -300,7 +300,7 @@ def _pixel_difference(wants: Preparation, photos: np.ndarray, ready: np.ndarray)
     output = helper.make_tensor_value_info("ready", TensorProto.FLOAT, ["batch", *size, 3])
     graph = helper.make_graph(nodes, "prologue", [images], [output], initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    found = keras_process.answers(model, photos)["ready"]
+    found = keras_env.answers(model, photos)["ready"]
     return float((np.abs(found - ready) * np.abs(np.asarray(wants.std))).max())
 
 

@@ -9,11 +9,12 @@ import pytest
 from onnx import numpy_helper
 
 from fxengine import decode
-from fxengine.backbones import efficientnet_lite, load_backbone
+from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.fingerprint import fingerprint
+from fxengine.backbones.sources import efficientnet_lite
+from fxengine.backbones.sources.torch_state import read_state
 from fxengine.backbones.spec import METADATA_KEY, Facts
-from fxengine.backbones.torch_state import read_state
 from fxengine.decode import Limits
 from fxengine.errors import InputError
 from fxengine.execute import open_session

@@ -15,7 +15,7 @@ from typing import Any
 import onnx
 from onnx import helper, numpy_helper
 
-from fxengine.backbones.onnx_graph import followed_by
+from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, layer_output
 from fxengine.errors import InputError

@@ -13,9 +13,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fxengine import decode
-from fxengine.backbones import load_backbone, onnx_source
+from fxengine.backbones import load_backbone
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
+from fxengine.backbones.sources import from_onnx
 from fxengine.backbones.spec import METADATA_KEY, Facts, Preprocess
 from fxengine.decode import Limits
 from fxengine.errors import InputError
@@ -91,7 +92,7 @@ def save(
 
 
 def exported(what: object, options: ExportOptions = OPTIONS) -> tuple[onnx.ModelProto, Facts]:
-    model = onnx_source.export(str(what), options)
+    model = from_onnx.export(str(what), options)
     onnx.checker.check_model(model, full_check=True)
     return model, Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
 
@@ -248,7 +249,7 @@ def test_open_size(tmp_path: Path) -> None:
 
 def test_candidates(tmp_path: Path) -> None:
     path = save(tmp_path / "net.onnx", CONV_HEAD, WEIGHTS)
-    found = onnx_source.candidates(str(path))
+    found = from_onnx.candidates(str(path))
     assert found[1] == {"tensor": "map", "op": "Relu", "shape": ["n", 8, 8, 8], "default": True}
     assert " ".join(e["tensor"] + "*" * e["default"] for e in found) == "conv map* dropped scores positive logits out"
 
@@ -331,7 +332,7 @@ def test_refused_files(tmp_path: Path) -> None:
 
 def test_class_names_and_preprocessing_beside_the_model(tmp_path: Path) -> None:
     path = save(tmp_path / "net.onnx", GEMM, WEIGHTS)
-    before = onnx_source.identity(str(path), OPTIONS)
+    before = from_onnx.identity(str(path), OPTIONS)
     config = {"input_size": [3, SIDE, SIDE], "interpolation": "bicubic", "crop_pct": 0.8, "mean": [0.5] * 3,
               "std": [0.25] * 3}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": config, "label_names": list("abcde")}))
@@ -339,13 +340,13 @@ def test_class_names_and_preprocessing_beside_the_model(tmp_path: Path) -> None:
     assert facts.classes == tuple("abcde")
     assert facts.recipe == Preprocess(SIDE, SIDE, "short", 20, "bicubic", rounding="torchvision", scaled_decode=True)
     assert facts.notes["preprocessing"] == "config.json"
-    assert onnx_source.identity(str(path), OPTIONS) != before
+    assert from_onnx.identity(str(path), OPTIONS) != before
 
 
 def test_loading_by_name_exports_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "net.onnx", GEMM, WEIGHTS)
     first = load_backbone(f"onnx:{path}", OPTIONS)
-    monkeypatch.setattr(onnx_source, "export", None)
+    monkeypatch.setattr(from_onnx, "export", None)
     assert load_backbone(f"onnx:{path}", OPTIONS).fingerprint == first.fingerprint
 
 
@@ -458,11 +459,11 @@ def test_an_output_named_as_an_embedding_is_kept_whole(name: str, tmp_path: Path
     model, facts = exported(path)
     assert (facts.cut, facts.dim, facts.notes["removed"]) == (name, 5, [])
     close(run(model)["features"], original(path, name))
-    assert [row["tensor"] for row in onnx_source.candidates(str(path)) if row["default"]] == [name]
+    assert [row["tensor"] for row in from_onnx.candidates(str(path)) if row["default"]] == [name]
     with pytest.raises(InputError, match="does not end in a classifier"):
         exported(path, replace(OPTIONS, logits=True))
     # What earlier versions cut there is still to be had, and said.
-    assert onnx_source.former_cut(str(path)) == "flat"
+    assert from_onnx.former_cut(str(path)) == "flat"
     close(run(exported(f"{path}@flat")[0])["features"], original(path, "flat"))
 
 
@@ -471,7 +472,7 @@ def test_a_division_by_something_else_is_no_embedding(tmp_path: Path) -> None:
     path = save(tmp_path / "net.onnx", [*steps, step("Div", "scores n", "out")], WEIGHTS)
     with pytest.raises(InputError, match="does not end in a classifier"):
         exported(path)
-    assert onnx_source.former_cut(str(save(tmp_path / "plain.onnx", GEMM, WEIGHTS))) is None
+    assert from_onnx.former_cut(str(save(tmp_path / "plain.onnx", GEMM, WEIGHTS))) is None
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-from fxengine.backbones import load_backbone, onnx_source
+from fxengine.backbones import load_backbone
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.sources import from_onnx
 from fxengine.backbones.spec import METADATA_KEY, Facts
 from fxengine.errors import InputError
-from tests.backbones.test_onnx_source import SIDE, Step, random, save, step
+from tests.backbones.sources.test_from_onnx import SIDE, Step, random, save, step
 
 OPTIONS = ExportOptions(scale=1 / 255)
 WITH_LOGITS = ExportOptions(scale=1 / 255, logits=True)
@@ -64,7 +65,7 @@ def plain(folder: Path, head: str) -> Path:
 
 
 def exported(what: object, options: ExportOptions = OPTIONS) -> tuple[dict[str, np.ndarray], Facts]:
-    model = onnx_source.export(str(what), options)
+    model = from_onnx.export(str(what), options)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
     found = dict(zip(names, session.run(names, {"images": PIXELS}), strict=True))
@@ -83,7 +84,7 @@ def test_the_classifier_of_a_quantised_net_is_found(head: str, form: str, tmp_pa
     assert facts.dim == 8
     assert facts.parameters >= 8 * 27  # codes are weights too
     np.testing.assert_array_equal(exported(f"{path}@{facts.cut}")[0]["features"], found["features"])
-    assert facts.cut in [row["tensor"] for row in onnx_source.candidates(str(path)) if row["default"]]
+    assert facts.cut in [row["tensor"] for row in from_onnx.candidates(str(path)) if row["default"]]
     assert facts.multiply_adds is not None
     assert facts.multiply_adds >= 7 * 7 * 8 * 27
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing_file
+from fxengine.backbones.sources.preprocessing import Preparation, prepare, preprocessing_file
 from fxengine.backbones.spec import Preprocess
 from fxengine.errors import InputError
 

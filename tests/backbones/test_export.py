@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from fxengine import InputError, extract
 from fxengine.backbones import find_space, load_backbone, source_name
 from fxengine.backbones.cache import read_backbone
+from fxengine.backbones.export import export
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features.read import FeatureStore
-from fxengine.tasks.export import export
 from fxengine.tasks.info import describe, layers
 from tests.conftest import run_cli
 
@@ -63,7 +63,7 @@ def test_a_plain_onnx_file_becomes_a_backbone_with_its_report(plain: Path, photo
 
 def test_an_export_is_taken_from_the_cache_the_second_time(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_backbone(f"onnx:{plain}", PIXELS)
-    monkeypatch.setattr("fxengine.backbones.onnx_source.export", None)  # a second export would now fail
+    monkeypatch.setattr("fxengine.backbones.sources.from_onnx.export", None)  # a second export would now fail
     assert load_backbone(f"onnx:{plain}", PIXELS) == first
     assert find_space(first.fingerprint, source_name(f"onnx:{plain}")) == first
 

@@ -20,17 +20,28 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from fxengine.backbones import onnx_cut, onnx_graph
-from fxengine.backbones.external_data import data_files, load_model
-from fxengine.backbones.feature_check import check_vectors, sample_pictures
-from fxengine.backbones.onnx_batch import with_open_batch
-from fxengine.backbones.onnx_cut import Cut
-from fxengine.backbones.onnx_graph import BATCH, View
-from fxengine.backbones.onnx_quantized import check_scales, with_numbers
+from fxengine.backbones.graph import surgery
+from fxengine.backbones.graph.batch import with_open_batch
+from fxengine.backbones.graph.cut import (
+    Cut,
+    Head,
+    channels_last,
+    check_cut,
+    find_classifier,
+    find_head,
+    find_tensor,
+    list_candidates,
+    no_classifier,
+    vector_nodes,
+)
+from fxengine.backbones.graph.external_data import data_files, load_model
+from fxengine.backbones.graph.prologue import prologue
+from fxengine.backbones.graph.quantized import check_scales, with_numbers
+from fxengine.backbones.graph.surgery import BATCH, View
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.preprocessing import Preparation, prepare, preprocessing_file
-from fxengine.backbones.prologue import prologue
 from fxengine.backbones.report import measure
+from fxengine.backbones.sources.feature_check import check_vectors, sample_pictures
+from fxengine.backbones.sources.preprocessing import Preparation, prepare, preprocessing_file
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, layer_output
 from fxengine.errors import InputError, first_line
 
@@ -78,14 +89,14 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     """
     path, tensor = _split(what)
     net = _read(path)
-    head = onnx_cut.find_head(View(net.model.graph))
+    head = find_head(View(net.model.graph))
     if head is None and tensor is None and not options.layers:
         check_scales(net.model, str(path))  # the likeliest reason
     outputs = _chosen(net, tensor, options, head)
     preparation = prepare(options, net.size, path.parent)
     size = (preparation.recipe.height, preparation.recipe.width)
     tensors = list(dict.fromkeys(outputs.values()))
-    cut = onnx_graph.with_input(onnx_graph.keep_only(net.model, tensors), net.dims(net.batch or BATCH, size))
+    cut = surgery.with_input(surgery.keep_only(net.model, tensors), net.dims(net.batch or BATCH, size))
     check_scales(cut, str(path))
     pictures = sample_pictures(*size)
     pixels = _as_input(pictures, preparation, net)
@@ -114,10 +125,10 @@ def former_cut(what: str) -> str | None:
     """Return the tensor that was cut at by default before embeddings were kept whole; None where that is no other."""
     path, tensor = _split(what)
     view = View(_clean(path).graph)
-    head = onnx_cut.find_head(view) if tensor is None else None
+    head = find_head(view) if tensor is None else None
     if head is None or head.removed:
         return None
-    found = (onnx_cut.find_classifier(view, value.name) for value in view.graph.output)
+    found = (find_classifier(view, value.name) for value in view.graph.output)
     return next((old.features for old in found if old is not None), None)
 
 
@@ -125,7 +136,7 @@ def candidates(what: str) -> list[dict[str, Any]]:
     """Return every tensor that can become features: tensor, op, shape and whether it is the default cut."""
     path, _ = _split(what)
     model = _clean(path)
-    return onnx_cut.list_candidates(model, onnx_cut.find_head(View(model.graph)))
+    return list_candidates(model, find_head(View(model.graph)))
 
 
 def _split(what: str) -> tuple[Path, str | None]:
@@ -137,7 +148,7 @@ def _split(what: str) -> tuple[Path, str | None]:
 
 
 def _clean(path: Path) -> onnx.ModelProto:
-    return with_numbers(onnx_graph.clean(load_model(path), str(path)))
+    return with_numbers(surgery.clean(load_model(path), str(path)))
 
 
 def _read(path: Path) -> _Net:
@@ -151,7 +162,7 @@ def _read(path: Path) -> _Net:
     kind = value.type.tensor_type.elem_type
     if kind not in _INPUT_KINDS:
         raise InputError(f"{path}: its input {value.name!r} is {_kind_name(kind)}; float32 and float16 are taken.")
-    shape = onnx_graph.shape_of(value)
+    shape = surgery.shape_of(value)
     last = _input_last(model, shape, str(path))
     batch, height, width = (n if isinstance(n, int) and n > 0 else None for n in _spatial(shape, last))
     return _Net(path, model, value.name, kind, batch, (height, width), last)
@@ -181,7 +192,7 @@ def _input_last(model: onnx.ModelProto, shape: Sequence[int | str], file: str) -
     readers = View(model.graph).readers(value.name)
     if "chan" in str(shape[1]).lower() or any(node.op_type == "Conv" for node in readers):
         return False
-    if any(onnx_graph.attribute(node, "perm") == [0, 3, 1, 2] for node in readers):
+    if any(surgery.attribute(node, "perm") == [0, 3, 1, 2] for node in readers):
         return True
     raise InputError(
         f"{file}: its input {value.name!r} is {list(shape)}, which does not say where the 3 colours are: "
@@ -189,16 +200,16 @@ def _input_last(model: onnx.ModelProto, shape: Sequence[int | str], file: str) -
     )
 
 
-def _chosen(net: _Net, tensor: str | None, options: ExportOptions, head: onnx_cut.Head | None) -> dict[str, str]:
+def _chosen(net: _Net, tensor: str | None, options: ExportOptions, head: Head | None) -> dict[str, str]:
     """Return output -> tensor."""
     file, view = str(net.path), View(net.model.graph)
     if tensor is not None and options.layers:
         raise InputError(f"Both onnx:{file}@{tensor} and --layer name what to keep: give one of them.")
     names = options.layers or ((tensor,) if tensor is not None else ())
     own = head.features if head is not None and FEATURE_OUTPUT not in view.maker else None
-    found = [own if own and name == FEATURE_OUTPUT else onnx_cut.find_tensor(view, name, file) for name in names]
+    found = [own if own and name == FEATURE_OUTPUT else find_tensor(view, name, file) for name in names]
     if (not found and head is None) or (options.logits and (head is None or head.logits is None)):
-        raise onnx_cut.no_classifier(net.model, file)
+        raise no_classifier(net.model, file)
     if not found and head is not None:
         found = [head.features]
     result = {layer_output(name): tensor for name, tensor in zip(names[:-1], found[:-1], strict=True)}
@@ -210,16 +221,16 @@ def _chosen(net: _Net, tensor: str | None, options: ExportOptions, head: onnx_cu
 
 def _cut(net: _Net, view: View, tensor: str, wanted: dict[str, np.ndarray]) -> Cut:
     shape = (1, *wanted[tensor].shape[1:])
-    last = len(shape) == 4 and onnx_cut.channels_last(view, tensor, shape, net.last)
+    last = len(shape) == 4 and channels_last(view, tensor, shape, net.last)
     return Cut(tensor, shape, last)
 
 
-def _removed(net: _Net, head: onnx_cut.Head | None, outputs: dict[str, str], size: tuple[int, int]) -> dict[str, Any]:
+def _removed(net: _Net, head: Head | None, outputs: dict[str, str], size: tuple[int, int]) -> dict[str, Any]:
     """Return which nodes the default cut took away, and the tensor that keeps them, with its numbers a picture."""
     if head is None or not head.removed or outputs[FEATURE_OUTPUT] != head.features:
         return {"removed": []}
-    fed = onnx_graph.with_input(net.model, net.dims(net.batch or 1, size))
-    _, shape = onnx_graph.tensor_shapes(fed).get(head.output, (0, []))
+    fed = surgery.with_input(net.model, net.dims(net.batch or 1, size))
+    _, shape = surgery.tensor_shapes(fed).get(head.output, (0, []))
     lengths = [n for n in shape[1:] if isinstance(n, int) and n > 0]
     whole = {"tensor": head.output, "dim": math.prod(lengths) if shape and len(lengths) == len(shape) - 1 else None}
     return {"removed": list(head.removed), "whole": whole}
@@ -261,7 +272,7 @@ def _reference(cut: onnx.ModelProto, net: _Net, pixels: np.ndarray) -> dict[str,
                 f"The tensor {name!r} of {net.path} is {list(np.shape(value))}: dimension 0 must be the pictures "
                 f"(here {repeats}). Choose another one: `fxengine info onnx:{net.path} --layers`."
             )
-        onnx_cut.check_cut(_cut(net, View(cut.graph), name, {name: value}), str(net.path))
+        check_cut(_cut(net, View(cut.graph), name, {name: value}), str(net.path))
     return {name: np.concatenate([row[name][:1] for row in rows]) for name in rows[0]}
 
 
@@ -269,15 +280,15 @@ def _open_batch(
     cut: onnx.ModelProto, net: _Net, size: tuple[int, int], pixels: np.ndarray, wanted: dict[str, np.ndarray]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return the first way to make the net take any number of pictures that gives what the file gives, and notes."""
-    bases = [base for base in (onnx_graph.upgraded(cut), cut) if base is not None and onnx_graph.opset(base) >= 7]
+    bases = [base for base in (surgery.upgraded(cut), cut) if base is not None and surgery.opset(base) >= 7]
     problems = []
     # The order is part of what is in stores: a way that is added comes last.
-    ways_of_old: list[_Way] = [lambda model: model, onnx_graph.with_free_batch]
+    ways_of_old: list[_Way] = [lambda model: model, surgery.with_free_batch]
     later_ways: list[_Way] = [partial(_with_open_batch, net=net, pixels=pixels)]
     for ways in (ways_of_old, later_ways):
         for base, way in product(bases, ways):
-            alive = onnx_graph.keep_only(way(base), list(wanted))
-            body = onnx_graph.with_input(alive, net.dims(BATCH, size))
+            alive = surgery.keep_only(way(base), list(wanted))
+            body = surgery.with_input(alive, net.dims(BATCH, size))
             problems.append(_difference(body, pixels, wanted))
             if not problems[-1]:
                 return body, _changes(net, cut, body)
@@ -287,7 +298,7 @@ def _open_batch(
             "their neighbours. Export it for inference (no training mode, nothing taken over the batch), or choose an "
             f"earlier tensor, as in onnx:{net.path}@NAME: `fxengine info onnx:{net.path} --layers` lists them."
         )
-    problem = problems[-1] if problems else f"its opset {onnx_graph.opset(cut)} cannot be converted"
+    problem = problems[-1] if problems else f"its opset {surgery.opset(cut)} cannot be converted"
     raise InputError(
         f"{net.path} cannot be made to take any number of pictures ({problem}): export it again with an open batch "
         "dimension and opset 17."
@@ -303,8 +314,8 @@ def _with_open_batch(model: onnx.ModelProto, *, net: _Net, pixels: np.ndarray) -
 
 
 def _changes(net: _Net, cut: onnx.ModelProto, body: onnx.ModelProto) -> dict[str, Any]:
-    old, new = onnx_graph.opset(cut), onnx_graph.opset(body)
-    kept = old if old >= onnx_graph.OPSET else f"{old}, which onnx could not upgrade"
+    old, new = surgery.opset(cut), surgery.opset(body)
+    kept = old if old >= surgery.OPSET else f"{old}, which onnx could not upgrade"
     notes: dict[str, Any] = {"opset": f"{old} upgraded to {new}" if old != new else kept}
     return notes if net.batch is None else {**notes, "batch": f"{net.batch} in the file, opened"}
 
@@ -332,7 +343,7 @@ def _assemble(
     net: _Net, body: onnx.ModelProto, preparation: Preparation, cuts: dict[str, Cut], pooling: str
 ) -> onnx.ModelProto:
     """Return prologue, net and pooling as one checked model; the net's own names get a prefix, so none can clash."""
-    body = onnx_graph.prefixed(body, _PREFIX)
+    body = surgery.prefixed(body, _PREFIX)
     recipe = preparation.recipe
     images, nodes, weights = prologue(
         recipe.height,
@@ -349,7 +360,7 @@ def _assemble(
     outputs = []
     for name, cut in cuts.items():
         named = Cut(_PREFIX + cut.tensor, cut.shape, cut.last)
-        added, constants = onnx_cut.vector_nodes(named, name, pooling, pooled=name != LOGITS_OUTPUT)
+        added, constants = vector_nodes(named, name, pooling, pooled=name != LOGITS_OUTPUT)
         nodes += added
         weights += constants
         dim = cut.dim(pooled=name != LOGITS_OUTPUT)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fxengine.backbones.efficientnet_lite import weights_path
-from fxengine.backbones.torch_state import read_state
+from fxengine.backbones.sources.efficientnet_lite import weights_path
+from fxengine.backbones.sources.torch_state import read_state
 from fxengine.errors import InputError
 
 MAGIC = 0x1950A86A20F9469CFC6C

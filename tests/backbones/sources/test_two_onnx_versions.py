@@ -11,8 +11,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from fxengine.backbones.efficientnet_lite import RECIPE, build
 from fxengine.backbones.fingerprint import fingerprint
+from fxengine.backbones.sources.efficientnet_lite import RECIPE, build
 from tests.conftest import ROOT
 
 EXPORT = """
