@@ -16,16 +16,16 @@ import numpy as np
 from PIL import Image
 
 from bench.machine import interleave, photos, print_table, save
-from fxengine import decode
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, Preprocess
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.execute import open_session
 
 
 def fast(data: bytes, recipe: Preprocess, out: np.ndarray) -> None:
     """Do what fxengine does."""
-    decode.decode_into(data, decode.read_header(data, Limits()), recipe, out)
+    picture.decode_into(data, picture.read_header(data, Limits()), recipe, out)
 
 
 def plain_pillow(data: bytes, recipe: Preprocess, out: np.ndarray) -> None:

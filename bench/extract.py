@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from bench.machine import RESULTS, interleave, photos, print_table, save
-from fxengine import decode, extract
+from fxengine import extract
 from fxengine.backbones import load_backbone
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.collect import collect
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.execute import usable_cores
 from fxengine.execute.session import Session
 from fxengine.extraction_precision import open_chosen
@@ -67,13 +68,13 @@ def main() -> None:
     session, choice = open_chosen(backbone, collect(folder), len(blobs), precision=options.precision, device="cpu")
     batch = np.empty((session.batch_size, recipe.height, recipe.width, 3), np.uint8)
     for i in range(len(batch)):
-        decode.decode_into(blobs[i], decode.read_header(blobs[i], Limits()), recipe, batch[i])
+        picture.decode_into(blobs[i], picture.read_header(blobs[i], Limits()), recipe, batch[i])
     local = threading.local()
 
     def decode_one(i: int) -> None:
         if not hasattr(local, "out"):
             local.out = np.empty((recipe.height, recipe.width, 3), np.uint8)
-        decode.decode_into(blobs[i], decode.read_header(blobs[i], Limits()), recipe, local.out)
+        picture.decode_into(blobs[i], picture.read_header(blobs[i], Limits()), recipe, local.out)
 
     rows_run, run = [0], Session.run
 

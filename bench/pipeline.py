@@ -20,7 +20,7 @@ from fxengine import extraction_pipeline
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.collect import collect
-from fxengine.decode import Limits
+from fxengine.decode.picture import Limits
 from fxengine.execute import onnx_runtime, open_session, openvino, usable_cores
 from fxengine.extraction_pipeline import Pipeline
 

@@ -18,7 +18,7 @@ from bench.machine import interleave, print_table, save
 from fxengine import extract
 from fxengine.backbones import load_backbone
 from fxengine.collect import collect
-from fxengine.decode import Limits
+from fxengine.decode.picture import Limits
 from fxengine.extraction import _provenance
 from fxengine.features import parts
 from fxengine.features.known import Known

@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 import fxengine
-from fxengine import decode
 from fxengine.backbones import DEFAULT, former_backbone, load_backbone, source_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect import Listing, collect
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.errors import DecodeError, InputError
 from fxengine.execute import usable_cores
 from fxengine.extraction_pipeline import Batch, Job, Pipeline, bottleneck
@@ -354,7 +354,7 @@ def _limited(inputs: Listing, limit: int | None) -> Iterator[Item]:
 
 
 def _provenance(found: BackboneFile, source: str, root: Path, dtype: Dtype, limits: Limits) -> Provenance:
-    libraries = decode.versions()
+    libraries = picture.versions()
     return Provenance(
         space=found.fingerprint,
         source=source,

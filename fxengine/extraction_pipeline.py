@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fxengine import decode
 from fxengine.backbones.spec import Preprocess
-from fxengine.collect.read import read_input
-from fxengine.decode import Limits
-from fxengine.decode.apart import decode_apart
+from fxengine.collect.local import read_input
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
+from fxengine.decode.picture.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session
 from fxengine.extraction_queues import Budget, Channel, Stopped
@@ -281,12 +281,12 @@ class Pipeline:
                 job.width, job.height = decode_apart(job.data, self._recipe, self._limits, out)
                 return waited
             with nullcontext() if self._note is None else self._note.decoding(thread, job.item.key):
-                header = decode.read_header(job.data, self._limits)
+                header = picture.read_header(job.data, self._limits)
                 begin = time.perf_counter()
-                decoder = decode.choose_decoder(header, self._decode_on_gpu)
-                with self._held(decode.memory_needed(header, self._recipe, decoder)):
+                decoder = picture.choose_decoder(header, self._decode_on_gpu)
+                with self._held(picture.memory_needed(header, self._recipe, decoder)):
                     waited = time.perf_counter() - begin
-                    job.width, job.height = decode.decode_into(job.data, header, self._recipe, out, decoder)
+                    job.width, job.height = picture.decode_into(job.data, header, self._recipe, out, decoder)
         except DecodeError as error:
             job.error = error
         except MemoryError:

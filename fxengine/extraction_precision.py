@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from fxengine import decode
 from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
 from fxengine.cache import cache_folder
 from fxengine.collect import Listing
-from fxengine.collect.read import read_input
-from fxengine.decode import Limits
+from fxengine.collect.local import read_input
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.errors import DecodeError, DeviceError, FxError, InputError
 from fxengine.execute import Way, open_session, runtime_for, runtime_versions, usable_cores, ways
 from fxengine.execute.cpus import processor
@@ -293,7 +293,7 @@ def _sample(found: BackboneFile, inputs: Listing, count: int, wanted: int, limit
     for item in islice(_spread(inputs, count, wanted), len(out)):
         try:
             data, _ = read_input(item, limits.max_bytes)
-            decode.decode_into(data, decode.read_header(data, limits), recipe, out[done])
+            picture.decode_into(data, picture.read_header(data, limits), recipe, out[done])
             done += 1
         except DecodeError:
             continue

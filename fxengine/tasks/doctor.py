@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fxengine import decode
 from fxengine.backbones import DEFAULT, load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.cache import cache_folder
+from fxengine.decode import picture
 from fxengine.errors import FxError
 from fxengine.execute import PRECISIONS, gpu, open_session, openvino, usable_cores
 from fxengine.execute.cpus import processor
@@ -122,7 +122,7 @@ def _loads(name: str) -> bool:
 
 
 def _decoders() -> Iterator[Finding]:
-    libraries = decode.versions()
+    libraries = picture.versions()
     found = ", ".join(f"{name} {number}" for name, number in libraries.items())
     slow = "cykooz-resizer" not in libraries
     yield Finding("decoders", found, "no SIMD resize here: Pillow resizes, several times slower." if slow else None)

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from fxengine import decode
 from fxengine.backbones import DEFAULT, find_space, load_backbone
 from fxengine.backbones.spec import BackboneFile, Preprocess, layer_output
-from fxengine.collect.read import read_input
-from fxengine.decode import Limits
-from fxengine.decode.resize import resize_into
+from fxengine.collect.local import read_input
+from fxengine.decode import picture as pictures_in
+from fxengine.decode.picture import Limits
+from fxengine.decode.picture.resize import resize_into
 from fxengine.errors import DecodeError, InputError
 from fxengine.execute import open_session
 from fxengine.execute.session import Session
@@ -140,13 +140,13 @@ def prepare(picture: Any, recipe: Preprocess, out: np.ndarray, limits: Limits) -
         picture = _file_of(picture) or picture
     if isinstance(picture, bytes | bytearray | memoryview):
         data = bytes(picture)
-        decode.decode_into(data, decode.read_header(data, limits), recipe, out)
+        pictures_in.decode_into(data, pictures_in.read_header(data, limits), recipe, out)
     elif isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             raise InputError(f"An array must be uint8 [height, width, 3]. Got {picture.dtype} {list(picture.shape)}.")
         resize_into(picture, 1, recipe, out)
     elif hasattr(picture, "getexif"):
-        pixels = decode.load_decoder("pillow").from_image(picture)
+        pixels = pictures_in.load_decoder("pillow").from_image(picture)
         resize_into(pixels.pixels, pixels.orientation, recipe, out)
     else:
         raise InputError(f"embed() takes paths, bytes, PIL images and uint8 arrays. Got {type(picture).__name__}.")
@@ -162,7 +162,7 @@ def _file_of(image: Any) -> bytes | None:
         file.seek(0)
         data: bytes = file.read()
         file.seek(place)
-        decode.formats.sniff(data)
+        pictures_in.formats.sniff(data)
     except (OSError, ValueError, DecodeError):
         return None
     return data

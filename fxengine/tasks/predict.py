@@ -14,7 +14,7 @@ import numpy as np
 from fxengine.backbones import DEFAULT, find_space, load_backbone
 from fxengine.backbones.spec import LOGITS_OUTPUT, BackboneFile, layer_output
 from fxengine.collect import collect
-from fxengine.decode import Limits
+from fxengine.decode.picture import Limits
 from fxengine.errors import InputError
 from fxengine.execute import open_session, usable_cores
 from fxengine.extraction_pipeline import Pipeline

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.collect import collect
-from fxengine.decode import TAKEN_IN, Limits
+from fxengine.decode.picture import TAKEN_IN, Limits
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.execute import usable_cores
 from fxengine.features.read import FeatureStore

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from fxengine.backbones import EMBEDDED, load_backbone
 from fxengine.collect import Listing, collect
-from fxengine.collect.read import read_input
-from fxengine.decode import TAKEN_IN, Limits
+from fxengine.collect.local import read_input
+from fxengine.decode.picture import TAKEN_IN, Limits
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.extraction import extract, recorded_limits
 from fxengine.extraction_summary import Summary

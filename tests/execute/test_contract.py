@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fxengine import decode
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.errors import DeviceError, InputError
 from fxengine.execute import RUNTIMES, open_session, openvino
 from tests.execute.test_onnx_runtime import images
@@ -105,7 +105,7 @@ def test_real_photos_give_the_reference(shared_data: Callable[[str], Path], runt
     pictures = np.empty((len(paths), 224, 224, 3), np.uint8)
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
-        decode.decode_into(data, decode.read_header(data, Limits()), backbone.recipe, out)
+        picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
     expected = open_session(backbone.path, "cpu", 4, runtime="onnxruntime").run(pictures)
     found = open_session(backbone.path, "cpu", 4, 2, runtime=runtime).run(pictures)
     for name, rows in expected.items():

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fxengine import decode
 from fxengine.backbones import load_backbone
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.execute import open_session, openvino
 from fxengine.execute.fidelity import Fidelity, compare
 
@@ -72,7 +72,7 @@ def test_good_ways_pass_and_bad_ones_fail(shared_data: Callable[[str], Path], tm
     pictures = np.empty((len(paths), 224, 224, 3), np.uint8)
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
-        decode.decode_into(data, decode.read_header(data, Limits()), backbone.recipe, out)
+        picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
 
     def features(path: Path, precision: str = "fp32") -> np.ndarray:
         return open_session(path, "cpu", precision=precision).run(pictures, ("features",))["features"]

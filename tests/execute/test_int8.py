@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fxengine import decode
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import write_backbone
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.execute import open_session
 from fxengine.execute.fidelity import compare
 from fxengine.execute.int8 import int8_file, quantise
@@ -75,7 +75,7 @@ def test_a_real_net_stays_near_its_features(shared_data: Callable[[str], Path]) 
     pictures = np.empty((len(paths), 224, 224, 3), np.uint8)
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
-        decode.decode_into(data, decode.read_header(data, Limits()), backbone.recipe, out)
+        picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
     digest = quantise(backbone.path, pictures[::3])
     others = np.delete(pictures, slice(None, None, 3), axis=0)
     reference = open_session(backbone.path, "cpu").run(others)["features"]

@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from fxengine import decode
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.errors import DeviceError, InputError
 from fxengine.execute import gpu, onnx_runtime, open_session, usable_cores
 from fxengine.execute.session import Session
@@ -135,7 +135,7 @@ def test_a_batch_of_real_photos_gives_what_single_photos_give(shared_data: Calla
     pictures = np.empty((len(paths), recipe.height, recipe.width, 3), np.uint8)
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
-        decode.decode_into(data, decode.read_header(data, limits), recipe, out)
+        picture.decode_into(data, picture.read_header(data, limits), recipe, out)
     session = open_session(backbone.path, "cpu", 8)
     together, alone = session.run(pictures), singles(session, pictures)
     assert together["features"].shape == (20, 1280)

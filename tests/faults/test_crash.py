@@ -15,8 +15,8 @@ import pytest
 
 from fxengine import FeatureStore, extract
 from fxengine.backbones.spec import BackboneFile
-from fxengine.decode import Limits, decode_into, read_header
-from fxengine.decode.apart import decode_apart
+from fxengine.decode.picture import Limits, decode_into, read_header
+from fxengine.decode.picture.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.features.crash_note import CrashNote
 from tests.conftest import TINY_RECIPE, make_photo, run_cli, take_signals, tiny_model
@@ -29,7 +29,7 @@ if any("fxengine" in argument for argument in sys.orig_argv):
 
     class Hook(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
-            if name != "fxengine.decode.turbojpeg":
+            if name != "fxengine.decode.picture.turbojpeg":
                 return None
             sys.meta_path.remove(self)
             spec = importlib.machinery.PathFinder.find_spec(name, path)

@@ -12,7 +12,7 @@ import pytest
 
 from fxengine import FeatureStore, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
-from fxengine.collect import read
+from fxengine.collect import local
 from fxengine.features.parts import list_parts
 from tests.conftest import make_photo
 from tests.test_extraction import rows, same
@@ -98,7 +98,7 @@ def test_an_input_that_fails_to_read_is_a_row_and_is_tried_again(
 def test_a_slow_file_holds_up_nothing_but_itself(
     photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, finished = read._read_all, []
+    original, finished = local._read_all, []
 
     def slow(handle: int, size: int) -> bytes:
         if str(Path(f"/proc/self/fd/{handle}").readlink()).endswith("cats/01.jpg"):
@@ -106,7 +106,7 @@ def test_a_slow_file_holds_up_nothing_but_itself(
         finished.append(time.monotonic())
         return original(handle, size)
 
-    monkeypatch.setattr(read, "_read_all", slow)
+    monkeypatch.setattr(local, "_read_all", slow)
     begin = time.monotonic()
     extract(photos, tmp_path / "s", backbone=tiny.path, batch_size=2)
     assert sum(moment - begin < 0.9 for moment in finished) >= 8
@@ -144,7 +144,7 @@ def test_inputs_that_vanish_or_change_while_the_run_goes(
 def test_a_file_that_keeps_changing_is_a_passing_error(
     photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy, original = photos / "cats" / "05.jpg", read._read_all
+    busy, original = photos / "cats" / "05.jpg", local._read_all
 
     def growing(handle: int, size: int) -> bytes:
         data = original(handle, size)
@@ -153,7 +153,7 @@ def test_a_file_that_keeps_changing_is_a_passing_error(
                 file.write(b"more")
         return data
 
-    monkeypatch.setattr(read, "_read_all", growing)
+    monkeypatch.setattr(local, "_read_all", growing)
     assert extract(photos, tmp_path / "s", backbone=tiny.path).failed == {"io": 1}
     monkeypatch.undo()
     assert extract(photos, tmp_path / "s", backbone=tiny.path).extracted == 1

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fxengine import extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect.folder import Filters, list_folder
+from fxengine.collect.local import read_input
 from fxengine.collect.paths import PathListing
-from fxengine.collect.read import read_input
 from fxengine.features import parts
 from fxengine.features.known import Known, make_plan
 from fxengine.features.schema import FEATURE, Item, stamp

@@ -8,14 +8,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fxengine import decode
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.fingerprint import fingerprint
 from fxengine.backbones.sources import efficientnet_lite
 from fxengine.backbones.sources.torch_state import read_state
 from fxengine.backbones.spec import METADATA_KEY, Facts
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.errors import InputError
 from fxengine.execute import open_session
 
@@ -130,7 +130,7 @@ def decoded(paths: list[Path]) -> np.ndarray:
     images = np.empty((len(paths), recipe.height, recipe.width, 3), np.uint8)
     for path, out in zip(paths, images, strict=True):
         data = path.read_bytes()
-        decode.decode_into(data, decode.read_header(data, limits), recipe, out)
+        picture.decode_into(data, picture.read_header(data, limits), recipe, out)
     return images
 
 

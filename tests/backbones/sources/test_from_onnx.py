@@ -12,13 +12,13 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine import decode
 from fxengine.backbones import load_backbone
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
 from fxengine.backbones.sources import from_onnx
 from fxengine.backbones.spec import METADATA_KEY, Facts, Preprocess
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.errors import InputError
 
 SIDE = 16
@@ -576,7 +576,7 @@ def embed(session: Any, recipe: Preprocess, paths: list[Path], output: str) -> n
         images = np.zeros((len(chunk), recipe.height, recipe.width, 3), np.uint8)
         for i, path in enumerate(chunk):
             data = path.read_bytes()
-            decode.decode_into(data, decode.read_header(data, Limits()), recipe, images[i])
+            picture.decode_into(data, picture.read_header(data, Limits()), recipe, images[i])
         parts.append(session.run([output], {"images": images})[0])
     return np.concatenate(parts)
 

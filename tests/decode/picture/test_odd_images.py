@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine import decode
 from fxengine.backbones.spec import Preprocess
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.errors import DecodeError
 from fxengine.features.schema import ERROR_CODES
 from tests.conftest import SHARED
@@ -27,8 +27,8 @@ def outcome(path: Path) -> tuple[str, str]:
     data = path.read_bytes()
     out = np.empty((RECIPE.height, RECIPE.width, 3), np.uint8)
     try:
-        header = decode.read_header(data, Limits())
-        width, height = decode.decode_into(data, header, RECIPE, out)
+        header = picture.read_header(data, Limits())
+        width, height = picture.decode_into(data, header, RECIPE, out)
     except DecodeError as error:
         return error.code, str(error)
     assert {width, height} == {header.width, header.height}, path.name

@@ -9,9 +9,9 @@ from dataclasses import asdict
 
 import numpy as np
 
-from fxengine import decode
 from fxengine.backbones.spec import Preprocess
-from fxengine.decode.formats import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture.formats import Limits
 from fxengine.errors import DecodeError
 
 _SECONDS = 120
@@ -25,7 +25,7 @@ def decode_apart(data: bytes, recipe: Preprocess, limits: Limits, out: np.ndarra
         DecodeError: as they do; `decoder_crash` where the child dies or takes longer than 120 seconds.
     """
     task = json.dumps({"recipe": asdict(recipe), "limits": asdict(limits)})
-    command = [sys.executable, "-m", "fxengine.decode.apart", task]
+    command = [sys.executable, "-m", "fxengine.decode.picture.apart", task]
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -46,7 +46,7 @@ def _child() -> int:
     data = sys.stdin.buffer.read()
     out = np.empty((recipe.height, recipe.width, 3), np.uint8)
     try:
-        size = decode.decode_into(data, decode.read_header(data, Limits(**task["limits"])), recipe, out)
+        size = picture.decode_into(data, picture.read_header(data, Limits(**task["limits"])), recipe, out)
     except DecodeError as error:
         sys.stdout.write(json.dumps([error.code, str(error)]))
         return _FAILED

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fxengine import FeatureStore, decode, extract
+from fxengine import FeatureStore, extract
 from fxengine.backbones.sources.efficientnet_lite import RECIPE
 from fxengine.backbones.spec import BackboneFile
-from fxengine.decode import Limits, nvimgcodec
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits, nvimgcodec
 from fxengine.errors import DecodeError, DeviceError
-from tests.decode.test_scaled import photo
+from tests.decode.picture.test_scaled import photo
 
 pytestmark = pytest.mark.faked_gpu
 
@@ -59,7 +60,7 @@ def codec(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
 
 def pixels(data: bytes, decoder: str) -> np.ndarray:
     out = np.zeros((RECIPE.height, RECIPE.width, 3), np.uint8)
-    decode.decode_into(data, decode.read_header(data, Limits()), RECIPE, out, decoder)
+    picture.decode_into(data, picture.read_header(data, Limits()), RECIPE, out, decoder)
     return out
 
 

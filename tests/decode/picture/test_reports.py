@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine import decode
 from fxengine.backbones.spec import Preprocess
-from fxengine.decode import Limits
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits
 from fxengine.errors import DecodeError
 
 WHOLE = Preprocess(height=240, width=320, edge="both", size=1, kernel="bilinear")
@@ -19,7 +19,7 @@ WHOLE = Preprocess(height=240, width=320, edge="both", size=1, kernel="bilinear"
 def decoded(path: Path, recipe: Preprocess = WHOLE) -> tuple[np.ndarray, tuple[int, int]]:
     data = path.read_bytes()
     out = np.empty((recipe.height, recipe.width, 3), np.uint8)
-    return out, decode.decode_into(data, decode.read_header(data, Limits()), recipe, out)
+    return out, picture.decode_into(data, picture.read_header(data, Limits()), recipe, out)
 
 
 @pytest.mark.parametrize("name", ["g12_packed.tif", "rgb_float32.tif"])

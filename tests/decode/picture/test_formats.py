@@ -8,8 +8,8 @@ import pillow_heif
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from fxengine import decode
-from fxengine.decode.formats import Limits, check_size, sniff
+from fxengine.decode import picture
+from fxengine.decode.picture.formats import Limits, check_size, sniff
 from fxengine.errors import DecodeError
 
 pillow_heif.register_heif_opener()
@@ -31,7 +31,7 @@ def failure(data: bytes) -> DecodeError:
 def test_each_format_is_known_by_its_content(name: str) -> None:
     data = saved(name)
     assert sniff(data) == name
-    header = decode.read_header(data, Limits())
+    header = picture.read_header(data, Limits())
     assert (header.format, header.width, header.height) == (name, 64, 48)
 
 
@@ -57,9 +57,9 @@ def test_a_multi_picture_jpeg_is_a_jpeg() -> None:
     file = io.BytesIO()
     first, second = (Image.new("RGB", (32, 16), color) for color in ("red", "blue"))
     first.save(file, "MPO", save_all=True, append_images=[second])
-    header = decode.read_header(file.getvalue(), Limits())
+    header = picture.read_header(file.getvalue(), Limits())
     assert (header.format, header.width, header.height) == ("JPEG", 32, 16)
-    header = decode.read_header(file.getvalue(), Limits(), decoder="pillow")
+    header = picture.read_header(file.getvalue(), Limits(), decoder="pillow")
     assert (header.format, header.width, header.height) == ("JPEG", 32, 16)
 
 
@@ -122,7 +122,7 @@ def test_raw_photos_are_called_so(data: bytes) -> None:
 
 def read_code(data: bytes) -> str:
     with pytest.raises(DecodeError) as raised:
-        decode.read_header(data, Limits())
+        picture.read_header(data, Limits())
     return raised.value.code
 
 
@@ -133,7 +133,7 @@ def test_a_raw_photo_that_is_a_tiff_with_a_small_copy_first() -> None:
     tags.tagtype[330] = 4
     assert read_code(saved("TIFF", tiffinfo=tags)) == "raw_photo"
     del tags[330]
-    assert decode.read_header(saved("TIFF", tiffinfo=tags), Limits()).format == "TIFF"
+    assert picture.read_header(saved("TIFF", tiffinfo=tags), Limits()).format == "TIFF"
 
 
 def mosaic(photometric: int) -> bytes:
@@ -155,7 +155,7 @@ def mosaic(photometric: int) -> bytes:
 
 
 def test_a_raw_photo_that_is_a_tiff_of_a_mosaic() -> None:
-    assert decode.read_header(mosaic(1), Limits()).width == 4
+    assert picture.read_header(mosaic(1), Limits()).width == 4
     assert read_code(mosaic(32803)) == "raw_photo"
 
 
@@ -184,19 +184,19 @@ def test_a_picture_needs_pixels(width: int, height: int) -> None:
 def test_a_format_that_takes_more_memory_counts_for_more_pixels(name: str, counts: float) -> None:
     data = saved(name)
     pixels = int(64 * 48 * counts)
-    assert decode.read_header(data, Limits(max_pixels=pixels)).width == 64
+    assert picture.read_header(data, Limits(max_pixels=pixels)).width == 64
     with pytest.raises(DecodeError, match="--max-pixels allows") as raised:
-        decode.read_header(data, Limits(max_pixels=pixels - 1))
+        picture.read_header(data, Limits(max_pixels=pixels - 1))
     assert raised.value.code == "too_large"
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 def test_read_header_applies_both_limits(name: str) -> None:
     data = saved(name)
-    assert decode.read_header(data, Limits(max_pixels=64 * 48, max_bytes=len(data))).width == 64
+    assert picture.read_header(data, Limits(max_pixels=64 * 48, max_bytes=len(data))).width == 64
     for limits in (Limits(max_pixels=64 * 48 - 1), Limits(max_bytes=len(data) - 1)):
         with pytest.raises(DecodeError) as raised:
-            decode.read_header(data, limits)
+            picture.read_header(data, limits)
         assert raised.value.code == "too_large"
 
 
@@ -205,7 +205,7 @@ def test_a_bitmap_may_fill_its_reserved_bytes(reserved: bytes) -> None:
     data = saved("BMP")
     hotspot = data[:6] + reserved + data[10:]
     assert sniff(hotspot) == "BMP"
-    assert decode.read_header(hotspot, Limits()).width == 64
+    assert picture.read_header(hotspot, Limits()).width == 64
 
 
 def test_text_that_begins_like_a_bitmap_is_none() -> None:

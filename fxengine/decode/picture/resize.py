@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fxengine.backbones.spec import Preprocess
-from fxengine.decode.geometry import Placement, place, upright
+from fxengine.decode.picture.geometry import Placement, place, upright
 
 try:
     simd: Any = import_module("cykooz_resizer")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fxengine.decode import pillow, png
+from fxengine.decode.picture import pillow, png
 from fxengine.errors import DecodeError
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)

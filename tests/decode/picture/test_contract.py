@@ -12,15 +12,15 @@ import PIL
 import pytest
 from PIL import Image, ImageOps
 
-from fxengine import decode
 from fxengine.backbones.spec import Preprocess
-from fxengine.decode import Header, Limits, Picture, load_decoder
-from fxengine.decode.formats import upright_size
-from fxengine.decode.geometry import upright
+from fxengine.decode import picture
+from fxengine.decode.picture import Header, Limits, Picture, load_decoder
+from fxengine.decode.picture.formats import upright_size
+from fxengine.decode.picture.geometry import upright
 from fxengine.errors import DecodeError, InputError
 
 # nvImageCodec needs a GPU; with one faked it is tested in test_nvimgcodec.py.
-ALL = pytest.mark.parametrize("name", sorted(set(decode.DECODERS) - {"nvimgcodec"}))
+ALL = pytest.mark.parametrize("name", sorted(set(picture.DECODERS) - {"nvimgcodec"}))
 ORIENTATION = 0x0112
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -137,8 +137,8 @@ def test_decode_into_writes_the_picture_upright(name: str, orientation: int) -> 
     height, width = reference.shape[:2]
     recipe = Preprocess(height, width, "both", 1, "bilinear")
     out = np.full((height, width, 3), 77, np.uint8)
-    header = decode.read_header(data, Limits(), decoder=name)
-    assert decode.decode_into(data, header, recipe, out, decoder=name) == (width, height)
+    header = picture.read_header(data, Limits(), decoder=name)
+    assert picture.decode_into(data, header, recipe, out, decoder=name) == (width, height)
     assert difference(out, reference) <= 1.0
 
 
@@ -212,6 +212,6 @@ def test_an_unknown_decoder_lists_what_there_is() -> None:
 
 
 def test_the_libraries_are_named_with_their_versions() -> None:
-    found = decode.versions()
+    found = picture.versions()
     assert {"simplejpeg", "pillow", "pillow-heif"} <= set(found)
     assert found["pillow"] == PIL.__version__

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fxengine import decode
 from fxengine.backbones.spec import Preprocess
-from fxengine.decode import Limits, pillow
+from fxengine.decode import picture as decode
+from fxengine.decode.picture import Limits, pillow
 from fxengine.errors import DecodeError
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from fxengine.collect.read import read_input
-from fxengine.decode import TAKEN_IN, choose_decoder, load_decoder, read_header
+from fxengine.collect.local import read_input
+from fxengine.collect.memory import require
+from fxengine.decode.picture import TAKEN_IN, choose_decoder, load_decoder, read_header
 from fxengine.features.schema import Item
-from fxengine.memory import require
 
 _EXIF_ORIENTATION = 0x0112
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fxengine.decode import jpeg, pillow, turbojpeg
+from fxengine.decode.picture import jpeg, pillow, turbojpeg
 from fxengine.errors import DecodeError
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)

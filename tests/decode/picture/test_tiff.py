@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from fxengine import decode
-from fxengine.decode import Limits, pillow
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits, pillow
 from fxengine.errors import DecodeError
 
 HEIGHT, WIDTH = 6, 8
@@ -75,7 +75,7 @@ def whole(samples: int, kind: str, white: int = 0) -> np.ndarray:
 
 
 def decoded(data: bytes) -> np.ndarray:
-    return pillow.decode(data, decode.read_header(data, Limits())).pixels
+    return pillow.decode(data, picture.read_header(data, Limits())).pixels
 
 
 def outcome(data: bytes) -> np.ndarray | str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fxengine.collect.read import read_input
+from fxengine.collect.local import read_input
 from fxengine.errors import DecodeError
 from fxengine.features.schema import ERROR_CODES, Item
 

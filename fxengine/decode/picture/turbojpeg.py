@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import simplejpeg
 
-from fxengine.decode import jpeg, pillow
-from fxengine.decode.formats import PIXEL_BYTES, Header, Picture
+from fxengine.decode.picture import jpeg, pillow
+from fxengine.decode.picture.formats import PIXEL_BYTES, Header, Picture
 from fxengine.errors import DecodeError
 
 _MANY_PIXELS = 1 << 21  # fewer take no memory that counts

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fxengine import FeatureStore, extract, memory
+from fxengine import FeatureStore, extract
 from fxengine.backbones.spec import BackboneFile
+from fxengine.collect import memory
 from fxengine.errors import DecodeError
 
 GB = 1 << 30

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fxengine.backbones.spec import Kernel, Preprocess
-from fxengine.decode import resize
-from fxengine.decode.geometry import place, upright
-from fxengine.decode.resize import resize_into
+from fxengine.decode.picture import resize
+from fxengine.decode.picture.geometry import place, upright
+from fxengine.decode.picture.resize import resize_into
 from tests.conftest import ROOT
 
 KERNELS = {
@@ -123,7 +123,7 @@ def check_sizes(*cases: tuple[int, int, int, int]) -> None:
 
 def in_child(call: str) -> None:
     """Run a check in a process of its own: what crashes natively must not take the other tests down."""
-    code = f"import tests.decode.test_geometry as t; t.{call}"
+    code = f"import tests.decode.picture.test_geometry as t; t.{call}"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"exit code {done.returncode} in {call}\n{(done.stdout + done.stderr)[-1500:]}"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fxengine import decode
 from fxengine.backbones.sources.efficientnet_lite import RECIPE
 from fxengine.backbones.spec import Preprocess
-from fxengine.decode import Limits, turbojpeg
+from fxengine.decode import picture
+from fxengine.decode.picture import Limits, turbojpeg
 
 PLAIN = replace(RECIPE, scaled_decode=False)
 
@@ -37,7 +37,7 @@ def photo(width: int, height: int, orientation: int = 1, seed: int = 0) -> bytes
 
 def pixels(data: bytes, recipe: Preprocess) -> tuple[np.ndarray, tuple[int, int]]:
     out = np.zeros((recipe.height, recipe.width, 3), np.uint8)
-    size = decode.decode_into(data, decode.read_header(data, Limits()), recipe, out)
+    size = picture.decode_into(data, picture.read_header(data, Limits()), recipe, out)
     return out, size
 
 
@@ -87,7 +87,7 @@ def test_the_pixels_are_those_of_a_whole_decode(orientation: int) -> None:
 
 def test_turbojpeg_decodes_exactly_at_the_scale() -> None:
     data = photo(1603, 1205)
-    header = decode.read_header(data, Limits())
+    header = picture.read_header(data, Limits())
     assert [turbojpeg.decode(data, header, f).pixels.shape for f in (1, 2, 4, 8)] == [
         (1205, 1603, 3),
         (603, 802, 3),
@@ -100,22 +100,22 @@ def test_what_a_decoder_holds_is_no_more_than_it_says() -> None:
     """Bytes too many, which libjpeg-turbo only warns of, send a photo to Pillow: at the same fraction of its size."""
     data = photo(1603, 1205)
     odd = data[:-2] + b"surplus" + data[-2:]
-    header = decode.read_header(odd, Limits())
+    header = picture.read_header(odd, Limits())
     for shrink in (1, 2, 4, 8):
         right = turbojpeg.decode(data, header, shrink).pixels
         found = turbojpeg.decode(odd, header, shrink).pixels
         assert found.shape == right.shape
         assert np.abs(found.astype(int) - right).max() <= 1
-    assert decode.memory_needed(header, RECIPE) == header.memory // RECIPE.shrink(1603, 1205) ** 2
-    assert decode.memory_needed(header, RECIPE, "nvimgcodec") == header.memory
+    assert picture.memory_needed(header, RECIPE) == header.memory // RECIPE.shrink(1603, 1205) ** 2
+    assert picture.memory_needed(header, RECIPE, "nvimgcodec") == header.memory
 
 
 def test_a_format_that_cannot_shrink_is_decoded_whole() -> None:
     file = io.BytesIO()
     Image.open(io.BytesIO(photo(1603, 1205))).save(file, "PNG")
     data = file.getvalue()
-    header = decode.read_header(data, Limits(), "pillow")
+    header = picture.read_header(data, Limits(), "pillow")
     found = np.zeros((2, RECIPE.height, RECIPE.width, 3), np.uint8)
     for recipe, out in zip((RECIPE, PLAIN), found, strict=True):
-        assert decode.decode_into(data, header, recipe, out, "pillow") == (1603, 1205)
+        assert picture.decode_into(data, header, recipe, out, "pillow") == (1603, 1205)
     np.testing.assert_array_equal(found[0], found[1])

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.decode import jpeg, turbojpeg
-from fxengine.decode.formats import Header, Picture
+from fxengine.decode.picture import jpeg, turbojpeg
+from fxengine.decode.picture.formats import Header, Picture
 from fxengine.errors import DeviceError
 
 read_header = turbojpeg.read_header

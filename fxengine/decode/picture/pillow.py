@@ -12,8 +12,8 @@ import numpy as np
 import pillow_heif
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from fxengine.decode import formats, jpeg, png, tiff
-from fxengine.decode.formats import PIXEL_BYTES, Header, Picture
+from fxengine.decode.picture import formats, jpeg, png, tiff
+from fxengine.decode.picture.formats import PIXEL_BYTES, Header, Picture
 from fxengine.errors import DecodeError
 
 pillow_heif.register_heif_opener()
