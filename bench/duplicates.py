@@ -17,8 +17,8 @@ from PIL import Image
 
 from bench.machine import photos, save
 from fxengine import FeatureStore, extract
-from fxengine.tasks import groups
-from fxengine.tasks.groups import choose_threshold, near_duplicate_groups, whiten
+from fxengine.neighbours import groups
+from fxengine.neighbours.groups import choose_threshold, near_duplicate_groups, whiten
 
 # Pairs of the original photos that show the very same picture (mirrored, recoloured, with other text), found by looking
 # at the 36 nearest pairs: linking these is right, too.

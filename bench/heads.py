@@ -22,7 +22,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from bench.machine import photos, save
 from fxengine import FeatureStore, ProbeOptions, extract
 from fxengine.heads import HEADS
-from fxengine.heads.interval import wilson
+from fxengine.heads.evaluate.interval import wilson
 from fxengine.tasks.mislabeled import mislabeled
 from fxengine.tasks.probe import probe
 

@@ -19,7 +19,7 @@ from fxengine.features.read import FeatureStore
 
 def ours(store: Path, dim: int) -> dict[str, Any]:
     """Fit from one pass."""
-    from fxengine.tasks.pca import fit_pca
+    from fxengine.reduce.fit import fit_pca
 
     return {"explained": float(fit_pca(FeatureStore.open(store), dim=dim)[0].facts.explained_variance_ratio.sum())}
 

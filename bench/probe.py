@@ -22,7 +22,7 @@ import numpy as np
 from bench.hard_store import in_a_process, timed, write_store
 from bench.machine import RESULTS, save
 from fxengine.features.read import FeatureStore
-from fxengine.heads.closed_form import STRENGTHS
+from fxengine.heads.streams.closed_form import STRENGTHS
 
 OURS = ("ridge", "lda", "logistic")
 _PATH = RESULTS / "probe.json"

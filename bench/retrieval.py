@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.machine import DATA, photos, save
 from fxengine import FeatureStore, Index, extract
-from fxengine.tasks.groups import whiten
+from fxengine.neighbours.groups import whiten
 
 
 def average_precision(scores: np.ndarray, wanted: np.ndarray) -> float:

@@ -26,9 +26,9 @@ from bench.crops import write_part
 from bench.machine import ROOT, interleave, print_table, save
 from fxengine import FeatureStore, Index
 from fxengine.features.schema import Provenance
-from fxengine.index import tune
-from fxengine.index.exact import exact_search, in_blocks
-from fxengine.index.metric import prepare
+from fxengine.neighbours import tune
+from fxengine.neighbours.exact import exact_search, in_blocks
+from fxengine.neighbours.metric import prepare
 
 TARGETS = (0.95, 0.90, 0.99)
 PEERS = ("autofaiss", "usearch", "hnswlib")

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
     from fxengine.extraction import extract
     from fxengine.extraction_summary import Progress, Summary
-    from fxengine.features.pca import Pca
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
+    from fxengine.neighbours.index import Index, SearchResult
+    from fxengine.reduce.pca import Pca
     from fxengine.tasks.embed import Backbone
-    from fxengine.tasks.index import Index, SearchResult
     from fxengine.tasks.probe import Probe, ProbeOptions
     from fxengine.tasks.sklearn_extractor import FeatureExtractor
 
@@ -38,13 +38,13 @@ _PUBLIC = {
     "FeatureStore": "fxengine.features.read",
     "FeatureTable": "fxengine.features.schema",
     "FxError": "fxengine.errors",
-    "Index": "fxengine.tasks.index",
+    "Index": "fxengine.neighbours.index",
     "InputError": "fxengine.errors",
-    "Pca": "fxengine.features.pca",
+    "Pca": "fxengine.reduce.pca",
     "Probe": "fxengine.tasks.probe",
     "ProbeOptions": "fxengine.tasks.probe",
     "Progress": "fxengine.extraction_summary",
-    "SearchResult": "fxengine.tasks.index",
+    "SearchResult": "fxengine.neighbours.index",
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
     "Summary": "fxengine.extraction_summary",

@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 from fxengine.cache import cache_folder
 from fxengine.errors import StoreError
 from fxengine.features import parts
+from fxengine.features.float16 import widen
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import older_halves
 from fxengine.features.schema import FEATURE, FeatureTable, Provenance, widest_limits
-from fxengine.float16 import widen
 
 _SMALL = ["row", "id", "label", "split", "size", "mtime_ns", "content_hash", "width", "height", "error_code", "error"]
 

@@ -102,9 +102,9 @@ def head_model(name: str, pipeline: Any, dim: int, kind: Kind, outputs: int, sca
         dim: numbers of a feature vector.
         kind: what it predicts.
         outputs: how many classes, labels or targets.
-        scale: of the probabilities' logarithms; 1 leaves them as they are. See `fxengine.heads.calibration.sharpen`.
+        scale: of the probabilities' logarithms; 1 leaves them as they are. See `calibration.sharpen`.
     """
-    from fxengine.heads.calibration import TINY
+    from fxengine.heads.evaluate.calibration import TINY
     from fxengine.heads.graph import INPUT, HeadGraph
 
     graph = HeadGraph(dim)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from fxengine.heads.closed_form import Fitted, shrunk
+from fxengine.features.moments import Centred
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.logistic import as_softmax
-from fxengine.heads.statistics import Centred
+from fxengine.heads.streams.closed_form import Fitted, shrunk
 
 KINDS = ("classes",)
 

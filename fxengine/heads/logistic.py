@@ -10,9 +10,9 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from fxengine.heads.calibration import fit_scale
+from fxengine.features.moments import Block, Blocks, Centred, eigh
+from fxengine.heads.evaluate.calibration import fit_scale
 from fxengine.heads.graph import HeadGraph
-from fxengine.heads.statistics import Block, Blocks, Centred, eigh
 
 KINDS = ("classes", "labels")
 # Normalised features need little regularisation: of 1, 10, 100 and 1000 this did best or equal on the three

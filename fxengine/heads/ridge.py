@@ -11,11 +11,11 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fxengine.heads.calibration import fit_scale, probabilities
+from fxengine.features.moments import Block, Blocks, Centred, collect
 from fxengine.heads.classes import balanced_weights, deal_folds
-from fxengine.heads.closed_form import STRENGTHS, Fitted, Targets, cross_validate, out_of_fold, shrunk
+from fxengine.heads.evaluate.calibration import fit_scale, probabilities
 from fxengine.heads.graph import HeadGraph
-from fxengine.heads.statistics import Block, Blocks, Centred, collect
+from fxengine.heads.streams.closed_form import STRENGTHS, Fitted, Targets, cross_validate, out_of_fold, shrunk
 
 KINDS = ("classes", "labels", "numbers")
 _FOLDS = 5

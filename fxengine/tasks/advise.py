@@ -12,9 +12,9 @@ import numpy as np
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.finetune.options import FinetuneOptions
-from fxengine.heads.evaluate import assign_folds, deciding_score, out_of_fold
-from fxengine.heads.interval import Interval
-from fxengine.heads.learning_curve import extrapolate, learning_curve
+from fxengine.heads.evaluate.interval import Interval
+from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
+from fxengine.heads.evaluate.scores import assign_folds, deciding_score, out_of_fold
 from fxengine.tasks.embed import Backbone
 from fxengine.tasks.labelled_vectors import Trainer, load_vectors
 from fxengine.tasks.probe import Probe, ProbeOptions

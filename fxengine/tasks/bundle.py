@@ -17,10 +17,10 @@ from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.spec import INPUT_NAME, BackboneFile, layer_output
 from fxengine.decode.picture import TAKEN_IN
 from fxengine.errors import DecodeError, InputError, StoreError
+from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import unescape_path
 from fxengine.heads.file import Head, HeadFacts
-from fxengine.tasks.blocks import store_rows
 from fxengine.tasks.embed import prepare
 
 METADATA_KEY = "fxengine_bundle"

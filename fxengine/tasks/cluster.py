@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from fxengine.errors import InputError
 from fxengine.features.schema import unescape_path
-from fxengine.index.cluster import kmeans
-from fxengine.tasks.index import Index
+from fxengine.neighbours.index import Index
+from fxengine.neighbours.kmeans import kmeans
 
 
 @dataclass(frozen=True)

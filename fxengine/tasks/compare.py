@@ -14,12 +14,12 @@ from fxengine.backbones import find_space
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.errors import FxError, InputError, StoreError
 from fxengine.execute import open_session, usable_cores
+from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
 from fxengine.heads.classes import one_hot
-from fxengine.heads.evaluate import DECIDES, Problem, assign_folds, interval_of
-from fxengine.heads.interval import Interval
-from fxengine.heads.transferability import log_me
-from fxengine.tasks.blocks import Say
+from fxengine.heads.evaluate.interval import Interval
+from fxengine.heads.evaluate.scores import DECIDES, Problem, assign_folds, interval_of
+from fxengine.heads.evaluate.transferability import log_me
 from fxengine.tasks.labelled_vectors import Trainer, Vectors, load_vectors
 from fxengine.tasks.targets import Labelled, check_enough, load_targets
 

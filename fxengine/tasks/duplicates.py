@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from fxengine.errors import InputError
 from fxengine.features.schema import unescape_path
-from fxengine.tasks.groups import choose_threshold, near_duplicate_groups, whiten
-from fxengine.tasks.index import Index
+from fxengine.neighbours.groups import choose_threshold, near_duplicate_groups, whiten
+from fxengine.neighbours.index import Index
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ from fxengine.extraction_summary import Progress
 from fxengine.features.read import FeatureStore
 from fxengine.finetune.options import FinetuneOptions, augmentations
 from fxengine.finetune.splits import TEST, TRAIN, VALIDATION
-from fxengine.heads.evaluate import DECIDES, interval_of
+from fxengine.heads.evaluate.interval import Interval
+from fxengine.heads.evaluate.scores import DECIDES, interval_of
 from fxengine.heads.file import HeadFacts, save_head
-from fxengine.heads.interval import Interval
 from fxengine.tasks.finetune_report import FinetuneReport, Side
 from fxengine.tasks.probe_report import ProbeReport, describe
 from fxengine.tasks.runs import RECORD

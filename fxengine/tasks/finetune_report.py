@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fxengine.heads.interval import Interval
+from fxengine.heads.evaluate.interval import Interval
 from fxengine.tasks.probe_report import ProbeReport
 
 

@@ -12,7 +12,7 @@ from fxengine.errors import InputError
 from fxengine.extraction import extract
 from fxengine.extraction_summary import Progress
 from fxengine.finetune.options import FinetuneOptions
-from fxengine.heads.interval import Interval
+from fxengine.heads.evaluate.interval import Interval
 from fxengine.tasks.advise import advise
 from fxengine.tasks.bundle import Bundled, bundle
 from fxengine.tasks.finetune import finetune

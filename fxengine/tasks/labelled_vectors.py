@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fxengine.features.blocks import Say, as_matrix, matrix_blocks, store_blocks, told
 from fxengine.features.read import FeatureStore
-from fxengine.heads import make_head, streamed
-from fxengine.heads.calibration import TINY, fit_scale, sharpen
-from fxengine.heads.evaluate import Problem, all_answers, out_of_fold
-from fxengine.index.exact import exact_search, in_blocks
-from fxengine.tasks.blocks import Say, as_matrix, matrix_blocks, store_blocks, told
-from fxengine.tasks.groups import near_duplicate_groups
+from fxengine.heads import make_head
+from fxengine.heads.evaluate.calibration import TINY, fit_scale, sharpen
+from fxengine.heads.evaluate.scores import Problem, all_answers, out_of_fold
+from fxengine.heads.streams import streamed
+from fxengine.neighbours.exact import exact_search, in_blocks
+from fxengine.neighbours.groups import near_duplicate_groups
 from fxengine.tasks.targets import Labelled
 
 # Vectors above this size in float32 are read in streams instead of being held.

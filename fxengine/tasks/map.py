@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
-from fxengine.index.choose import cells
-from fxengine.index.exact import in_blocks
-from fxengine.index.metric import prepare
-from fxengine.tasks.index import Index, open_index
+from fxengine.neighbours.choose import cells
+from fxengine.neighbours.exact import in_blocks
+from fxengine.neighbours.index import Index, open_index
+from fxengine.neighbours.metric import prepare
 
 METHODS = ("pca", "umap")
 _EXACTLY = 30_000  # rows whose neighbours are all looked up exactly

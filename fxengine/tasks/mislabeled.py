@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from fxengine.errors import InputError
+from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
-from fxengine.heads.evaluate import assign_folds
-from fxengine.tasks.blocks import Say
+from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.tasks.labelled_vectors import Trainer, load_vectors
 from fxengine.tasks.targets import check_enough, load_targets
 

@@ -15,14 +15,15 @@ import numpy as np
 import onnx
 
 from fxengine.errors import InputError, StoreError
+from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import SPLITS
-from fxengine.heads import UNWEIGHTED, Kind, head_model, heads_for, load_head, streamed
-from fxengine.heads.evaluate import DECIDES, Problem, assign_folds, interval_of
+from fxengine.heads import UNWEIGHTED, Kind, head_model, heads_for, load_head
+from fxengine.heads.evaluate.interval import Interval
+from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
+from fxengine.heads.evaluate.scores import DECIDES, Problem, assign_folds, interval_of
 from fxengine.heads.file import HeadFacts, save_head
-from fxengine.heads.interval import Interval
-from fxengine.heads.learning_curve import extrapolate, learning_curve
-from fxengine.tasks.blocks import Say
+from fxengine.heads.streams import streamed
 from fxengine.tasks.labelled_vectors import Trainer, Vectors, answers_in_blocks, copies_of, load_vectors
 from fxengine.tasks.probe_report import Curve, ProbeReport, describe
 from fxengine.tasks.targets import Labelled, check_enough, load_targets

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from fxengine.heads.calibration import reliability
-from fxengine.heads.evaluate import Problem, all_scores
-from fxengine.heads.interval import Interval
+from fxengine.heads.evaluate.calibration import reliability
+from fxengine.heads.evaluate.interval import Interval
+from fxengine.heads.evaluate.scores import Problem, all_scores
 
 _MISTAKES = 24
 

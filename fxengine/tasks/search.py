@@ -14,7 +14,7 @@ import pyarrow as pa
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import unescape_path
-from fxengine.tasks.index import Index, open_index
+from fxengine.neighbours.index import Index, open_index
 from fxengine.tasks.queries import Asked, Queries, resolve
 
 K = 10

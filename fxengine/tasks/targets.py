@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.errors import InputError, StoreError
+from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
 from fxengine.heads import Kind
-from fxengine.heads.evaluate import Problem
-from fxengine.tasks.blocks import store_rows
+from fxengine.heads.evaluate.scores import Problem
 from fxengine.tasks.joined import all_known, join
 
 

@@ -11,7 +11,7 @@ from fxengine.ui import html, plots
 from fxengine.ui.probe_page import probe_body
 
 if TYPE_CHECKING:
-    from fxengine.heads.interval import Interval
+    from fxengine.heads.evaluate.interval import Interval
     from fxengine.tasks.finetune_report import FinetuneReport
 
 _EPOCH = ("train_loss", "validation_loss", "validation_accuracy", "seconds")

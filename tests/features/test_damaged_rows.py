@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from fxengine import FeatureStore, StoreError
 from fxengine.features import parts
+from fxengine.features.blocks import store_blocks
 from fxengine.features.known import Known
 from fxengine.features.schema import FEATURE, METADATA_KEY, MOST_ROWS, Dtype, Provenance, part_schema
-from fxengine.tasks.blocks import store_blocks
 from fxengine.tasks.verify import verify
 from tests.features.test_parts import provenance
 from tests.stores import write_store

@@ -10,16 +10,16 @@ from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.estimator_checks import check_estimator
 
+from fxengine.features.moments import collect
 from fxengine.heads import make_head, mlp
-from fxengine.heads.calibration import expected_calibration_error, fit_scale, probabilities
 from fxengine.heads.classes import balanced_weights, deal_folds
-from fxengine.heads.closed_form import Targets, cross_validate, out_of_fold
+from fxengine.heads.evaluate.calibration import expected_calibration_error, fit_scale, probabilities
 from fxengine.heads.mlp import MlpClassifier, MlpRegressor
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor, solve
-from fxengine.heads.statistics import collect
+from fxengine.heads.streams.closed_form import Targets, cross_validate, out_of_fold
 from fxengine.heads.svm import LinearSvm
+from tests.features.test_moments import blocks_of
 from tests.heads.test_contract import blobs
-from tests.heads.test_statistics import blocks_of
 
 
 @pytest.mark.slow

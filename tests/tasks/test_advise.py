@@ -8,7 +8,7 @@ import pytest
 
 from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
-from fxengine.heads.interval import Interval
+from fxengine.heads.evaluate.interval import Interval
 from fxengine.tasks.advise import Advice, advise, backtest
 from fxengine.tasks.probe import probe
 from tests.conftest import run_cli

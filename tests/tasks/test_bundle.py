@@ -12,8 +12,8 @@ from fxengine import FeatureStore, InputError, ProbeOptions, StoreError, extract
 from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.heads.file import Head
+from fxengine.reduce.fit import pca
 from fxengine.tasks.bundle import bundle
-from fxengine.tasks.pca import pca
 from fxengine.tasks.predict import predict
 from fxengine.tasks.probe import probe
 from tests.conftest import ROOT, make_photo, tiny_model

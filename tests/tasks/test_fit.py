@@ -12,7 +12,7 @@ import pytest
 
 from fxengine import InputError
 from fxengine.backbones.spec import BackboneFile
-from fxengine.heads.interval import Interval
+from fxengine.heads.evaluate.interval import Interval
 from fxengine.tasks import fit as task
 from fxengine.tasks.advise import advise
 from fxengine.tasks.fit import fit

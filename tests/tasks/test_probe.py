@@ -16,12 +16,13 @@ from sklearn.preprocessing import normalize
 
 from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
+from fxengine.features import blocks
 from fxengine.features.parts import Row
 from fxengine.features.schema import Item, Provenance
 from fxengine.features.write import PartWriter
 from fxengine.heads import UNWEIGHTED, mlp
 from fxengine.heads.file import Head
-from fxengine.tasks import blocks, labelled_vectors
+from fxengine.tasks import labelled_vectors
 from fxengine.tasks.predict import predict
 from fxengine.tasks.probe import Probe, ProbeOptions, probe
 from tests.conftest import make_photo

@@ -16,8 +16,8 @@ from fxengine.backbones import cache
 from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import DecodeError
+from fxengine.neighbours.index_store import index_store
 from fxengine.tasks.embed import Backbone
-from fxengine.tasks.index_store import index_store
 from fxengine.tasks.queries import Asked
 from fxengine.tasks.search import result_table, search
 from tests.conftest import make_photo, tiny_model

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.dump import dump
+    from fxengine.features.dump import dump
 
     made = dump(options.store, options.output, normalize=options.normalize, layer=options.layer)
     if options.json:

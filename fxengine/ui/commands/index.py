@@ -11,8 +11,8 @@ from fxengine.ui.console import complain, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.index.tune import Trial
-    from fxengine.tasks.index_store import IndexReport
+    from fxengine.neighbours.index_store import IndexReport
+    from fxengine.neighbours.tune import Trial
 
 TEXT = "make search fast: choose, build and tune an index, or bring it up to date"
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.index_store import Wishes, index_store
+    from fxengine.neighbours.index_store import Wishes, index_store
 
     report = index_store(
         options.store,

@@ -11,7 +11,7 @@ from fxengine.ui.console import complain, printable, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.pca import PcaReport
+    from fxengine.reduce.fit import PcaReport
 
 TEXT = "reduce a store's vectors to their principal components"
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.pca import pca
+    from fxengine.reduce.fit import pca
 
     report = pca(
         options.store,

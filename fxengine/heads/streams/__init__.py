@@ -1,0 +1,1 @@
+"""Heads fitted in passes over a store that need not fit into memory."""

@@ -1,0 +1,71 @@
+"""Makes a FAISS index: trains it on a sample, then adds vectors batch by batch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import faiss
+import numpy as np
+
+from fxengine.errors import InputError
+from fxengine.neighbours.metric import faiss_metric, findable, prepare
+from fxengine.neighbours.parameters import search_parameters
+
+
+def train(factory: str, metric: str, sample: np.ndarray) -> Any:
+    """Return an empty index that was trained on `sample`, [n, dim] raw vectors; FAISS's own seeds make it repeatable.
+
+    Raises:
+        InputError: FAISS does not know such an index, or the sample is too small or its dim does not suit it.
+    """
+    dim = sample.shape[1]
+    if re.search(r"(HNSW|NSG)0+(?!\d)", factory):  # FAISS divides by it, and takes the process along
+        raise InputError(f"FAISS cannot make {factory!r}: a graph without links.")
+    try:
+        index = faiss.index_factory(dim, factory, faiss_metric(metric))
+        index.train(prepare(sample, metric))
+    except (RuntimeError, AssertionError, MemoryError) as error:
+        raise InputError(
+            f"FAISS cannot make {factory!r} of {len(sample)} vectors of {dim} numbers: {_reason(error)}."
+        ) from error
+    return index
+
+
+def _reason(error: Exception) -> str:
+    """Return what FAISS says, without the C++ signature, file and condition before it."""
+    text = " ".join(str(error).split())
+    said = re.split(r" failed: |Error: |\.(?:cpp|h):\d+: ", text)[-1]
+    return said.strip().rstrip(".")[:200] or "it does not say why"
+
+
+def try_out(index: Any, factory: str, metric: str, sample: np.ndarray) -> None:
+    """Add a vector to a trained index and ask for it behind a filter, as every index is asked here; empty it again.
+
+    Raises:
+        InputError: the index has no such filter, or takes no vectors as they are.
+    """
+    try:
+        index.add(prepare(sample[:1], metric))
+        selector = faiss.IDSelectorBitmap(np.asarray([1], np.uint8))
+        index.search(prepare(sample[:1], metric), 1, params=search_parameters(index, {}, selector))
+        index.reset()
+    except (RuntimeError, AssertionError, MemoryError) as error:
+        raise InputError(
+            f"FAISS's index {factory!r} does not serve here, where vectors have no ids and searches a filter by rows: "
+            f"{_reason(error)}. Flat, IVF, HNSW and SQ do, also behind a PCA or before a Refine."
+        ) from error
+
+
+def add(index: Any, blocks: Iterable[np.ndarray], metric: str) -> np.ndarray:
+    """Add raw vectors to an index, which numbers them in the order in which they come.
+
+    Returns:
+        bool [n], which of them were added: those that can be found.
+    """
+    added = [np.empty(0, bool)]
+    for block in blocks:
+        added.append(findable(block, metric))
+        index.add(prepare(block[added[-1]], metric))
+    return np.concatenate(added)

@@ -1,0 +1,290 @@
+"""Nearest neighbours over a store: exactly, or by an index that is kept true to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fxengine.errors import InputError, StoreError
+from fxengine.features.fingerprint import store_fingerprint
+from fxengine.features.read import FeatureStore
+from fxengine.features.where import matching
+from fxengine.neighbours import file
+from fxengine.neighbours.choose import Wanted
+from fxengine.neighbours.exact import exact_search, in_blocks
+from fxengine.neighbours.file import IndexFacts
+from fxengine.neighbours.metric import check, check_queries, prepare, scores
+from fxengine.neighbours.parameters import search_parameters
+
+# With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
+_NARROW = 20_000
+_IN_MEMORY = 2**28  # bytes of vectors that are simply read
+_COLUMNS = ["row", "id", "label", "split", "size", "width", "height", "content_hash", "error_code"]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Neighbours of each query, the nearest first.
+
+    Attributes:
+        ids: ids of the neighbours, a list of k for each query.
+        scores: float32 [queries, k]: cosine, inner product, or minus the Euclidean distance.
+    """
+
+    ids: list[list[str]]
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class Index:
+    """A store that can be asked for neighbours.
+
+    Attributes:
+        store: the store that it searches.
+        metric: "cosine", "ip" or "l2".
+        layer: the layer's name, or None for the default one.
+        facts: what is known of the index, or None where every search is exact.
+        fresh: whether the store is as it was when the index was made or updated; else it answers nothing.
+    """
+
+    store: FeatureStore
+    metric: str = "cosine"
+    layer: str | None = None
+    facts: IndexFacts | None = None
+    fresh: bool = True
+    _faiss: Any = None
+    _vectors: pa.Table | None = None
+
+    @classmethod
+    def exact(cls, store: FeatureStore | str | Path, metric: str = "cosine", layer: str | None = None) -> Index:
+        """Return exact search over a store; nothing is built.
+
+        Raises:
+            StoreError: the store has no vector or no such layer.
+            InputError: there is no such metric.
+        """
+        opened = _opened(store)
+        opened.provenance.column(layer)
+        check(metric)
+        if not opened.ids():
+            raise StoreError(f"No row of {opened.path} has a vector: there is nothing to search.")
+        return cls(opened, metric, layer)
+
+    @classmethod
+    def build(
+        cls,
+        store: FeatureStore | str | Path,
+        *,
+        metric: str = "cosine",
+        layer: str | None = None,
+        recall: float = 0.95,
+        memory: int | None = None,
+        latency_ms: float | None = None,
+        factory: str | None = None,
+        queries: np.ndarray | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Index:
+        """Build the fastest index that is as right as asked; `.save()` keeps it.
+
+        Args:
+            store: a feature store or its folder.
+            metric: "cosine", "ip" (inner product) or "l2".
+            layer: a further layer's name; the default one unless given.
+            recall: share of the 10 exact neighbours that it must find, between 0 and 1.
+            memory: most bytes that it may take.
+            latency_ms: longest time of one query in milliseconds, by the median.
+            factory: FAISS's name of the index, for those who know; only its parameters are then tuned.
+            queries: raw vectors, [n, dim], to measure and tune with, where what will be asked is unlike the rows; 2,000
+                rows that are held out at first unless given.
+            progress: called with a sentence at every step.
+
+        Raises:
+            InputError: a value is out of its range, no index fits into the memory, or FAISS knows no such factory.
+            StoreError: the store has no vector or no such layer.
+        """
+        from fxengine.neighbours.builder import build
+
+        wanted = Wanted(metric, layer, recall, memory, latency_ms, factory)
+        return build(_opened(store), wanted, queries, progress or _silent)
+
+    @classmethod
+    def load(cls, store: FeatureStore | str | Path, *, layer: str | None = None, folder: Path | None = None) -> Index:
+        """Load the index of a store; where the store has changed since (`fresh` is False), update it first.
+
+        Args:
+            store: a feature store or its folder.
+            layer: a further layer's name.
+            folder: where it was saved; inside the store's folder unless given.
+
+        Raises:
+            StoreError: there is none, it is damaged, or it is of another feature space.
+        """
+        opened = _opened(store)
+        found = open_index(opened, layer, folder)
+        if found is None:
+            raise StoreError(f"{opened.path} has no index. `fxengine index {opened.path}` makes one.")
+        return found
+
+    def save(self, folder: Path | None = None) -> Path:
+        """Write the index, inside the store's folder unless another is given; return where.
+
+        Raises:
+            StoreError: it cannot be written; what was there is kept.
+            InputError: this is exact search, of which there is nothing to save.
+        """
+        if self.facts is None:
+            raise InputError("Exact search has no index to save.")
+        target = folder or index_folder(self.store, self.layer)
+        file.write_index(target, self._faiss, self._vectors, self.facts)
+        return target
+
+    def update(self, *, queries: np.ndarray | None = None, progress: Callable[[str], None] | None = None) -> Index:
+        """Return an index that is true to the store as it is now: only what changed is added and removed.
+
+        It is built anew where more than a fifth has changed.
+        The FAISS index is changed in place, so that this object is used up.
+
+        Args:
+            queries: as of `build`, for the case that it is built anew.
+            progress: called with a sentence at every step.
+
+        Raises:
+            StoreError: the store has no vector any more, or is of another feature space.
+        """
+        from fxengine.neighbours.builder import update
+
+        return update(self, queries, progress or _silent)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def search(self, vectors: np.ndarray, k: int = 10, *, where: str | None = None) -> SearchResult:
+        """Return the k nearest rows to every query.
+
+        Args:
+            vectors: [queries, dim] raw vectors, or one, [dim].
+            k: neighbours of each; fewer come back where a filter leaves fewer rows.
+            where: a filter over the store's columns, applied before ranking: "label == 'cats' and width > 500".
+
+        Raises:
+            InputError: k is not between 1 and the number of rows, the vectors' dim is not the store's, a vector is not
+                finite or (by cosine) zero, or the filter is wrong or leaves nothing.
+        """
+        found, near = self.positions(vectors, k, self.allowed(where))
+        return SearchResult([self._ids.take(pa.array(row)).to_pylist() for row in found], near)
+
+    def allowed(self, where: str | None) -> np.ndarray | None:
+        """Return which rows a filter leaves, bool [n], or None for all; raises InputError where it leaves none."""
+        if where is None:
+            return None
+        kept = matching(self.table, where)
+        if not kept.any():
+            raise InputError(f"--where {where!r} leaves none of the {len(self)} rows of {self.store.path}.")
+        return kept
+
+    def positions(
+        self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions of the neighbours in the store's order, int64 [queries, k], and their scores, float32."""
+        if not self.fresh:
+            raise StoreError(f"{self.store.path} has changed since it was indexed: update the index.")
+        queries = np.atleast_2d(vectors)
+        dim = self.store.provenance.columns[self.store.provenance.column(self.layer)]
+        if queries.ndim != 2 or queries.shape[1] != dim:
+            raise InputError(f"A query must have {dim} numbers. Got an array of shape {list(np.shape(vectors))}.")
+        check_queries(queries, self.metric)
+        if not 1 <= k <= len(self):
+            raise InputError(f"k must be between 1 and {len(self)}, the rows of {self.store.path}. Got {k}.")
+        k = k if allowed is None else min(k, int(allowed.sum()))
+        if self._faiss is None or (allowed is not None and allowed.sum() <= _NARROW):
+            return self._exactly(queries, k, allowed)
+        found, near = self._approximately(queries, k, allowed)
+        short = (found < 0).any(axis=1)
+        if short.any():  # the lists that were visited hold fewer than k
+            found[short], near[short] = self._exactly(queries[short], k, allowed)
+        return found, near
+
+    def _exactly(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        rows = None if allowed is None else np.flatnonzero(allowed)
+        found, near = exact_search(in_blocks(self.matrix, rows), queries, k, self.metric)
+        return found if rows is None else rows[found], near
+
+    def _approximately(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        at = self._at
+        may = at >= 0 if allowed is None else (at >= 0) & allowed[at]
+        selector = None if may.all() else faiss.IDSelectorBitmap(np.packbits(may, bitorder="little"))
+        assert self.facts is not None
+        set_to = search_parameters(self._faiss, self.facts.trial.parameters, selector, float(may.mean()))
+        distances, found = self._faiss.search(prepare(queries, self.metric), k, params=set_to)
+        return np.where(found < 0, -1, at[found]), scores(distances, self.metric)
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The small columns of the rows that have a vector, in the store's order."""
+        rows = self.store.rows(_COLUMNS)
+        return rows.filter(pc.is_null(rows["error_code"])).drop(["error_code"]).combine_chunks()
+
+    @cached_property
+    def _ids(self) -> pa.ChunkedArray:
+        return self.table["id"]
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """The raw vectors in the order of `table`, [n, dim]; many are mapped from the cache, and read-only."""
+        provenance = self.store.provenance
+        size = len(self) * provenance.columns[provenance.column(self.layer)] * np.dtype(provenance.dtype).itemsize
+        return self.store.vectors(layer=self.layer, mmap=size > _IN_MEMORY)
+
+    @cached_property
+    def _at(self) -> np.ndarray:
+        """Position in the store of every vector of the index, -1 for one that is gone."""
+        assert self._vectors is not None
+        at = pc.index_in(self._vectors["row"], self.table["row"].combine_chunks())
+        living = np.asarray(self._vectors["living"])
+        return np.where(living, np.asarray(at.fill_null(-1)), -1)
+
+
+def open_index(store: FeatureStore, layer: str | None, folder: Path | None = None) -> Index | None:
+    """Return the index of a store, be it fresh or not, or None where there is none.
+
+    Raises:
+        StoreError: it is damaged, or of another feature space than the store.
+    """
+    folder = folder or index_folder(store, layer)
+    facts = file.read_facts(folder)
+    if facts is None:
+        return None
+    of, wanted = (facts.space, facts.wanted.layer), (store.provenance.space, layer)
+    if of != wanted:
+        raise StoreError(
+            f"{folder} is of feature space {_space(*of)}, not of {_space(*wanted)}. "
+            f"`fxengine index {store.path} --rebuild` makes it anew."
+        )
+    loaded, vectors = file.read_index(folder, facts)
+    fresh = facts.store == store_fingerprint(store)
+    return Index(store, facts.wanted.metric, layer, facts, fresh, loaded, vectors)
+
+
+def index_folder(store: FeatureStore, layer: str | None) -> Path:
+    """Return where the index of a store is kept: readers of Parquet folders pass over a name that begins with "_"."""
+    return store.path / ("_index" if layer is None else f"_index@{layer}")
+
+
+def _opened(store: FeatureStore | str | Path) -> FeatureStore:
+    return store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+
+
+def _space(space: str, layer: str | None) -> str:
+    return space[:12] if layer is None else f"{space[:12]}, layer {layer}"
+
+
+def _silent(_: str) -> None:
+    pass

@@ -1,0 +1,103 @@
+"""Makes the index of a store, or brings the one that it has up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fxengine.features.read import FeatureStore
+from fxengine.neighbours.file import IndexFacts
+from fxengine.neighbours.index import Index, index_folder, open_index
+from fxengine.tasks.queries import read_vectors
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person asks of an index; None leaves it as it is, or to the default."""
+
+    metric: str | None = None
+    recall: float | None = None
+    memory: int | None = None
+    latency_ms: float | None = None
+    factory: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not left open."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What came of it.
+
+    Attributes:
+        folder: where the index is.
+        done: "built", "updated" or "unchanged".
+        rows: rows of the store that it finds.
+        facts: what it is and how good.
+        shortcomings: what was asked for and is not reached, a sentence each.
+    """
+
+    folder: str
+    done: Literal["built", "updated", "unchanged"]
+    rows: int
+    facts: IndexFacts
+    shortcomings: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data."""
+        return asdict(self)
+
+
+def index_store(
+    store: str | Path,
+    wishes: Wishes | None = None,
+    *,
+    layer: str | None = None,
+    queries: Path | None = None,
+    rebuild: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> IndexReport:
+    """Build the index of a store; where there is one and nothing else is asked of it, only what changed is done.
+
+    Args:
+        store: folder of a feature store.
+        wishes: what is asked of the index.
+        layer: a further layer's name; the default one unless given.
+        queries: .npy file of raw vectors [n, dim] to tune with; held-out rows unless given.
+        rebuild: build anew whatever is there.
+        progress: called with a sentence at every step.
+
+    Raises:
+        InputError: a wish cannot be met.
+        StoreError: the store has no vector, or its index is damaged or of another space.
+    """
+    opened = FeatureStore.open(store)
+    dim = opened.provenance.columns[opened.provenance.column(layer)]
+    vectors = None if queries is None else read_vectors(queries, dim)
+    given = (wishes or Wishes()).given()
+    found = None if rebuild or queries is not None else open_index(opened, layer)
+    done: Literal["built", "updated", "unchanged"]
+    if found is None or found.facts is None or not given.items() <= asdict(found.facts.wanted).items():
+        index, done = Index.build(opened, layer=layer, queries=vectors, progress=progress, **given), "built"
+    elif found.fresh:
+        index, done = found, "unchanged"
+    else:
+        index, done = found.update(progress=progress), "updated"
+    folder = index_folder(opened, layer) if done == "unchanged" else index.save()
+    assert index.facts is not None
+    return IndexReport(str(folder), done, len(index), index.facts, _shortcomings(index.facts))
+
+
+def _shortcomings(facts: IndexFacts) -> list[str]:
+    trial, wanted = facts.trial, facts.wanted
+    found = []
+    if trial.recall.low < wanted.recall and trial.recall.at_10 < 1:
+        found.append(f"No index that was tried surely finds {wanted.recall:.1%}; this one came nearest.")
+    if wanted.latency_ms is not None and trial.latency_ms > wanted.latency_ms:
+        found.append(f"A query takes {trial.latency_ms:.2f} ms, longer than the {wanted.latency_ms:g} ms asked for.")
+    if wanted.memory is not None and trial.megabytes * 1e6 > wanted.memory:
+        found.append(f"It takes {trial.megabytes:.0f} MB, more than the {wanted.memory / 1e6:.0f} MB asked for.")
+    return found

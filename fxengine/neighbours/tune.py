@@ -1,0 +1,180 @@
+"""How right an index is and how fast, and how little it may look at to be as right as asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fxengine.neighbours.exact import exact_search
+from fxengine.neighbours.metric import findable, prepare
+from fxengine.neighbours.parameters import K_FACTOR, inner, ladder, search_parameters
+
+K = 10
+_TIES = 100  # so many neighbours are known of each query, to tell copies that are as near as the last one
+_LEVEL = 1e-6  # scores nearer than this are a tie
+_K_FACTORS = (1, 2, 4, 8, 16)
+_PLATEAU = 0.002  # recall: a quarter more visited that gains less than this will not get there
+_ROUNDS = 3
+_SINGLES = 100  # queries asked one at a time for the latency
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Queries with their exact neighbours.
+
+    Attributes:
+        queries: float32 [q, dim], prepared for the metric.
+        found: int64 [q, many], the exact neighbours, the nearest first.
+        first: bool, the same shape: as near as the nearest.
+        near: bool, the same shape: as near as the K-th.
+        k: 10, or less where there are fewer rows.
+    """
+
+    queries: np.ndarray
+    found: np.ndarray
+    first: np.ndarray
+    near: np.ndarray
+    k: int
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Share of the exact neighbours that were found, with the 95% interval of the second.
+
+    Attributes:
+        at_1: how often the nearest was found.
+        at_10: mean share of the 10 nearest that was found.
+        low: of `at_10`, by the normal approximation over the queries.
+        high: of `at_10`.
+    """
+
+    at_1: float
+    at_10: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An index that was tried.
+
+    Attributes:
+        factory: FAISS's name of it.
+        parameters: nprobe, efSearch, k_factor, as far as it has them.
+        recall: against exact search, on held-out rows.
+        queries_per_second: of a batch on all threads, the best of three runs.
+        latency_ms: median of queries one at a time.
+        megabytes: of the vectors in it.
+        build_seconds: training and adding.
+        rows: how many vectors it held.
+    """
+
+    factory: str
+    parameters: dict[str, int]
+    recall: Recall
+    queries_per_second: float
+    latency_ms: float
+    megabytes: float
+    build_seconds: float
+    rows: int
+
+
+def find_truth(blocks: Iterable[np.ndarray], queries: np.ndarray, metric: str) -> Truth:
+    """Return what exact search answers to raw `queries` over those rows in `blocks` that an index holds."""
+    held = (block[findable(block, metric)] for block in blocks)
+    found, scores = exact_search(held, queries, _TIES, metric)
+    k = min(K, found.shape[1])
+    return Truth(
+        queries=prepare(queries, metric),
+        found=found,
+        first=scores >= scores[:, :1] - _LEVEL,
+        near=scores >= scores[:, k - 1 : k] - _LEVEL,
+        k=k,
+    )
+
+
+def recall(truth: Truth, found: np.ndarray) -> Recall:
+    """Return how many of the exact neighbours are in `found`, int64 [q, k]."""
+    hits = _hits(truth.found, truth.near, found).sum(axis=1) / truth.k
+    first = _hits(truth.found, truth.first, found[:, :1]).any(axis=1)
+    mean = float(hits.mean())
+    spread = 1.96 * float(hits.std(ddof=1)) / len(hits) ** 0.5 if len(hits) > 1 else 1.0
+    return Recall(float(first.mean()), mean, max(0.0, mean - spread), min(1.0, mean + spread))
+
+
+def tune(index: Any, truth: Truth, target: float) -> dict[str, int]:
+    """Return the fastest parameters whose recall@10 is surely (by its interval) at least `target`.
+
+    Where none is, those of the highest recall come back.
+    """
+    name, values = ladder(index)
+    if name is None:
+        return {K_FACTOR: _K_FACTORS[-1]} if inner(index)[1] else {}
+    best: tuple[bool, float, dict[str, int]] = (False, -1.0, {})
+    for factor in _K_FACTORS if inner(index)[1] else (1,):
+
+        def low(value: int, name: str = name, factor: int = factor) -> float:
+            return recall(truth, ask(index, truth, {name: value, K_FACTOR: factor})).low
+
+        value, reached = _least(values, low, target)
+        parameters = {name: value, **({K_FACTOR: factor} if inner(index)[1] else {})}
+        worth = rate(index, truth, parameters) if reached else low(value)
+        if (reached, worth) > best[:2]:
+            best = (reached, worth, parameters)
+        elif reached:
+            break  # looking at more again costs more from here on
+    return best[2]
+
+
+def ask(index: Any, truth: Truth, parameters: Mapping[str, int]) -> np.ndarray:
+    """Return what the index finds for the queries, int64 [q, k]."""
+    found: np.ndarray = index.search(truth.queries, truth.k, params=search_parameters(index, parameters))[1]
+    return found
+
+
+def rate(index: Any, truth: Truth, parameters: Mapping[str, int]) -> float:
+    """Return queries a second of one batch, the best of three runs: other programs only ever slow one down."""
+    spans = []
+    for _ in range(_ROUNDS):
+        begin = time.perf_counter()
+        ask(index, truth, parameters)
+        spans.append(time.perf_counter() - begin)
+    return len(truth.queries) / min(spans)
+
+
+def latency_ms(index: Any, truth: Truth, parameters: Mapping[str, int]) -> float:
+    """Return the median time of one query, in milliseconds."""
+    set_to = search_parameters(index, parameters)
+    spans = []
+    for query in truth.queries[:_SINGLES]:
+        begin = time.perf_counter()
+        index.search(query[None], truth.k, params=set_to)
+        spans.append(time.perf_counter() - begin)
+    return 1000 * float(np.median(spans))
+
+
+def _least(values: list[int], low: Callable[[int], float], target: float) -> tuple[int, bool]:
+    """Return the least value for which `low` reaches the target, by strides, then by halving; else the last tried."""
+    at, stride, last = 0, 4, -1.0
+    while True:
+        now = low(values[at])
+        if now >= target:
+            break
+        if at == len(values) - 1 or now - last < _PLATEAU * stride:
+            return values[at], False
+        at, last = min(at + stride, len(values) - 1), now
+    below = max(-1, at - stride)
+    while at - below > 1:
+        middle = (at + below) // 2
+        at, below = (middle, below) if low(values[middle]) >= target else (at, middle)
+    return values[at], True
+
+
+def _hits(truth: np.ndarray, counted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return bool [q, k]: which of the found are counted neighbours."""
+    hits: np.ndarray = ((found[:, :, None] == truth[:, None, :]) & counted[:, None, :]).any(axis=2)
+    return hits

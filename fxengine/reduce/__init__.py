@@ -1,0 +1,1 @@
+"""A store to fewer numbers: PCA."""
