@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import photos, save
-from fxengine.extraction import extract
 from fxengine.features.read import FeatureStore
+from fxengine.pipeline.extract import extract
 from fxengine.tasks.advise import backtest
 
 _SETS = ("flowers_300", "caltech_20", "cats_dogs")

@@ -24,8 +24,8 @@ from fxengine.decode import picture
 from fxengine.decode.picture import Limits
 from fxengine.execute import usable_cores
 from fxengine.execute.session import Session
-from fxengine.extraction_precision import open_chosen
-from fxengine.tasks.calibrate import calibrate
+from fxengine.pipeline.calibrate import calibrate
+from fxengine.pipeline.precision import open_chosen
 
 CORES = usable_cores()
 

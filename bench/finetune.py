@@ -23,9 +23,9 @@ from PIL import Image
 from bench.machine import RESULTS, photos, save
 from fxengine.backbones.children import keras_env
 from fxengine.backbones.options import ExportOptions
-from fxengine.extraction import extract
 from fxengine.features.read import FeatureStore
 from fxengine.finetune.options import FinetuneOptions
+from fxengine.pipeline.extract import extract
 from fxengine.tasks.finetune import finetune
 from fxengine.tasks.trainable import load_trainable
 from fxengine.tasks.training_data import load_training_data, write_training_data

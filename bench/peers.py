@@ -27,7 +27,7 @@ from fxengine.backbones import load_backbone
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.execute import openvino
-from fxengine.tasks.calibrate import calibrate
+from fxengine.pipeline.calibrate import calibrate
 
 BF16 = "timm in bf16, channels last"
 PYTHON = Path(os.environ.get("FXENGINE_PEERS_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))

@@ -16,13 +16,13 @@ from typing import Any
 from unittest import mock
 
 from bench.machine import interleave, photos, print_table, save
-from fxengine import extraction_pipeline
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.collect import collect
 from fxengine.decode.picture import Limits
 from fxengine.execute import onnx_runtime, open_session, openvino, usable_cores
-from fxengine.extraction_pipeline import Pipeline
+from fxengine.pipeline import threads
+from fxengine.pipeline.threads import Pipeline
 
 CORES = usable_cores()
 
@@ -56,7 +56,7 @@ def variants(count: int, precision: str) -> dict[str, Callable[[], float]]:
             session = open_session(backbone.path, "cpu", batch, streams, precision=precision)
 
         def run() -> float:
-            with mock.patch.object(extraction_pipeline, "_SPARE_BUFFERS", spare):
+            with mock.patch.object(threads, "_SPARE_BUFFERS", spare):
                 pipeline = Pipeline(session, backbone.recipe, (FEATURE_OUTPUT,), decoders, Limits())
             begin = time.perf_counter()
             with closing(pipeline.results(islice(inputs, count))) as batches:

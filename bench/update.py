@@ -19,12 +19,12 @@ from fxengine import extract
 from fxengine.backbones import load_backbone
 from fxengine.collect import collect
 from fxengine.decode.picture import Limits
-from fxengine.extraction import _provenance
 from fxengine.features import parts
 from fxengine.features.known import Known
 from fxengine.features.parts import Row
 from fxengine.features.schema import FEATURE
 from fxengine.features.write import PartWriter
+from fxengine.pipeline.extract import _provenance
 
 
 def farm(folder: Path, count: int) -> None:

@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
-    from fxengine.extraction import extract
-    from fxengine.extraction_summary import Progress, Summary
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.neighbours.index import Index, SearchResult
+    from fxengine.pipeline.embed import Backbone
+    from fxengine.pipeline.extract import extract
+    from fxengine.pipeline.sklearn_extractor import FeatureExtractor
+    from fxengine.pipeline.summary import Progress, Summary
     from fxengine.reduce.pca import Pca
-    from fxengine.tasks.embed import Backbone
     from fxengine.tasks.probe import Probe, ProbeOptions
-    from fxengine.tasks.sklearn_extractor import FeatureExtractor
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Backbone": "fxengine.tasks.embed",
+    "Backbone": "fxengine.pipeline.embed",
     "DecodeError": "fxengine.errors",
     "DeviceError": "fxengine.errors",
-    "FeatureExtractor": "fxengine.tasks.sklearn_extractor",
+    "FeatureExtractor": "fxengine.pipeline.sklearn_extractor",
     "FeatureStore": "fxengine.features.read",
     "FeatureTable": "fxengine.features.schema",
     "FxError": "fxengine.errors",
@@ -43,12 +43,12 @@ _PUBLIC = {
     "Pca": "fxengine.reduce.pca",
     "Probe": "fxengine.tasks.probe",
     "ProbeOptions": "fxengine.tasks.probe",
-    "Progress": "fxengine.extraction_summary",
+    "Progress": "fxengine.pipeline.summary",
     "SearchResult": "fxengine.neighbours.index",
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
-    "Summary": "fxengine.extraction_summary",
-    "extract": "fxengine.extraction",
+    "Summary": "fxengine.pipeline.summary",
+    "extract": "fxengine.pipeline.extract",
 }
 __all__ = [
     "Backbone",

@@ -63,7 +63,7 @@ def test_steps_do_not_import_each_other(path: Path) -> None:
 
 def test_only_the_pipeline_starts_threads() -> None:
     starters = [path.name for path in MODULES if "threading.Thread(" in path.read_text()]
-    assert starters == ["extraction_pipeline.py"]
+    assert starters == ["threads.py"]
 
 
 def loaded_after(code: str) -> set[str]:

@@ -15,7 +15,7 @@ from fxengine.finetune.options import FinetuneOptions
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import assign_folds, deciding_score, out_of_fold
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
 from fxengine.tasks.labelled_vectors import Trainer, load_vectors
 from fxengine.tasks.probe import Probe, ProbeOptions
 from fxengine.tasks.targets import load_targets

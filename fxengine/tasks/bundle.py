@@ -21,7 +21,7 @@ from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import unescape_path
 from fxengine.heads.file import Head, HeadFacts
-from fxengine.tasks.embed import prepare
+from fxengine.pipeline.embed import prepare
 
 METADATA_KEY = "fxengine_bundle"
 _SAMPLE = 200

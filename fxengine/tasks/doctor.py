@@ -21,7 +21,7 @@ from fxengine.decode import picture
 from fxengine.errors import FxError
 from fxengine.execute import PRECISIONS, gpu, open_session, openvino, usable_cores
 from fxengine.execute.cpus import processor
-from fxengine.extraction_pipeline import run_on_streams
+from fxengine.pipeline.threads import run_on_streams
 
 _SECONDS = 1.0  # that the model is timed for
 _CUDA_LIBRARIES = {"CUDA runtime": ("libcudart.so.13", "libcudart.so.12"), "cuDNN": ("libcudnn.so.9",)}

@@ -29,14 +29,14 @@ from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.sources.from_keras import Checked, check_export
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile
 from fxengine.errors import InputError
-from fxengine.extraction import extract
-from fxengine.extraction_summary import Progress
 from fxengine.features.read import FeatureStore
 from fxengine.finetune.options import FinetuneOptions, augmentations
 from fxengine.finetune.splits import TEST, TRAIN, VALIDATION
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import DECIDES, interval_of
 from fxengine.heads.file import HeadFacts, save_head
+from fxengine.pipeline.extract import extract
+from fxengine.pipeline.summary import Progress
 from fxengine.tasks.finetune_report import FinetuneReport, Side
 from fxengine.tasks.probe_report import ProbeReport, describe
 from fxengine.tasks.runs import RECORD

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fxengine.errors import InputError
-from fxengine.extraction import extract
-from fxengine.extraction_summary import Progress
 from fxengine.finetune.options import FinetuneOptions
 from fxengine.heads.evaluate.interval import Interval
+from fxengine.pipeline.extract import extract
+from fxengine.pipeline.summary import Progress
 from fxengine.tasks.advise import advise
 from fxengine.tasks.bundle import Bundled, bundle
 from fxengine.tasks.finetune import finetune

@@ -17,11 +17,11 @@ from fxengine.collect import collect
 from fxengine.decode.picture import Limits
 from fxengine.errors import InputError
 from fxengine.execute import open_session, usable_cores
-from fxengine.extraction_pipeline import Pipeline
-from fxengine.extraction_summary import Progress
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.heads.file import Head
+from fxengine.pipeline.summary import Progress
+from fxengine.pipeline.threads import Pipeline
 
 
 @dataclass(frozen=True)

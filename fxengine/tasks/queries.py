@@ -12,7 +12,7 @@ from fxengine.collect import collect
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import unescape_path
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
 
 _VECTORS = ".npy"
 

@@ -23,7 +23,7 @@ from fxengine.finetune.options import FinetuneOptions
 from fxengine.finetune.splits import TRAIN, split_rows
 from fxengine.heads import head_model, make_head
 from fxengine.heads.evaluate.scores import Problem, all_answers
-from fxengine.tasks.embed import prepare
+from fxengine.pipeline.embed import prepare
 from fxengine.tasks.labelled_vectors import load_vectors
 from fxengine.tasks.targets import Labelled, check_enough, load_targets
 

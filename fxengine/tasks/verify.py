@@ -19,8 +19,6 @@ from fxengine.collect import Listing, collect
 from fxengine.collect.local import read_input
 from fxengine.decode.picture import TAKEN_IN, Limits
 from fxengine.errors import DecodeError, InputError, StoreError
-from fxengine.extraction import extract, recorded_limits
-from fxengine.extraction_summary import Summary
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.lock import locked
@@ -37,7 +35,9 @@ from fxengine.features.schema import (
     stamp,
     unescape_path,
 )
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
+from fxengine.pipeline.extract import extract, recorded_limits
+from fxengine.pipeline.summary import Summary
 
 # Cosine between a stored vector and a fresh one below which they are not the same picture's: far below what
 # float16, batch size or another CPU change (over 0.9999), far above what another picture gives (under 0.95).

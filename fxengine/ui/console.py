@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fxengine.extraction_summary import Progress
+    from fxengine.pipeline.summary import Progress
 
 _PLAIN_EVERY = 5.0  # seconds between two plain progress lines
 

@@ -15,7 +15,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import local
 from fxengine.features.parts import list_parts
 from tests.conftest import make_photo
-from tests.test_extraction import rows, same
+from tests.pipeline.test_extract import rows, same
 
 LIMITED = (
     "import resource, signal, sys; from fxengine import extract, StoreError\n"
@@ -70,7 +70,7 @@ def test_a_small_disk_fills_between_two_parts(tmp_path: Path, tiny: BackboneFile
 def test_a_read_only_folder_is_refused_before_the_model_loads(
     photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fxengine.extraction.load_backbone", None)  # calling it would be another error
+    monkeypatch.setattr("fxengine.pipeline.extract.load_backbone", None)  # calling it would be another error
     (tmp_path / "file").write_text("")
     begin = time.monotonic()
     with pytest.raises(StoreError, match=r"Cannot write to .*Choose another with -o"):

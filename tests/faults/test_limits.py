@@ -17,7 +17,7 @@ from fxengine.decode.picture import Limits
 from fxengine.features import parts
 from fxengine.features.parts import list_parts, read_provenance
 from fxengine.features.schema import FEATURE
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
 from fxengine.tasks.verify import verify
 from tests.conftest import make_photo, run_cli, tiny_model
 

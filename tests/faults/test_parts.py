@@ -20,7 +20,7 @@ from fxengine.features.parts import list_parts
 from fxengine.features.schema import FEATURE, METADATA_KEY
 from fxengine.tasks.verify import verify
 from tests.conftest import make_photo, tiny_model
-from tests.test_extraction import rows, same
+from tests.pipeline.test_extract import rows, same
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from fxengine.features.write import PartWriter
 from fxengine.tasks.verify import verify
 from tests.conftest import make_photo
 from tests.features.test_parts import provenance
+from tests.pipeline.test_extract import rows
 from tests.stores import write_store
-from tests.test_extraction import rows
 
 
 def two(folder: Path, first: list[tuple[int, str, str]], second: list[tuple[int, str, str]]) -> FeatureStore:

@@ -20,7 +20,7 @@ from fxengine.features.known import Known, make_plan
 from fxengine.features.schema import FEATURE, Item, stamp
 from fxengine.tasks.verify import verify
 from tests.features.test_parts import provenance, table
-from tests.test_extraction import rows
+from tests.pipeline.test_extract import rows
 
 SECOND = 1_000_000_000
 YEAR = 31_556_952 * SECOND

@@ -9,8 +9,8 @@ from sklearn.decomposition import PCA
 from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
+from fxengine.pipeline.embed import Backbone
 from fxengine.reduce.fit import fit_pca, pca
-from fxengine.tasks.embed import Backbone
 from fxengine.tasks.probe import probe
 from fxengine.tasks.queries import Asked
 from fxengine.tasks.search import search

@@ -11,7 +11,7 @@ import pytest
 from fxengine import InputError, Progress, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.execute import open_session
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
 from fxengine.tasks.predict import predict, softmax
 from fxengine.tasks.predictions_file import write_predictions
 

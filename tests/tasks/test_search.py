@@ -17,7 +17,7 @@ from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import DecodeError
 from fxengine.neighbours.index_store import index_store
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
 from fxengine.tasks.queries import Asked
 from fxengine.tasks.search import result_table, search
 from tests.conftest import make_photo, tiny_model

@@ -11,7 +11,7 @@ from fxengine.ui.console import say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.extraction_precision import Choice
+    from fxengine.pipeline.precision import Choice
 
 TEXT = "find the fastest way to compute a backbone here that keeps its features, and remember it"
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.calibrate import calibrate
+    from fxengine.pipeline.calibrate import calibrate
 
     choice = calibrate(options.photos, options.backbone, device=options.device)
     if options.json:

@@ -12,7 +12,7 @@ from fxengine.ui.exit_codes import FINE, INTERRUPTED, TERMINATED, TOO_MANY_ERROR
 from fxengine.ui.supervise import orphaned
 
 if TYPE_CHECKING:
-    from fxengine.extraction_summary import Summary
+    from fxengine.pipeline.summary import Summary
 
 TEXT = "turn a folder of pictures into a store of feature vectors, or bring it up to date"
 
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.extraction import extract
+    from fxengine.pipeline.extract import extract
 
     stated = {"max_pixels": options.max_pixels, "max_bytes": options.max_bytes}
     given = {name: value for name, value in stated.items() if value is not None}

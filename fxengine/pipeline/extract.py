@@ -27,9 +27,6 @@ from fxengine.decode import picture
 from fxengine.decode.picture import Limits
 from fxengine.errors import DecodeError, InputError
 from fxengine.execute import usable_cores
-from fxengine.extraction_pipeline import Batch, Job, Pipeline, bottleneck
-from fxengine.extraction_precision import open_chosen
-from fxengine.extraction_summary import Progress, Summary
 from fxengine.features import parts
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.known import Known, Plan, make_plan, new_items
@@ -38,6 +35,9 @@ from fxengine.features.parts import Row, Vectors
 from fxengine.features.schema import FEATURE, Dtype, Item, Provenance, escape_path, layer_column, widest_limits
 from fxengine.features.update import Movable, StoreUpdate
 from fxengine.features.write import PART_ROWS, check_fits, to_store_type
+from fxengine.pipeline.precision import open_chosen
+from fxengine.pipeline.summary import Progress, Summary
+from fxengine.pipeline.threads import Batch, Job, Pipeline, bottleneck
 
 _PRUNE_GUARD = 0.2
 
@@ -80,7 +80,7 @@ def extract(
         include: patterns of which an input must fit one.
         exclude: patterns of which an input must fit none.
         limit: take only the first so many inputs, in the order of their ids.
-        precision: "fp32", "bf16", "fp16", "int8", or "auto": see `extraction_precision.open_chosen`.
+        precision: "fp32", "bf16", "fp16", "int8", or "auto": see `pipeline.precision.open_chosen`.
         batch_size: pictures in one run of the model; 4 on a CPU and 128 on a GPU unless given.
         decoders: decoding threads; every usable core unless given.
         decode_on: "cpu", or "gpu" for JPEGs by nvImageCodec, where the CPU cannot feed the GPU.

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from fxengine import FeatureStore, StoreError, extract
-from fxengine import extraction_precision as precision
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import collect
 from fxengine.errors import DeviceError, InputError
 from fxengine.execute import Way, open_session, openvino, usable_cores, ways
 from fxengine.execute.int8 import int8_file
 from fxengine.execute.session import Session
-from fxengine.extraction_precision import Choice, calibrate, open_chosen, recall
+from fxengine.pipeline import precision as precision
+from fxengine.pipeline.precision import Choice, calibrate, open_chosen, recall
 from tests.conftest import make_photo
 
 needs_openvino = pytest.mark.skipif(openvino.missing("fp32") is not None, reason="OpenVINO has no wheel here")

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fxengine.backbones import DEFAULT
 from fxengine.errors import InputError
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]

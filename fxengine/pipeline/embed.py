@@ -21,8 +21,8 @@ from fxengine.decode.picture.resize import resize_into
 from fxengine.errors import DecodeError, InputError
 from fxengine.execute import open_session
 from fxengine.execute.session import Session
-from fxengine.extraction_precision import open_stored
 from fxengine.features.schema import Item, Provenance
+from fxengine.pipeline.precision import open_stored
 
 Picture = "str | PathLike | bytes | np.ndarray | Image"
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from fxengine.extraction_pipeline import Stage, bottleneck
-from fxengine.extraction_queues import Budget, Channel, Stopped
+from fxengine.pipeline.queues import Budget, Channel, Stopped
+from fxengine.pipeline.threads import Stage, bottleneck
 
 
 def in_thread(work: object) -> threading.Thread:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fxengine.backbones import DEFAULT, load_backbone
 from fxengine.collect import collect
-from fxengine.extraction_precision import Choice
-from fxengine.extraction_precision import calibrate as compare_ways
+from fxengine.pipeline.precision import Choice
+from fxengine.pipeline.precision import calibrate as compare_ways
 
 
 def calibrate(photos: str | Path, backbone: str | Path = DEFAULT, *, device: str = "auto") -> Choice:

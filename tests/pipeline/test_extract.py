@@ -23,7 +23,7 @@ from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.execute import open_session
 from fxengine.execute.session import Session
 from fxengine.features.parts import list_parts
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
 from fxengine.tasks.predict import predict
 from fxengine.tasks.probe import ProbeOptions, probe
 from fxengine.tasks.verify import verify
@@ -170,7 +170,7 @@ def test_labels_and_splits_follow_the_folders_without_the_model(
     extract(photos, store, backbone=tiny.path)
     assert set(FeatureStore.open(store).labels()) == {"ants", "cats"}
     (photos / "ants" / "a.jpg").unlink()
-    monkeypatch.setattr("fxengine.extraction_precision.open_session", None)  # any use of the model would now fail
+    monkeypatch.setattr("fxengine.pipeline.precision.open_session", None)  # any use of the model would now fail
     assert extract(photos, store, backbone=tiny.path).relabelled == 10
     after = rows(store)
     same({k: before[k] for k in before}, {k: after[k] for k in before})
@@ -229,7 +229,7 @@ def test_another_precision_only_when_allowed(
         session.precision = "bf16"
         return session
 
-    monkeypatch.setattr("fxengine.extraction_precision.open_session", half)
+    monkeypatch.setattr("fxengine.pipeline.precision.open_session", half)
     with pytest.raises(StoreError, match=r"computed in fp32, this run computes in bf16.*--allow-mixed-precision"):
         extract(photos, store, backbone=tiny.path)
     assert extract(photos, store, backbone=tiny.path, allow_mixed_precision=True).extracted == 1

@@ -26,9 +26,9 @@ from fxengine.decode.picture import Limits
 from fxengine.decode.picture.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session
-from fxengine.extraction_queues import Budget, Channel, Stopped
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.schema import Item
+from fxengine.pipeline.queues import Budget, Channel, Stopped
 
 T = TypeVar("T")
 

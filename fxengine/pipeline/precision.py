@@ -28,8 +28,8 @@ from fxengine.execute.cpus import processor
 from fxengine.execute.fidelity import Fidelity, compare
 from fxengine.execute.int8 import int8_file, quantise
 from fxengine.execute.session import Session
-from fxengine.extraction_pipeline import run_on_streams
 from fxengine.features.schema import Provenance
+from fxengine.pipeline.threads import run_on_streams
 
 SECONDS = 30.0  # a comparison takes at most so long
 _COMPARED, _CALIBRATION = 256, 64

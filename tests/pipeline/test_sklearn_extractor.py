@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from fxengine import FeatureExtractor, InputError
 from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.spec import BackboneFile
-from fxengine.tasks.embed import Backbone
+from fxengine.pipeline.embed import Backbone
 from tests.conftest import tiny_model
 
 
