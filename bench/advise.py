@@ -14,7 +14,7 @@ from typing import Any
 from bench.machine import photos, save
 from fxengine.features.read import FeatureStore
 from fxengine.pipeline.extract import extract
-from fxengine.tasks.advise import backtest
+from fxengine.train.advise import backtest
 
 _SETS = ("flowers_300", "caltech_20", "cats_dogs")
 

@@ -24,11 +24,11 @@ from bench.machine import RESULTS, photos, save
 from fxengine.backbones.children import keras_env
 from fxengine.backbones.options import ExportOptions
 from fxengine.features.read import FeatureStore
-from fxengine.finetune.options import FinetuneOptions
 from fxengine.pipeline.extract import extract
-from fxengine.tasks.finetune import finetune
-from fxengine.tasks.trainable import load_trainable
-from fxengine.tasks.training_data import load_training_data, write_training_data
+from fxengine.train.data import load_training_data, write_training_data
+from fxengine.train.finetune import finetune
+from fxengine.train.options import FinetuneOptions
+from fxengine.train.trainable import load_trainable
 
 _PATH = RESULTS / "finetune.json"
 _PLAIN = Path(__file__).with_name("plain_keras.py")

@@ -23,8 +23,8 @@ from bench.machine import photos, save
 from fxengine import FeatureStore, ProbeOptions, extract
 from fxengine.heads import HEADS
 from fxengine.heads.evaluate.interval import wilson
-from fxengine.tasks.mislabeled import mislabeled
-from fxengine.tasks.probe import probe
+from fxengine.probing.mislabeled import mislabeled
+from fxengine.probing.probe import probe
 
 SETS = ("cats_dogs", "flowers_300", "caltech_20")
 

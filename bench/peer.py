@@ -97,7 +97,7 @@ def keras_lite0() -> Any:
     """Return EfficientNet-Lite0 in Keras with the weights that fxengine embeds, by the definition that it trains."""
     import torch
 
-    file = Path(__file__).parents[1] / "fxengine" / "finetune" / "nets_child.py"
+    file = Path(__file__).parents[1] / "fxengine" / "train" / "children" / "nets_child.py"
     spec = importlib.util.spec_from_file_location("nets_child", file)
     assert spec is not None
     assert spec.loader is not None

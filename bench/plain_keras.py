@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_NETS = Path(__file__).resolve().parent.parent / "fxengine" / "finetune" / "nets_child.py"
+_NETS = Path(__file__).resolve().parent.parent / "fxengine" / "train" / "children" / "nets_child.py"
 
 
 def main(folder: Path) -> None:

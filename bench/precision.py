@@ -17,7 +17,7 @@ from fxengine.backbones import DEFAULT, load_backbone
 from fxengine.errors import DeviceError
 from fxengine.execute.fidelity import compare
 from fxengine.execute.gpu import half_precision_file
-from fxengine.tasks.probe import probe
+from fxengine.probing.probe import probe
 
 SETS = ("caltech_20", "cats_dogs")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fxengine.pipeline.extract import extract
     from fxengine.pipeline.sklearn_extractor import FeatureExtractor
     from fxengine.pipeline.summary import Progress, Summary
+    from fxengine.probing.probe import Probe, ProbeOptions
     from fxengine.reduce.pca import Pca
-    from fxengine.tasks.probe import Probe, ProbeOptions
 
 __version__ = "0.1.0"
 
@@ -41,8 +41,8 @@ _PUBLIC = {
     "Index": "fxengine.neighbours.index",
     "InputError": "fxengine.errors",
     "Pca": "fxengine.reduce.pca",
-    "Probe": "fxengine.tasks.probe",
-    "ProbeOptions": "fxengine.tasks.probe",
+    "Probe": "fxengine.probing.probe",
+    "ProbeOptions": "fxengine.probing.probe",
     "Progress": "fxengine.pipeline.summary",
     "SearchResult": "fxengine.neighbours.index",
     "StoreError": "fxengine.errors",

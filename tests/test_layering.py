@@ -12,13 +12,27 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "fxengine"
-EVERYWHERE = {"errors", "cache", "float16", "memory", "backbones.spec", "features.schema", ""}
-EXTRACT = {"backbones", "collect", "decode", "execute", "features"}
-MAY_IMPORT = {
-    "extraction": EXTRACT | {"extraction_pipeline", "extraction_precision", "extraction_summary"},
-    "extraction_precision": EXTRACT | {"extraction_pipeline"},
-    "extraction_pipeline": EXTRACT | {"extraction_queues"},
-}
+# The one law of the house: a room imports only rooms that stand before it here; a listing of the package shows the
+# rooms in this order.
+ORDER = (
+    "backbones",
+    "collect",
+    "decode",
+    "execute",
+    "features",
+    "heads",
+    "neighbours",
+    "pipeline",
+    "probing",
+    "reduce",
+    "repair",
+    "retrieval",
+    "train",
+    "ui",
+    "bench",
+)
+GROUND = ("errors", "cache", "files")  # imported from anywhere, each only by what stands after it
+ROOT_FILES = ("__init__", "__main__")  # the public names, and `python -m fxengine`
 HEAVY = {
     "faiss",
     "keras",
@@ -33,37 +47,86 @@ HEAVY = {
     "torch",
     "openvino",
 }
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = sorted(PACKAGE.rglob("*.py")) + sorted((ROOT / "bench").rglob("*.py"))
 
 
 def imports_of(path: Path) -> set[str]:
+    """Return what a file takes from the package and from bench, imports inside functions included."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fxengine":
-            base = node.module.removeprefix("fxengine").removeprefix(".")
-            found |= {f"{base}.{alias.name}".strip(".") if (PACKAGE / base.replace(".", "/")).is_dir() else base
-                      for alias in node.names}  # fmt: skip
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.removeprefix("fxengine").removeprefix(".") for alias in node.names
-                      if alias.name.split(".")[0] == "fxengine"}  # fmt: skip
-    return found
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] in {"fxengine", "bench"}}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_steps_do_not_import_each_other(path: Path) -> None:
-    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
-    if own in {"ui", "tasks", "__init__", "__main__"}:
+def room_of(name: str) -> str:
+    """Return the room of a module or name, "" for the public names."""
+    first, *rest = name.split(".")
+    if first == "bench":
+        return first
+    return rest[0] if rest and rest[0] in {*ORDER, *GROUND} else ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_only_rooms_above_it(path: Path) -> None:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    own = parts[0] if parts[0] == "bench" else parts[1]
+    if own in ROOT_FILES:
         return
+    above = (*GROUND, *ORDER)[: (*GROUND, *ORDER).index(own)]
     for name in imports_of(path):
-        if name in EVERYWHERE or any(name.startswith(f"{noun}.") for noun in EVERYWHERE - {""}):
-            continue
-        allowed = {own} | MAY_IMPORT.get(own, set())
-        assert name.split(".")[0] in allowed, f"{own} imports fxengine.{name}"
+        room = room_of(name)
+        if room == own or (own in ("ui", "bench") and room == ""):
+            continue  # people's side uses the public names, too
+        assert room in above, f"{own} imports {name}"
+
+
+def test_the_listing_shows_the_order() -> None:
+    rooms = [path.name for path in sorted(PACKAGE.iterdir()) if path.is_dir() and path.name != "__pycache__"]
+    assert [*rooms, "bench"] == list(ORDER)
+    files = {path.stem for path in PACKAGE.glob("*.py")}
+    assert files == {*GROUND, *ROOT_FILES}
+
+
+def test_no_room_is_called_like_a_public_function() -> None:
+    import fxengine
+
+    assert not set(ORDER) & set(fxengine.__all__)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    files = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
+    graph = {name: _modules(imports_of(path), files) - {name, "fxengine"} for name, path in files.items()}
+    finished: set[str] = set()
+
+    def visit(name: str, on_the_way: tuple[str, ...]) -> None:
+        assert name not in on_the_way, " -> ".join((*on_the_way[on_the_way.index(name) :], name))
+        if name not in finished:
+            for other in sorted(graph[name]):
+                visit(other, (*on_the_way, name))
+            finished.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def _modules(names: set[str], files: dict[str, Path]) -> set[str]:
+    """Return the modules that names were taken from."""
+    return {name if name in files else name.rpartition(".")[0] for name in names} & files.keys()
+
+
+def test_no_private_name_is_used_across_modules() -> None:
+    for path in MODULES:
+        for name in imports_of(path):
+            last = name.rpartition(".")[2]
+            assert not last.startswith("_") or last.startswith("__"), f"{path.relative_to(ROOT)} imports {name}"
 
 
 def test_only_the_pipeline_starts_threads() -> None:
-    starters = [path.name for path in MODULES if "threading.Thread(" in path.read_text()]
-    assert starters == ["threads.py"]
+    starters = [str(path.relative_to(PACKAGE)) for path in MODULES if "threading.Thread(" in path.read_text()]
+    assert starters == ["pipeline/threads.py"]
 
 
 def loaded_after(code: str) -> set[str]:

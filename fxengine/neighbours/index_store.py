@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fxengine.features.read import FeatureStore
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.index import Index, index_folder, open_index
-from fxengine.tasks.queries import read_vectors
+from fxengine.retrieval.queries import read_vectors
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from fxengine.backbones.export import export
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features.read import FeatureStore
-from fxengine.tasks.info import describe, layers
+from fxengine.ui.info import describe, layers
 from tests.conftest import run_cli
 
 PIXELS = ExportOptions(size=(32, 32), channels="rgb", scale=1.0, mean=(120.0,) * 3, std=(60.0,) * 3)

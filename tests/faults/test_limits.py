@@ -18,7 +18,7 @@ from fxengine.features import parts
 from fxengine.features.parts import list_parts, read_provenance
 from fxengine.features.schema import FEATURE
 from fxengine.pipeline.embed import Backbone
-from fxengine.tasks.verify import verify
+from fxengine.repair.verify import verify
 from tests.conftest import make_photo, run_cli, tiny_model
 
 DEFAULT = {"max_pixels": 128_000_000, "max_bytes": 1_000_000_000}

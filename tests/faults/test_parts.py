@@ -18,7 +18,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.features import parts
 from fxengine.features.parts import list_parts
 from fxengine.features.schema import FEATURE, METADATA_KEY
-from fxengine.tasks.verify import verify
+from fxengine.repair.verify import verify
 from tests.conftest import make_photo, tiny_model
 from tests.pipeline.test_extract import rows, same
 

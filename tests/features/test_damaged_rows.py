@@ -20,7 +20,7 @@ from fxengine.features import parts
 from fxengine.features.blocks import store_blocks
 from fxengine.features.known import Known
 from fxengine.features.schema import FEATURE, METADATA_KEY, MOST_ROWS, Dtype, Provenance, part_schema
-from fxengine.tasks.verify import verify
+from fxengine.repair.verify import verify
 from tests.features.test_parts import provenance
 from tests.stores import write_store
 

@@ -16,7 +16,7 @@ from fxengine.features.parts import list_parts
 from fxengine.features.row_numbers import note_next_row, noted_next_row
 from fxengine.features.schema import MOST_ROWS, Item
 from fxengine.features.write import PartWriter
-from fxengine.tasks.verify import verify
+from fxengine.repair.verify import verify
 from tests.conftest import make_photo
 from tests.features.test_parts import provenance
 from tests.pipeline.test_extract import rows

@@ -18,7 +18,7 @@ from fxengine.collect.paths import PathListing
 from fxengine.features import parts
 from fxengine.features.known import Known, make_plan
 from fxengine.features.schema import FEATURE, Item, stamp
-from fxengine.tasks.verify import verify
+from fxengine.repair.verify import verify
 from tests.features.test_parts import provenance, table
 from tests.pipeline.test_extract import rows
 

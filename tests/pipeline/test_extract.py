@@ -24,9 +24,9 @@ from fxengine.execute import open_session
 from fxengine.execute.session import Session
 from fxengine.features.parts import list_parts
 from fxengine.pipeline.embed import Backbone
-from fxengine.tasks.predict import predict
-from fxengine.tasks.probe import ProbeOptions, probe
-from fxengine.tasks.verify import verify
+from fxengine.probing.predict import predict
+from fxengine.probing.probe import ProbeOptions, probe
+from fxengine.repair.verify import verify
 from tests.conftest import make_photo, tiny_model
 
 # Batch size and thread count may change the last bits of a sum.

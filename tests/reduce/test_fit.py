@@ -10,11 +10,11 @@ from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.pipeline.embed import Backbone
+from fxengine.probing.probe import probe
 from fxengine.reduce.fit import fit_pca, pca
-from fxengine.tasks.probe import probe
-from fxengine.tasks.queries import Asked
-from fxengine.tasks.search import search
-from fxengine.tasks.verify import verify
+from fxengine.repair.verify import verify
+from fxengine.retrieval.queries import Asked
+from fxengine.retrieval.search import search
 from tests.conftest import make_photo
 
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.advise import advise
+    from fxengine.train.advise import advise
 
     advice = advise(options.store, labels=options.labels, target=options.target)
     if options.json:

@@ -10,7 +10,7 @@ from fxengine.ui.console import printable, say, say_json
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.bundle import Bundled
+    from fxengine.probing.bundle import Bundled
 
 TEXT = "put a head behind its backbone: one ONNX file from pictures to answers"
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.bundle import bundle
+    from fxengine.probing.bundle import bundle
 
     made = bundle(options.backbone, options.head, options.output, store=options.store)
     if options.json:

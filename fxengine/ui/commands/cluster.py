@@ -11,7 +11,7 @@ from fxengine.ui.console import say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.cluster import ClusterReport
+    from fxengine.retrieval.cluster import ClusterReport
 
 TEXT = "part a store into clusters of like pictures"
 
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.cluster import cluster
-    from fxengine.tasks.table_file import write_table, write_text
-    from fxengine.ui.cluster_page import cluster_page
+    from fxengine.files import write_table, write_text
+    from fxengine.retrieval.cluster import cluster
+    from fxengine.ui.pages.cluster import cluster_page
 
     report = cluster(options.store, options.k, layer=options.layer, seed=options.seed)
     if options.output is not None:

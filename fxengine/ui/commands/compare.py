@@ -10,7 +10,7 @@ from fxengine.ui.console import complain, printable, say, say_json, say_notes, t
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.compare import Comparison
+    from fxengine.probing.compare import Comparison
 
 TEXT = "rank backbones or layers on your labels, with the same folds"
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.compare import compare
+    from fxengine.probing.compare import compare
 
     names = ("labels", "head", "folds", "seed")
     progress = None if options.json else lambda text: complain(printable(text))

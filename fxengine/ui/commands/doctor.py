@@ -9,7 +9,7 @@ from fxengine.ui.console import printable, say, say_json
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.doctor import Finding
+    from fxengine.repair.doctor import Finding
 
 TEXT = "say what this machine gives the engine, what is wrong with it, and what to do"
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.doctor import diagnose
+    from fxengine.repair.doctor import diagnose
 
     findings = diagnose()
     if options.json:

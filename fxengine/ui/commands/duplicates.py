@@ -11,7 +11,7 @@ from fxengine.ui.console import say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.duplicates import DuplicatesReport
+    from fxengine.retrieval.duplicates import DuplicatesReport
 
 TEXT = "find pictures that are there more than once, by content and by likeness"
 _SHOWN = 30
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.duplicates import duplicates
-    from fxengine.tasks.table_file import write_table, write_text
-    from fxengine.ui.duplicates_page import duplicates_page
+    from fxengine.files import write_table, write_text
+    from fxengine.retrieval.duplicates import duplicates
+    from fxengine.ui.pages.duplicates import duplicates_page
 
     report = duplicates(options.store, options.threshold, options.layer)
     if options.output is not None:

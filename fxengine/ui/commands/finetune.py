@@ -12,7 +12,7 @@ from fxengine.ui.console import printable, progress_shown, say, say_json, say_no
 from fxengine.ui.exit_codes import FINE, MISTAKE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.finetune_report import FinetuneReport
+    from fxengine.train.report import FinetuneReport
 
 TEXT = "train a backbone further on labelled pictures, where a head on its features is not enough"
 
@@ -63,9 +63,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.backbones.options import ExportOptions
-    from fxengine.finetune.options import FinetuneOptions
-    from fxengine.tasks.finetune import finetune, preview_augmentation
-    from fxengine.ui.finetune_page import write_finetune_page
+    from fxengine.train.finetune import finetune, preview_augmentation
+    from fxengine.train.options import FinetuneOptions
+    from fxengine.ui.pages.finetune import write_finetune_page
 
     size = options.size and (options.size[0], options.size[-1])
     export = ExportOptions(weights=options.weights, size=size, preprocess=options.preprocess, trust=options.trust)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.fit import fit
+    from fxengine.train.fit import fit
 
     with progress_shown("fitting", options.json) as progress:
         report = fit(

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.info import describe, layers
+    from fxengine.ui.info import describe, layers
 
     if options.layers:
         found = layers(options.target)

@@ -11,7 +11,7 @@ from fxengine.ui.console import complain, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.map import MapReport
+    from fxengine.retrieval.map import MapReport
 
 TEXT = "lay a store out on a plane, with neighbours and outliers, for embedding-atlas and others"
 
@@ -28,15 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.map import make_map
-    from fxengine.tasks.table_file import check_suffix, write_table
+    from fxengine.files import check_suffix, write_table
+    from fxengine.retrieval.map import make_map
 
     check_suffix(options.output, (".parquet", ".json"))
     progress = None if options.json else complain
     report = make_map(options.store, method=options.method, k=options.k, layer=options.layer, progress=progress)
     write_table(report.table, options.output)
     if options.png is not None:
-        from fxengine.ui.plots import plane, write_picture
+        from fxengine.ui.pages.plots import plane, write_picture
 
         x, y = (report.table[name].to_numpy() for name in ("x", "y"))
         write_picture(plane(x, y, report.table["label"].to_pylist()), options.png)

@@ -11,7 +11,7 @@ from fxengine.ui.console import complain, say, say_json, say_notes, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.mislabeled import Suspects
+    from fxengine.probing.mislabeled import Suspects
 
 TEXT = "rank the rows whose labels are likely wrong"
 
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.mislabeled import mislabeled
-    from fxengine.tasks.table_file import write_table
+    from fxengine.files import write_table
+    from fxengine.probing.mislabeled import mislabeled
 
     names = ("labels", "head", "folds", "layer")
     progress = None if options.json else complain
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output is not None:
         write_table(found.table(), options.output)
     if options.report is not None:
-        from fxengine.ui.probe_page import write_suspects_page
+        from fxengine.ui.pages.probe import write_suspects_page
 
         write_suspects_page(found, options.store, options.report)
     if options.json:

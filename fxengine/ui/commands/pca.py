@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         progress=None if options.json else complain,
     )
     if options.plot is not None:
-        from fxengine.ui.plots import explained_variance, write_picture
+        from fxengine.ui.pages.plots import explained_variance, write_picture
 
         write_picture(explained_variance(report.variances, len(report.pca.components)), options.plot)
     if options.json:

@@ -11,7 +11,7 @@ from fxengine.ui.console import complain, progress_shown, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.predict import Prediction
+    from fxengine.probing.predict import Prediction
 
 TEXT = "name what pictures show, by the backbone's own classes or by a trained head"
 
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.predict import predict
-    from fxengine.tasks.predictions_file import write_predictions
+    from fxengine.probing.predict import predict
+    from fxengine.probing.predictions_file import write_predictions
 
     with progress_shown("predicting", options.json) as progress:
         found = predict(

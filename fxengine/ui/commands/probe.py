@@ -11,7 +11,7 @@ from fxengine.ui.console import complain, say, say_json, say_notes, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.probe_report import ProbeReport
+    from fxengine.probing.report import ProbeReport
 
 TEXT = "train a head on a store's features and say how well it does"
 NAMES = ("auto", "ridge", "lda", "logistic", "svm", "knn", "mlp")
@@ -52,7 +52,7 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.probe import ProbeOptions, probe
+    from fxengine.probing.probe import ProbeOptions, probe
 
     names = (
         "head", "kind", "folds", "repeats", "seed", "layer", "balanced", "calibrate", "pca", "hidden", "near", "split",
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     progress = None if options.json else complain
     report = probe(options.store, options.output, labels=options.labels, options=wanted, progress=progress)
     if options.report is not None:
-        from fxengine.ui.probe_page import write_probe_page
+        from fxengine.ui.pages.probe import write_probe_page
 
         write_probe_page(report, options.store, options.report)
     if options.json:

@@ -11,7 +11,7 @@ from fxengine.ui.console import complain, printable, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.search import SearchReport
+    from fxengine.retrieval.search import SearchReport
 
 TEXT = "find the stored pictures nearest to a query"
 
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.queries import Asked
-    from fxengine.tasks.search import result_table, search
-    from fxengine.tasks.table_file import write_table, write_text
-    from fxengine.ui.search_page import search_page
+    from fxengine.files import write_table, write_text
+    from fxengine.retrieval.queries import Asked
+    from fxengine.retrieval.search import result_table, search
+    from fxengine.ui.pages.search import search_page
 
     asked = Asked(tuple(options.query), tuple(options.id), tuple(options.plus), tuple(options.minus))
     report = search(

@@ -11,7 +11,7 @@ from fxengine.ui.console import printable, say, say_json
 from fxengine.ui.exit_codes import FINE, MISTAKE
 
 if TYPE_CHECKING:
-    from fxengine.tasks.verify import VerifyReport
+    from fxengine.repair.verify import VerifyReport
 
 TEXT = "check every part of a store; exit 1 where something is wrong"
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.tasks.verify import verify
+    from fxengine.repair.verify import verify
 
     report = verify(
         options.store, sample=options.sample, repair=options.repair, backbone=options.backbone, device=options.device

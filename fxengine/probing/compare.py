@@ -1,0 +1,185 @@
+"""Ranks backbones or layers on the user's own labels, with the same rows in the same folds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fxengine.backbones import find_space
+from fxengine.backbones.spec import BackboneFile, layer_output
+from fxengine.errors import FxError, InputError, StoreError
+from fxengine.execute import open_session, usable_cores
+from fxengine.features.blocks import Say
+from fxengine.features.read import FeatureStore
+from fxengine.heads.classes import one_hot
+from fxengine.heads.evaluate.interval import Interval
+from fxengine.heads.evaluate.scores import DECIDES, Problem, assign_folds, interval_of
+from fxengine.heads.evaluate.transferability import log_me
+from fxengine.probing.targets import Labelled, check_enough, load_targets
+from fxengine.probing.vectors import Trainer, Vectors, load_vectors
+
+_SCORED_ROWS = 3000  # that the transferability score is computed of, at most
+_TIMED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One store's vectors, or those of one of its layers.
+
+    Attributes:
+        store: folder of the store.
+        source: the backbone that made it.
+        layer: a further layer's name, or None.
+        score: on rows that the head was not trained on.
+        log_me: transferability without training; higher is better.
+        dim: numbers of a vector.
+        images_per_second: of the backbone, measured now on this machine; None where the backbone is not to be had.
+        multiply_adds: of the backbone for one picture; None likewise.
+    """
+
+    store: str
+    source: str
+    layer: str | None
+    score: Interval
+    log_me: float
+    dim: int
+    images_per_second: float | None
+    multiply_adds: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidates, the best first.
+
+    Attributes:
+        candidates: the ranking.
+        metric: what their scores are.
+        head: the head that was trained on each.
+        rows: that all of them have.
+        folds: of the cross-validation.
+        notes: how many labels of a file fit, and what was left out, a sentence each.
+    """
+
+    candidates: list[Candidate]
+    metric: str
+    head: str
+    rows: int
+    folds: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return asdict(self)
+
+
+def compare(
+    stores: Sequence[str | Path],
+    *,
+    labels: str | Path | None = None,
+    head: str | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    near: float = 0.95,
+    progress: Say | None = None,
+) -> Comparison:
+    """Cross-validate one head on every store and each of its layers, over the rows that all stores have.
+
+    Near-duplicates are looked for in the first store's vectors, and the folds made there serve all.
+
+    Args:
+        stores: folders of feature stores of the same pictures.
+        labels: as for a probe.
+        head: as for a probe, without "auto".
+        folds: of the cross-validation.
+        seed: of the folds.
+        near: cosine of two centred vectors from which they are near-duplicates.
+        progress: called with a sentence every few seconds, and for every candidate.
+
+    Raises:
+        InputError: no store, no common row, or stores that disagree about labels.
+        StoreError: as for a probe.
+    """
+    if not stores:
+        raise InputError("Give one store or several.")
+    opened = [FeatureStore.open(store) for store in stores]
+    labelled = _common([load_targets(store, labels) for store in opened], opened)
+    folds = check_enough(labelled[0], opened[0], folds)
+    first = load_vectors(opened[0], labelled[0], near)
+    problem, fold = first.problem, assign_folds(first.problem, folds, seed)
+    name = head or ("ridge" if first.x is None or problem.kind == "numbers" else "logistic")
+    found = []
+    for store, rows in zip(opened, labelled, strict=True):
+        backbone = _backbone(store)
+        rate = None if backbone is None else _rate(backbone)
+        for layer in (None, *store.provenance.layers):
+            vectors = load_vectors(store, replace(rows, problem=problem), 2, layer)
+            found.append(_candidate(Trainer(name, seed=seed, progress=progress), vectors, fold, backbone, rate))
+            if progress is not None:
+                progress(f"{store.path} {layer or ''}".strip() + f": {found[-1].score}")
+    found.sort(key=lambda candidate: -candidate.score.mean)
+    notes = tuple(dict.fromkeys(note for each in labelled for note in each.notes))
+    return Comparison(found, DECIDES[problem.kind], name, len(fold), folds, notes)
+
+
+def _common(labelled: list[Labelled], stores: list[FeatureStore]) -> list[Labelled]:
+    """Return the rows that all stores have, in the same order."""
+    shared = set(labelled[0].ids).intersection(*(each.ids for each in labelled[1:]))
+    if not shared:
+        raise InputError(f"No labelled row is in all stores: were they made from the same folder ({stores[0].path})?")
+    kept = [each.take(np.flatnonzero([key in shared for key in each.ids])) for each in labelled]
+    for each, store in zip(kept[1:], stores[1:], strict=True):
+        if each.problem.names != kept[0].problem.names or not np.array_equal(each.problem.y, kept[0].problem.y):
+            raise StoreError(
+                f"{store.path} has other labels than {stores[0].path}: run `fxengine extract` again on both."
+            )
+    return kept
+
+
+def _candidate(
+    trainer: Trainer, rows: Vectors, fold: np.ndarray, backbone: BackboneFile | None, rate: float | None
+) -> Candidate:
+    answers = trainer.cross_validate(rows, fold).answers
+    x, problem = rows.sample(_SCORED_ROWS, trainer.seed)
+    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return Candidate(
+        store=str(rows.store.path),
+        source=rows.store.provenance.source,
+        layer=rows.layer,
+        score=interval_of(rows.problem, [answers]),
+        log_me=log_me(unit, _targets(problem)),
+        dim=rows.dim,
+        images_per_second=rate,
+        multiply_adds=None if backbone is None else backbone.facts.multiply_adds,
+    )
+
+
+def _targets(problem: Problem) -> np.ndarray:
+    if problem.kind == "classes":
+        return np.asarray(one_hot(problem.y, len(problem.names)).toarray())
+    return np.asarray(problem.y, np.float64)
+
+
+def _backbone(store: FeatureStore) -> BackboneFile | None:
+    try:
+        return find_space(store.provenance.space, store.provenance.source)
+    except FxError:
+        return None
+
+
+def _rate(backbone: BackboneFile) -> float:
+    """Return pictures a second of the backbone alone, in fp32 on this machine."""
+    session = open_session(backbone.path, "auto", streams=usable_cores())
+    recipe = backbone.recipe
+    shape = (session.batch_size, recipe.height, recipe.width, 3)
+    batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    session.run(batch, (layer_output(None),))
+    count, begin = 0, time.perf_counter()
+    while (spent := time.perf_counter() - begin) < _TIMED_SECONDS:
+        session.run(batch, (layer_output(None),))
+        count += len(batch)
+    return round(count / spent, 1)

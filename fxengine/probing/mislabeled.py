@@ -1,0 +1,142 @@
+"""Ranks rows by how likely their label is wrong, from the answers of heads that were not trained on them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fxengine.errors import InputError
+from fxengine.features.blocks import Say
+from fxengine.features.read import FeatureStore
+from fxengine.heads.evaluate.scores import assign_folds
+from fxengine.probing.targets import check_enough, load_targets
+from fxengine.probing.vectors import Trainer, load_vectors
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A row whose label may be wrong.
+
+    Attributes:
+        id: the row's id.
+        label: what it is called.
+        suggestion: the class that was answered.
+        probability: of the suggestion.
+        own_probability: of its label.
+        issue: whether it counts as wrong, or is only the next in the ranking.
+    """
+
+    id: str
+    label: str
+    suggestion: str
+    probability: float
+    own_probability: float
+    issue: bool
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """All rows whose answer is not their label, the most suspicious first.
+
+    Attributes:
+        rows: the ranking.
+        checked: how many rows were looked at.
+        head: that answered.
+        root: folder that ids are relative to.
+        notes: how many labels of a file fit, and what was left out, a sentence each.
+    """
+
+    rows: list[Suspect]
+    checked: int
+    head: str
+    root: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def issues(self) -> int:
+        """How many rows count as wrong."""
+        return sum(row.issue for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "checked": self.checked,
+            "issues": self.issues,
+            "head": self.head,
+            "notes": self.notes,
+            "rows": [asdict(r) for r in self.rows],
+        }
+
+    def table(self) -> pa.Table:
+        """Return the ranking as a table."""
+        names = ("id", "label", "suggestion", "probability", "own_probability", "issue")
+        return pa.table({name: [getattr(row, name) for row in self.rows] for name in names})
+
+
+def mislabeled(
+    store: str | Path,
+    *,
+    labels: str | Path | None = None,
+    head: str | None = None,
+    folds: int = 10,
+    seed: int = 0,
+    layer: str | None = None,
+    progress: Say | None = None,
+) -> Suspects:
+    """Return the rows whose labels are likely wrong.
+
+    Rows are ranked by the out-of-fold probability of their own label, the smallest first (cleanlab's
+    "self_confidence"; of its rankings and the margin over the suggestion it found the most planted errors). A row
+    counts as wrong by confident learning's rule (Northcutt, Jiang and Chuang 2021, JAIR 70, arXiv 1911.00068): the
+    probability of another class reaches the mean that this class's own rows give it, and it is the greatest to do so.
+
+    Args:
+        store: folder of a feature store.
+        labels: as for a probe; classes only.
+        head: as for a probe, without "auto".
+        folds: of the cross-validation.
+        seed: of the folds.
+        layer: a further layer's name; the default one unless given.
+        progress: called with a sentence every few seconds, where vectors do not fit into memory.
+
+    Raises:
+        InputError: the targets are not classes.
+        StoreError: as for a probe.
+    """
+    opened = FeatureStore.open(store)
+    labelled = load_targets(opened, labels)
+    if labelled.problem.kind != "classes":
+        raise InputError(f"Wrong labels are looked for among classes; {labels} has {labelled.problem.kind}.")
+    folds = check_enough(labelled, opened, min(folds, len(labelled.rows)))
+    rows = load_vectors(opened, labelled, 0.95, layer)
+    name = head or ("ridge" if rows.x is None else "logistic")
+    trainer = Trainer(name, seed=seed, progress=progress)
+    p = trainer.cross_validate(rows, assign_folds(rows.problem, folds, seed)).answers
+    y, classes = rows.problem.y, rows.problem.names
+    order, wrong = rank(p, y)
+    said = p.argmax(axis=1)
+    found = [
+        Suspect(
+            labelled.ids[i], classes[y[i]], classes[said[i]], float(p[i, said[i]]), float(p[i, y[i]]), bool(wrong[i])
+        )
+        for i in order
+        if said[i] != y[i]
+    ]
+    return Suspects(found, len(y), name, opened.provenance.root, labelled.notes)
+
+
+def rank(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows from the most to the least suspicious, int64 [n], and which of them count as wrong, bool [n].
+
+    Args:
+        p: out-of-fold probabilities [n, classes].
+        y: class numbers [n].
+    """
+    usual = np.array([p[y == c, c].mean() if (y == c).any() else np.inf for c in range(p.shape[1])])
+    confident = np.where(p >= usual, p, -1)
+    wrong = (confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != y) & (p.argmax(axis=1) != y)
+    return np.argsort(p[np.arange(len(y)), y], kind="stable"), wrong

@@ -1,0 +1,326 @@
+"""Trains a head on a store's features and says how well it does.
+
+rows with a target -> groups of near-duplicates -> folds -> out-of-fold answers -> scores; then the head of all rows
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from fxengine.errors import InputError, StoreError
+from fxengine.features.blocks import Say
+from fxengine.features.read import FeatureStore
+from fxengine.features.schema import SPLITS
+from fxengine.heads import UNWEIGHTED, Kind, head_model, heads_for, load_head
+from fxengine.heads.evaluate.interval import Interval
+from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
+from fxengine.heads.evaluate.scores import DECIDES, Problem, assign_folds, interval_of
+from fxengine.heads.file import HeadFacts, save_head
+from fxengine.heads.streams import streamed
+from fxengine.probing.report import Curve, ProbeReport, describe
+from fxengine.probing.targets import Labelled, check_enough, load_targets
+from fxengine.probing.vectors import Trainer, Vectors, answers_in_blocks, copies_of, load_vectors
+
+_CURVE_ROWS = 5000  # that a learning curve is computed of, at most
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """How to probe.
+
+    Attributes:
+        head: a key of `fxengine.heads.HEADS`, "auto", or None: logistic regression (ridge for numbers) where the
+            vectors fit into memory, else ridge.
+        kind: what to predict; see `fxengine.probing.targets.load_targets`.
+        folds: of the cross-validation.
+        repeats: times that it is done, with other folds.
+        seed: of everything random.
+        layer: a further layer's name.
+        balanced: whether every class counts as much, whatever its rows.
+        calibrate: whether to scale probabilities by the temperature with the least log loss.
+        pca: components to reduce vectors to before the head; 0 for none.
+        hidden: units of each dense layer of the head "mlp", one to three layers; its own unless given.
+        near: cosine of two centred vectors from which they are near-duplicates, which stay in one fold; over 1 for
+            no such groups.
+        split: train on the rows of the store's split "train" (or "training") and evaluate on those of its other splits.
+        test: instead evaluate on this store.
+        budget: seconds after which "auto" tries no further head.
+        curve: whether to compute the learning curve.
+    """
+
+    head: str | None = None
+    kind: Kind | None = None
+    folds: int = 5
+    repeats: int = 1
+    seed: int = 0
+    layer: str | None = None
+    balanced: bool = False
+    calibrate: bool = False
+    pca: int = 0
+    hidden: tuple[int, ...] = ()
+    near: float = 0.95
+    split: bool = False
+    test: Path | None = None
+    budget: float = 60.0
+    curve: bool = False
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """One head's answers on rows that it was not trained on; its pipeline where that came along."""
+
+    score: Interval
+    answers: np.ndarray
+    scale: float
+    pipeline: Any | None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A head that was trained on a store, with what it is worth.
+
+    Attributes:
+        facts: what the head's file says of it.
+        model: the head, from features to answers.
+    """
+
+    facts: HeadFacts
+    model: onnx.ModelProto
+    _report: ProbeReport
+
+    @classmethod
+    def fit(
+        cls,
+        store: str | Path | FeatureStore,
+        *,
+        labels: str | Path | None = None,
+        head: str | None = None,
+        options: ProbeOptions | None = None,
+        progress: Say | None = None,
+    ) -> Probe:
+        """Evaluate a head and train it on all rows.
+
+        Args:
+            store: a feature store, or a selection of one.
+            labels: None for the store's own; else FILE, FILE:COLUMN or FILE:A,B,C, joined by id.
+            head: a key of `fxengine.heads.HEADS`, or "auto".
+            options: everything else.
+            progress: called with a sentence every few seconds, and for every head where several are tried.
+
+        Raises:
+            StoreError: there are no targets, one class only, a class with one row, fewer rows than folds, or vectors
+                that are not finite.
+            InputError: an option, or the file of labels, cannot be used.
+        """
+        opened = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+        wanted = options or ProbeOptions()
+        return _fit(opened, labels, wanted if head is None else replace(wanted, head=head), progress)
+
+    @property
+    def score(self) -> Interval:
+        """The score on rows that it was not trained on, with its 95% interval."""
+        return self._report.score
+
+    def report(self) -> ProbeReport:
+        """Return everything that was found out."""
+        return self._report
+
+    def save(self, path: str | Path) -> ProbeReport:
+        """Write the head as one ONNX file; return the report with its path."""
+        path = Path(path)
+        if path.suffix != ".onnx":
+            raise InputError(f"-o {path} must end in .onnx.")
+        save_head(path, self.model, self.facts)
+        return replace(self._report, output=str(path))
+
+
+def probe(
+    store: str | Path,
+    output: Path | None = None,
+    *,
+    labels: str | Path | None = None,
+    options: ProbeOptions | None = None,
+    progress: Say | None = None,
+) -> ProbeReport:
+    """Evaluate a head on a store's features, and write the one trained on all rows to `output` unless that is None.
+
+    Arguments and errors are those of `Probe.fit`.
+    """
+    if output is not None and output.suffix != ".onnx":
+        raise InputError(f"-o {output} must end in .onnx.")
+    made = Probe.fit(store, labels=labels, options=options, progress=progress)
+    return made.report() if output is None else made.save(output)
+
+
+def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, progress: Say | None) -> Probe:
+    begin = time.perf_counter()
+    known = load_targets(store, labels, options.kind)
+    train, test = _train_and_test(store, labels, known, options)
+    folds = check_enough(train.labelled, store, options.folds)
+    names = _heads(options, train)
+    found: dict[str, _Evaluated] = {}
+    for name in names:
+        if not found or time.perf_counter() - begin < options.budget:
+            found[name] = _evaluate(_trainer(name, options, progress), train, test, folds, options)
+            if progress is not None and len(names) > 1:
+                progress(f"{name}: {found[name].score} after {time.perf_counter() - begin:.0f} s")
+    best = _simplest({name: each.score for name, each in found.items()})
+    chosen, trainer, evaluated = found[best], _trainer(best, options, progress), test or train
+    problem = train.problem
+    pipeline = chosen.pipeline or trainer.train(train, assign_folds(problem, folds, options.seed))
+    model = head_model(best, pipeline, train.dim, problem.kind, len(problem.names), chosen.scale)
+    report = ProbeReport(
+        head=best,
+        metric=DECIDES[problem.kind],
+        score=chosen.score,
+        evaluation=_in_words(options, folds),
+        trained_on=len(problem.y),
+        **_duplicates(trainer, chosen, train, test, folds, options),
+        curve=_curve(trainer, train, folds, options) if options.curve else None,
+        tried={name: each.score for name, each in found.items()},
+        notes=tuple(dict.fromkeys((*known.notes, *evaluated.labelled.notes))),
+        **describe(evaluated.problem, chosen.answers, evaluated.labelled.ids),
+    )
+    report = replace(report, seconds=round(time.perf_counter() - begin, 3))
+    return Probe(_facts(store, report, problem, options), model, report)
+
+
+def _train_and_test(
+    store: FeatureStore, labels: str | Path | None, known: Labelled, options: ProbeOptions
+) -> tuple[Vectors, Vectors | None]:
+    """Return the rows to train on, and those to evaluate on where they are others."""
+    if options.split and options.test is not None:
+        raise InputError("Give either --split or --test STORE.")
+    if options.test is not None:
+        other = FeatureStore.open(options.test)
+        if other.provenance.space != store.provenance.space:
+            raise StoreError(f"{other.path} holds features of another space than {store.path}: extract it anew.")
+        names = known.problem.names if known.problem.kind == "classes" else None
+        tested = load_targets(other, labels, known.problem.kind, names)
+        return load_vectors(store, known, options.near, options.layer), load_vectors(other, tested, 2, options.layer)
+    if not options.split:
+        return load_vectors(store, known, options.near, options.layer), None
+    train = np.array([SPLITS.get((split or "").lower()) == "train" for split in known.splits], bool)
+    test = np.array([split is not None for split in known.splits], bool) & ~train
+    if not train.any() or not test.any():
+        there = ", ".join(sorted({split for split in known.splits if split})) or "none"
+        raise StoreError(f"{store.path} needs a split 'train' and another one for --split. There is: {there}.")
+    return (
+        load_vectors(store, known.take(np.flatnonzero(train)), options.near, options.layer),
+        load_vectors(store, known.take(np.flatnonzero(test)), 2, options.layer),
+    )
+
+
+def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
+    """Return the heads to try, the simplest first."""
+    kind = rows.problem.kind
+    if options.balanced and options.head in UNWEIGHTED:
+        raise InputError(f"--balanced cannot be had with {options.head}, which takes no weights: use another --head.")
+    if options.hidden and options.head != "mlp":
+        raise InputError("--hidden gives the layers of --head mlp: take that head, or leave it away.")
+    if options.head == "auto":
+        left = set(UNWEIGHTED) if options.balanced else set()
+        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed.heads_for(kind))]
+    if options.head is not None:
+        load_head(options.head, kind)
+        return [options.head]
+    return ["ridge"] if rows.x is None or kind == "numbers" else ["logistic"]
+
+
+def _trainer(name: str, options: ProbeOptions, progress: Say | None) -> Trainer:
+    return Trainer(
+        name,
+        balanced=options.balanced,
+        calibrate=options.calibrate,
+        pca=options.pca,
+        seed=options.seed,
+        hidden=options.hidden,
+        progress=progress,
+    )
+
+
+def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions) -> _Evaluated:
+    """Return the answers for `test`, or without one those of a cross-validation, done as often as asked for."""
+    fold = assign_folds(train.problem, folds, options.seed)
+    if test is not None:
+        pipeline = trainer.train(train, fold)
+        scale = trainer.cross_validate(train, fold).scale if options.calibrate else 1.0
+        answers = answers_in_blocks(pipeline, test, scale)
+        return _Evaluated(interval_of(test.problem, [answers]), answers, scale, pipeline)
+    first = trainer.cross_validate(train, fold)
+    repeats = [first.answers]
+    for repeat in range(1, options.repeats):
+        again = assign_folds(train.problem, folds, options.seed + repeat)
+        repeats.append(trainer.cross_validate(train, again).answers)
+    return _Evaluated(interval_of(train.problem, repeats), first.answers, first.scale, first.pipeline)
+
+
+def _simplest(scores: dict[str, Interval]) -> str:
+    """Return the first, that is the simplest, head whose score lies in the interval of the best one."""
+    best = max(scores.values(), key=lambda interval: interval.mean)
+    return next(name for name, interval in scores.items() if interval.mean >= best.low)
+
+
+def _duplicates(
+    trainer: Trainer, found: _Evaluated, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions
+) -> dict[str, Any]:
+    """Return the fields of a report that say what near-duplicates do to the score."""
+    if test is None:
+        sizes = np.bincount(train.problem.groups)
+        grouped = train.problem.grouped
+        return {
+            "duplicates": int(sizes[sizes > 1].sum()),
+            "ungrouped": _ungrouped(trainer, train, folds, options) if grouped else None,
+        }
+    copies = copies_of(train, test, options.near)
+    others = np.flatnonzero(~copies)
+    if len(others) in (0, len(copies)):
+        return {"duplicates": int(copies.sum())}
+    without = interval_of(test.problem.take(others), [found.answers[others]])
+    return {"duplicates": int(copies.sum()), "without_copies": without}
+
+
+def _ungrouped(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Interval:
+    """Return the score with near-duplicates in any fold: what an evaluation that does not look for them says."""
+    plain = replace(rows.problem, groups=np.arange(len(rows.problem.y)))
+    fold = assign_folds(plain, folds, options.seed)
+    return interval_of(plain, [trainer.cross_validate(rows, fold).answers])
+
+
+def _curve(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Curve:
+    x, problem = rows.sample(_CURVE_ROWS, options.seed)
+    curve = learning_curve(trainer.make(problem), x, problem, assign_folds(problem, folds, options.seed), options.seed)
+    beyond = [len(rows.problem.y) * times for times in (1, 2, 4)]
+    expected = tuple((n, extrapolate(curve, n, options.seed)) for n in beyond)
+    return Curve(tuple(curve.rows.tolist()), tuple(curve.means.tolist()), expected)
+
+
+def _in_words(options: ProbeOptions, folds: int) -> str:
+    if options.test is not None:
+        return f"on {options.test}"
+    if options.split:
+        return "on the rows of the other splits than train"
+    return f"{folds}-fold cross-validation" + (f", {options.repeats} times" if options.repeats > 1 else "")
+
+
+def _facts(store: FeatureStore, report: ProbeReport, problem: Problem, options: ProbeOptions) -> HeadFacts:
+    return HeadFacts(
+        space=store.provenance.space,
+        source=store.provenance.source,
+        kind=report.head,
+        classes=problem.names,
+        accuracy=asdict(report.score),
+        rows=report.trained_on,
+        versions={"scikit-learn": version("scikit-learn"), "fxengine": version("fxengine")},
+        layer=options.layer,
+        predicts=problem.kind,
+        metric=report.metric,
+        store=str(store.path.absolute()),
+    )

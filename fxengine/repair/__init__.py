@@ -1,0 +1,1 @@
+"""Whether a store and this machine are sound, and how to mend them."""

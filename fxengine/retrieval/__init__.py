@@ -1,0 +1,1 @@
+"""What is near what: search, duplicates, clusters, a map."""

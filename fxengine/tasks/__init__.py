@@ -1,1 +1,0 @@
-"""Tasks: what needs several steps at once. One file each."""

@@ -1,0 +1,1 @@
+"""The programs that train in a process of their own."""

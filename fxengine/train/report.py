@@ -1,0 +1,75 @@
+"""What a fine-tuning found out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fxengine.heads.evaluate.interval import Interval
+from fxengine.probing.report import ProbeReport
+
+
+@dataclass(frozen=True)
+class Side:
+    """A score on the rows to select on and on those to report on."""
+
+    validation: Interval
+    test: Interval
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """What was trained, and how good it is.
+
+    Attributes:
+        output: the backbone file.
+        head: its head.
+        run: folder of the run: its record, features, curves for TensorBoard.
+        backbone: name of what was trained.
+        space: fingerprint of the backbone file.
+        kept: "tuned", or "probe" where the tuned net was no better on the rows to select on: then `output` is the
+            original backbone.
+        kind: what is predicted.
+        metric: what the scores are.
+        classes: names of what is predicted.
+        rows: side -> pictures.
+        probe: of a head on the original backbone's features.
+        tuned: of the tuned net.
+        rate: learning rate.
+        batch: pictures a step.
+        best_epoch: whose weights were kept; 0 is the beginning.
+        history: of each epoch: train_loss, validation_loss, for classes validation_accuracy, seconds.
+        trained_layers: how many layers were not frozen.
+        differences: of the exported file to Keras.
+        details: every score of what was kept, on the rows to report on.
+        failed: pictures that could not be decoded; they are rows with a reason in the run's features.
+        seconds: in all.
+        notes: how many labels of a file fit, and what was left out, a sentence each.
+    """
+
+    output: str
+    head: str
+    run: str
+    backbone: str
+    space: str
+    kept: str
+    kind: str
+    metric: str
+    classes: tuple[str, ...]
+    rows: dict[str, int]
+    probe: Side
+    tuned: Side
+    rate: float
+    batch: int
+    best_epoch: int
+    history: tuple[dict[str, float], ...]
+    trained_layers: int
+    differences: dict[str, float]
+    details: ProbeReport
+    failed: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data."""
+        return asdict(self)

@@ -1,0 +1,21 @@
+"""The page of a search: pictures to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fxengine.ui.pages import html
+
+if TYPE_CHECKING:
+    from fxengine.retrieval.search import SearchReport
+
+
+def search_page(report: SearchReport) -> str:
+    """Return a page with each query and its neighbours."""
+    body = [f"<p>{html.text(f'{report.rows} rows, {report.metric}; {report.method}')}</p>"]
+    for answer in report.answers:
+        body.append(f"<h2>{html.text(answer.query)}</h2>")
+        asked = [] if answer.picture is None else [html.picture(answer.picture, "the query")]
+        found = [html.stored_picture(report.root, n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
+        body.append(html.pictures([*asked, *found]) if asked or found else "<p>nothing is as near as asked</p>")
+    return html.page("nearest pictures", "\n".join(body))

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fxengine import InputError, Progress, extract
+from fxengine.backbones.spec import BackboneFile
+from fxengine.execute import open_session
+from fxengine.pipeline.embed import Backbone
+from fxengine.probing.predict import predict, softmax
+from fxengine.probing.predictions_file import write_predictions
+
+
+def test_the_backbones_own_classes(photos: Path, tiny: BackboneFile) -> None:
+    found = list(predict(photos, backbone=tiny.path, top=3))
+    assert [p.id for p in found] == sorted(p.id for p in found)
+    session = open_session(tiny.path)
+    net = Backbone.load(tiny.path)
+    features = net.embed([photos / p.id for p in found])
+    weights = np.random.default_rng(7)
+    weights.normal(0, 0.3, (8, 3, 3, 3))
+    logits = features @ weights.normal(0, 1, (3, 8)).astype(np.float32).T
+    assert session.outputs == ("features", "logits")
+    for prediction, row in zip(found, softmax(logits), strict=True):
+        order = np.argsort(-row)
+        assert prediction.labels == tuple(tiny.facts.classes[i] for i in order)
+        assert prediction.probabilities == pytest.approx([float(row[i]) for i in order], abs=1e-3)
+
+
+def test_progress_counts_pictures_and_failures(photos: Path, tiny: BackboneFile) -> None:
+    (photos / "cats" / "bad.jpg").write_bytes(b"")
+    seen: list[Progress] = []
+    assert len(list(predict(photos, backbone=tiny.path, limit=12, progress=seen.append))) == 12
+    assert (seen[-1].done, seen[-1].failed, seen[-1].total) == (12, 1, 12)
+
+
+def test_softmax_is_stable() -> None:
+    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0], [0.0, np.log(3)]])), [[0.5, 0.5], [0.25, 0.75]])
+
+
+def test_a_store_needs_a_head(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    extract(photos, tmp_path / "s", backbone=tiny.path)
+    with pytest.raises(InputError, match="is a feature store: give a head with --model"):
+        predict(tmp_path / "s")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".parquet"])
+def test_every_file_holds_every_prediction(photos: Path, tmp_path: Path, tiny: BackboneFile, suffix: str) -> None:
+    (photos / "cats" / "bad,\n.jpg").write_bytes(b"")
+    path = tmp_path / f"out{suffix}"
+    assert write_predictions(predict(photos, backbone=tiny.path, top=2), path) == (21, 1)
+    rows: list[dict[str, object]]
+    if suffix == ".json":
+        rows = json.loads(path.read_text())
+    elif suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    else:
+        with path.open(newline="") as file:
+            rows = [dict(row) for row in csv.DictReader(file)]
+    expected = list(predict(photos, backbone=tiny.path, top=2))
+    for row, prediction in zip(rows, expected, strict=True):
+        assert row["id"] == prediction.id
+        assert (row["error"] or None) == prediction.error
+        if prediction.labels:
+            assert row["label"] == prediction.labels[0]
+            assert float(str(row["probability"])) == pytest.approx(prediction.probabilities[0], abs=1e-3)
+            labels = row["labels"].split("|") if suffix == ".csv" else row["labels"]  # type: ignore[attr-defined]
+            assert tuple(labels) == prediction.labels  # type: ignore[arg-type]
+
+
+def test_an_unknown_suffix_writes_nothing(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    with pytest.raises(InputError, match=r"must end in .json, .csv, .parquet"):
+        write_predictions(predict(photos, backbone=tiny.path), tmp_path / "out.xls")
+    assert list(tmp_path.glob("out*")) == []

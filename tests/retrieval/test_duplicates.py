@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fxengine import InputError, StoreError
+from fxengine.retrieval.duplicates import duplicates
+from fxengine.ui.cli import main
+from fxengine.ui.pages.duplicates import duplicates_page
+from tests.conftest import make_photo
+from tests.stores import write_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """40 different rows; 1 is a copy of 0, 3 the same file as 2 with another label, 5 and 6 copies of 4 in splits."""
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(0, 1, (40, 64))
+    vectors[1] = vectors[0] + rng.normal(0, 0.1, 64)
+    vectors[3] = vectors[2]
+    vectors[5], vectors[6] = (vectors[4] + rng.normal(0, 0.1, 64) for _ in range(2))
+    hashes = [f"h{i}" for i in range(40)]
+    hashes[3] = hashes[2]
+    labels: list[str | None] = ["cats"] * 40
+    labels[3], labels[1] = "dogs", None
+    splits: list[str | None] = ["train"] * 40
+    splits[6] = "test"
+    widths = [100] * 40
+    widths[1], widths[5] = 300, 200
+    write_store(tmp_path / "store", vectors, hashes=hashes, labels=labels, splits=splits, widths=widths, failed=(39,))
+    return tmp_path / "store"
+
+
+def test_groups_their_best_picture_and_what_they_cross(store: Path) -> None:
+    report = duplicates(store)
+    rows = report.table.to_pylist()
+    ids = [[int(row["id"]) for row in rows if row["group"] == group] for group in range(report.groups)]
+    assert ids == [[5, 4, 6], [1, 0], [2, 3]]
+    assert [int(row["id"]) for row in rows if row["keep"]] == [5, 1, 2]
+    assert [int(row["id"]) for row in rows if row["identical"]] == [2, 3]
+    assert [int(row["id"]) for row in rows if row["crosses_labels"]] == [2, 3]
+    assert [int(row["id"]) for row in rows if row["crosses_splits"]] == [5, 4, 6]
+    assert (report.rows, report.chosen, report.crossing("labels"), report.crossing("splits")) == (39, True, 1, 1)
+    likeness = {int(row["id"]): row["likeness"] for row in rows}
+    assert [likeness[i] for i in (5, 1, 2, 3)] == pytest.approx([1, 1, 1, 1], abs=2e-3)
+    assert report.threshold <= likeness[0] < 1
+
+
+def test_threshold_one_links_equal_files_only(store: Path) -> None:
+    report = duplicates(store, threshold=1)
+    assert report.table["id"].to_pylist() == ["000002", "000003"]
+    assert not report.chosen
+    for threshold in (0, 1.5):
+        with pytest.raises(InputError, match=f"above 0 and at most 1. Got {threshold}"):
+            duplicates(store, threshold=threshold)
+
+
+def test_a_store_without_copies_and_one_without_rows(tmp_path: Path) -> None:
+    write_store(tmp_path / "a", np.random.default_rng(0).normal(0, 1, (30, 16)))
+    report = duplicates(tmp_path / "a")
+    assert (report.groups, len(report.table), report.crossing("labels")) == (0, 0, 0)
+    write_store(tmp_path / "b", np.ones((1, 4)), failed=(0,))
+    with pytest.raises(StoreError, match="there is nothing to search"):
+        duplicates(tmp_path / "b")
+
+
+def test_the_command_writes_tables_and_a_page(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["duplicates", str(store)]) == 0
+    shown = capsys.readouterr().out
+    assert "3 groups, 4 pictures more than needed among 39" in shown
+    assert "1 groups hold pictures of several splits" in shown
+    for suffix in ("parquet", "csv", "json"):
+        assert main(["duplicates", str(store), "-o", str(tmp_path / f"d.{suffix}")]) == 0
+    assert pq.read_table(tmp_path / "d.parquet")["group"].to_pylist() == [0, 0, 0, 1, 1, 2, 2]
+    assert pyarrow.csv.read_csv(tmp_path / "d.csv")["keep"].to_pylist().count(True) == 3
+    assert len(json.loads((tmp_path / "d.json").read_text())) == 7
+    capsys.readouterr()
+    assert main(["duplicates", str(store), "--json", "--html", str(tmp_path / "d.html")]) == 0
+    assert json.loads(capsys.readouterr().out)["redundant"] == 4
+    assert (tmp_path / "d.html").read_text().count("<figure>") == 7
+
+
+def test_the_page_shows_the_pictures(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(0, 1, (20, 64))
+    vectors[1] = vectors[0]
+    for i in range(20):
+        make_photo(tmp_path / "photos" / f"{i:06d}.png", i)
+    Image.open(tmp_path / "photos" / "000000.png").save(tmp_path / "photos" / "000001.png")
+    ids = [f"{i:06d}.png" for i in range(20)]
+    write_store(tmp_path / "store", vectors, ids=ids, root=str(tmp_path / "photos"))
+    page = duplicates_page(duplicates(tmp_path / "store"))
+    assert page.count("<img ") == 2
+    assert "group 0: 2 pictures" in page

@@ -1,0 +1,256 @@
+"""Stands in for train_child.py: tries its parts on a tiny net, then does the job; so the tests load TensorFlow once."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+HERE = Path(__file__).resolve().parents[2] / "fxengine" / "train" / "children" / "train_child.py"
+spec: Any = importlib.util.spec_from_file_location("train_child", HERE)
+train_child: Any = importlib.util.module_from_spec(spec)
+sys.modules["train_child"] = train_child
+spec.loader.exec_module(train_child)
+
+PIXELS = {"mean": [127.5] * 3, "std": [127.5] * 3, "bgr": False}
+SETTINGS = {
+    "seed": 3, "rate": 1e-2, "batch": 8, "epochs": 3, "patience": 3, "optimizer": "adamw", "label_smoothing": 0.0,
+    "augmentations": [], "unfreeze": "all",
+}  # fmt: skip
+
+
+def tiny() -> Any:
+    keras.utils.set_random_seed(1)
+    x = inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(6, 3, name="first")(x)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="norm")(x))
+    x = keras.layers.Conv2D(6, 3, name="second")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+
+
+def some_data() -> Any:
+    rng = np.random.default_rng(0)
+    y = np.arange(36) % 2
+    images = rng.integers(0, 200, (36, 12, 12, 3)).astype(np.uint8) + (y[:, None, None, None] * 40).astype(np.uint8)
+    split = np.repeat([0, 1, 2], 12)
+    return train_child.Data(images, np.eye(2, dtype=np.float32)[y], split, np.ones(36, np.float32), "classes")
+
+
+def trained(folder: Path, **changes: Any) -> tuple[Any, Any]:
+    model = tiny()
+    train_child.nets_child.choose_trainable(model, model.layers, "all")
+    order = {"settings": {**SETTINGS, **changes}, "pixels": PIXELS, "tensorboard": str(folder / "tensorboard")}
+    return model, train_child.train(model, some_data(), order, folder)
+
+
+def distance(a: Any, b: Any) -> float:
+    return max(float(np.abs(x - y).max()) for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
+
+
+def resume(folder: Path) -> dict[str, Any]:
+    """Stop after the second epoch; the second call ends with the weights of an uninterrupted run."""
+    whole, state = trained(folder / "whole")
+    say, stopped = train_child.say, folder / "stopped"
+
+    def stop(where: Path, words: dict[str, Any]) -> None:
+        if words.get("epoch") == 2:
+            raise KeyboardInterrupt
+        say(where, words)
+
+    train_child.say = stop
+    with suppress(KeyboardInterrupt):
+        trained(stopped)
+    train_child.say = say
+    saved = train_child.read_checkpoint(stopped / "checkpoint.npz")
+    again, resumed = trained(stopped)
+    norm = whole.get_layer("norm")
+    return {
+        "stopped_after": saved[0].epoch,
+        "epochs": resumed.epoch,
+        "distance": distance(whole, again),
+        "same_history": np.allclose(
+            [row["validation_loss"] for row in state.history], [row["validation_loss"] for row in resumed.history]
+        ),
+        "moved": distance(whole, tiny()),
+        "norm_frozen": bool(np.all(np.asarray(norm.moving_mean) == 0) and np.all(np.asarray(norm.gamma) == 1)),
+    }
+
+
+def memory(folder: Path) -> dict[str, Any]:
+    """Run out of memory once; the batch is halved and gradients are summed up."""
+    one_epoch, calls = train_child.one_epoch, []
+
+    def fail(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise tf.errors.ResourceExhaustedError(None, None, "no memory")
+        return one_epoch(*arguments)
+
+    train_child.one_epoch = fail
+    model, state = trained(folder, epochs=2)
+    train_child.one_epoch = one_epoch
+    return {"batch": state.batch, "accumulate": state.accumulate, "steps": model.optimizer.gradient_accumulation_steps}
+
+
+def disk(folder: Path) -> dict[str, Any]:
+    """Fill the disk at the second checkpoint; the first one stays whole."""
+    numpy: Any = np
+    savez, calls = np.savez, []
+
+    def fill(path: Any, **arrays: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        savez(path, **arrays)
+
+    numpy.savez = fill
+    try:
+        trained(folder)
+        words = ""
+    except train_child.Refused as error:
+        words = str(error)
+    numpy.savez = savez
+    kept = train_child.read_checkpoint(folder / "checkpoint.npz")
+    return {"words": words, "kept": kept[0].epoch, "files": sorted(p.name for p in folder.glob("*.npz"))}
+
+
+def choice(_: Path) -> dict[str, Any]:
+    model = tiny()
+    choose = train_child.nets_child.choose_trainable
+    found = {what: choose(model, model.layers, what) for what in ("all", "1", "second")}
+    try:
+        choose(model, model.layers, "secund")
+    except ValueError as error:
+        found["wrong"] = str(error)
+    return found
+
+
+def learned(folder: Path, data: Any, **changes: Any) -> tuple[np.ndarray, list[float]]:
+    """Return what a net answers for the rows to select on, and its loss there before and after each epoch."""
+    model = tiny()
+    order = {"settings": {**SETTINGS, **changes}, "pixels": PIXELS, "tensorboard": str(folder / "tensorboard")}
+    before = train_child.validation(model, data, order, 8)["validation_loss"]
+    (folder / "checkpoint.npz").unlink(missing_ok=True)
+    state = train_child.train(model, data, order, folder)
+    z = train_child.answers(model, data, order, data.rows(1), 8)
+    return z, [before, *(row["validation_loss"] for row in state.history)]
+
+
+def kinds(folder: Path) -> dict[str, Any]:
+    """Learn labels and numbers, by every optimizer; and let one class count for nothing."""
+    data, found = some_data(), {}
+    y = data.targets[:, 1:]
+    both = np.concatenate([y, 1 - y], axis=1).astype(np.float32)
+    for kind, targets in (("labels", both), ("numbers", 3 * both - 1)):
+        for optimizer, rate in (("adamw", 1e-2), ("sgd", 1e-1), ("rmsprop", 1e-2)):
+            changed = replace(data, targets=targets, kind=kind)
+            z, losses = learned(folder, changed, optimizer=optimizer, rate=rate, epochs=12, patience=12)
+            found[f"{kind} {optimizer}"] = {"z": z.tolist(), "y": targets[data.rows(1)].tolist(), "losses": losses}
+    only_first = replace(data, weight=data.targets[:, 0].copy())
+    z, _ = learned(folder, replace(only_first, targets=data.targets), rate=3e-2, epochs=8, patience=8)
+    found["first class only"] = z.argmax(axis=1).tolist()
+    return found
+
+
+def rates(folder: Path) -> dict[str, Any]:
+    """Choose the rate."""
+    _, state = trained(folder, rate=None, epochs=1)
+    lines = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
+    return {
+        "rate": state.rate,
+        "losses": {str(line["tried_rate"]): line["validation_loss"] for line in lines if "tried_rate" in line},
+        "first": state.history[0]["validation_loss"],
+    }
+
+
+def sources(folder: Path) -> dict[str, Any]:
+    """Build every source as it is trained, and take one step: what moves, and what the features were before."""
+    shared: dict[str, Any] = {
+        "layers": [],
+        "pooling": None,
+        "logits": False,
+        "height": 64,
+        "width": 64,
+        "weights": None,
+    }
+    pictures = np.random.default_rng(2).normal(0, 1, (2, 64, 64, 3)).astype(np.float32)
+    inputs = keras.Input((64, 64, 3))
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(4, 3, strides=2, name="convolution")(inputs))
+    own = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    own.save(folder / "own.keras")
+    own.export(folder / "saved", verbose=False)
+    keras.utils.set_random_seed(7)
+    application = keras.applications.MobileNetV3Small(
+        weights=None, include_top=False, pooling="avg", input_shape=(64, 64, 3)
+    )
+    jobs = {
+        "application": {"what": "MobileNetV3Small", "weights": "random"},
+        "keras": {"what": str(folder / "own.keras")},
+        "savedmodel": {"what": str(folder / "saved")},
+    }
+    found = {}
+    for kind, job in jobs.items():
+        keras.utils.set_random_seed(7)
+        net = train_child.backbone({**shared, **job, "kind": kind})
+        expected = np.asarray((application if kind == "application" else own)(pictures))
+        features = np.asarray(net.function(pictures)["features"])
+        difference = float(np.abs(features - expected).max())
+        train_child.nets_child.choose_trainable(net.model, net.model.layers, "all")
+        if kind == "application":  # whose random weights let the signal die
+            train_child.keras_child.randomise(net.model, pictures)
+            features = np.asarray(net.function(pictures)["features"])
+        model = keras.Model(net.model.inputs, keras.layers.Dense(2)(net.model.output["features"]))
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        model.fit(pictures, np.ones((2, 2)), verbose=0)
+        after = np.asarray(net.function(pictures)["features"])
+        found[kind] = {
+            "difference": difference,
+            "scale": float(np.abs(expected).max()),
+            "moved": float(np.abs(after - features).max()),
+        }
+    return found
+
+
+def lite0(order: dict[str, Any], path: Path) -> None:
+    """Write photos, uint8, and what the Keras definition of the embedded backbone makes of them."""
+    net = train_child.backbone(order["net"])
+    photos = train_child.keras_child.crops(np.load(order["photos"]), *net.size)
+    ready = train_child.prepared(order["pixels"], tf.constant(photos, tf.float32))
+    np.savez(path, photos=photos, features=np.asarray(net.function(ready)["features"]))
+
+
+def augmentation(_: Path) -> dict[str, Any]:
+    pictures = tf.constant(some_data().images[:4], tf.float32)
+    found = {}
+    for name in (*train_child.augment_child._LAYERS, "crop"):
+        changed = np.asarray(train_child.augment_child.augmenter([name], 5)(pictures))
+        found[name] = [list(changed.shape), float(changed.min()), float(changed.max()),
+                       float(np.abs(changed - np.asarray(pictures)).mean())]  # fmt: skip
+    same = np.asarray(train_child.augment_child.augmenter([], 5)(pictures))
+    return {"each": found, "none": float(np.abs(same - np.asarray(pictures)).max())}
+
+
+if __name__ == "__main__":
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for check in (resume, memory, disk, choice, kinds, rates, sources, augmentation):
+            for part in ("whole", "stopped", ""):
+                (Path(scratch) / check.__name__ / part).mkdir(parents=True, exist_ok=True)
+            results[check.__name__] = check(Path(scratch) / check.__name__)
+    Path(os.environ["CHECKS"]).write_text(json.dumps(results))
+    lite0(json.loads(Path(sys.argv[1]).read_text()), Path(os.environ["CHECKS"]).with_name("lite0.npz"))
+    train_child.main(Path(sys.argv[1]))

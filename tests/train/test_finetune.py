@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image, ImageDraw
+from sklearn.metrics import log_loss, mean_squared_error
+
+from fxengine import FeatureStore, InputError, StoreError, extract
+from fxengine.backbones import load_backbone
+from fxengine.backbones.cache import read_backbone
+from fxengine.backbones.children import keras_env
+from fxengine.backbones.report import differences
+from fxengine.backbones.spec import FEATURE_OUTPUT
+from fxengine.execute import open_session
+from fxengine.heads.file import Head
+from fxengine.train import finetune as task
+from fxengine.train.data import head_weights, load_training_data, with_weights
+from fxengine.train.finetune import finetune
+from fxengine.train.options import FinetuneOptions
+from fxengine.train.report import FinetuneReport
+from fxengine.train.splits import TEST, TRAIN, VALIDATION
+from fxengine.ui.commands.finetune import show
+from tests.backbones.sources.test_from_keras import needs_keras
+from tests.conftest import make_photo
+from tests.train import checks_child_path
+
+OPTIONS = FinetuneOptions(rate=1e-4, epochs=2, batch=8, augment="flip", validation=0.25, test=0.25)
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 32 pictures in two classes: with a white disc, and without."""
+    folder = tmp_path_factory.mktemp("photos") / "marked"
+    for i in range(32):
+        path = make_photo(folder / ("disc" if i % 2 else "plain") / f"{i:02d}.jpg", i, (160, 160))
+        if i % 2:
+            with Image.open(path) as image:
+                ImageDraw.Draw(image).ellipse((40, 40, 110, 110), fill="white")
+                image.save(path)
+    (folder / "disc" / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(marked: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[FinetuneReport, dict[str, Any]]:
+    """One training process: checks of its parts, then a whole run."""
+    folder = tmp_path_factory.mktemp("tuned")
+    rows = [f"{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(marked.rglob("[0-9]*.jpg"))]
+    (folder / "t.csv").write_text("\n".join(["id,label", *rows, "gone.jpg,disc"]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "_CHILD", checks_child_path())
+        patch.setenv("CHECKS", str(folder / "checks.json"))
+        patch.setattr(task, "_is_better", lambda tuned, probe: True)  # else the perfect probe is kept
+        report = finetune(marked, folder / "net.onnx", labels=str(folder / "t.csv"), options=OPTIONS)
+    return report, json.loads((folder / "checks.json").read_text())
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_tuned_net_is_an_ordinary_backbone(
+    done: tuple[FinetuneReport, dict[str, Any]], marked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, _ = done
+    file = read_backbone(Path(report.output))
+    lite = load_backbone("efficientnet_lite0")
+    assert file.fingerprint == report.space != lite.fingerprint
+    assert file.recipe == lite.recipe
+    assert report.differences["relative"] <= 1e-4
+    tuned = file.facts.notes["tuned"]
+    assert (tuned["from"], tuned["pictures"], tuned["accuracy"]["mean"]) == ("efficientnet_lite0", 32, 1.0)
+    assert report.failed == 1
+    (note,) = report.to_dict()["notes"]
+    assert note.endswith("1 of 33 labels match no row, such as 'gone.jpg'; 0 of 32 rows have no label.")
+    show(report)
+    assert note in capsys.readouterr().out.splitlines()
+    assert report.rows == {"train": 16, "validation": 8, "test": 8}
+    assert extract(marked, tmp_path / "s", backbone=file.path).extracted == 32
+    with pytest.raises(StoreError, match="space"):
+        extract(marked, tmp_path / "s")
+    head = Head.load(Path(report.head))
+    store = FeatureStore.open(tmp_path / "s")
+    assert head.facts.space == file.fingerprint
+    said = head.answers(store.vectors(dtype="float32")).argmax(axis=1)
+    assert np.mean([head.facts.classes[i] == label for i, label in zip(said, store.labels(), strict=True)]) > 0.9
+    run = json.loads((Path(report.run) / "run.json").read_text())
+    assert (run["status"], run["settings"]["epochs"], len(run["history"])) == ("finished", 2, 2)
+    assert sorted(path.name for path in Path(report.run).iterdir() if not path.name.startswith(".")) == [
+        "features",
+        "run.json",
+        "tensorboard",
+    ]
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_net_that_is_trained_is_the_embedded_one(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    with np.load(Path(done[0].output).with_name("lite0.npz")) as arrays:
+        photos, features = arrays["photos"], arrays["features"]
+    session = open_session(load_backbone("efficientnet_lite0").path, "cpu")
+    ours = np.concatenate(
+        [session.run(photos[i : i + 1], (FEATURE_OUTPUT,))[FEATURE_OUTPUT] for i in range(len(photos))]
+    )
+    assert np.linalg.norm(ours - features, axis=1).max() <= 1e-4 * np.linalg.norm(features, axis=1).min()
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_stopped_training_goes_on(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["resume"]
+    assert (found["stopped_after"], found["epochs"], found["same_history"]) == (2, 3, True)
+    assert found["distance"] < 1e-6 < 1e-3 < found["moved"]
+    assert found["norm_frozen"]
+
+
+@needs_keras
+@pytest.mark.slow
+def test_memory_that_runs_out_halves_the_batch(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    assert done[1]["memory"] == {"batch": 4, "accumulate": 2, "steps": 2}
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_full_disk_keeps_the_last_checkpoint(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["disk"]
+    assert "No space left on device" in found["words"]
+    assert (found["kept"], found["files"]) == (1, ["checkpoint.npz"])
+
+
+@needs_keras
+@pytest.mark.slow
+def test_layers_are_chosen_by_number_and_name(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["choice"]
+    assert found["all"] == ["first", "second", "head"]
+    assert found["1"] == ["head"]
+    assert found["second"] == ["second", "head"]
+    assert "the nearest are second" in found["wrong"]
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+def test_labels_and_numbers_are_learned_by_every_optimizer(
+    done: tuple[FinetuneReport, dict[str, Any]], kind: str, optimizer: str
+) -> None:
+    found = done[1]["kinds"][f"{kind} {optimizer}"]
+    z, y, losses = np.array(found["z"]), np.array(found["y"]), found["losses"]
+    loss = log_loss(y.ravel(), 1 / (1 + np.exp(-z.ravel()))) if kind == "labels" else mean_squared_error(y, z)
+    assert min(losses) == pytest.approx(loss, rel=1e-4)  # the best epoch's weights are those that are left
+    assert min(losses) < 0.8 * losses[0]
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_class_of_weight_zero_is_not_learned(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    assert set(done[1]["kinds"]["first class only"]) == {0}
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_rate_with_the_least_loss_after_an_epoch_is_taken(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["rates"]
+    assert set(found["losses"]) == {"1e-05", "0.0001", "0.001"}
+    assert found["losses"][str(found["rate"])] == min(found["losses"].values())
+    assert found["first"] == pytest.approx(min(found["losses"].values()), rel=1e-5)  # it begins anew from the same net
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["application", "keras", "savedmodel"])
+def test_every_keras_source_is_trained_as_it_is(done: tuple[FinetuneReport, dict[str, Any]], source: str) -> None:
+    found = done[1]["sources"][source]
+    assert found["difference"] <= 1e-5 * found["scale"]
+    assert found["moved"] > 1e-3 * found["scale"]
+
+
+@needs_keras
+@pytest.mark.slow
+def test_every_augmentation_changes_pictures_and_nothing_else(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["augmentation"]
+    assert found["none"] == 0
+    for name, (shape, low, high, change) in found["each"].items():
+        assert shape == [4, 12, 12, 3], name
+        assert 0 <= low < high <= 255, name
+        assert change > 0.1, name
+
+
+def test_the_probe_head_takes_other_weights(marked: Path, tmp_path: Path) -> None:
+    extract(marked, tmp_path / "s", dtype="float32")
+    data = load_training_data(FeatureStore.open(tmp_path / "s"), None, OPTIONS)
+    assert [(data.split == side).sum() for side in (TRAIN, VALIDATION, TEST)] == [16, 8, 8]
+    weights, bias = head_weights(data.head)
+    assert weights.shape == (2, 1280)
+    changed = with_weights(data.head, 2 * weights, bias + 1)
+    np.testing.assert_array_equal(head_weights(changed)[0], 2 * weights)
+    np.testing.assert_array_equal(head_weights(data.head)[1], bias)
+    onnx.checker.check_model(changed)
+    vectors = FeatureStore.open(tmp_path / "s").vectors(dtype="float32")
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    logits = unit @ weights.T + bias
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    assert differences(powers / powers.sum(axis=1, keepdims=True), data.answers)["relative"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("backbone", "words"),
+    [
+        ("onnx:net.onnx", r"cannot be trained: only Keras nets can \(efficientnet_lite0, keras:NAME"),
+        ("nonsense", "cannot be trained"),
+    ],
+)
+def test_what_cannot_be_trained_says_what_can(marked: Path, tmp_path: Path, backbone: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        finetune(marked, tmp_path / "net.onnx", backbone=backbone)
+
+
+def test_a_missing_keras_is_said_with_the_command(
+    marked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FXENGINE_KERAS_PYTHON", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'fxengine\[keras\]'"):
+        finetune(marked, tmp_path / "net.onnx")
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(("keep", "words"), [(("plain",), "has a label"), (("plain", "disc/01.jpg"), "has one row")])
+def test_too_little_to_learn_from_is_said(marked: Path, tmp_path: Path, keep: tuple[str, ...], words: str) -> None:
+    for name in keep:
+        for path in (marked / name).rglob("*.jpg") if (marked / name).is_dir() else [marked / name]:
+            target = tmp_path / "photos" / path.relative_to(marked)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    with pytest.raises(StoreError, match=words):
+        finetune(tmp_path / "photos", tmp_path / "net.onnx")
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that Keras is installed; a training would fail."""
+    monkeypatch.setattr(keras_env, "versions", lambda: {"keras": "3.15.1"})
+    monkeypatch.setattr(keras_env, "python", lambda: "nowhere")
+
+
+@pytest.mark.usefixtures("no_training")
+def test_another_run_that_was_not_finished_is_not_taken_over(marked: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        finetune(marked, tmp_path / "net.onnx", options=OPTIONS)
+    (tmp_path / "net.run" / "work" / "checkpoint.npz").write_bytes(b"")
+    with pytest.raises(InputError, match="holds a run that was not finished, of another settings"):
+        finetune(marked, tmp_path / "net.onnx", options=replace(OPTIONS, rate=1e-3))
+    assert not (tmp_path / "net.onnx").exists()

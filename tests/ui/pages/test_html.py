@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fxengine.ui.pages import html
+from tests.conftest import make_photo
+
+NASTY = "<script>alert(1)</script>&\"'\x1b\udce9"
+
+
+class Reader(HTMLParser):
+    """Collects the tags and the text of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.shown = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.shown += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    return reader
+
+
+def jpeg_in(figure: str) -> Image.Image:
+    match = re.search(r"data:image/jpeg;base64,([^\"]+)", figure)
+    assert match is not None
+    return Image.open(io.BytesIO(base64.b64decode(match[1])))
+
+
+def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
+    make_photo(tmp_path / "a.jpg", 1)
+    body = html.picture(tmp_path / "a.jpg", NASTY) + html.table([NASTY], [[NASTY]]) + html.picture(NASTY, NASTY)
+    page = html.page(NASTY, body)
+    page.encode("utf-8")
+    reader = read(page)
+    assert "script" not in reader.tags
+    assert reader.shown.count("<script>alert(1)</script>&\"'\\x1b\\udce9") == 6
+    assert "http" not in page.replace("initial-scale", "")
+
+
+def test_a_picture_is_an_upright_thumbnail_of_the_file(tmp_path: Path) -> None:
+    pixels = np.zeros((300, 400, 3), np.uint8)
+    pixels[:150, :200] = (250, 10, 10)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its left side: to be turned clockwise
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    small = jpeg_in(html.picture(tmp_path / "a.jpg", "two\nlines"))
+    assert small.size == (144, 192)
+    shown = np.asarray(small).astype(int)
+    np.testing.assert_allclose(shown[20, -20], (250, 10, 10), atol=12)
+    np.testing.assert_allclose(shown[20, 20], (0, 0, 0), atol=12)
+
+
+def test_a_picture_that_cannot_be_shown_says_why(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"not a picture")
+    reader = read(html.picture(tmp_path / "bad.jpg", "bad.jpg"))
+    assert "img" not in reader.tags
+    assert "The file is no image that fxengine knows." in reader.shown
+    assert "The file is not there (any more)." in read(html.picture(tmp_path / "none.jpg", "x")).shown
+
+
+def test_a_table_sets_numbers_right_and_leaves_none_empty() -> None:
+    made = html.table(["id", "score"], [["a", 0.123456], ["b", 7], ["c", None]])
+    assert '<td class="number">0.1235</td>' in made
+    assert '<td class="number">7</td>' in made
+    assert "<td>c</td><td></td>" in made
