@@ -16,8 +16,9 @@ from PIL import Image
 
 from bench.machine import DATA, photos
 from fxengine import Backbone
+from fxengine.collect.item import Item
 from fxengine.features import parts
-from fxengine.features.schema import FEATURE, Item, Provenance
+from fxengine.features.schema import FEATURE, Provenance
 
 SETS = ("imagenet_500", "caltech_20", "cats_dogs", "flowers_300", "holidays_pairs")
 PART = 8192

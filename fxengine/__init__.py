@@ -1,14 +1,15 @@
 """fxengine: embed pictures once, into Parquet; then probe, reduce, search and deduplicate in seconds.
 
-collect     folder or list           -> sorted items
-decode      bytes                    -> RGB uint8 at the backbone's size
-execute     a batch of pictures      -> vectors           (a backbone file, by ONNX Runtime)
-features    vectors                  -> Parquet parts     (the feature store)
-extraction  runs these four at once, resumes, and reports
-heads       vectors and labels       -> a linear head     (also ONNX)
-index       vectors                  -> neighbours
-tasks       what needs several of these: predict, probe, search
-ui          the command line
+backbones   a pretrained net           -> one ONNX file with its recipe
+collect     folder or list             -> sorted items, and each item's bytes
+decode      bytes                      -> rows of the graph's inputs
+execute     rows                       -> vectors            (ONNX Runtime, OpenVINO)
+features    vectors                    -> Parquet parts      (the feature store)
+heads       vectors and targets        -> a linear head      (also ONNX)
+neighbours  vectors                    -> neighbours         (exact, FAISS)
+pipeline    runs the first five at once, resumes, and reports
+probing, reduce, repair, retrieval, train   what people do with a store
+ui          the command line and its pages
 """
 
 from __future__ import annotations

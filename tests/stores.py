@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fxengine.collect.item import Item
 from fxengine.features import parts
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import FEATURE, Dtype, Item, Provenance
+from fxengine.features.schema import FEATURE, Dtype, Provenance
 
 
 def write_store(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from fxengine.errors import InputError
 
 METADATA_KEY = "fxengine"
+PCA_METADATA_KEY = "fxengine_pca"
 INPUT_NAME = "images"
 FEATURE_OUTPUT = "features"
 LOGITS_OUTPUT = "logits"

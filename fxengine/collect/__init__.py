@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from fxengine.collect.folder import Filters, list_folder
+from fxengine.collect.item import Item
 from fxengine.collect.paths import PathListing, list_paths
-from fxengine.features.schema import Item
 
 __all__ = ["Filters", "Listing", "collect"]
 

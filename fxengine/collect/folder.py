@@ -9,8 +9,8 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
+from fxengine.collect.item import SPLITS, Item, escape_path, stamp
 from fxengine.errors import InputError
-from fxengine.features.schema import SPLITS, Item, escape_path, stamp
 
 # Only for the question which folders are classes; what a file is, its content decides.
 PICTURE_SUFFIXES = frozenset(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
+from fxengine.collect.item import Item, stamp
 from fxengine.collect.memory import require
 from fxengine.errors import DecodeError
-from fxengine.features.schema import Item, stamp
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 

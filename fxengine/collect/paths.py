@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 
 from fxengine.collect.folder import Filters
+from fxengine.collect.item import Item, escape_path, stamp, unescape_path
 from fxengine.collect.table import BYTE_ORDER_MARKS, TABLES, column_of, decode_text, id_columns, read_table
 from fxengine.errors import InputError
-from fxengine.features.schema import Item, escape_path, stamp, unescape_path
 
 
 @dataclass

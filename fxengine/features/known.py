@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxengine.collect.item import Item
 from fxengine.features import parts
 from fxengine.features.row_numbers import older_halves
-from fxengine.features.schema import TRANSIENT_ERRORS, Item, Provenance
+from fxengine.features.schema import TRANSIENT_ERRORS, Provenance
 
 _COLUMNS = ["row", "id", "label", "split", "size", "mtime_ns", "error_code"]
 _CHUNK = 65_536

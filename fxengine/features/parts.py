@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from fxengine.collect.item import Item
 from fxengine.errors import StoreError
 from fxengine.features.footer import Footer, damaged, read_footer
-from fxengine.features.schema import MOST_ROWS, PART_PATTERN, Item, Provenance, is_vector_column, part_schema
+from fxengine.features.schema import MOST_ROWS, PART_PATTERN, Provenance, is_vector_column, part_schema
 
 _NUMBER = re.compile(r"part-(\d+)\.parquet$")
 TEMPORARY = ".tmp-"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +16,6 @@ from fxengine.errors import StoreError
 FORMAT = 1
 NEWER = "update fxengine, or extract into a new folder."
 METADATA_KEY = b"fxengine"
-PCA_METADATA_KEY = "fxengine_pca"
 PART_PATTERN = "part-*.parquet"
 LOCK_NAME = ".lock"
 FEATURE = "feature"
@@ -42,17 +39,6 @@ Dtype = Literal["float16", "float32"]
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
 MOST_ROWS = 2**62  # row numbers stay below: int64, with room for those that are still given out
-
-# Name of a split, in lower case -> what its rows are for. The store keeps the name that the folder has.
-SPLITS: dict[str, Literal["train", "val", "test"]] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -218,36 +204,6 @@ def widest_limits(made: Sequence[Provenance]) -> dict[str, int]:
     return {name: max(limits[name] for limits in stated) for name in (stated[0] if stated else ())}
 
 
-class Item(NamedTuple):
-    """One input, as `collect` lists it; a named tuple, since a run makes one for every file.
-
-    Attributes:
-        key: the row's id: path relative to the root, with "/" and escaped by `escape_path`.
-        source: the path to read.
-        size: bytes, or -1 where it could not be asked.
-        mtime_ns: time of the last change in nanoseconds, or 0.
-        label: class folder, or None.
-        split: one of `SPLITS` where the folders say so, or None.
-    """
-
-    key: str
-    source: str
-    size: int
-    mtime_ns: int
-    label: str | None = None
-    split: str | None = None
-
-
-def stamp(status: os.stat_result) -> tuple[int, int]:
-    """Return (size, mtime_ns) of a file as a store holds them: what int64 cannot hold becomes the nearest that it can.
-
-    File systems and Python know times before 1677 and after 2262, whose nanoseconds take more than 64 bits. Everything
-    that fills an `Item` takes them from here, so that an unchanged file compares equal in the next run.
-    """
-    size, mtime_ns = (max(-(2**63), min(2**63 - 1, number)) for number in (status.st_size, status.st_mtime_ns))
-    return size, mtime_ns
-
-
 @dataclass(frozen=True)
 class FeatureTable:
     """Rows of a store in memory, sorted by id.
@@ -308,21 +264,3 @@ def layer_column(layer: str) -> str:
 def is_vector_column(name: str) -> bool:
     """Tell whether a column holds vectors."""
     return name == FEATURE or name.startswith(layer_column(""))
-
-
-def escape_path(path: str) -> str:
-    r"""Return a path as text that any UTF-8 column holds and `unescape_path` turns back.
-
-    A backslash becomes `\\`; a byte that is not UTF-8 (a surrogate in Python's file names) becomes `\xNN`.
-    """
-    if "\\" not in path and path.isprintable():
-        return path
-    escaped = path.replace("\\", "\\\\")
-    return re.sub("[\ud800-\udfff]", lambda m: f"\\x{ord(m[0]) & 0xFF:02x}", escaped)
-
-
-def unescape_path(key: str) -> str:
-    """Return the path that `escape_path` was given."""
-    if "\\" not in key:
-        return key
-    return re.sub(r"\\(\\|x([0-9a-f]{2}))", lambda m: "\\" if m[1] == "\\" else chr(0xDC00 | int(m[2], 16)), key)

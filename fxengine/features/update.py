@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.item import unescape_path
 from fxengine.features import parts
 from fxengine.features.known import Plan
 from fxengine.features.parts import Row, Vectors
-from fxengine.features.schema import Provenance, unescape_path
+from fxengine.features.schema import Provenance
 from fxengine.features.write import PartWriter, rewrite_part
 
 

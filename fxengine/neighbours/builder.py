@@ -19,7 +19,7 @@ from fxengine.neighbours import faiss_build, file, tune
 from fxengine.neighbours.choose import Wanted, candidates
 from fxengine.neighbours.exact import in_blocks
 from fxengine.neighbours.file import IndexFacts
-from fxengine.neighbours.index import Index
+from fxengine.neighbours.rows import check_searchable, searchable_rows
 from fxengine.neighbours.tune import Trial, Truth
 
 HELD_OUT = 2_000  # rows that are asked for their neighbours before they are added themselves
@@ -27,6 +27,21 @@ _SAMPLE_BYTES = 2**29  # of float32 vectors to train with and to compare indexes
 _REBUILD = 0.2  # share of the vectors that changed since the index was trained, from which on it is trained again
 _TRYING = 300.0  # seconds of trying indexes, after which no further one is begun
 _Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What an index consists of.
+
+    Attributes:
+        index: the FAISS index.
+        rows: a row for each of its vectors, in their order; see `file.ROWS_SCHEMA`.
+        facts: what it was made from, and how good it is.
+    """
+
+    index: Any
+    rows: pa.Table
+    facts: IndexFacts
 
 
 @dataclass(frozen=True)
@@ -38,9 +53,10 @@ class _Tried:
     trial: Trial
 
 
-def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _Say) -> Index:
+def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _Say) -> Built:
     """Return the fastest index that is as right as asked; see `Index.build`."""
-    table = Index.exact(store, wanted.metric, wanted.layer).table
+    check_searchable(store, wanted.metric, wanted.layer)
+    table = searchable_rows(store)
     dim = store.provenance.columns[store.provenance.column(wanted.layer)]
     if asked is not None and (asked.ndim != 2 or asked.shape[1] != dim or not len(asked)):
         raise InputError(f"Queries to tune with must be [n, {dim}]. Got an array of shape {list(asked.shape)}.")
@@ -69,18 +85,16 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _S
         trials=(best.trial, *(trial for trial in trials if trial.factory != best.trial.factory)),
         versions={"faiss-cpu": version("faiss-cpu"), "fxengine": version("fxengine")},
     )
-    return Index(store, wanted.metric, wanted.layer, facts, True, best.index, _index_rows(table.take(pa.array(order))))
+    return Built(best.index, _index_rows(table.take(pa.array(order))), facts)
 
 
-def update(index: Index, asked: np.ndarray | None, say: _Say) -> Index:
+def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say) -> Built:
     """Return the index with what is new in the store added and what is gone never found; see `Index.update`."""
-    facts, old = index.facts, index._vectors
-    if facts is None or old is None:
-        return replace(index, store=FeatureStore.open(index.store.path))
-    store = FeatureStore.open(index.store.path)
+    facts, old = made.facts, made.rows
     if store.provenance.space != facts.space:
         raise StoreError(f"{store.path} is of another feature space than its index.")
-    table = Index.exact(store, index.metric, index.layer).table
+    check_searchable(store, facts.wanted.metric, facts.wanted.layer)
+    table = searchable_rows(store)
     living, new = _difference(old, table)
     gone = int(np.asarray(old["living"]).sum() - living.sum())
     changed = facts.added + facts.removed + len(new) + gone
@@ -88,11 +102,11 @@ def update(index: Index, asked: np.ndarray | None, say: _Say) -> Index:
         say(f"{changed} rows were added or removed since the index was trained on {facts.trial.rows}: a full rebuild")
         return build(store, facts.wanted, asked, say)
     say(f"{len(new)} rows to add, {gone} to remove; the others stay as they are")
-    new = new[faiss_build.add(index._faiss, _blocks(store, table, new, index.layer), index.metric)]
+    new = new[faiss_build.add(made.index, _blocks(store, table, new, facts.wanted.layer), facts.wanted.metric)]
     kept = old.set_column(3, "living", pa.array(living))
     rows = pa.concat_tables([kept.cast(file.ROWS_SCHEMA), _index_rows(table.take(pa.array(new)))])
     facts = replace(facts, store=store_fingerprint(store), added=facts.added + len(new), removed=facts.removed + gone)
-    return Index(store, index.metric, index.layer, facts, True, index._faiss, rows)
+    return Built(made.index, rows, facts)
 
 
 def _compare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,17 @@ from fxengine.features.fingerprint import store_fingerprint
 from fxengine.features.read import FeatureStore
 from fxengine.features.where import matching
 from fxengine.neighbours import file
+from fxengine.neighbours.builder import Built, build, update
 from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.exact import exact_search, in_blocks
 from fxengine.neighbours.file import IndexFacts
-from fxengine.neighbours.metric import check, check_queries, prepare, scores
+from fxengine.neighbours.metric import check_queries, prepare, scores
 from fxengine.neighbours.parameters import search_parameters
+from fxengine.neighbours.rows import check_searchable, searchable_rows
 
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
 _IN_MEMORY = 2**28  # bytes of vectors that are simply read
-_COLUMNS = ["row", "id", "label", "split", "size", "width", "height", "content_hash", "error_code"]
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,7 @@ class Index:
             InputError: there is no such metric.
         """
         opened = _opened(store)
-        opened.provenance.column(layer)
-        check(metric)
-        if not opened.ids():
-            raise StoreError(f"No row of {opened.path} has a vector: there is nothing to search.")
+        check_searchable(opened, metric, layer)
         return cls(opened, metric, layer)
 
     @classmethod
@@ -110,10 +108,8 @@ class Index:
             InputError: a value is out of its range, no index fits into the memory, or FAISS knows no such factory.
             StoreError: the store has no vector or no such layer.
         """
-        from fxengine.neighbours.builder import build
-
-        wanted = Wanted(metric, layer, recall, memory, latency_ms, factory)
-        return build(_opened(store), wanted, queries, progress or _silent)
+        opened, wanted = _opened(store), Wanted(metric, layer, recall, memory, latency_ms, factory)
+        return _built(opened, build(opened, wanted, queries, progress or _silent))
 
     @classmethod
     def load(cls, store: FeatureStore | str | Path, *, layer: str | None = None, folder: Path | None = None) -> Index:
@@ -159,9 +155,11 @@ class Index:
         Raises:
             StoreError: the store has no vector any more, or is of another feature space.
         """
-        from fxengine.neighbours.builder import update
-
-        return update(self, queries, progress or _silent)
+        store = FeatureStore.open(self.store.path)
+        if self.facts is None or self._vectors is None:
+            return replace(self, store=store)
+        made = Built(self._faiss, self._vectors, self.facts)
+        return _built(store, update(store, made, queries, progress or _silent))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -229,8 +227,7 @@ class Index:
     @cached_property
     def table(self) -> pa.Table:
         """The small columns of the rows that have a vector, in the store's order."""
-        rows = self.store.rows(_COLUMNS)
-        return rows.filter(pc.is_null(rows["error_code"])).drop(["error_code"]).combine_chunks()
+        return searchable_rows(self.store)
 
     @cached_property
     def _ids(self) -> pa.ChunkedArray:
@@ -276,6 +273,11 @@ def open_index(store: FeatureStore, layer: str | None, folder: Path | None = Non
 def index_folder(store: FeatureStore, layer: str | None) -> Path:
     """Return where the index of a store is kept: readers of Parquet folders pass over a name that begins with "_"."""
     return store.path / ("_index" if layer is None else f"_index@{layer}")
+
+
+def _built(store: FeatureStore, made: Built) -> Index:
+    wanted = made.facts.wanted
+    return Index(store, wanted.metric, wanted.layer, made.facts, True, made.index, made.rows)
 
 
 def _opened(store: FeatureStore | str | Path) -> FeatureStore:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fxengine.features.read import FeatureStore
+from fxengine.features.vector_file import read_vectors
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.index import Index, index_folder, open_index
-from fxengine.retrieval.queries import read_vectors
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from fxengine.backbones import DEFAULT, find_space, load_backbone
 from fxengine.backbones.spec import BackboneFile, Preprocess, layer_output
+from fxengine.collect.item import Item
 from fxengine.collect.local import read_input
 from fxengine.decode import picture as pictures_in
 from fxengine.decode.picture import Limits
@@ -21,7 +22,7 @@ from fxengine.decode.picture.resize import resize_into
 from fxengine.errors import DecodeError, InputError
 from fxengine.execute import open_session
 from fxengine.execute.session import Session
-from fxengine.features.schema import Item, Provenance
+from fxengine.features.schema import Provenance
 from fxengine.pipeline.precision import open_stored
 
 Picture = "str | PathLike | bytes | np.ndarray | Image"

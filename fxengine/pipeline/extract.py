@@ -12,17 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-import fxengine
 from fxengine.backbones import DEFAULT, former_backbone, load_backbone, source_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect import Listing, collect
+from fxengine.collect.item import Item, escape_path
 from fxengine.decode import picture
 from fxengine.decode.picture import Limits
 from fxengine.errors import DecodeError, InputError
@@ -32,7 +33,7 @@ from fxengine.features.crash_note import CrashNote
 from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.lock import locked
 from fxengine.features.parts import Row, Vectors
-from fxengine.features.schema import FEATURE, Dtype, Item, Provenance, escape_path, layer_column, widest_limits
+from fxengine.features.schema import FEATURE, Dtype, Provenance, layer_column, widest_limits
 from fxengine.features.update import Movable, StoreUpdate
 from fxengine.features.write import PART_ROWS, check_fits, to_store_type
 from fxengine.pipeline.precision import open_chosen
@@ -367,7 +368,7 @@ def _provenance(found: BackboneFile, source: str, root: Path, dtype: Dtype, limi
         engine="",
         provider="",
         decoder=", ".join(f"{name} {version}" for name, version in libraries.items()),
-        versions={"fxengine": fxengine.__version__, "pyarrow": pa.__version__, "numpy": np.__version__},
+        versions={"fxengine": version("fxengine"), "pyarrow": pa.__version__, "numpy": np.__version__},
         limits=asdict(limits),
     )
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fxengine.backbones.spec import Preprocess
+from fxengine.collect.item import Item
 from fxengine.collect.local import read_input
 from fxengine.decode import picture
 from fxengine.decode.picture import Limits
@@ -27,7 +28,6 @@ from fxengine.decode.picture.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session
 from fxengine.features.crash_note import CrashNote
-from fxengine.features.schema import Item
 from fxengine.pipeline.queues import Budget, Channel, Stopped
 
 T = TypeVar("T")

@@ -15,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from fxengine.backbones import load_backbone
 from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.spec import INPUT_NAME, BackboneFile, layer_output
+from fxengine.collect.item import unescape_path
 from fxengine.decode.picture import TAKEN_IN
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import unescape_path
 from fxengine.heads.file import Head, HeadFacts
 from fxengine.pipeline.embed import prepare
 

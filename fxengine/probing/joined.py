@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxengine.collect.item import unescape_path
 from fxengine.collect.paths import plain_path
 from fxengine.collect.table import TABLES, column_of, id_columns, read_table
 from fxengine.errors import InputError, StoreError
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import unescape_path
 
 # What stands for a missing value in a text: the marks of pandas.
 MISSING = (

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import onnx
 
+from fxengine.collect.item import SPLITS
 from fxengine.errors import InputError, StoreError
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import SPLITS
 from fxengine.heads import UNWEIGHTED, Kind, head_model, heads_for, load_head
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve

@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from threadpoolctl import threadpool_limits
 
+from fxengine.backbones.spec import PCA_METADATA_KEY
 from fxengine.errors import InputError
-from fxengine.features.schema import PCA_METADATA_KEY
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from fxengine.backbones import EMBEDDED, load_backbone
 from fxengine.collect import Listing, collect
+from fxengine.collect.item import Item, stamp, unescape_path
 from fxengine.collect.local import read_input
 from fxengine.decode.picture import TAKEN_IN, Limits
 from fxengine.errors import DecodeError, InputError, StoreError
@@ -24,17 +25,7 @@ from fxengine.features.footer import read_footer
 from fxengine.features.lock import locked
 from fxengine.features.read import FeatureStore
 from fxengine.features.row_numbers import doubled_ids, find_clashes, next_row, read_numbers, renumber
-from fxengine.features.schema import (
-    ERROR_CODES,
-    FEATURE,
-    NEWER,
-    Item,
-    Provenance,
-    is_vector_column,
-    part_schema,
-    stamp,
-    unescape_path,
-)
+from fxengine.features.schema import ERROR_CODES, FEATURE, NEWER, Provenance, is_vector_column, part_schema
 from fxengine.pipeline.embed import Backbone
 from fxengine.pipeline.extract import extract, recorded_limits
 from fxengine.pipeline.summary import Summary

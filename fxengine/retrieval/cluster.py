@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.item import unescape_path
 from fxengine.errors import InputError
-from fxengine.features.schema import unescape_path
 from fxengine.neighbours.index import Index
 from fxengine.neighbours.kmeans import kmeans
 

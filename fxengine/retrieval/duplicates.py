@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxengine.collect.item import unescape_path
 from fxengine.errors import InputError
-from fxengine.features.schema import unescape_path
 from fxengine.neighbours.groups import choose_threshold, near_duplicate_groups, whiten
 from fxengine.neighbours.index import Index
 

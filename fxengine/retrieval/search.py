@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.item import unescape_path
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import unescape_path
 from fxengine.neighbours.index import Index, open_index
 from fxengine.retrieval.queries import Asked, Queries, resolve
 

@@ -14,11 +14,11 @@ from onnx import numpy_helper
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.collect import collect
+from fxengine.collect.item import unescape_path
 from fxengine.decode.picture import TAKEN_IN, Limits
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.execute import usable_cores
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import unescape_path
 from fxengine.heads import head_model, make_head
 from fxengine.heads.evaluate.scores import Problem, all_answers
 from fxengine.pipeline.embed import prepare

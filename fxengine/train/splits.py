@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+from fxengine.collect.item import SPLITS
 from fxengine.errors import StoreError
-from fxengine.features.schema import SPLITS
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _SIDES = {"train": TRAIN, "val": VALIDATION, "test": TEST}

@@ -16,8 +16,8 @@ from fxengine import FeatureStore, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import Filters, collect, folder
 from fxengine.collect.folder import FolderListing, list_folder
+from fxengine.collect.item import SPLITS, Item, escape_path, unescape_path
 from fxengine.errors import InputError
-from fxengine.features.schema import SPLITS, Item, escape_path, unescape_path
 from tests.conftest import make_photo
 
 

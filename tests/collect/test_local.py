@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from fxengine.collect.item import Item
 from fxengine.collect.local import read_input
 from fxengine.errors import DecodeError
-from fxengine.features.schema import ERROR_CODES, Item
+from fxengine.features.schema import ERROR_CODES
 
 
 @pytest.fixture

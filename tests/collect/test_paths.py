@@ -11,9 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from fxengine.collect import collect
+from fxengine.collect.item import Item, unescape_path
 from fxengine.collect.paths import list_paths
 from fxengine.errors import InputError
-from fxengine.features.schema import Item, unescape_path
 
 
 @pytest.fixture

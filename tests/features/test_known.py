@@ -7,10 +7,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fxengine.collect.item import Item
 from fxengine.features import parts
 from fxengine.features.known import Known, make_plan, new_items
 from fxengine.features.parts import Row
-from fxengine.features.schema import FEATURE, Item
+from fxengine.features.schema import FEATURE
 from tests.features.test_parts import provenance
 
 

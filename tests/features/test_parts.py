@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fxengine.collect.item import Item, escape_path, unescape_path
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.parts import Row
-from fxengine.features.schema import FEATURE, Dtype, Item, Provenance, escape_path, unescape_path
+from fxengine.features.schema import FEATURE, Dtype, Provenance
 
 
 def provenance(dtype: Dtype = "float16", dim: int = 4, **changes: object) -> Provenance:

@@ -10,11 +10,12 @@ import pytest
 
 from fxengine import FeatureStore, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
+from fxengine.collect.item import Item
 from fxengine.features import parts, row_numbers
 from fxengine.features.known import Known
 from fxengine.features.parts import list_parts
 from fxengine.features.row_numbers import note_next_row, noted_next_row
-from fxengine.features.schema import MOST_ROWS, Item
+from fxengine.features.schema import MOST_ROWS
 from fxengine.features.write import PartWriter
 from fxengine.repair.verify import verify
 from tests.conftest import make_photo

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from fxengine import extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect.folder import Filters, list_folder
+from fxengine.collect.item import Item, stamp
 from fxengine.collect.local import read_input
 from fxengine.collect.paths import PathListing
 from fxengine.features import parts
 from fxengine.features.known import Known, make_plan
-from fxengine.features.schema import FEATURE, Item, stamp
+from fxengine.features.schema import FEATURE
 from fxengine.repair.verify import verify
 from tests.features.test_parts import provenance, table
 from tests.pipeline.test_extract import rows

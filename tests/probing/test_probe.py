@@ -16,9 +16,10 @@ from sklearn.preprocessing import normalize
 
 from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
+from fxengine.collect.item import Item
 from fxengine.features import blocks
 from fxengine.features.parts import Row
-from fxengine.features.schema import Item, Provenance
+from fxengine.features.schema import Provenance
 from fxengine.features.write import PartWriter
 from fxengine.heads import UNWEIGHTED, mlp
 from fxengine.heads.file import Head

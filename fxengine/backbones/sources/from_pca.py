@@ -17,9 +17,8 @@ from onnx import helper, numpy_helper
 
 from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, layer_output
+from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, PCA_METADATA_KEY, layer_output
 from fxengine.errors import InputError
-from fxengine.features.schema import PCA_METADATA_KEY
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
 BUILD = "1"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from fxengine.collect.item import Item
 from fxengine.collect.local import read_input
 from fxengine.collect.memory import require
 from fxengine.decode.picture import TAKEN_IN, choose_decoder, load_decoder, read_header
-from fxengine.features.schema import Item
 
 _EXIF_ORIENTATION = 0x0112
 

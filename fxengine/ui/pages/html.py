@@ -7,9 +7,9 @@ import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fxengine.collect.item import unescape_path
 from fxengine.decode.picture.thumbnail import thumbnail
 from fxengine.errors import DecodeError
-from fxengine.features.schema import unescape_path
 from fxengine.ui.console import printable
 
 _STYLE = """

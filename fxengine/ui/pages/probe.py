@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+from fxengine.collect.item import unescape_path
 from fxengine.features.read import FeatureStore
-from fxengine.features.schema import unescape_path
 from fxengine.files import write_text
 from fxengine.probing.mislabeled import Suspects
 from fxengine.probing.report import ProbeReport

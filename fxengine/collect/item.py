@@ -1,0 +1,66 @@
+"""One input as the engine knows it: its id, where it is read, and what its folders say of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal, NamedTuple
+
+# Name of a split, in lower case -> what its rows are for. The store keeps the name that the folder has.
+SPLITS: dict[str, Literal["train", "val", "test"]] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Item(NamedTuple):
+    """One input, as `collect` lists it; a named tuple, since a run makes one for every file.
+
+    Attributes:
+        key: the row's id: path relative to the root, with "/" and escaped by `escape_path`.
+        source: the path to read.
+        size: bytes, or -1 where it could not be asked.
+        mtime_ns: time of the last change in nanoseconds, or 0.
+        label: class folder, or None.
+        split: one of `SPLITS` where the folders say so, or None.
+    """
+
+    key: str
+    source: str
+    size: int
+    mtime_ns: int
+    label: str | None = None
+    split: str | None = None
+
+
+def stamp(status: os.stat_result) -> tuple[int, int]:
+    """Return (size, mtime_ns) of a file as a store holds them: what int64 cannot hold becomes the nearest that it can.
+
+    File systems and Python know times before 1677 and after 2262, whose nanoseconds take more than 64 bits. Everything
+    that fills an `Item` takes them from here, so that an unchanged file compares equal in the next run.
+    """
+    size, mtime_ns = (max(-(2**63), min(2**63 - 1, number)) for number in (status.st_size, status.st_mtime_ns))
+    return size, mtime_ns
+
+
+def escape_path(path: str) -> str:
+    r"""Return a path as text that any UTF-8 column holds and `unescape_path` turns back.
+
+    A backslash becomes `\\`; a byte that is not UTF-8 (a surrogate in Python's file names) becomes `\xNN`.
+    """
+    if "\\" not in path and path.isprintable():
+        return path
+    escaped = path.replace("\\", "\\\\")
+    return re.sub("[\ud800-\udfff]", lambda m: f"\\x{ord(m[0]) & 0xFF:02x}", escaped)
+
+
+def unescape_path(key: str) -> str:
+    """Return the path that `escape_path` was given."""
+    if "\\" not in key:
+        return key
+    return re.sub(r"\\(\\|x([0-9a-f]{2}))", lambda m: "\\" if m[1] == "\\" else chr(0xDC00 | int(m[2], 16)), key)
