@@ -19,7 +19,7 @@ from bench.machine import interleave, photos, print_table, save
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, Preprocess
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.execute import open_session
 
 
@@ -46,7 +46,7 @@ def agreement(blobs: list[bytes], model: Path, recipe: Preprocess) -> dict[str, 
         plain_pillow(data, recipe, theirs[i])
     pixels = np.abs(ours.astype(np.int16) - theirs).mean(axis=(1, 2, 3))
     session = open_session(model)
-    a, b = (session.run(x, (FEATURE_OUTPUT,))[FEATURE_OUTPUT] for x in (ours, theirs))
+    a, b = (session.run({"images": x}, (FEATURE_OUTPUT,))[FEATURE_OUTPUT] for x in (ours, theirs))
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     return {
         "mean_pixel_difference": float(pixels.mean()),

@@ -101,7 +101,7 @@ def main() -> None:
         "others": [judge(whitened, ids, threshold, vectors) for threshold in (0.4, 0.45, 0.5, 0.55, 0.6)],
         "plain_cosine": best_plain(vectors, ids),
     }
-    groups._ALL_PAIRS = 0
+    groups.ALL_PAIRS = 0
     result["chosen, through an index"] = judge(whitened, ids, chosen, vectors)
     for name, row in result.items():
         print(name, row)

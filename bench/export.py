@@ -24,6 +24,7 @@ import onnx
 
 from bench.machine import RESULTS, ROOT, save
 from fxengine.backbones.children import keras_env
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
 from fxengine.backbones.sources.from_keras import assemble, order
@@ -54,7 +55,7 @@ def measured(name: str, size: int) -> dict[str, Any]:
             return {"size": size, "seconds": round(time.perf_counter() - begin, 1), "error": str(error)[:600]}
         with np.load(work / "reference.npz") as arrays:
             features = arrays["features"].astype(np.float64)
-    facts = Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
     report = facts.notes["export"]
     apart = np.linalg.norm(features - features.mean(0), axis=1).mean() / np.linalg.norm(features, axis=1).mean()
     return {

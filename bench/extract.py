@@ -18,14 +18,15 @@ from bench.machine import RESULTS, interleave, photos, print_table, save
 from fxengine import extract
 from fxengine.backbones import load_backbone
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.spec import FEATURE_OUTPUT
+from fxengine.backbones.spec import FEATURE_OUTPUT, INPUT_NAME
 from fxengine.collect import collect
-from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode import Inputs, picture
+from fxengine.decode.limits import Limits
 from fxengine.execute import usable_cores
 from fxengine.execute.session import Session
 from fxengine.pipeline.calibrate import calibrate
-from fxengine.pipeline.precision import open_chosen
+from fxengine.pipeline.precision import Wish, open_chosen
+from fxengine.pipeline.rate import rows_in
 
 CORES = usable_cores()
 
@@ -65,7 +66,7 @@ def main() -> None:
     if options.precision == "auto":
         calibrate(folder, backbone.path, device="cpu")
     blobs = [path.read_bytes() for path in sorted(folder.iterdir())[: options.photos]]
-    session, choice = open_chosen(backbone, collect(folder), len(blobs), precision=options.precision, device="cpu")
+    session, choice = open_chosen(backbone, collect(folder), len(blobs), Wish(options.precision, "cpu"))
     batch = np.empty((session.batch_size, recipe.height, recipe.width, 3), np.uint8)
     for i in range(len(batch)):
         picture.decode_into(blobs[i], picture.read_header(blobs[i], Limits()), recipe, batch[i])
@@ -78,9 +79,9 @@ def main() -> None:
 
     rows_run, run = [0], Session.run
 
-    def counted(self: Session, images: np.ndarray, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
-        rows_run[0] += len(images)
-        return run(self, images, outputs)
+    def counted(self: Session, inputs: Inputs, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
+        rows_run[0] += rows_in(inputs)
+        return run(self, inputs, outputs)
 
     def whole() -> float:
         with tempfile.TemporaryDirectory() as store:
@@ -102,7 +103,7 @@ def main() -> None:
 
     def model_alone() -> float:
         runs = max(4, len(blobs) // 2 // len(batch) // session.streams) * session.streams  # no stream idles at the end
-        rate = on_all_cores(runs, lambda _: run(session, batch, (FEATURE_OUTPUT,)), session.streams)
+        rate = on_all_cores(runs, lambda _: run(session, {INPUT_NAME: batch}, (FEATURE_OUTPUT,)), session.streams)
         return rate * len(batch)
 
     contenders = {

@@ -19,10 +19,12 @@ from bench.machine import interleave, photos, print_table, save
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.collect import collect
-from fxengine.decode.picture import Limits
+from fxengine.decode import preparer_for
+from fxengine.decode.limits import Limits
 from fxengine.execute import onnx_runtime, open_session, openvino, usable_cores
 from fxengine.pipeline import threads
-from fxengine.pipeline.threads import Pipeline
+from fxengine.pipeline.threads import Pipeline, Steps
+from fxengine.pipeline.units import Task
 
 CORES = usable_cores()
 
@@ -55,11 +57,14 @@ def variants(count: int, precision: str) -> dict[str, Callable[[], float]]:
         else:
             session = open_session(backbone.path, "cpu", batch, streams, precision=precision)
 
+        preparer = preparer_for(backbone.recipe)
+        steps = Steps(inputs.read, Limits().max_bytes, preparer, session, (FEATURE_OUTPUT,))
+
         def run() -> float:
             with mock.patch.object(threads, "_SPARE_BUFFERS", spare):
-                pipeline = Pipeline(session, backbone.recipe, (FEATURE_OUTPUT,), decoders, Limits())
+                pipeline = Pipeline(steps, decoders)
             begin = time.perf_counter()
-            with closing(pipeline.results(islice(inputs, count))) as batches:
+            with closing(pipeline.results(map(Task, islice(inputs, count)))) as batches:
                 done = sum(len(made.jobs) for made in batches)
             return done / (time.perf_counter() - begin)
 

@@ -110,18 +110,20 @@ def peers(folder: Path, rounds: int) -> dict[str, Any]:
     tuning, judging = halves(folder)
     store = FeatureStore.open(folder / "base")
     index = Index.load(store, folder=folder / "index-0.95")
+    made = index._faiss
     assert index.facts is not None
+    assert made is not None
     unit = prepare(store.vectors()[index._at], "cosine")
     truths = {name: tune.find_truth(in_blocks(unit), q, "cosine") for name, q in (("tune", tuning), ("judge", judging))}
-    parameters = tune.tune(index._faiss, truths["tune"], 0.95)
+    parameters = tune.tune(made, truths["tune"], 0.95)
     result: dict[str, Any] = {
         "fxengine": {"what": index.facts.trial.factory, "set_to": parameters,
-                     "recall": tune.recall(truths["judge"], tune.ask(index._faiss, truths["judge"], parameters)).at_10}
+                     "recall": tune.recall(truths["judge"], tune.ask(made, truths["judge"], parameters)).at_10}
     }  # fmt: skip
 
     def ours() -> float:
         begin = time.perf_counter()
-        tune.ask(index._faiss, truths["judge"], parameters)
+        tune.ask(made, truths["judge"], parameters)
         return len(judging) / (time.perf_counter() - begin)
 
     with tempfile.TemporaryDirectory(dir=folder) as temporary:

@@ -18,13 +18,13 @@ from bench.machine import interleave, print_table, save
 from fxengine import extract
 from fxengine.backbones import load_backbone
 from fxengine.collect import collect
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.features import parts
 from fxengine.features.known import Known
 from fxengine.features.parts import Row
 from fxengine.features.schema import FEATURE
 from fxengine.features.write import PartWriter
-from fxengine.pipeline.extract import _provenance
+from fxengine.pipeline.plan import provenance_of
 
 
 def farm(folder: Path, count: int) -> None:
@@ -64,7 +64,7 @@ def main() -> None:
         listing = collect(folder / "photos")
         store = folder / "store"
         store.mkdir()
-        provenance = _provenance(
+        provenance = provenance_of(
             load_backbone("efficientnet_lite0"), "efficientnet_lite0", listing.root, "float16", Limits()
         )
         writer = PartWriter(store, provenance, 0)

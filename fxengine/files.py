@@ -1,55 +1,186 @@
-"""Writes a table of results to a file: Parquet, CSV or JSON, by the file's suffix."""
+"""Replaces a file or a folder whole: what is there stays until what takes its place is complete and on the disk.
+
+The new one is written in the same folder, as `.NAME.tmp-` and 16 random hex digits. The name does not end like NAME:
+`*.parquet` finds nothing half-written, and a writer that goes by the suffix must be given an open file.
+
+The new one is locked while it is written, and the operating system lets go of the lock when its process dies, even by
+SIGKILL: the next one for the same place removes those that nobody holds.
+
+Imports the standard library alone: train/children/train_child.py loads this file by its path.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+if sys.platform != "win32":
+    import fcntl
 
-from fxengine.errors import InputError
-
-SUFFIXES = (".parquet", ".csv", ".json")
+TEMPORARY = ".tmp-"
+_LONGEST = 200  # bytes of a name that are kept; file systems end at 255
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table; the file is whole or it is not there.
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield an empty file beside `target`, which takes its place when the block ends well and is removed when not.
+
+    Its mode is the one that the umask leaves. A link at `target` is replaced; what it points to is not touched.
 
     Raises:
-        InputError: the suffix is none of .parquet, .csv and .json, or the file cannot be written.
+        OSError: it cannot be made, written or put into place; what was at `target` is still there.
     """
-    check_suffix(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    new = Replacement(target)
     try:
-        if path.suffix.lower() == ".parquet":
-            pq.write_table(table, temporary)
-        elif path.suffix.lower() == ".csv":
-            pa.csv.write_csv(table, temporary)
+        yield new.path
+        new.commit()
+    finally:
+        new.close()
+
+
+class Replacement:
+    """The file of `replacing`, for those who cannot write it in one block; `close` must follow in any case.
+
+    Attributes:
+        path: where to write.
+    """
+
+    def __init__(self, target: Path) -> None:
+        """Make it, empty; raises OSError."""
+        self._target = target
+        self.path, self._lock = _make(target, folder=False)
+
+    def commit(self) -> None:
+        """Flush it to the disk and put it into its place; raises OSError."""
+        _flush(self.path)
+        self.path.replace(self._target)
+        _flush_folder(self._target.parent)
+
+    def close(self) -> None:
+        """Remove it unless it was committed."""
+        _remove(self.path)
+        _release(self._lock)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder for files, which takes the place of `target` as in `replacing`.
+
+    There is a moment in which there is neither: no system but Linux exchanges two folders in one step.
+
+    Raises:
+        OSError: it cannot be made or put into place; what was at `target` is still there.
+    """
+    made, lock = _make(target, folder=True)
+    try:
+        yield made
+        for file in made.iterdir():
+            _flush(file)
+        _flush_folder(made)
+        _exchange(made, target)
+        _flush_folder(target.parent)
+    finally:
+        _remove(made)
+        _release(lock)
+
+
+def _exchange(made: Path, target: Path) -> None:
+    """Put one folder into another's place, and the other one back where that fails."""
+    old = _beside(target)
+    if target.exists():
+        target.replace(old)
+    try:
+        made.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            old.replace(target)
+        raise
+    _remove(old)
+
+
+def _make(target: Path, *, folder: bool) -> tuple[Path, int | None]:
+    """Make an empty file or folder beside `target`; return it and the handle of its lock."""
+    _remove_leftovers(target)
+    while True:
+        path = _beside(target)
+        if folder:
+            path.mkdir()
         else:
-            temporary.write_text(json.dumps(table.to_pylist(), indent=1) + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            path.touch(exist_ok=False)  # O_EXCL: nor is a link followed
+        lock = _hold(path, wait=True)
+        if path.exists():
+            return path, lock
+        _release(lock)  # another process took it for a leftover before it was locked
 
 
-def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
-    """Raise InputError where a path ends in none of these: better before a long run than after it."""
-    if path.suffix.lower() not in suffixes:
-        raise InputError(f"-o {path} must end in {', '.join(suffixes)}.")
+def _beside(target: Path) -> Path:
+    return target.with_name(_prefix(target) + secrets.token_hex(8))
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write a page in the same way; raises InputError."""
-    temporary = path.with_name(f".{path.name}.tmp")
+def _prefix(target: Path) -> str:
+    name = target.name.encode(errors="ignore")[:_LONGEST].decode(errors="ignore")
+    return f".{name}{TEMPORARY}"
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what processes that died left beside `target`; where nothing can be locked, it stays."""
+    ours = re.compile(re.escape(_prefix(target)) + "[0-9a-f]{16}")
+    with suppress(OSError), os.scandir(target.parent) as found:
+        leftovers = [Path(entry.path) for entry in found if ours.fullmatch(entry.name)]
+        for path in leftovers:
+            lock = _hold(path, wait=False)
+            if lock is not None:
+                _remove(path)
+                _release(lock)
+
+
+def _hold(path: Path, *, wait: bool) -> int | None:
+    """Lock a temporary; return the handle that holds it, or None where another one does or it cannot be locked."""
+    if sys.platform == "win32":
+        return None
+    # Not for reading alone: such a lock is refused by NFS.
+    flags = (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        handle = os.open(path, flags)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _release(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary; one that cannot be removed is left to the next writer."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    with suppress(OSError):  # neither Windows nor every file system can; all is in its place by now
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from fxengine.backbones.cache import read_backbone, write_backbone
-from fxengine.backbones.graph.prologue import prologue
+from fxengine.backbones.graph.model import make_model
+from fxengine.backbones.graph.prologue import Pixels, prologue
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts, Preprocess
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +49,7 @@ def shared_data() -> Callable[[str], Path]:
 def tiny_model(scale: float = 1.0, dim: int = 8) -> onnx.ModelProto:
     """Return a backbone of one 3x3 convolution on 32x32 pictures; features differ in every number."""
     rng = np.random.default_rng(7)
-    images, nodes, initializers = prologue(32, 32, [100.0, 110.0, 120.0], [50.0, 55.0, 60.0], "x")
+    images, nodes, initializers = prologue(32, 32, Pixels((100.0, 110.0, 120.0), (50.0, 55.0, 60.0)), "x")
     weights = (rng.normal(0, 0.3, (dim, 3, 3, 3)) * scale).astype(np.float32)
     classes = rng.normal(0, 1, (3, dim)).astype(np.float32)
     nodes += [
@@ -64,7 +65,7 @@ def tiny_model(scale: float = 1.0, dim: int = 8) -> onnx.ModelProto:
         helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3]),
     ]
     graph = helper.make_graph(nodes, "tiny", [images], outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = make_model(graph)
     facts = Facts(
         name="tiny",
         source="made by the tests",

@@ -8,25 +8,61 @@ import json
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fxengine.backbones import cache
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 
-# To add a net that is asked for by a plain name: write backbones/sources/<file>.py with NAME, BUILD and
-# build() -> onnx.ModelProto, and name it here.
+if TYPE_CHECKING:
+    import onnx
+
+
+class Embedded(Protocol):
+    """A file that builds one net.
+
+    Attributes:
+        NAME: what it is asked for by.
+        BUILD: its cache key; bumped when it builds another file.
+    """
+
+    NAME: str
+    BUILD: str
+
+    def build(self) -> onnx.ModelProto:
+        """Return the finished backbone, its facts in the metadata."""
+
+
+class Source(Protocol):
+    """A file that exports the nets of one kind."""
+
+    def export(self, what: str, options: ExportOptions) -> onnx.ModelProto:
+        """Return the finished backbone, its facts in the metadata; raises InputError where it cannot be had."""
+
+    def identity(self, what: str, options: ExportOptions) -> str:
+        """Return what the export depends on beside the options (versions, content of files); raises InputError."""
+
+
+# To add a net that is asked for by a plain name: write backbones/sources/<file>.py as `Embedded`, and name it here.
 EMBEDDED = {"efficientnet_lite0": "fxengine.backbones.sources.efficientnet_lite"}
-# To add a kind of source, asked for as KIND:WHAT: write backbones/sources/<file>.py with
-# export(what, options) -> onnx.ModelProto and identity(what, options) -> str (what the export depends on: versions,
-# content of files), and name it here.
+# To add a kind of source, asked for as KIND:WHAT: write backbones/sources/<file>.py as `Source`, and name it here.
 SOURCES = {
     "keras": "fxengine.backbones.sources.from_keras",
     "onnx": "fxengine.backbones.sources.from_onnx",
     "pca": "fxengine.backbones.sources.from_pca",
 }
 DEFAULT = "efficientnet_lite0"
+
+
+def load_embedded(name: str) -> Embedded:
+    """Return the file of an embedded net."""
+    return cast(Embedded, import_module(EMBEDDED[name]))
+
+
+def load_source(kind: str) -> Source:
+    """Return the file of a kind of source."""
+    return cast(Source, import_module(SOURCES[kind]))
 
 
 def load_backbone(source: str | Path, options: ExportOptions | None = None) -> BackboneFile:
@@ -41,9 +77,9 @@ def load_backbone(source: str | Path, options: ExportOptions | None = None) -> B
     kind, _, what = name.partition(":")
     options = options or ExportOptions()
     if name in EMBEDDED:
-        return _embedded(import_module(EMBEDDED[name]), options)
+        return _embedded(load_embedded(name), options)
     if kind in SOURCES and what:
-        return _exported(import_module(SOURCES[kind]), kind, what, options)
+        return _exported(kind, what, options)
     if name.endswith(".onnx") or Path(name).exists():
         found = cache.read_backbone(Path(name))
         return found if not options.layers else _with_layers(found, options)
@@ -54,7 +90,7 @@ def load_backbone(source: str | Path, options: ExportOptions | None = None) -> B
     )
 
 
-def _embedded(module: ModuleType, options: ExportOptions) -> BackboneFile:
+def _embedded(module: Embedded, options: ExportOptions) -> BackboneFile:
     found = cache.find_by_source(module.BUILD) or cache.keep(module.build(), module.BUILD)
     return found if not options.layers else _with_layers(found, options)
 
@@ -73,20 +109,41 @@ def _with_layers(found: BackboneFile, options: ExportOptions) -> BackboneFile:
     return cache.keep(with_layers(onnx.load(found.path), options.layers, options.pooling or "avg"), key)
 
 
-def _exported(module: ModuleType, kind: str, what: str, options: ExportOptions) -> BackboneFile:
-    key = _export_key(module, kind, what, options)
-    return cache.find_by_source(key) or cache.keep(module.export(what, options), key)
+def _exported(kind: str, what: str, options: ExportOptions) -> BackboneFile:
+    key = _export_key(kind, what, options)
+    return cache.find_by_source(key) or cache.keep(load_source(kind).export(what, options), key)
 
 
-def _export_key(module: ModuleType, kind: str, what: str, options: ExportOptions) -> str:
-    wanted = json.dumps([kind, what, asdict(options), module.identity(what, options)], sort_keys=True, default=str)
+def _export_key(kind: str, what: str, options: ExportOptions) -> str:
+    identity = load_source(kind).identity(what, options)
+    wanted = json.dumps([kind, what, asdict(options), identity], sort_keys=True, default=str)
     return f"{kind}-{hashlib.sha256(wanted.encode()).hexdigest()[:32]}"
 
 
 def is_cached(kind: str, what: str) -> bool:
     """Tell whether KIND:WHAT with default options would come from the cache."""
-    module = import_module(SOURCES[kind])
-    return cache.has_source(_export_key(module, kind, what, ExportOptions()))
+    return cache.has_source(_export_key(kind, what, ExportOptions()))
+
+
+def load_for_space(source: str | Path, space: str, options: ExportOptions | None = None) -> BackboneFile:
+    """Return the backbone that `source` names, or of what it gave in earlier versions the one of this feature space.
+
+    It may be of another space still, which is for the caller to refuse in its own words. Raises as `load_backbone`.
+    """
+    found = load_backbone(source, options)
+    own = _as_it_was(found, space)
+    if own is None and not (options and options.layers):
+        former = former_backbone(str(source))
+        own = None if former is None else _as_it_was(former, space)
+    return own or found
+
+
+def _as_it_was(found: BackboneFile, space: str) -> BackboneFile | None:
+    """Return the file of this space that `found` is, or was before it was mended for plain sessions."""
+    if found.fingerprint == space:
+        return found
+    kept = cache.find_by_fingerprint(space)
+    return kept if kept is not None and cache.is_mended_as(kept, found) else None
 
 
 def find_space(fingerprint: str, source: str) -> BackboneFile:
@@ -129,8 +186,10 @@ def former_source(source: str) -> str | None:
     kind, _, what = source.partition(":")
     if kind != "onnx":
         return None
+    from fxengine.backbones.sources.from_onnx import former_cut
+
     try:
-        tensor = import_module(SOURCES[kind]).former_cut(what)
+        tensor = former_cut(what)
     except InputError:
         return None
     return None if tensor is None else f"{source}@{tensor}"

@@ -6,16 +6,19 @@ The cache is never state: deleting it loses only time.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import onnx
 
 from fxengine.backbones.fingerprint import fingerprint
+from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.cache import cache_folder
 from fxengine.errors import InputError
+from fxengine.files import replacing
+
+_MENDED = "safe_pads"  # in the note of a source whose export went through `with_safe_pads`
 
 
 def read_backbone(path: Path) -> BackboneFile:
@@ -30,11 +33,11 @@ def read_backbone(path: Path) -> BackboneFile:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:
         raise InputError(f"{path} is not a readable ONNX file.") from error
-    facts = {entry.key: entry.value for entry in model.metadata_props}.get(METADATA_KEY)
+    facts = metadata_of(model).get(METADATA_KEY)
     if facts is None:
         raise InputError(f"{path} is an ONNX file, but no backbone that fxengine exported: it has no recipe.")
     try:
-        parsed = Facts.from_json(facts)
+        parsed = Facts.from_json(facts, str(path))
         return BackboneFile(path, fingerprint(model, parsed.recipe), parsed)
     except InputError:
         raise
@@ -45,29 +48,21 @@ def read_backbone(path: Path) -> BackboneFile:
 def write_backbone(model: onnx.ModelProto, path: Path) -> None:
     """Write the model so that `path` is either the whole file or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(model.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
 
 
 def keep(model: onnx.ModelProto, source_key: str) -> BackboneFile:
-    """Put an exported model into the cache and note that `source_key` gave it."""
-    facts = Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    """Put an exported model into the cache, mended for plain sessions, and note that `source_key` gave it."""
+    model = with_safe_pads(model)
+    facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
     digest = fingerprint(model, facts.recipe)
     path = _by_fingerprint(digest)
     write_backbone(model, path)
     note = cache_folder() / "sources" / f"{source_key}.json"
     note.parent.mkdir(exist_ok=True)
-    temporary = note.with_name(f".{note.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"fingerprint": digest}))
-    temporary.replace(note)
+    with replacing(note) as temporary:
+        temporary.write_text(json.dumps({"fingerprint": digest, _MENDED: True}))
     return BackboneFile(path, digest, facts)
 
 
@@ -75,9 +70,13 @@ def find_by_source(source_key: str) -> BackboneFile | None:
     """Return the cached export of a source, or None; a damaged cache entry counts as absent."""
     note = cache_folder() / "sources" / f"{source_key}.json"
     try:
-        return find_by_fingerprint(json.loads(note.read_text())["fingerprint"])
+        noted = json.loads(note.read_text())
+        found = find_by_fingerprint(noted["fingerprint"])
+        mended = _MENDED in noted
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    # One that an earlier version kept stays beside it, for the stores that were made by it.
+    return found if found is None or mended else keep(onnx.load(found.path), source_key)
 
 
 def find_by_fingerprint(digest: str) -> BackboneFile | None:
@@ -87,6 +86,11 @@ def find_by_fingerprint(digest: str) -> BackboneFile | None:
     except InputError:
         return None
     return found if found.fingerprint == digest else None
+
+
+def is_mended_as(former: BackboneFile, found: BackboneFile) -> bool:
+    """Tell whether `found` is what `former`, of an earlier version, becomes when it is mended for plain sessions."""
+    return fingerprint(with_safe_pads(onnx.load(former.path)), former.recipe) == found.fingerprint
 
 
 def has_source(source_key: str) -> bool:

@@ -15,6 +15,7 @@ from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import ExportReport, measure
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
+from fxengine.files import replacing
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,17 @@ def export(source: str | Path, output: Path, options: ExportOptions | None = Non
     found = load_backbone(source, options)
     noted = found.facts.notes.get("export")
     report = ExportReport(**{**noted, "failed": tuple(noted["failed"])}) if noted else measure(onnx.load(found.path))
-    temporary = output.with_name(f".{output.name}.tmp")
     report_path = output.with_suffix(".report.json")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found.path, temporary)
-        temporary.replace(output)
+        with replacing(output) as temporary:
+            shutil.copyfile(found.path, temporary)
         file = BackboneFile(output, found.fingerprint, found.facts)
         made = Exported(file, report, report_path, *_removed(str(source), found.facts.notes))
-        report_path.write_text(json.dumps(made.to_dict(), indent=2) + "\n")
+        with replacing(report_path) as temporary:
+            temporary.write_text(json.dumps(made.to_dict(), indent=2) + "\n")
     except OSError as error:
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return made
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from fxengine.backbones.graph.prologue import PREFIX
-from fxengine.backbones.graph.surgery import all_nodes, attribute, inferred, run_tensors, tensor_shapes
-from fxengine.backbones.spec import FEATURE_OUTPUT
+from fxengine.backbones.graph.run import run_tensors
+from fxengine.backbones.graph.surgery import all_nodes, attribute, inferred, tensor_shapes
+from fxengine.backbones.spec import FEATURE_OUTPUT, PROLOGUE
 
 _SMALL = 4096
 
@@ -84,7 +84,7 @@ def measure(model: onnx.ModelProto) -> ExportReport:
         height=height,
         width=width,
         dim=features.type.tensor_type.shape.dim[-1].dim_value,
-        parameters=sum(math.prod(dims) for name, dims in weights.items() if not name.startswith(PREFIX)),
+        parameters=sum(math.prod(dims) for name, dims in weights.items() if not name.startswith(PROLOGUE)),
         multiply_adds=_all_multiply_adds(model),
     )
 

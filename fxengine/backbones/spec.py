@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from fxengine.errors import InputError
+from fxengine.facts import FactsError, facts_from, read_json
 
+# Where a model's metadata has the facts of a backbone, of a transform, of a bundle.
 METADATA_KEY = "fxengine"
 PCA_METADATA_KEY = "fxengine_pca"
+BUNDLE_METADATA_KEY = "fxengine_bundle"
 INPUT_NAME = "images"
 FEATURE_OUTPUT = "features"
 LOGITS_OUTPUT = "logits"
+PROLOGUE = "fx_pre/"  # what the names of the nodes and weights begin with that take pixels to the net
 
 
 def layer_output(layer: str | None) -> str:
@@ -39,6 +43,8 @@ class Preprocess:
 
     Colour order, scaling, mean and standard deviation are not here: they are nodes of the graph.
     """
+
+    modality: ClassVar[Literal["picture"]] = "picture"
 
     height: int
     width: int
@@ -145,16 +151,12 @@ class Facts:
         return json.dumps({"format": 1, **asdict(self)}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Facts:
-        """Rebuild the facts; raises InputError where they are of another format."""
-        values = json.loads(text)
-        if values.pop("format", None) != 1:
-            raise InputError("The backbone's facts are of another format version: update fxengine.")
-        values["recipe"] = Preprocess.from_dict(values["recipe"])
-        for name in ("classes", "class_ids"):
-            values[name] = tuple(values[name])
-        values["layers"] = tuple((name, dim) for name, dim in values.get("layers", ()))
-        return cls(**values)
+    def from_json(cls, text: str, name: str = "The backbone") -> Facts:
+        """Rebuild the facts of `name`; raises InputError where this version cannot read them, or they are damaged."""
+        try:
+            return facts_from(cls, read_json(text), 1)
+        except FactsError as error:
+            raise InputError(f"{name} {error}. Update fxengine, or export it again: `fxengine export`.") from error
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from fxengine.collect.folder import Filters, list_folder
-from fxengine.collect.item import Item
-from fxengine.collect.paths import PathListing, list_paths
+from fxengine.collect.item import Filters, Item, Payload, Source
 
-__all__ = ["Filters", "Listing", "collect"]
+__all__ = ["CONTAINERS", "Container", "Filters", "Listing", "collect", "load_container"]
+
+# To add a kind of container: write collect/<file>.py with takes(source) and open_listing(source), and name it here,
+# before those that would take it, too.
+CONTAINERS = {
+    "paths": "fxengine.collect.paths",
+    "folder": "fxengine.collect.folder",
+}
 
 
 class Listing(Protocol):
@@ -32,6 +38,29 @@ class Listing(Protocol):
     def count(self) -> int:
         """Return about how many inputs there are, cheaply."""
 
+    def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
+        """Return what an item of this listing holds, and the item as it was when it was read; any thread may ask.
+
+        Raises:
+            DecodeError: it is gone, may not be read, is larger than `max_bytes`, or reading failed.
+        """
+
+
+class Container(Protocol):
+    """A module of `CONTAINERS`."""
+
+    def takes(self, source: Source, /) -> bool:
+        """Tell whether it lists such a source."""
+
+    def open_listing(self, source: Source, /) -> Listing:
+        """Return the listing; raises InputError where the source is not there or cannot be read."""
+
+
+def load_container(name: str) -> Container:
+    """Return the container called `name`, one of `CONTAINERS`."""
+    module: Container = import_module(CONTAINERS[name])
+    return module
+
 
 def collect(
     source: str | Path, *, listing: Path | None = None, include: Sequence[str] = (), exclude: Sequence[str] = ()
@@ -47,10 +76,6 @@ def collect(
     Raises:
         InputError: the folder or the list is not there or cannot be read.
     """
-    root = Path(os.path.abspath(source))
-    filters = Filters(tuple(include), tuple(exclude))
-    if listing is not None:
-        return list_paths(listing, root, filters)
-    if root.is_file():
-        return PathListing(root.parent, [root.name])
-    return list_folder(root, filters)
+    asked = Source(Path(os.path.abspath(source)), listing, Filters(tuple(include), tuple(exclude)))
+    containers = map(load_container, CONTAINERS)
+    return next(container for container in containers if container.takes(asked)).open_listing(asked)

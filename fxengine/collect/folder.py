@@ -5,39 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from fxengine.collect.item import SPLITS, Item, escape_path, stamp
+from fxengine.collect.item import SPLITS, Filters, Item, Payload, Source, escape_path, stamp
+from fxengine.collect.local import read_input
 from fxengine.errors import InputError
 
 # Only for the question which folders are classes; what a file is, its content decides.
 PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
 )
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which files of a folder are inputs.
-
-    Attributes:
-        include: a file counts if its path or name fits one of these patterns; empty means all.
-        exclude: unless it fits one of these.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def admit(self, path: str) -> bool:
-        """Tell whether the file at `path`, relative to the root, is an input."""
-        if not self.include and not self.exclude:
-            return True
-        name = path.rpartition("/")[2]
-        if self.include and not any(fnmatch(path, p) or fnmatch(name, p) for p in self.include):
-            return False
-        return not any(fnmatch(path, p) or fnmatch(name, p) for p in self.exclude)
 
 
 @dataclass
@@ -68,6 +46,10 @@ class FolderListing:
     def count(self) -> int:
         """Return how many inputs there are, without asking for sizes."""
         return sum(1 for _ in self._walk(str(self.root), "", ()))
+
+    def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
+        """Return the file's bytes; raises DecodeError as `local.read_input` does."""
+        return read_input(item, max_bytes)
 
     def _walk(
         self, folder: str, prefix: str, parents: tuple[tuple[int, int], ...]
@@ -140,6 +122,16 @@ class FolderListing:
         )
         suffixes = (os.path.splitext(path)[1].lower() for path, _ in found)
         return any(suffix in PICTURE_SUFFIXES or not suffix for suffix in suffixes)
+
+
+def takes(_: Source) -> bool:
+    """Tell whether it lists such a source: everything that nothing else takes is a folder, be it there or not."""
+    return True
+
+
+def open_listing(source: Source) -> FolderListing:
+    """Return the listing of a folder; raises InputError as `list_folder` does."""
+    return list_folder(source.root, source.filters)
 
 
 def list_folder(root: Path, filters: Filters) -> FolderListing:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Literal, NamedTuple
+
+import numpy as np
+
+# What an input holds: encoded bytes, or RGB pixels, uint8 [height, width, 3], where a container decodes itself.
+Payload = bytes | np.ndarray
 
 # Name of a split, in lower case -> what its rows are for. The store keeps the name that the folder has.
 SPLITS: dict[str, Literal["train", "val", "test"]] = {
@@ -46,6 +55,48 @@ def stamp(status: os.stat_result) -> tuple[int, int]:
     """
     size, mtime_ns = (max(-(2**63), min(2**63 - 1, number)) for number in (status.st_size, status.st_mtime_ns))
     return size, mtime_ns
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which files of a folder are inputs.
+
+    Attributes:
+        include: a file counts if its path or name fits one of these patterns; empty means all.
+        exclude: unless it fits one of these.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def admit(self, path: str) -> bool:
+        """Tell whether the file at `path`, relative to the root, is an input."""
+        if not self.include and not self.exclude:
+            return True
+        name = path.rpartition("/")[2]
+        if self.include and not any(fnmatch(path, p) or fnmatch(name, p) for p in self.include):
+            return False
+        return not any(fnmatch(path, p) or fnmatch(name, p) for p in self.exclude)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a listing is asked for.
+
+    Attributes:
+        root: absolute path of a folder or of one file.
+        listing: a file that names inputs, relative to `root`; None where `root` itself says them.
+        filters: which files count.
+    """
+
+    root: Path
+    listing: Path | None = None
+    filters: Filters = field(default_factory=Filters)
+
+
+def sha256_of(payload: Payload) -> str:
+    """Return the SHA-256 of what an input holds, in hex: a row's `content_hash`."""
+    return hashlib.sha256(payload if isinstance(payload, bytes) else payload.data).hexdigest()
 
 
 def escape_path(path: str) -> str:

@@ -16,10 +16,20 @@ def read_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
     """Return the file's bytes, and the item with the size and time that the file had when it was read.
 
     Raises:
+        DecodeError: as `read_file` does.
+    """
+    data, (size, mtime_ns) = read_file(item.source, max_bytes)
+    return data, item._replace(size=size, mtime_ns=mtime_ns)
+
+
+def read_file(path: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tuple[int, int]]:
+    """Return a file's bytes, and the (size, mtime_ns) that it had when it was read, as `stamp` gives them.
+
+    Raises:
         DecodeError: it is gone, may not be read, is too large, is no regular file, or the disk failed.
     """
     try:
-        handle = os.open(item.source, _FLAGS)
+        handle = os.open(path, _FLAGS)
     except ValueError as error:
         raise DecodeError("vanished", "The path holds a NUL byte: there can be no such file.") from error
     except OSError as error:
@@ -35,8 +45,7 @@ def read_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
             data = _read_all(handle, before.st_size)
             after = os.fstat(handle)
             if (before.st_size, before.st_mtime_ns, len(data)) == (after.st_size, after.st_mtime_ns, after.st_size):
-                size, mtime_ns = stamp(after)
-                return data, item._replace(size=size, mtime_ns=mtime_ns)
+                return data, stamp(after)
             os.lseek(handle, 0, os.SEEK_SET)
         raise DecodeError("io", "It changed while it was being read, twice.")
     except OSError as error:
@@ -45,6 +54,20 @@ def read_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
         raise DecodeError("out_of_memory", "There was not enough memory to read it.") from error
     finally:
         os.close(handle)
+
+
+def stat_item(key: str, path: str | os.PathLike[str]) -> Item:
+    """Return the item of a file as it is now, one that cannot be asked for with size -1, and neither label nor split.
+
+    Args:
+        key: the row's id.
+        path: the file.
+    """
+    try:
+        size, mtime_ns = stamp(os.stat(path))
+    except (OSError, ValueError):  # ValueError: a NUL byte in the path
+        size, mtime_ns = -1, 0
+    return Item(key, os.fspath(path), size, mtime_ns)
 
 
 def _read_all(handle: int, size: int) -> bytes:

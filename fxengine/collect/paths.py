@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from fxengine.collect.folder import Filters
-from fxengine.collect.item import Item, escape_path, stamp, unescape_path
+from fxengine.collect.item import Filters, Item, Payload, Source, escape_path, unescape_path
+from fxengine.collect.local import read_input, stat_item
 from fxengine.collect.table import BYTE_ORDER_MARKS, TABLES, column_of, decode_text, id_columns, read_table
 from fxengine.errors import InputError
 
@@ -44,16 +44,27 @@ class PathListing:
         relative = {_as_on_disk(self.root, path, names_in) for path in written}
         admitted = filter(self.filters.admit, relative)
         for path in sorted(admitted, key=lambda path: escape_path(path).encode()):
-            source = self.root / path
-            try:
-                size, mtime_ns = stamp(source.stat())
-            except (OSError, ValueError):  # ValueError: a NUL byte in the path
-                size, mtime_ns = -1, 0
-            yield Item(escape_path(path), str(source), size, mtime_ns)
+            yield stat_item(escape_path(path), str(self.root / path))
 
     def count(self) -> int:
         """Return how many paths the list names, doubles included."""
         return len(self.paths)
+
+    def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
+        """Return the file's bytes; raises DecodeError as `local.read_input` does."""
+        return read_input(item, max_bytes)
+
+
+def takes(source: Source) -> bool:
+    """Tell whether it lists such a source: a list of paths, or a single file."""
+    return source.listing is not None or source.root.is_file()
+
+
+def open_listing(source: Source) -> PathListing:
+    """Return what the list names, or the one file; raises InputError as `list_paths` does."""
+    if source.listing is not None:
+        return list_paths(source.listing, source.root, source.filters)
+    return PathListing(source.root.parent, [source.root.name])
 
 
 def list_paths(listing: Path, root: Path, filters: Filters | None = None) -> PathListing:

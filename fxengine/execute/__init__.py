@@ -1,4 +1,4 @@
-"""Execution: a uint8 batch in, float32 vectors out. Passive: no Python thread is started here."""
+"""Execution: a batch of inputs in, float32 vectors out. Passive: no Python thread is started here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fxengine.errors import InputError
 from fxengine.execute.cpus import usable_cores
@@ -15,12 +15,32 @@ from fxengine.execute.cpus import usable_cores
 if TYPE_CHECKING:
     from fxengine.execute.session import Session
 
-__all__ = ["PRECISIONS", "RUNTIMES", "Way", "open_session", "runtime_for", "runtime_versions", "usable_cores", "ways"]
+__all__ = [
+    "PRECISIONS",
+    "RUNTIMES",
+    "Runtime",
+    "Way",
+    "load_runtime",
+    "open_session",
+    "runtime_for",
+    "runtime_versions",
+    "usable_cores",
+    "ways",
+]
 
-# To add a runtime: write execute/<runtime>.py with open_session(path, device, batch_size, cores, streams, precision)
-# -> Session, name it here, and where it is worth trying add a line to `ways`.
+# To add a runtime: write execute/<runtime>.py with open_session, name it here, and where it is worth trying add a line
+# to `ways`.
 RUNTIMES = {"onnxruntime": "fxengine.execute.onnx_runtime", "openvino": "fxengine.execute.openvino"}
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+
+
+class Runtime(Protocol):
+    """A module of `RUNTIMES`."""
+
+    def open_session(
+        self, path: Path, device: str, batch_size: int | None, cores: int, streams: int = 1, precision: str = "fp32"
+    ) -> Session:
+        """Load a backbone file; see `fxengine.execute.open_session`. `cores` are shared out among the streams."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +101,14 @@ def open_session(
     """
     if precision not in PRECISIONS:
         raise InputError(f"There is no precision {precision!r}. Available: auto, {', '.join(PRECISIONS)}.")
-    module = import_module(RUNTIMES[runtime or runtime_for(precision, device)])
-    session: Session = module.open_session(path, device, batch_size, usable_cores(), streams, precision)
-    return session
+    loaded = load_runtime(runtime or runtime_for(precision, device))
+    return loaded.open_session(path, device, batch_size, usable_cores(), streams, precision)
+
+
+def load_runtime(name: str) -> Runtime:
+    """Return the runtime called `name`, one of `RUNTIMES`."""
+    module: Runtime = import_module(RUNTIMES[name])
+    return module
 
 
 def runtime_versions() -> list[str]:

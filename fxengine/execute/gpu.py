@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from fxengine.backbones.spec import PROLOGUE
 from fxengine.cache import cache_folder
+from fxengine.files import replacing
 
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "cudaerrormemoryallocation", "bad allocation")
-_PROLOGUE = "fx_pre/"
 
 
 def has_driver() -> bool:
@@ -133,9 +134,8 @@ def half_precision_file(path: Path) -> Path:
     made = cache_folder() / "fp16" / f"{hashlib.sha256(data).hexdigest()}.onnx"
     if not made.exists():
         made.parent.mkdir(parents=True, exist_ok=True)
-        temporary = made.with_suffix(".tmp")
-        temporary.write_bytes(_to_half(onnx.load_model_from_string(data)).SerializeToString())
-        temporary.replace(made)
+        with replacing(made) as temporary:
+            temporary.write_bytes(_to_half(onnx.load_model_from_string(data)).SerializeToString())
     return made
 
 
@@ -146,8 +146,8 @@ def _to_half(model: Any) -> Any:
 
     images = helper.make_tensor_value_info("", 0, None)
     images.CopyFrom(model.graph.input[0])
-    prologue = [node for node in model.graph.node if node.name.startswith(_PROLOGUE)]
-    weights = [tensor for tensor in model.graph.initializer if tensor.name.startswith(_PROLOGUE)]
+    prologue = [node for node in model.graph.node if node.name.startswith(PROLOGUE)]
+    weights = [tensor for tensor in model.graph.initializer if tensor.name.startswith(PROLOGUE)]
     for node in prologue:
         model.graph.node.remove(node)
     for tensor in weights:
@@ -170,13 +170,14 @@ class Runner:
     def __init__(self, session: Any, number: int) -> None:
         self.session = session
         self._number = number
-        self._pinned: dict[tuple[int, ...], Any] = {}
+        self._pinned: dict[tuple[str, tuple[int, ...]], Any] = {}
 
     def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the outputs `names`; raises MemoryError where the GPU's memory is too small for the batch."""
         try:
             binding = self.session.io_binding()
-            binding.bind_ortvalue_input("images", self._staged(feeds["images"]))
+            for name, values in feeds.items():
+                binding.bind_ortvalue_input(name, self._staged(name, values))
             for name in names:
                 binding.bind_output(name)  # to the CPU: vectors are small
             self.session.run_with_iobinding(binding)
@@ -187,20 +188,21 @@ class Runner:
             raise
         return results
 
-    def _staged(self, images: np.ndarray) -> Any:
-        """Return the batch in a buffer that is used again for every batch of its shape."""
+    def _staged(self, name: str, values: np.ndarray) -> Any:
+        """Return an input's batch in a buffer that is used again for every batch of its shape."""
         import onnxruntime as ort
 
-        if images.shape not in self._pinned:
+        key = name, values.shape
+        if key not in self._pinned:
             memory = _page_locked_memory(self._number)
             if memory is None:
-                return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(images))
-            self._pinned[images.shape] = ort.OrtValue.ortvalue_from_shape_and_type(
-                images.shape, np.uint8, memory_info=memory
+                return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(values))
+            self._pinned[key] = ort.OrtValue.ortvalue_from_shape_and_type(
+                values.shape, values.dtype.type, memory_info=memory
             )
-        value = self._pinned[images.shape]
-        value.update_inplace(np.ascontiguousarray(images))
-        return value
+        staged = self._pinned[key]
+        staged.update_inplace(np.ascontiguousarray(values))
+        return staged
 
 
 @cache

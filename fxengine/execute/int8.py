@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from fxengine.backbones.spec import PROLOGUE
 from fxengine.cache import cache_folder
+from fxengine.files import replacing
 
-_PROLOGUE = "fx_pre/"
 _STRIDE = 4  # pictures whose activations the quantiser holds at once
 
 
@@ -20,40 +22,41 @@ def int8_file(digest: str) -> Path:
     return cache_folder() / "int8" / f"{digest}.onnx"
 
 
-def quantise(path: Path, images: np.ndarray) -> str:
+def quantise(path: Path, inputs: Mapping[str, np.ndarray]) -> str:
     """Make an int8 copy of a backbone, keep it in the cache and return its SHA-256.
 
-    Weights are quantised per channel, activations by the range that they take over `images`, uint8
-    [n, height, width, 3], n at least 4. The prologue, the first convolution and depthwise convolutions stay in fp32:
+    Weights are quantised per channel, activations by the range that they take over the inputs, name -> array [n, ...],
+    n at least 4. The prologue, the first convolution and depthwise convolutions stay in fp32:
     they have few multiplications and lose most (EfficientNet-Lite0: mean cosine to fp32 0.978 with them, 0.992
     without).
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    folder = cache_folder() / "int8"
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{path.stem}.tmp"
     logging.disable(logging.WARNING)  # the quantiser advises on the root logger
     try:
-        quantize_static(
-            path,
-            temporary,
-            _Reader(images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            # 7 bits: without VNNI the sum of two products of 8 bits overflows 16, and the same file runs anywhere.
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=_kept_in_fp32(path),
-            extra_options={"CalibStridedMinMax": _STRIDE},  # else it holds those of all pictures: a gigabyte
-        )
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        temporary.replace(int8_file(digest))
+        with tempfile.TemporaryDirectory(prefix="fxengine-int8-") as folder:
+            made = Path(folder) / "int8.onnx"
+            quantize_static(
+                path,
+                made,
+                _Reader(inputs),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                # 7 bits: without VNNI the sum of two products of 8 bits overflows 16, and the same file runs anywhere.
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=_kept_in_fp32(path),
+                extra_options={"CalibStridedMinMax": _STRIDE},  # else it holds those of all pictures: a gigabyte
+            )
+            data = made.read_bytes()
     finally:
         logging.disable(logging.NOTSET)
-        temporary.unlink(missing_ok=True)
+    kept = int8_file(digest := hashlib.sha256(data).hexdigest())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(kept) as temporary:
+        temporary.write_bytes(data)
     return digest
 
 
@@ -63,23 +66,24 @@ def _kept_in_fp32(path: Path) -> list[str]:
     nodes = onnx.load(path).graph.node
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     depthwise = [node for node in convolutions if any(a.name == "group" and a.i > 1 for a in node.attribute)]
-    prologue = [node for node in nodes if node.name.startswith(_PROLOGUE)]
+    prologue = [node for node in nodes if node.name.startswith(PROLOGUE)]
     return [node.name for node in [*prologue, *convolutions[:1], *depthwise]]
 
 
 class _Reader:
-    """Hands the calibration pictures to the quantiser, a range of them at a time, one by one until None."""
+    """Hands the calibration inputs to the quantiser, a range of rows at a time, one by one until None."""
 
-    def __init__(self, images: np.ndarray) -> None:
-        self._images = images[: len(images) // _STRIDE * _STRIDE]
-        self._following: Iterator[np.ndarray] = iter(())
+    def __init__(self, inputs: Mapping[str, np.ndarray]) -> None:
+        self._inputs = inputs
+        self._rows = min(map(len, inputs.values())) // _STRIDE * _STRIDE
+        self._following: Iterator[int] = iter(())
 
     def __len__(self) -> int:
-        return len(self._images)
+        return self._rows
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        self._following = iter(self._images[start_index:end_index])
+        self._following = iter(range(self._rows)[start_index:end_index])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        image = next(self._following, None)
-        return None if image is None else {"images": image[None]}
+        row = next(self._following, None)
+        return None if row is None else {name: values[row : row + 1] for name, values in self._inputs.items()}

@@ -97,7 +97,7 @@ def _wrap(session: Any, runs: Any, batch_size: int, streams: int, precision: str
         outputs=tuple(output.name for output in session.get_outputs()),
         batch_size=batch_size,
         streams=streams,
-        _session=runs,
+        runner=runs,
     )
 
 
@@ -120,8 +120,7 @@ def _options(threads: int) -> Any:
 
 def _load(path: Path, options: Any, providers: list[Any]) -> Any:
     try:
-        # Pad_Fusion (seen in 1.31.1) folds a Pad with zeros into a MaxPool, which pads with minus infinity: ResNet V2
-        # nets came out 63% wrong.
+        # Exports of earlier versions have Pads that Pad_Fusion breaks: see backbones/graph/pads.py.
         return ort.InferenceSession(
             str(path), options, providers=providers, disabled_optimizers=["Pad_Fusion"], enable_fallback=0
         )

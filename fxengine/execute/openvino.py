@@ -43,7 +43,7 @@ def open_session(
         outputs=model.outputs,
         batch_size=rows,
         streams=streams,
-        _session=model,
+        runner=model,
     )
 
 
@@ -89,15 +89,14 @@ class _Model:
 
     def _compile(self, rows: int) -> Any:
         copied = self._model.clone()
-        _, *rest = copied.inputs[0].partial_shape
-        copied.reshape({0: [rows, *(axis.get_length() for axis in rest)]})
+        shapes = {port.get_any_name(): port.partial_shape for port in copied.inputs}
+        copied.reshape({name: [rows, *(n.get_length() for n in list(shape)[1:])] for name, shape in shapes.items()})
         return self._core.compile_model(copied, "CPU", self._settings)
 
     def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the outputs `names`, float32 [rows, dim] each."""
-        images = feeds["images"]
-        request = self._request(len(images))
-        request.infer({0: images}, share_inputs=True)
+        request = self._request(len(next(iter(feeds.values()))))
+        request.infer(dict(feeds), share_inputs=True)
         return [request.get_tensor(name).data.astype(np.float32) for name in names]
 
     def _request(self, rows: int) -> Any:

@@ -16,6 +16,7 @@ from fxengine.errors import StoreError
 from fxengine.features.float16 import widen
 from fxengine.features.moments import Block, Blocks
 from fxengine.features.read import FeatureStore
+from fxengine.features.unit import unit_length
 
 # Enough for a fold's share to be worth a product, few enough to stay small.
 _ROWS = 4096
@@ -49,7 +50,7 @@ def store_blocks(
         StoreError (while reading): a vector has a value that is not finite.
     """
     order = np.argsort(rows)
-    ordered, width = rows[order], store.provenance.columns[store.provenance.column(layer)]
+    ordered, width = rows[order], store.provenance.dim_of(layer)
 
     def stored() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         copied = None
@@ -76,7 +77,7 @@ def store_blocks(
             if not np.isfinite(squares).all():
                 check_finite(x, numbers[mine], store)
             if unit:
-                x /= np.maximum(np.sqrt(squares), 1e-12)[:, None]
+                unit_length(x, out=x, squares=squares)
             yield Block(x, order[place[mine]])
 
     return lambda: _ahead(read())
@@ -136,13 +137,13 @@ def check_finite(x: np.ndarray, rows: np.ndarray, store: FeatureStore) -> None:
 
 
 def matrix_blocks(x: np.ndarray) -> Blocks:
-    """Return the blocks of rows in memory, float32 [n, dim], scaled to length 1."""
+    """Return the blocks of rows in memory, float32 or float16 [n, dim], scaled to length 1."""
 
     def read() -> Iterator[Block]:
         for start in range(0, len(x), _ROWS):
-            rows = x[start : start + _ROWS]
-            length = np.maximum(np.sqrt(np.einsum("ij,ij->i", rows, rows)), 1e-12)
-            yield Block(rows / length[:, None], np.arange(start, start + len(rows)))
+            rows = widen(x[start : start + _ROWS])
+            unit_length(rows, out=rows, squares=np.einsum("ij,ij->i", rows, rows))
+            yield Block(rows, np.arange(start, start + len(rows)))
 
     return read
 

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import FeatureTable
+from fxengine.features.unit import unit_length
+from fxengine.files import replacing
 
 _SUFFIXES = (".npy", ".csv", ".parquet")
 
@@ -38,29 +40,27 @@ def dump(store: str | Path, output: Path, *, normalize: bool = False, layer: str
     if suffix not in _SUFFIXES:
         raise InputError(f"-o {output} must end in {', '.join(_SUFFIXES)}.")
     opened = FeatureStore.open(store)
-    temporary = output.with_name(f".{output.name}.tmp")
     try:
-        made = {".npy": _npy, ".csv": _csv, ".parquet": _parquet}[suffix](opened, temporary, normalize, layer)
-        temporary.replace(output)
+        with replacing(output) as temporary:
+            made = {".npy": _npy, ".csv": _csv, ".parquet": _parquet}[suffix](opened, temporary, normalize, layer)
         if made is None:
             return [output]
         beside = output.with_suffix(".ids.csv")
-        pa.csv.write_csv(made, beside)
+        with replacing(beside) as temporary:
+            pa.csv.write_csv(made, temporary)
         return [output, beside]
     except OSError as error:
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _dim(store: FeatureStore, layer: str | None) -> int:
-    return store.provenance.columns[store.provenance.column(layer)]
+    return store.provenance.dim_of(layer)
 
 
 def _vectors(table: FeatureTable, normalize: bool) -> np.ndarray:
     vectors = table.vectors.astype(np.float32)
     if normalize:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        unit_length(vectors, out=vectors)
     return vectors
 
 

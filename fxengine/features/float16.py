@@ -36,11 +36,13 @@ def _cast() -> Any:
     import onnxruntime as ort
     from onnx import TensorProto, helper
 
+    from fxengine.backbones.graph.model import make_model
+
     narrow = helper.make_tensor_value_info("narrow", TensorProto.FLOAT16, ["n"])
     wide = helper.make_tensor_value_info("wide", TensorProto.FLOAT, ["n"])
     node = helper.make_node("Cast", ["narrow"], ["wide"], to=TensorProto.FLOAT)
     graph = helper.make_graph([node], "widen", [narrow], [wide])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = make_model(graph)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     options.enable_mem_pattern = False  # kept for every length, for nothing

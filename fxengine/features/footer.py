@@ -34,7 +34,8 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
 
     Args:
         path: the part.
-        columns: those that are to be read, None for all; their types and sizes are checked, too.
+        columns: those that are to be read, None for all; their types and sizes are checked, too, but for those of a
+            column group that the part has not.
 
     Raises:
         StoreError: the file is cut short, empty, not ours, or announces what fxengine does not write.
@@ -47,7 +48,8 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, error) from error
     provenance = Provenance.from_schema(schema, path.name)
-    wanted = part_schema(provenance).names if columns is None else columns
+    lacking = {each.name for each in provenance.lacking}
+    wanted = part_schema(provenance).names if columns is None else [name for name in columns if name not in lacking]
     problem = (
         _rows_problem(metadata, provenance, size)
         or _types_problem(schema, provenance, wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from fxengine.collect.item import Item
 from fxengine.features import parts
 from fxengine.features.row_numbers import older_halves
-from fxengine.features.schema import TRANSIENT_ERRORS, Provenance
+from fxengine.features.schema import COLUMN_GROUPS, TRANSIENT_ERRORS, Provenance
 
 _COLUMNS = ["row", "id", "label", "split", "size", "mtime_ns", "error_code"]
 _CHUNK = 65_536
@@ -25,7 +25,8 @@ class Known:
     """The rows of a store without their vectors, sorted by id (bytewise): about 90 bytes a row.
 
     Attributes:
-        table: columns row, id, label, split, size, mtime_ns, error_code, part (index into `paths`).
+        table: columns row, id, label, split, size, mtime_ns, error_code, part (index into `paths`), and for every
+            column group, named like its first column, whether the row has it.
         paths: the parts.
         superseded: (part, row) of rows that another part holds under a newer id: half of a rename.
         next_row: the first row number that was never given out.
@@ -43,19 +44,21 @@ class Known:
         Raises:
             StoreError: a part is damaged, or two hold one row number with different contents.
         """
-        tables, next_row = [], 0
+        tables, next_row, groups = [], 0, list(map(_mark, COLUMN_GROUPS))
         for number, path in enumerate(paths):
-            table = parts.read_part(path, _COLUMNS)
+            table = parts.read_part(path, [*_COLUMNS, *groups])
             highest = pc.max(table["row"]).as_py() if len(table) else -1
             next_row = max(next_row, highest + 1, Provenance.from_schema(table.schema, path.name).next_row)
             for name in ("label", "split", "error_code"):
                 index = table.schema.get_field_index(name)
                 table = table.set_column(index, name, pc.dictionary_encode(table.column(name)))
+            for name in groups:
+                table = table.set_column(table.schema.get_field_index(name), name, pc.is_valid(table.column(name)))
             tables.append(
                 table.append_column("part", pa.array(np.full(len(table), number, np.int32))).replace_schema_metadata()
             )
         if not tables:
-            return cls(pa.table({name: [] for name in [*_COLUMNS, "part"]}), [], [], 0)
+            return cls(pa.table({name: [] for name in [*_COLUMNS, *groups, "part"]}), [], [], 0)
         table = pa.concat_tables(tables).unify_dictionaries()
         table, superseded = _drop_superseded(table, paths)
         table = table.take(pc.sort_indices(table, [("id", "ascending")]))
@@ -72,7 +75,11 @@ class Plan:
     Attributes:
         new: inputs that have no row.
         unchanged: rows to leave alone.
-        again: part -> inputs whose row is computed again (changed, or failed and worth another try), with rows.
+        changed: rows whose input is another now.
+        retried: rows that failed and are worth another try.
+        widened: rows that are as they were, but lack a column group that is wanted.
+        kept: (part, row) of these: what they have stays where they cannot be computed again.
+        again: part -> inputs whose row is computed again (changed, retried or widened), with rows.
         relabel: part -> row -> (label, split) where only these changed.
         missing: part -> rows whose input is not there any more.
         superseded: as `Known` has it.
@@ -82,13 +89,22 @@ class Plan:
     unchanged: int = 0
     changed: int = 0
     retried: int = 0
+    widened: int = 0
+    kept: set[tuple[Path, int]] = field(default_factory=set)
     again: dict[Path, list[tuple[int, Item]]] = field(default_factory=dict)
     relabel: dict[Path, dict[int, tuple[str | None, str | None]]] = field(default_factory=dict)
     missing: dict[Path, list[int]] = field(default_factory=dict)
     superseded: list[tuple[Path, int]] = field(default_factory=list)
 
 
-def make_plan(known: Known, listing: Iterable[Item], *, retry_failed: bool = False, labelled: bool = True) -> Plan:
+def make_plan(
+    known: Known,
+    listing: Iterable[Item],
+    *,
+    retry_failed: bool = False,
+    labelled: bool = True,
+    groups: Sequence[str] = (),
+) -> Plan:
     """Compare a sorted listing with a store's rows, both once from front to back.
 
     Args:
@@ -96,9 +112,10 @@ def make_plan(known: Known, listing: Iterable[Item], *, retry_failed: bool = Fal
         listing: what is there now.
         retry_failed: whether to try lasting errors again, too.
         labelled: whether the listing knows labels and splits; where it does not, the rows keep theirs.
+        groups: column groups that every row with a vector is to have, from `schema.united_groups`.
     """
     plan = Plan(superseded=known.superseded)
-    for row, item in _merge(known, listing):
+    for row, item in _merge(known, listing, groups):
         if row is None:
             plan.new += 1
         elif item is None:
@@ -126,6 +143,7 @@ class _KnownRow(NamedTuple):
     mtime_ns: int
     error_code: str | None
     part: int
+    lacks: bool
 
 
 def _plan_known(plan: Plan, path: Path, row: _KnownRow, item: Item, retry_failed: bool) -> None:
@@ -135,19 +153,25 @@ def _plan_known(plan: Plan, path: Path, row: _KnownRow, item: Item, retry_failed
         return
     changed = (row.size, row.mtime_ns) != (item.size, item.mtime_ns)
     retry = row.error_code is not None and (retry_failed or row.error_code in TRANSIENT_ERRORS)
-    if changed or retry:
+    widen = row.error_code is None and row.lacks
+    if changed or retry or widen:
         plan.again.setdefault(path, []).append((row.row, item))
         plan.changed += changed
         plan.retried += retry and not changed
+        if widen and not changed:
+            plan.widened += 1
+            plan.kept.add((path, row.row))
         return
     plan.unchanged += 1
     if (row.label, row.split) != (item.label, item.split):
         plan.relabel.setdefault(path, {})[row.row] = (item.label, item.split)
 
 
-def _merge(known: Known, listing: Iterable[Item]) -> Iterator[tuple[_KnownRow | None, Item | None]]:
+def _merge(
+    known: Known, listing: Iterable[Item], groups: Sequence[str] = ()
+) -> Iterator[tuple[_KnownRow | None, Item | None]]:
     """Yield (row, item) of equal id, or one of the two with None, in the order of the ids."""
-    rows = _iterate(known.table)
+    rows = _iterate(known.table, groups)
     row = next(rows, None)
     for item in listing:
         key = item.key
@@ -166,11 +190,20 @@ def _merge(known: Known, listing: Iterable[Item]) -> Iterator[tuple[_KnownRow | 
         row = next(rows, None)
 
 
-def _iterate(table: pa.Table) -> Iterator[_KnownRow]:
+def _iterate(table: pa.Table, groups: Sequence[str]) -> Iterator[_KnownRow]:
     for start in range(0, len(table), _CHUNK):
         chunk = table.slice(start, _CHUNK)
         columns = [_values(chunk.column(name)) for name in [*_COLUMNS, "part"]]
-        yield from map(_KnownRow, *columns)
+        lacks = np.zeros(len(chunk), bool)
+        for group in groups:
+            lacks |= ~np.asarray(chunk.column(_mark(group)))
+        yield from map(_KnownRow, *columns, lacks.tolist())
+
+
+def _mark(group: str) -> str:
+    """Return the column that is null in a row with a vector only where it lacks the group."""
+    name: str = COLUMN_GROUPS[group][0].name
+    return name
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -173,3 +173,19 @@ def eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with threadpool_limits(1):
         values, vectors = np.linalg.eigh(matrix)
     return values, vectors
+
+
+def principal_components(scatter: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (variances [dim], the largest first; components [dim, dim], one a row) of centred vectors.
+
+    Signs are scikit-learn's: the entry of each component that is largest in magnitude is positive.
+
+    Args:
+        scatter: float64 [dim, dim], sum of (x - mean)(x - mean)^T.
+        rows: how many vectors that is the sum of; of a single one all variances are 0.
+    """
+    values, vectors = eigh(scatter / max(rows - 1, 1))
+    variances, components = np.maximum(values[::-1], 0), vectors.T[::-1]
+    largest = np.argmax(np.abs(components), axis=1)
+    signs = np.sign(components[np.arange(len(components)), largest])
+    return variances, components * signs[:, None]

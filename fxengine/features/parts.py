@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +18,9 @@ from fxengine.collect.item import Item
 from fxengine.errors import StoreError
 from fxengine.features.footer import Footer, damaged, read_footer
 from fxengine.features.schema import MOST_ROWS, PART_PATTERN, Provenance, is_vector_column, part_schema
+from fxengine.files import TEMPORARY, Replacement
 
 _NUMBER = re.compile(r"part-(\d+)\.parquet$")
-TEMPORARY = ".tmp-"
 _NEVER_NULL = frozenset({"row", "id", "size", "mtime_ns"})
 ROW_GROUP = 512  # rows; what a writer holds in memory
 
@@ -39,6 +37,7 @@ class Row:
         height: upright height in pixels, or None.
         error_code: one of `schema.ERROR_CODES`, or None.
         error: why, for a person, or None.
+        further: values of the columns of `schema.COLUMN_GROUPS`; one that is not there is null.
     """
 
     row: int
@@ -48,6 +47,7 @@ class Row:
     height: int | None
     error_code: str | None
     error: str | None
+    further: Mapping[str, object] = field(default_factory=dict)
 
 
 # Column name -> [n, dim] for many rows, [dim] for one, in the store's type.
@@ -58,7 +58,7 @@ def part_table(rows: Sequence[Row], vectors: Vectors, provenance: Provenance) ->
     """Return the table of a part; `vectors` may hold anything in rows with an error."""
     schema = part_schema(provenance)
     missing = np.array([row.error_code is not None for row in rows], bool)
-    columns: dict[str, Any] = {
+    columns: dict[str, list[object]] = {
         "row": [row.row for row in rows],
         "id": [row.item.key for row in rows],
         "label": [row.item.label for row in rows],
@@ -73,6 +73,7 @@ def part_table(rows: Sequence[Row], vectors: Vectors, provenance: Provenance) ->
     }
     arrays = [pa.array(values, schema.field(name).type) for name, values in columns.items()]
     arrays += [vector_array(vectors[name], missing, schema.field(name).type) for name in provenance.columns]
+    arrays += [pa.array([row.further.get(each.name) for row in rows], each.type) for each in provenance.further]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -127,6 +128,11 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:06d}.parquet"
 
 
+def next_part_number(folder: Path) -> int:
+    """Return the number that the store's next new part gets."""
+    return max(map(part_number, list_parts(folder)), default=-1) + 1
+
+
 def read_provenance(path: Path) -> Provenance:
     """Return what a part was made from.
 
@@ -139,6 +145,11 @@ def read_provenance(path: Path) -> Provenance:
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Return a part's table, its pages checked against their checksums and its rows for what no row can hold.
 
+    Args:
+        path: the part.
+        columns: which columns, in this order; all that it has unless given. Those of a column group that the part has
+            not are null.
+
     Raises:
         StoreError: the file is damaged, or a vector has another length, a value that is not finite, or an error.
     """
@@ -149,15 +160,18 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         wanted += helping
     provenance = read_footer(path, wanted).provenance
     vectors = [name for name in provenance.columns if wanted is None or name in wanted]
+    lacking = [each for each in provenance.lacking if wanted is not None and each.name in wanted]
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns=wanted)
+            table = file.read(columns=wanted)  # leaves out what the part has not
         _check_small(table.drop_columns(vectors), path)
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, error) from error
     for name in vectors:
         _check_vectors(table, name, provenance.columns[name], path)
-    return table.drop_columns(helping)
+    for each in lacking:
+        table = table.append_column(each, pa.nulls(len(table), each.type))
+    return table if columns is None else table.select(columns)
 
 
 def _check_small(table: pa.Table, path: Path) -> None:
@@ -281,11 +295,12 @@ class OpenPart:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         """Open the temporary file; raises StoreError where that cannot be done."""
         self._path = path
-        self._temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}")
         self._rows = 0
+        self._open = ExitStack()
         names = [name for name in schema.names if not is_vector_column(name)]
         with self._explained():
-            self._file = self._temporary.open("wb")
+            self._new = self._open.enter_context(closing(Replacement(path)))
+            self._file = self._open.enter_context(self._new.path.open("wb"))
             # zstd takes 35% off real features and a third of the reading speed (docs/store.md); byte-stream-split
             # would take 40%, but DuckDB cannot read it in float16. Statistics and dictionaries gain nothing.
             self._writer = pq.ParquetWriter(
@@ -307,24 +322,21 @@ class OpenPart:
         """Flush to the disk, check, rename; raises StoreError, and then leaves nothing behind."""
         with self._explained():
             self._writer.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
             self._file.close()
-            if pq.read_metadata(self._temporary).num_rows != self._rows:
-                raise StoreError(f"{self._temporary} did not read back whole. Is the disk failing?")
+            if pq.read_metadata(self._new.path).num_rows != self._rows:
+                raise StoreError(f"{self._new.path} did not read back whole. Is the disk failing?")
             if self._path.exists() and not replace:
                 raise StoreError(
                     f"{self._path} appeared while it was being written: is another process writing to "
                     f"{self._path.parent}?"
                 )
-            self._temporary.replace(self._path)
-            _flush_folder(self._path.parent)
+            self._new.commit()
+        self.discard()
 
     def discard(self) -> None:
-        """Remove the temporary file."""
+        """Remove the temporary file unless it was committed."""
         with suppress(OSError):
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
+            self._open.close()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -358,13 +370,3 @@ def remove_leftovers(folder: Path) -> None:
     for pattern in (f".part-*.parquet{TEMPORARY}*", f".next_row{TEMPORARY}*"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

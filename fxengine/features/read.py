@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import mmap
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fxengine.cache import cache_folder
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.float16 import widen
 from fxengine.features.footer import read_footer
+from fxengine.features.mapped import let_go, map_matrix, matrix_cache, read_blocks, stamp, write_matrix
 from fxengine.features.row_numbers import older_halves
-from fxengine.features.schema import FEATURE, FeatureTable, Provenance, widest_limits
-
-_SMALL = ["row", "id", "label", "split", "size", "mtime_ns", "content_hash", "width", "height", "error_code", "error"]
+from fxengine.features.schema import (
+    FeatureTable,
+    Provenance,
+    is_vector_column,
+    part_schema,
+    united_groups,
+    widest_limits,
+)
+from fxengine.features.unit import unit_length
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FeatureStore:
 
     Attributes:
         path: the folder.
-        provenance: what the first part was made with, and the widest limits of all.
+        provenance: what the first part was made with, and of all parts the widest limits and every column group.
         precisions: every precision that its parts were computed in.
     """
 
@@ -58,7 +59,7 @@ class FeatureStore:
         """
         folder = Path(path)
         found = parts.list_parts(folder) if folder.is_dir() else []
-        stamp = _stamp(found)
+        made_of = stamp(found)
         if not found:
             raise StoreError(f"{folder} is no feature store: it has no part-*.parquet. `fxengine extract` makes one.")
         all_provenance = [parts.read_provenance(part) for part in found]
@@ -69,8 +70,8 @@ class FeatureStore:
                     f"{part.name} is of another feature space than {found[0].name}: two stores are mixed in {folder}."
                 )
         precisions = tuple(sorted({p.precision for p in all_provenance}))
-        first = replace(first, limits=widest_limits(all_provenance))
-        return cls(folder, first, precisions, tuple(found), stamp)
+        first = replace(first, limits=widest_limits(all_provenance), groups=united_groups(all_provenance))
+        return cls(folder, first, precisions, tuple(found), made_of)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -78,13 +79,28 @@ class FeatureStore:
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path)!r}: {len(self)} rows, {self.provenance.dtype} x {self.provenance.dim})"
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The column groups that a part has; rows of a part that has not are null in their columns."""
+        return tuple(self.provenance.groups)
+
+    @cached_property
+    def _whole(self) -> FeatureStore:
+        """This store without the selection."""
+        return self if self._selection is None else replace(self, _selection=None)
+
+    @cached_property
+    def _small(self) -> list[str]:
+        """The columns but for vectors."""
+        return [name for name in part_schema(self.provenance).names if not is_vector_column(name)]
+
     @cached_property
     def _rows(self) -> pa.Table:
         """Small columns of all parts and the place of each row's vector, sorted by id; no rename's older half."""
         self._check_unchanged()
         tables = []
         for number, path in enumerate(self._parts):
-            table = parts.read_part(path, _SMALL).replace_schema_metadata()
+            table = parts.read_part(path, self._small).replace_schema_metadata()
             table = table.append_column("part", pa.array(np.full(len(table), number, np.int32)))
             tables.append(table.append_column("at", pa.array(np.arange(len(table), dtype=np.int64))))
         table = pa.concat_tables(tables).combine_chunks()
@@ -145,7 +161,7 @@ class FeatureStore:
         *,
         layer: str | None = None,
         normalize: bool = False,
-        dtype: str | np.dtype[Any] | None = None,
+        dtype: npt.DTypeLike | None = None,
         mmap: bool = False,
     ) -> np.ndarray:
         """Return the vectors, [n, dim], of the rows that have one.
@@ -162,15 +178,15 @@ class FeatureStore:
                 vector has another length or a value that is not finite; names part and id.
         """
         column = self.provenance.column(layer)
-        out = self._mapped(column) if mmap else self._read_vectors(column)
+        out = self._mapped_selection(column) if mmap else self._read_vectors(column)
         if normalize:
             out = _copied(out, dtype or np.float32)
-            out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+            unit_length(out, out=out)
         return out if dtype is None or out.dtype == dtype else _copied(out, dtype)
 
     def _check_unchanged(self) -> None:
         """Raise StoreError where a part was rewritten: rows and vectors read apart would not belong together."""
-        if _stamp(self._parts) != self._stamp:
+        if stamp(self._parts) != self._stamp:
             raise StoreError(f"{self.path} was changed since it was opened: open it again.")
 
     def _read_vectors(self, column: str, out: np.ndarray | None = None) -> np.ndarray:
@@ -195,34 +211,25 @@ class FeatureStore:
             if len(rows):
                 _copy_rows(parts.vector_matrix(chunk, dim), place[rows] - begin, rows, out)
             begin, first = begin + len(chunk), last
-            # What was written to a mapping is in its file: let go of the pages.
-            if isinstance(out.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                out.base.madvise(mmap.MADV_DONTNEED)
+            let_go(out)
         self._check_unchanged()
         return out
 
-    def _mapped(self, column: str) -> np.ndarray:
-        """Return the vectors out of the cache, which is made where it is not there."""
-        whole = replace(self, _selection=None)
+    def _mapped(self, column: str) -> np.memmap:
+        """Return all vectors of the store out of the cache, which is made where it is not there."""
+        whole = self._whole
         self._check_unchanged()
         path = matrix_cache(self._parts, column)
         if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            # Written through a mapping, so that memory does not grow with the store.
             shape = (len(whole._fine), self.provenance.columns[column])
-            _reserve(temporary, shape[0] * shape[1] * np.dtype(self.provenance.dtype).itemsize)
-            try:
-                out = np.lib.format.open_memmap(temporary, "w+", self.provenance.dtype, shape)
-                whole._read_vectors(column, out)
-                out.flush()
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-        matrix: np.ndarray = np.load(path, mmap_mode="r")
+            write_matrix(path, shape, self.provenance.dtype, lambda out: whole._read_vectors(column, out))
+        return map_matrix(path)
+
+    def _mapped_selection(self, column: str) -> np.ndarray:
+        matrix = self._mapped(column)
         if self._selection is None:
             return matrix
-        positions = pc.index_in(self._selection["row"].combine_chunks(), whole._fine["row"].combine_chunks())
+        positions = pc.index_in(self._selection["row"].combine_chunks(), self._whole._fine["row"].combine_chunks())
         chosen: np.ndarray = matrix[np.asarray(positions)]
         return chosen
 
@@ -275,24 +282,10 @@ class FeatureStore:
                 is not whole any more.
             OSError: the copy cannot be written.
         """
-        column = self.provenance.column(layer)
-        whole = replace(self, _selection=None)
-        matrix = whole._mapped(column)
-        numbers, dim, begin = np.asarray(whole._fine["row"]), matrix.shape[1], getattr(matrix, "offset", 0)
-        path, dtype = matrix_cache(self._parts, column), self.provenance.dtype
-
-        def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            room = np.empty((rows, dim), dtype)
-            with path.open("rb") as file:
-                file.seek(begin)
-                for start in range(0, len(numbers), rows):
-                    found = numbers[start : start + rows]
-                    vectors = room[: len(found)]
-                    if file.readinto(vectors.data.cast("B")) != vectors.nbytes:
-                        raise StoreError(f"{path} is shorter than it was: delete it.")
-                    yield found, vectors
-
-        return read()
+        matrix = self._mapped(self.provenance.column(layer))
+        numbers = np.asarray(self._whole._fine["row"])
+        found = (numbers[start : start + rows] for start in range(0, len(numbers), rows))
+        return zip(found, read_blocks(matrix, rows), strict=True)
 
     def errors(self) -> list[dict[str, str]]:
         """Return id, error_code and error of every row that has no vector."""
@@ -307,41 +300,17 @@ class FeatureStore:
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return every row, failed ones too, without vectors, as an Arrow table.
 
+        Args:
+            columns: which, in this order; all unless given, those of the store's column groups at the end.
+
         Raises:
             StoreError: a part is damaged, or two parts hold one row number with different contents.
         """
-        return self._rows.select(list(columns or _SMALL))
+        return self._rows.select(list(columns or self._small))
 
 
-def _copied(vectors: np.ndarray, dtype: Any) -> np.ndarray:
+def _copied(vectors: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
     return widen(vectors) if np.dtype(dtype) == np.float32 else vectors.astype(dtype)
-
-
-def matrix_cache(files: Sequence[Path], column: str = FEATURE) -> Path:
-    """Return where the cache keeps the vectors of these very parts."""
-    digest = hashlib.sha256(f"{_stamp(files)} {column}".encode())
-    return cache_folder() / "vectors" / f"{digest.hexdigest()}.npy"
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Raise OSError where the disk has no room for `size` bytes: a mapping would crash on them."""
-    free = shutil.disk_usage(path.parent).free
-    if free < size:
-        raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free", str(path.parent))
-
-
-def _stamp(files: Sequence[Path]) -> str:
-    """Return a digest that differs as soon as a part is rewritten: it is then another file with another inode."""
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            status = file.stat()
-        except FileNotFoundError:
-            digest.update(b"gone")
-            continue
-        facts = (str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        digest.update(repr(facts).encode())
-    return digest.hexdigest()
 
 
 def _copy_vectors(column: pa.ChunkedArray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:

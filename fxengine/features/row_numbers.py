@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.schema import MOST_ROWS
+from fxengine.files import replacing
 
 _NAME = ".next_row"
 _LONGEST = 32  # bytes
@@ -66,16 +67,8 @@ def note_next_row(folder: Path, number: int) -> None:
     """
     if number <= noted_next_row(folder):
         return
-    temporary = folder / f"{_NAME}{parts.TEMPORARY}{os.getpid()}"
-    with suppress(OSError):
-        try:
-            with temporary.open("w") as file:
-                file.write(f"{number}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(folder / _NAME)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with suppress(OSError), replacing(folder / _NAME) as temporary:
+        temporary.write_text(f"{number}\n")
 
 
 def older_halves(rows: np.ndarray, part: np.ndarray, paths: Sequence[Path]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 import pyarrow as pa
 
-from fxengine.errors import StoreError
+from fxengine.errors import InputError, StoreError
 
 FORMAT = 1
 NEWER = "update fxengine, or extract into a new folder."
@@ -36,6 +36,12 @@ ERROR_CODES = TRANSIENT_ERRORS | {
 }
 
 Dtype = Literal["float16", "float32"]
+
+# Name of a group -> its further columns, which a store has where it was asked for them. To add a group: name it here,
+# after those that are there, with nullable columns of one value a row, whose names no other column has; the first must
+# hold a value in every row with a vector, for by it a row that lacks the group is told. Their values come in a row's
+# `further`.
+COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {}
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
 MOST_ROWS = 2**62  # row numbers stay below: int64, with room for those that are still given out
@@ -63,6 +69,7 @@ class Provenance:
         limits: "max_pixels" and "max_bytes" of the pictures that were taken in; empty in a part made before they were
             noted.
         next_row: no row number below this is given out again; 0 where the part's own rows say enough.
+        groups: of `COLUMN_GROUPS`, those whose columns the part has.
     """
 
     space: str
@@ -81,6 +88,7 @@ class Provenance:
     int8: str = ""
     tried: list[dict[str, Any]] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=dict)
+    groups: list[str] = field(default_factory=list)
 
     @property
     def columns(self) -> dict[str, int]:
@@ -105,9 +113,30 @@ class Provenance:
             raise StoreError(f"The store has no layer {layer!r}. There is: {there}.")
         return layer_column(layer)
 
+    def dim_of(self, layer: str | None) -> int:
+        """Return how many numbers a layer's vectors have, those of the default one for None; raises StoreError."""
+        return self.columns[self.column(layer)]
+
+    @property
+    def further(self) -> list[pa.Field]:
+        """The columns of its groups, in the order of the table."""
+        return [column for group, columns in COLUMN_GROUPS.items() if group in self.groups for column in columns]
+
+    @property
+    def lacking(self) -> list[pa.Field]:
+        """The columns of the groups that it has not."""
+        return [column for group, columns in COLUMN_GROUPS.items() if group not in self.groups for column in columns]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its entries as JSON data; `groups` only where it has any, so that older versions read the others."""
+        values = asdict(self)
+        if not self.groups:
+            del values["groups"]
+        return values
+
     def to_metadata(self) -> dict[bytes, bytes]:
         """Return the schema metadata."""
-        return {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True).encode()}
+        return {METADATA_KEY: json.dumps({"format": FORMAT, **self.to_dict()}, sort_keys=True).encode()}
 
     @classmethod
     def from_schema(cls, schema: pa.Schema, name: str) -> Provenance:
@@ -136,6 +165,12 @@ class Provenance:
         problem = _problem(made)
         if problem is not None:
             raise StoreError(_broken(name, problem))
+        foreign = [group for group in made.groups if group not in COLUMN_GROUPS]
+        if foreign:
+            raise StoreError(
+                f"{name} was written by fxengine {_writer(values)} and has the column group {foreign[0]!r}, which this "
+                f"version does not know: {NEWER}"
+            )
         return made
 
 
@@ -182,19 +217,19 @@ def _problem(made: Provenance) -> str | None:
 
 
 @cache
-def _kinds() -> dict[str, Any]:
+def _kinds() -> dict[str, object]:
     return get_type_hints(Provenance)
 
 
-def _is_of(value: Any, kind: Any) -> bool:
+def _is_of(value: object, kind: object) -> bool:
     """Tell whether a JSON value is of an annotated type; true is no number."""
     outer, inner = get_origin(kind), get_args(kind)
     if outer is Literal:
         return value in inner
     if outer is dict:
-        return type(value) is dict and all(_is_of(each, inner[1]) for each in value.values())
+        return isinstance(value, dict) and all(_is_of(each, inner[1]) for each in value.values())
     if outer is list:
-        return type(value) is list and all(_is_of(each, inner[0]) for each in value)
+        return isinstance(value, list) and all(_is_of(each, inner[0]) for each in value)
     return kind is Any or type(value) is kind
 
 
@@ -202,6 +237,25 @@ def widest_limits(made: Sequence[Provenance]) -> dict[str, int]:
     """Return the widest limits that parts were made with; empty where none says."""
     stated = [provenance.limits for provenance in made if provenance.limits]
     return {name: max(limits[name] for limits in stated) for name in (stated[0] if stated else ())}
+
+
+def united_groups(made: Iterable[Provenance], asked: Iterable[str] = ()) -> list[str]:
+    """Return the column groups that a store has or is to have, in the order of the table: it keeps what a part has.
+
+    Args:
+        made: what its parts were made with.
+        asked: groups to add.
+
+    Raises:
+        InputError: there is no such group; lists what there is.
+    """
+    asked = list(asked)
+    for group in asked:
+        if group not in COLUMN_GROUPS:
+            there = ", ".join(COLUMN_GROUPS) or "none in this version"
+            raise InputError(f"There is no column group {group!r}. Available: {there}.")
+    wanted = {*asked, *(group for provenance in made for group in provenance.groups)}
+    return [group for group in COLUMN_GROUPS if group in wanted]
 
 
 @dataclass(frozen=True)
@@ -251,6 +305,7 @@ def part_schema(provenance: Provenance) -> pa.Schema:
             pa.field("error_code", pa.string()),
             pa.field("error", pa.string()),
             *vectors,
+            *provenance.further,
         ],
         metadata=provenance.to_metadata(),
     )

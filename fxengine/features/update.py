@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,11 @@ class StoreUpdate:
     def next_row(self) -> int:
         """The number that the next new row gets."""
         return self._writer.next_row
+
+    @property
+    def part_rows(self) -> int:
+        """The rows of a new part at most."""
+        return self._writer.part_rows
 
     def replace(self, part: Path, row: Row, vectors: Vectors | None) -> None:
         """Take the new content of a row of `part`."""
@@ -95,28 +100,38 @@ class StoreUpdate:
 
 @dataclass(frozen=True)
 class StoredVector:
-    """A row's vectors as a store holds them, with the size of its picture."""
+    """A row's vectors as a store holds them, with the size of its picture and its values of further columns."""
 
     vectors: Vectors
     width: int | None
     height: int | None
+    further: Mapping[str, object]
+
+
+_MOVABLE = ["row", "id", "content_hash", "error_code", "size"]
 
 
 class Movable:
-    """Rows whose input is gone, by content: a new input with the same bytes takes over number and vector."""
+    """Rows whose input is gone, by content: a new input with the same bytes takes over number and vector.
+
+    Attributes:
+        sizes: of their inputs in bytes.
+    """
 
     def __init__(self, missing: dict[Path, list[int]], root: Path) -> None:
         """Take the missing rows of each part, and the folder that ids are relative to."""
         self._root = root
         self._rows: dict[str, list[tuple[Path, int, str]]] = {}
         self._claimed: dict[str, int] = {}
+        self.sizes: set[int] = set()
         self._loaded: tuple[Path, pa.Table] | None = None
         for part, rows in missing.items():
-            table = parts.read_part(part, ["row", "id", "content_hash", "error_code"])
+            table = parts.read_part(part, _MOVABLE)
             gone = set(rows)
-            for row, key, digest, error in zip(*(table[n].to_pylist() for n in table.column_names), strict=True):
+            for row, key, digest, error, size in zip(*(table[n].to_pylist() for n in _MOVABLE), strict=True):
                 if row in gone and digest is not None and error is None:
                     self._rows.setdefault(digest, []).append((part, row, key))
+                    self.sizes.add(size)
 
     def __contains__(self, digest: object) -> bool:
         return digest in self._rows
@@ -133,12 +148,13 @@ class Movable:
         return None
 
     def stored(self, digest: str) -> StoredVector:
-        """Return the vectors of this content."""
+        """Return the vectors of this content, and what else goes with it."""
         part, row, _ = self._rows[digest][0]
         if self._loaded is None or self._loaded[0] != part:
             self._loaded = part, parts.read_part(part).combine_chunks()
         table = self._loaded[1]
         at = int(np.flatnonzero(np.asarray(table["row"]) == row)[0])
-        columns = Provenance.from_schema(table.schema, part.name).columns
-        vectors = {n: parts.vector_matrix(table[n].chunk(0), dim)[at].copy() for n, dim in columns.items()}
-        return StoredVector(vectors, table["width"][at].as_py(), table["height"][at].as_py())
+        made = Provenance.from_schema(table.schema, part.name)
+        vectors = {n: parts.vector_matrix(table[n].chunk(0), dim)[at].copy() for n, dim in made.columns.items()}
+        further = {each.name: table[each.name][at].as_py() for each in made.further}
+        return StoredVector(vectors, table["width"][at].as_py(), table["height"][at].as_py(), further)

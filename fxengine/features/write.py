@@ -14,7 +14,7 @@ from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.parts import OpenPart, Row, Vectors
 from fxengine.features.row_numbers import note_next_row, noted_next_row
-from fxengine.features.schema import MOST_ROWS, Provenance
+from fxengine.features.schema import MOST_ROWS, Provenance, united_groups
 
 PART_ROWS = 8192
 
@@ -32,7 +32,7 @@ class PartWriter:
             )
         note_next_row(folder, self.next_row)
         self.part_rows = min(part_rows, provenance.part_rows)
-        self._number = max((parts.part_number(p) for p in parts.list_parts(folder)), default=-1) + 1
+        self._number = parts.next_part_number(folder)
         self._part: OpenPart | None = None
         self._written = 0
         self._rows: list[Row] = []
@@ -82,6 +82,8 @@ def rewrite_part(
 ) -> None:
     """Replace a part by one in which some rows are new, others have another label, others are gone.
 
+    The part keeps its column groups; where new rows bring a further one, the rows that stay are null in it.
+
     Args:
         path: the part.
         provenance: what the part's new rows were made with; its `next_row` is kept at the larger of both.
@@ -100,9 +102,11 @@ def rewrite_part(
         next_row = max(next_row, int(rows.max(initial=-1)) + 1)
         table = table.filter(pa.array(keep))
     # The part goes on saying what most of its rows were made with; a second precision is named beside the first.
-    precisions = {*old.precision.split("+"), *(provenance.precision.split("+") if again else ())}
-    limits = _wider(old.limits, provenance.limits) if again else old.limits
-    merged = replace(old, next_row=next_row, precision="+".join(sorted(precisions)), limits=limits)
+    merged = replace(old, next_row=next_row)
+    if again:
+        precisions = {*old.precision.split("+"), *provenance.precision.split("+")}
+        limits, groups = _wider(old.limits, provenance.limits), united_groups((old, provenance))
+        merged = replace(merged, precision="+".join(sorted(precisions)), limits=limits, groups=groups)
     table = table.replace_schema_metadata(merged.to_metadata())
     if again:
         vectors = {name: np.zeros((len(again), dim), merged.dtype) for name, dim in merged.columns.items()}
@@ -110,7 +114,7 @@ def rewrite_part(
             for name, vector in (found or {}).items():
                 vectors[name][i] = vector
         fresh = parts.part_table([row for row, _ in again.values()], vectors, merged)
-        table = pa.concat_tables([table, fresh])
+        table = pa.concat_tables([table, fresh], promote_options="default").select(fresh.column_names)
         table = table.take(pc.sort_indices(table, [("id", "ascending")]))
     parts.write_part(table.combine_chunks(), path, replace=True)
 

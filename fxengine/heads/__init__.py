@@ -5,21 +5,22 @@ A head is a scikit-learn pipeline: rows scaled to length 1, where asked for a PC
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from fxengine.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+
+    from fxengine.heads.graph import HeadGraph
 
 # What is predicted: one of several classes, several labels of 0 and 1, or numbers.
 Kind = Literal["classes", "labels", "numbers"]
 
-# From the simplest to the most flexible. To add a head: write heads/<file>.py with KINDS (what it can predict),
-# make(kind, balanced, seed, rows) -> a scikit-learn estimator and nodes(estimator, graph, x) -> the tensor of its
-# answers in a `HeadGraph`, and name it here.
+# From the simplest to the most flexible. To add a head: write heads/<file>.py as a `HeadModule`, and name it here.
 HEADS = {
     "ridge": "fxengine.heads.ridge",
     "lda": "fxengine.heads.lda",
@@ -33,7 +34,60 @@ HEADS = {
 UNWEIGHTED = ("lda", "knn")
 
 
-def load_head(name: str, kind: Kind = "classes") -> ModuleType:
+@dataclass(frozen=True)
+class HeadSettings:
+    """How to fit a head.
+
+    Attributes:
+        balanced: whether every class counts as much, whatever its rows.
+        seed: of anything random.
+        pca: components to reduce the rows to before it; 0 for none.
+        hidden: units of each dense layer of `mlp`, one to three layers; its own unless given.
+    """
+
+    balanced: bool = False
+    seed: int = 0
+    pca: int = 0
+    hidden: tuple[int, ...] = ()
+
+
+class Estimator(Protocol):
+    """What is used of a scikit-learn pipeline; only one that answers classes or labels has the last two."""
+
+    steps: list[tuple[str, Any]]
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        """Fit to [n, dim] rows and [n] or [n, outputs] targets."""
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return class numbers [n], 0 and 1 [n, labels], or numbers [n] or [n, targets]."""
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return probabilities [n, classes or labels]."""
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Class numbers that it was fitted to, int64 [classes]."""
+
+
+Model = TypeVar("Model")
+
+
+class HeadModule(Protocol[Model]):
+    """A module of `HEADS`; `Model` is its estimator, as scikit-learn has them."""
+
+    @property
+    def KINDS(self) -> tuple[Kind, ...]:
+        """What it can predict."""
+
+    def make(self, kind: Kind, settings: HeadSettings, rows: int) -> Model:
+        """Return an unfitted estimator, which will be fitted to at least so many rows."""
+
+    def nodes(self, model: Model, graph: HeadGraph, x: str) -> str:
+        """Add the fitted estimator to a graph behind the tensor `x`; return the tensor of its answers."""
+
+
+def load_head(name: str, kind: Kind = "classes") -> HeadModule[Any]:
     """Return the module of a head.
 
     Raises:
@@ -41,7 +95,7 @@ def load_head(name: str, kind: Kind = "classes") -> ModuleType:
     """
     if name not in HEADS:
         raise InputError(f"There is no head {name!r}. There is: {', '.join(HEADS)}.")
-    module = import_module(HEADS[name])
+    module: HeadModule[Any] = import_module(HEADS[name])
     if kind not in module.KINDS:
         raise InputError(f"The head {name!r} cannot predict {kind}. These can: {', '.join(heads_for(kind))}.")
     return module
@@ -53,25 +107,15 @@ def heads_for(kind: Kind) -> list[str]:
 
 
 def make_head(
-    name: str,
-    kind: Kind = "classes",
-    *,
-    balanced: bool = False,
-    seed: int = 0,
-    rows: int = 1 << 30,
-    pca: int = 0,
-    hidden: tuple[int, ...] = (),
-) -> Any:
+    name: str, kind: Kind = "classes", settings: HeadSettings | None = None, *, rows: int = 1 << 30
+) -> Estimator:
     """Return an unfitted pipeline of raw vectors to answers.
 
     Args:
         name: a key of `HEADS`.
         kind: what is predicted.
-        balanced: whether every class counts as much, whatever its rows.
-        seed: of anything random.
+        settings: how to fit it.
         rows: how many it will be fitted to, at least.
-        pca: components to reduce the rows to; 0 for none.
-        hidden: units of each dense layer of `mlp`, one to three layers; its own unless given.
 
     Raises:
         InputError: see `load_head`; `hidden` is not one to three sizes of `mlp`.
@@ -80,20 +124,20 @@ def make_head(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
-    module = load_head(name, kind)
-    steps = [Normalizer(), *([PCA(pca, random_state=seed)] if pca else [])]
-    model = module.make(kind, balanced, seed, rows)
-    if hidden:
-        if name != "mlp" or len(hidden) > 3 or min(hidden) < 1:
-            raise InputError(
-                f"--hidden gives --head mlp the units of its one to three dense layers, as 256,128. Got "
-                f"{','.join(map(str, hidden))} for {name}."
-            )
-        model.set_params(hidden=hidden)
-    return make_pipeline(*steps, model)
+    module, wanted = load_head(name, kind), settings or HeadSettings()
+    if wanted.hidden and (name != "mlp" or len(wanted.hidden) > 3 or min(wanted.hidden) < 1):
+        raise InputError(
+            f"--hidden gives --head mlp the units of its one to three dense layers, as 256,128. Got "
+            f"{','.join(map(str, wanted.hidden))} for {name}."
+        )
+    reduction = [PCA(wanted.pca, random_state=wanted.seed)] if wanted.pca else []
+    made: Estimator = make_pipeline(Normalizer(), *reduction, module.make(kind, wanted, rows))
+    return made
 
 
-def head_model(name: str, pipeline: Any, dim: int, kind: Kind, outputs: int, scale: float = 1.0) -> onnx.ModelProto:
+def head_model(
+    name: str, pipeline: Estimator, dim: int, kind: Kind, outputs: int, scale: float = 1.0
+) -> onnx.ModelProto:
     """Return a fitted pipeline as an ONNX model; its output is `values` for numbers, else `probabilities`.
 
     Args:
@@ -119,7 +163,7 @@ def head_model(name: str, pipeline: Any, dim: int, kind: Kind, outputs: int, sca
     return graph.model(x, "values" if kind == "numbers" else "probabilities", outputs)
 
 
-def answers(pipeline: Any, vectors: Any, kind: Kind) -> Any:
+def answers_of(pipeline: Estimator, vectors: np.ndarray, kind: Kind) -> np.ndarray:
     """Return what a fitted pipeline says of vectors: probabilities [n, classes or labels], or numbers [n, targets]."""
     if kind != "numbers":
         return pipeline.predict_proba(vectors)

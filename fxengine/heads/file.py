@@ -13,8 +13,11 @@ import onnxruntime as ort
 from onnx import helper
 
 from fxengine.errors import InputError, StoreError
+from fxengine.facts import FactsError, facts_from, read_json
+from fxengine.files import replacing
 
 METADATA_KEY = "fxengine_head"
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,17 @@ def save_head(path: Path, model: onnx.ModelProto, facts: HeadFacts) -> None:
     Raises:
         InputError: it cannot be written, or is over the 2 GB that one ONNX file can hold.
     """
-    helper.set_model_props(model, {METADATA_KEY: json.dumps({"format": 1, **asdict(facts)})})
+    helper.set_model_props(model, {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(facts)})})
     if model.ByteSize() >= 1 << 31:
         raise InputError(
             f"The head would be over 2 GB, more than one ONNX file holds: take another one than {facts.kind}."
         )
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(model.SerializeToString())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(model.SerializeToString())
     except OSError as error:
         raise InputError(f"Cannot write the head {path}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class Head:
         """Read a head file.
 
         Raises:
-            InputError: there is no such file, or it is no head that fxengine wrote.
+            InputError: there is no such file, it is no head that fxengine wrote, or what it says of itself is damaged
+                or newer than this version knows.
         """
         if not path.is_file():
             raise InputError(f"There is no head file {path}. `fxengine probe STORE -o head.onnx` makes one.")
@@ -96,11 +97,11 @@ class Head:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise InputError(f"{path} is an ONNX file, but no head that `fxengine probe` wrote.")
-        values = json.loads(text)
-        if values.pop("format", None) != 1:
-            raise InputError(f"{path} is of another head format: update fxengine.")
-        values["classes"] = tuple(values["classes"])
-        return cls(HeadFacts(**values), session.get_inputs()[0].shape[1], session)
+        try:
+            facts = facts_from(HeadFacts, read_json(text), FORMAT)
+        except FactsError as error:
+            raise InputError(f"{path} {error}. Update fxengine, or train the head again: `fxengine probe`.") from error
+        return cls(facts, session.get_inputs()[0].shape[1], session)
 
     def answers(self, vectors: np.ndarray) -> np.ndarray:
         """Return probabilities (or numbers), float32 [n, classes], for raw (not normalised) vectors [n, dim]."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
+
+from fxengine.backbones.graph.model import make_model
 
 INPUT = "features"
 
@@ -19,16 +20,18 @@ class HeadGraph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+    def constant(self, value: ArrayLike, dtype: DTypeLike = np.float32) -> str:
         """Add a constant."""
         name = f"constant{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
         return name
 
-    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: int) -> str:
         """Add a node; of several outputs the last one's name is returned."""
         names = [f"{op.lower()}{len(self._nodes)}_{i}" for i in range(outputs)]
-        self._nodes.append(helper.make_node(op, list(inputs), names, **attributes))
+        made = helper.make_node(op, list(inputs), names)
+        made.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+        self._nodes.append(made)
         return names[-1]
 
     def unit(self, x: str) -> str:
@@ -38,7 +41,7 @@ class HeadGraph:
         return self.node("Div", x, length)
 
     def dense(self, x: str, weights: np.ndarray, bias: np.ndarray) -> str:
-        """Return x weights^T + bias; weights [outputs, inputs]."""
+        """Return x weights^T + bias; weights [outputs, inputs], bias [outputs]."""
         return self.node("Gemm", x, self.constant(weights), self.constant(bias), transB=1)
 
     def softmax(self, x: str) -> str:
@@ -59,6 +62,6 @@ class HeadGraph:
             [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", width])],
             self._constants,
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        model = make_model(graph)
         onnx.checker.check_model(model, full_check=True)
         return model

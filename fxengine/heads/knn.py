@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
+from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.classes import one_hot
 from fxengine.heads.graph import HeadGraph
 
-KINDS = ("classes", "numbers")
+KINDS: tuple[Kind, ...] = ("classes", "numbers")
 NEIGHBOURS = 5
 
 
-def make(kind: str, balanced: bool, seed: int, rows: int) -> Any:
+def make(kind: Kind, settings: HeadSettings, rows: int) -> KNeighborsClassifier | KNeighborsRegressor:
     """Return the estimator of a kind of target, which asks fewer neighbours where there are fewer rows."""
     cls = KNeighborsRegressor if kind == "numbers" else KNeighborsClassifier
     return cls(min(NEIGHBOURS, rows), algorithm="brute")
 
 
-def nodes(model: Any, graph: HeadGraph, x: str) -> str:
+def nodes(model: KNeighborsClassifier | KNeighborsRegressor, graph: HeadGraph, x: str) -> str:
     """Add the fitted model to a graph: on rows of length 1 the nearest have the largest product."""
     y = np.asarray(model._y)
     votes = one_hot(y, len(model.classes_)).toarray() if hasattr(model, "classes_") else y.reshape(len(y), -1)

@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fxengine.features.moments import Centred
+from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.logistic import as_softmax
 from fxengine.heads.streams.closed_form import Fitted, shrunk
 
-KINDS = ("classes",)
+KINDS: tuple[Kind, ...] = ("classes",)
 
 
 def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
@@ -30,7 +31,7 @@ def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
     return Fitted(weights, priors - (weights * centres).sum(axis=2) / 2 - weights @ moments.mean)
 
 
-def make(kind: str, balanced: bool, seed: int, rows: int) -> LinearDiscriminantAnalysis:
+def make(kind: Kind, settings: HeadSettings, rows: int) -> LinearDiscriminantAnalysis:
     """Return the estimator, its covariance shrunk as Ledoit and Wolf (2004) say.
 
     Its priors are the classes' shares, so that it cannot be balanced.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
@@ -11,10 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 from fxengine.features.moments import Block, Blocks, Centred, eigh
+from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.evaluate.calibration import fit_scale
 from fxengine.heads.graph import HeadGraph
 
-KINDS = ("classes", "labels")
+KINDS: tuple[Kind, ...] = ("classes", "labels")
 # Normalised features need little regularisation: of 1, 10, 100 and 1000 this did best or equal on the three
 # photo sets of the benchmark.
 STRENGTH = 100.0
@@ -26,14 +27,14 @@ _ENOUGH = 5e-4
 _STREAMED_ITERATIONS = 60
 
 
-def make(kind: str, balanced: bool, seed: int, rows: int) -> Any:
+def make(kind: Kind, settings: HeadSettings, rows: int) -> LogisticRegression | OneVsRestClassifier:
     """Return the estimator of a kind of target."""
-    weight = "balanced" if balanced else None
+    weight = "balanced" if settings.balanced else None
     model = LogisticRegression(C=STRENGTH, max_iter=_MAX_ITERATIONS, class_weight=weight)
     return OneVsRestClassifier(model) if kind == "labels" else model
 
 
-def nodes(model: Any, graph: HeadGraph, x: str) -> str:
+def nodes(model: LogisticRegression | OneVsRestClassifier, graph: HeadGraph, x: str) -> str:
     """Add the fitted model to a graph."""
     if isinstance(model, OneVsRestClassifier):
         coef, intercept = (np.concatenate([getattr(m, n) for m in model.estimators_]) for n in ("coef_", "intercept_"))
@@ -49,6 +50,16 @@ def as_softmax(coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.
     if len(coef) == 1:
         return np.vstack([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
     return coef, intercept
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a model is fitted to: see the arguments of `path`."""
+
+    blocks: Blocks
+    y: np.ndarray
+    weights: np.ndarray
+    moments: Centred
 
 
 def path(
@@ -73,18 +84,12 @@ def path(
     coef *= fit_scale((some.x[mine] - moments.mean) @ coef.T, y[some.at[mine]])
     bias = np.log(np.maximum(moments.target_mean, 1 / moments.weight)) - coef @ moments.mean
     for strength in strengths:
-        coef, bias = _minimise(blocks, y, weights, moments, basis, (coef, bias), strength)
+        coef, bias = _minimise(_Rows(blocks, y, weights, moments), basis, (coef, bias), strength)
         yield coef, bias
 
 
 def _minimise(
-    blocks: Blocks,
-    y: np.ndarray,
-    weights: np.ndarray,
-    moments: Centred,
-    basis: tuple[np.ndarray, np.ndarray],
-    start: tuple[np.ndarray, np.ndarray],
-    strength: float,
+    rows: _Rows, basis: tuple[np.ndarray, np.ndarray], start: tuple[np.ndarray, np.ndarray], strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return weights [classes, dim] and bias [classes] with the least loss at C = `strength`, by L-BFGS from `start`.
 
@@ -93,6 +98,7 @@ def _minimise(
     eigenvectors.
     """
     values, vectors = basis
+    moments = rows.moments
     classes, total, mean = len(moments.target_mean), moments.weight, moments.mean
     # Of two classes scikit-learn penalises the one vector that is the difference of these two: twice as much.
     penalty = (2 if classes == 2 else 1) / (strength * total)
@@ -101,7 +107,7 @@ def _minimise(
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         coef, bias = flat[:-classes].reshape(classes, -1) @ to_weights, flat[-classes:]
-        value, by_coef, by_bias = _log_loss(blocks, y, weights, coef, bias - coef @ mean)
+        value, by_coef, by_bias = _log_loss(rows, coef, bias - coef @ mean)
         by_coef = by_coef / total - np.outer(by_bias / total, mean) + penalty * coef
         value = value / total + 0.5 * penalty * float((coef * coef).sum())
         return value, np.concatenate([(by_coef @ to_weights.T).ravel(), by_bias / total])
@@ -127,14 +133,12 @@ def _until_slow() -> Callable[[OptimizeResult], None]:
     return stop
 
 
-def _log_loss(
-    blocks: Blocks, y: np.ndarray, weights: np.ndarray, coef: np.ndarray, bias: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray]:
+def _log_loss(rows: _Rows, coef: np.ndarray, bias: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Return the sum over rows of the log loss, with its gradient by weights [classes, dim] and bias [classes]."""
     value, by_coef, by_bias = 0.0, np.zeros(coef.shape), np.zeros(bias.shape)
     product, shift = coef.T.astype(np.float32), bias.astype(np.float32)
-    for x, at in blocks():
-        w, own = weights[at].astype(np.float32), (np.arange(len(at)), y[at])
+    for x, at in rows.blocks():
+        w, own = rows.weights[at].astype(np.float32), (np.arange(len(at)), rows.y[at])
         p = x @ product
         p += shift
         p -= p.max(axis=1, keepdims=True)

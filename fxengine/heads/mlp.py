@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -13,15 +13,29 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.classes import balanced_weights, one_hot
 from fxengine.heads.graph import HeadGraph
 
-KINDS = ("classes", "labels", "numbers")
+KINDS: tuple[Kind, ...] = ("classes", "labels", "numbers")
+_HIDDEN = (256,)  # units of each hidden layer
 _BATCH = 32
 _RATE, _BETAS, _EPSILON = 1e-3, (0.9, 0.999), 1e-8  # Adam (Kingma and Ba 2014, arXiv 1412.6980)
 _STEPS = 1500  # at least: small sets are seen more often than large ones
 
 Layers = list[np.ndarray]  # weights, bias, weights, bias, ...
+
+
+class _Rows(NamedTuple):
+    """Rows x float32 [n, dim], their targets y float32 [n, outputs], and weights float32 [n] where they have any."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None
+
+    def take(self, rows: np.ndarray) -> _Rows:
+        """Return some of the rows."""
+        return _Rows(self.x[rows], self.y[rows], None if self.weights is None else self.weights[rows])
 
 
 class _Mlp(BaseEstimator):  # type: ignore[misc]
@@ -32,7 +46,7 @@ class _Mlp(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        hidden: Sequence[int] = (256,),
+        hidden: Sequence[int] = _HIDDEN,
         dropout: float = 0.5,
         epochs: int = 30,
         balanced: bool = False,
@@ -47,7 +61,7 @@ class _Mlp(BaseEstimator):  # type: ignore[misc]
     def _train(self, x: np.ndarray, y: np.ndarray, activation: str, weights: np.ndarray | None) -> None:
         rng = np.random.default_rng(self.seed)
         mean, deviation = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
-        z = np.asarray((x - mean) / deviation, np.float32)
+        rows = _Rows(np.asarray((x - mean) / deviation, np.float32), y, weights)
         layers = _initial([x.shape[1], *self.hidden, y.shape[1]], rng)
         moments = [(np.zeros_like(v), np.zeros_like(v)) for v in layers]
         step = 0
@@ -56,16 +70,15 @@ class _Mlp(BaseEstimator):  # type: ignore[misc]
             rate = _RATE * 0.5 * (1 + np.cos(np.pi * epoch / epochs))
             order = rng.permutation(len(x))
             for start in range(0, len(x), _BATCH):
-                rows = order[start : start + _BATCH]
-                w = None if weights is None else weights[rows]
-                gradients = _gradients(layers, z[rows], y[rows], activation, self.dropout, rng, w)
+                batch = rows.take(order[start : start + _BATCH])
+                gradients = _gradients(layers, batch, activation, self.dropout, rng)
                 step += 1
                 _adam(layers, gradients, moments, step, rate)
         layers[1] = layers[1] - (mean / deviation) @ layers[0]
         layers[0] = layers[0] / deviation[:, None]
         self.layers_ = layers
 
-    def _outputs(self, X: Any) -> np.ndarray:
+    def _outputs(self, X: np.ndarray) -> np.ndarray:
         check_is_fitted(self)
         x = validate_data(self, X, reset=False)
         for weights, bias in zip(self.layers_[:-2:2], self.layers_[1:-2:2], strict=True):
@@ -84,17 +97,9 @@ def _initial(widths: list[int], rng: np.random.Generator) -> Layers:
     return layers
 
 
-def _gradients(
-    layers: Layers,
-    x: np.ndarray,
-    y: np.ndarray,
-    activation: str,
-    dropout: float,
-    rng: np.random.Generator,
-    weights: np.ndarray | None,
-) -> Layers:
+def _gradients(layers: Layers, batch: _Rows, activation: str, dropout: float, rng: np.random.Generator) -> Layers:
     """Return the gradient of the mean loss of a batch by backpropagation."""
-    inputs, masks = [x], []
+    inputs, masks = [batch.x], []
     for w, b in zip(layers[:-2:2], layers[1:-2:2], strict=True):
         hidden = inputs[-1] @ w + b
         keep = (rng.random(hidden.shape, np.float32) >= dropout) / np.float32(1 - dropout)
@@ -103,9 +108,9 @@ def _gradients(
     output = inputs[-1] @ layers[-2] + layers[-1]
     # Cross-entropy with its softmax or sigmoids, and half the squared error, have this same gradient.
     answer = {"softmax": lambda v: softmax(v, axis=1), "sigmoid": expit, "linear": lambda v: v}[activation](output)
-    delta = (answer - y) / np.float32(len(x))
-    if weights is not None:
-        delta = delta * weights[:, None]
+    delta = (answer - batch.y) / np.float32(len(batch.x))
+    if batch.weights is not None:
+        delta = delta * batch.weights[:, None]
     gradients: Layers = []
     for i in range(len(inputs) - 1, -1, -1):
         gradients = [inputs[i].T @ delta, delta.sum(axis=0), *gradients]
@@ -137,8 +142,12 @@ class MlpClassifier(ClassifierMixin, _Mlp):  # type: ignore[misc]
         seed: of weights, order and dropout.
     """
 
-    def fit(self, X: Any, y: Any) -> MlpClassifier:
-        """Fit to [n, dim] rows and [n] classes, or [n, labels] of 0 and 1."""
+    def fit(self, X: np.ndarray, y: np.ndarray) -> MlpClassifier:
+        """Fit to [n, dim] rows and [n] classes, or [n, labels] of 0 and 1.
+
+        Raises:
+            ValueError: there is one class only, or scikit-learn cannot take the arrays.
+        """
         X, y = validate_data(self, X, y, multi_output=True)
         check_classification_targets(y)
         self.multilabel_ = y.ndim == 2 and y.shape[1] > 1
@@ -154,12 +163,12 @@ class MlpClassifier(ClassifierMixin, _Mlp):  # type: ignore[misc]
         self._train(X, one_hot(numbers, count).toarray(), "softmax", weights)
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return probabilities [n, classes]; of labels each on its own."""
         output = self._outputs(X)
         return np.asarray(expit(output) if self.multilabel_ else softmax(output, axis=1))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: np.ndarray) -> np.ndarray:
         """Return classes [n], or 0 and 1 of labels [n, labels]."""
         output = self._outputs(X)
         if self.multilabel_:
@@ -171,7 +180,7 @@ class MlpClassifier(ClassifierMixin, _Mlp):  # type: ignore[misc]
 class MlpRegressor(RegressorMixin, _Mlp):  # type: ignore[misc]
     """The same layers with a linear output; the numbers are standardised while it trains."""
 
-    def fit(self, X: Any, y: Any) -> MlpRegressor:
+    def fit(self, X: np.ndarray, y: np.ndarray) -> MlpRegressor:
         """Fit to [n, dim] rows and [n] or [n, targets] numbers."""
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True)
         self.single_ = y.ndim == 1
@@ -182,7 +191,7 @@ class MlpRegressor(RegressorMixin, _Mlp):  # type: ignore[misc]
         self.layers_[-1] = self.layers_[-1] * deviation + mean
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: np.ndarray) -> np.ndarray:
         """Return numbers of the shape that `fit` was given."""
         output = self._outputs(X)
         return output[:, 0] if self.single_ else output
@@ -193,9 +202,12 @@ class MlpRegressor(RegressorMixin, _Mlp):  # type: ignore[misc]
         return tags
 
 
-def make(kind: str, balanced: bool, seed: int, rows: int) -> MlpClassifier | MlpRegressor:
+def make(kind: Kind, settings: HeadSettings, rows: int) -> MlpClassifier | MlpRegressor:
     """Return the estimator of a kind of target."""
-    return MlpRegressor(seed=seed) if kind == "numbers" else MlpClassifier(balanced=balanced, seed=seed)
+    hidden = settings.hidden or _HIDDEN
+    if kind == "numbers":
+        return MlpRegressor(hidden, seed=settings.seed)
+    return MlpClassifier(hidden, balanced=settings.balanced, seed=settings.seed)
 
 
 def nodes(model: MlpClassifier | MlpRegressor, graph: HeadGraph, x: str) -> str:

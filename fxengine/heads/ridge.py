@@ -12,12 +12,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fxengine.features.moments import Block, Blocks, Centred, collect
+from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.classes import balanced_weights, deal_folds
 from fxengine.heads.evaluate.calibration import fit_scale, probabilities
 from fxengine.heads.graph import HeadGraph
-from fxengine.heads.streams.closed_form import STRENGTHS, Fitted, Targets, cross_validate, out_of_fold, shrunk
+from fxengine.heads.streams.closed_form import STRENGTHS, Fitted, Targets, cross_validate, scores_out_of_fold, shrunk
 
-KINDS = ("classes", "labels", "numbers")
+KINDS: tuple[Kind, ...] = ("classes", "labels", "numbers")
 _FOLDS = 5
 
 
@@ -50,14 +51,14 @@ class _Ridge(BaseEstimator):  # type: ignore[misc]
             model, best, scores = solve(moments, self.strengths), len(self.strengths) // 2, None
         else:
             found = cross_validate(solve, blocks, targets, fold, self.strengths, weights)
-            model, best, scores = found.whole, found.best, out_of_fold(blocks, found, fold)
+            model, best, scores = found.whole, found.best, scores_out_of_fold(blocks, found, fold)
         self.strength_ = self.strengths[best]
         coef = model.weights[best]
         self.coef_ = coef if rotation is None else coef @ rotation
         self.intercept_ = model.bias[best] - self.coef_ @ mean
         return scores
 
-    def _scores(self, X: Any) -> np.ndarray:
+    def _scores(self, X: np.ndarray) -> np.ndarray:
         check_is_fitted(self)
         x = validate_data(self, X, reset=False)
         result: np.ndarray = x @ self.coef_.T + self.intercept_
@@ -76,8 +77,12 @@ class RidgeClassifier(ClassifierMixin, _Ridge):  # type: ignore[misc]
     loss out of fold.
     """
 
-    def fit(self, X: Any, y: Any) -> RidgeClassifier:
-        """Fit to [n, dim] rows and [n] classes, or [n, labels] of 0 and 1."""
+    def fit(self, X: np.ndarray, y: np.ndarray) -> RidgeClassifier:
+        """Fit to [n, dim] rows and [n] classes, or [n, labels] of 0 and 1.
+
+        Raises:
+            ValueError: there is one class only, or scikit-learn cannot take the arrays.
+        """
         X, y = validate_data(self, X, y, multi_output=True)
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -98,18 +103,18 @@ class RidgeClassifier(ClassifierMixin, _Ridge):  # type: ignore[misc]
         self.scale_ = 1.0 if few else fit_scale(scores, targets.y, self.seed)
         return self
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Return scores [n, classes], or [n] where there are two classes."""
         scores = self._scores(X)
         if len(self.classes_) == 2 and not self.multilabel_:
             return np.asarray(scores[:, 1] - scores[:, 0])
         return scores
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return probabilities [n, classes]; of labels each on its own."""
         return probabilities(self._scores(X), self.scale_, self.multilabel_)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: np.ndarray) -> np.ndarray:
         """Return classes [n], or 0 and 1 of labels [n, labels]."""
         scores = self._scores(X)
         if self.multilabel_:
@@ -121,14 +126,14 @@ class RidgeClassifier(ClassifierMixin, _Ridge):  # type: ignore[misc]
 class RidgeRegressor(RegressorMixin, _Ridge):  # type: ignore[misc]
     """Ridge regression, its strength chosen by five folds."""
 
-    def fit(self, X: Any, y: Any) -> RidgeRegressor:
+    def fit(self, X: np.ndarray, y: np.ndarray) -> RidgeRegressor:
         """Fit to [n, dim] rows and [n] or [n, targets] numbers."""
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True)
         self.single_ = y.ndim == 1
         self._fit(X, Targets(np.asarray(y.reshape(len(y), -1), np.float64)))
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: np.ndarray) -> np.ndarray:
         """Return numbers of the shape that `fit` was given."""
         scores = self._scores(X)
         return scores[:, 0] if self.single_ else scores
@@ -139,11 +144,11 @@ class RidgeRegressor(RegressorMixin, _Ridge):  # type: ignore[misc]
         return tags
 
 
-def make(kind: str, balanced: bool, seed: int, rows: int) -> RidgeClassifier | RidgeRegressor:
+def make(kind: Kind, settings: HeadSettings, rows: int) -> RidgeClassifier | RidgeRegressor:
     """Return the estimator of a kind of target."""
     if kind == "numbers":
-        return RidgeRegressor(seed=seed)
-    return RidgeClassifier(balanced=balanced, seed=seed)
+        return RidgeRegressor(seed=settings.seed)
+    return RidgeClassifier(balanced=settings.balanced, seed=settings.seed)
 
 
 def nodes(model: RidgeClassifier | RidgeRegressor, graph: HeadGraph, x: str) -> str:

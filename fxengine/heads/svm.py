@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import LinearSVC
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.classes import deal_folds
 from fxengine.heads.evaluate.calibration import fit_scale, probabilities
 from fxengine.heads.graph import HeadGraph
 
-KINDS = ("classes",)
+KINDS: tuple[Kind, ...] = ("classes",)
 _FOLDS = 3
 
 
@@ -34,8 +33,12 @@ class LinearSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.balanced = balanced
         self.seed = seed
 
-    def fit(self, X: Any, y: Any) -> LinearSvm:
-        """Fit to [n, dim] rows and [n] classes."""
+    def fit(self, X: np.ndarray, y: np.ndarray) -> LinearSvm:
+        """Fit to [n, dim] rows and [n] classes.
+
+        Raises:
+            ValueError: there is one class only, or scikit-learn cannot take the arrays.
+        """
         X, y = validate_data(self, X, y)
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
@@ -51,18 +54,18 @@ class LinearSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.svc_ = self._svc().fit(X, numbers)
         return self
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Return distances [n, classes], or [n] where there are two classes."""
         check_is_fitted(self)
         found: np.ndarray = self.svc_.decision_function(validate_data(self, X, reset=False))
         return found
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return probabilities [n, classes]."""
         check_is_fitted(self)
         return probabilities(self._scores(self.svc_, validate_data(self, X, reset=False)), self.scale_)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: np.ndarray) -> np.ndarray:
         """Return classes [n]."""
         check_is_fitted(self)
         found: np.ndarray = self.classes_[self.svc_.predict(validate_data(self, X, reset=False))]
@@ -83,9 +86,9 @@ class LinearSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return scores
 
 
-def make(kind: str, balanced: bool, seed: int, rows: int) -> LinearSvm:
+def make(kind: Kind, settings: HeadSettings, rows: int) -> LinearSvm:
     """Return the estimator."""
-    return LinearSvm(balanced=balanced, seed=seed)
+    return LinearSvm(balanced=settings.balanced, seed=settings.seed)
 
 
 def nodes(model: LinearSvm, graph: HeadGraph, x: str) -> str:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from fxengine.features.read import FeatureStore
 from fxengine.neighbours import faiss_build, file, tune
 from fxengine.neighbours.choose import Wanted, candidates
 from fxengine.neighbours.exact import in_blocks
+from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.rows import check_searchable, searchable_rows
 from fxengine.neighbours.tune import Trial, Truth
@@ -39,7 +39,7 @@ class Built:
         facts: what it was made from, and how good it is.
     """
 
-    index: Any
+    index: FaissIndex
     rows: pa.Table
     facts: IndexFacts
 
@@ -48,16 +48,27 @@ class Built:
 class _Tried:
     """An index, which of the rows it was given it added, and its trial."""
 
-    index: Any
+    index: FaissIndex
     added: np.ndarray
     trial: Trial
 
 
 def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _Say) -> Built:
-    """Return the fastest index that is as right as asked; see `Index.build`."""
+    """Return the fastest index that is as right as asked; see `Index.build`.
+
+    Args:
+        store: the store.
+        wanted: what is asked of the index.
+        asked: raw vectors [q, dim] to measure and tune with; rows that are held out at first where None.
+        say: told a sentence at every step.
+
+    Raises:
+        InputError: no index fits into the memory, FAISS cannot make the one asked for, or `asked` is not [q, dim].
+        StoreError: the store has no vector or no such layer.
+    """
     check_searchable(store, wanted.metric, wanted.layer)
     table = searchable_rows(store)
-    dim = store.provenance.columns[store.provenance.column(wanted.layer)]
+    dim = store.provenance.dim_of(wanted.layer)
     if asked is not None and (asked.ndim != 2 or asked.shape[1] != dim or not len(asked)):
         raise InputError(f"Queries to tune with must be [n, {dim}]. Got an array of shape {list(asked.shape)}.")
     held, sample, rest = _parted(len(table), dim, HELD_OUT if asked is None else 0)
@@ -89,7 +100,17 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _S
 
 
 def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say) -> Built:
-    """Return the index with what is new in the store added and what is gone never found; see `Index.update`."""
+    """Return the index with what is new in the store added and what is gone never found; see `Index.update`.
+
+    Args:
+        store: the store as it is now.
+        made: the index, whose FAISS index is changed in place.
+        asked: raw vectors [q, dim], as of `build`, for the case that it is built anew.
+        say: told a sentence at every step.
+
+    Raises:
+        StoreError: the store has no vector any more, or is of another feature space.
+    """
     facts, old = made.facts, made.rows
     if store.provenance.space != facts.space:
         raise StoreError(f"{store.path} is of another feature space than its index.")
@@ -158,7 +179,9 @@ def _finish(
     return _measured(best.index, best.trial.factory, np.concatenate([best.added, added]), truth, wanted, seconds)
 
 
-def _measured(index: Any, factory: str, added: np.ndarray, truth: Truth, wanted: Wanted, seconds: float) -> _Tried:
+def _measured(
+    index: FaissIndex, factory: str, added: np.ndarray, truth: Truth, wanted: Wanted, seconds: float
+) -> _Tried:
     parameters = tune.tune(index, truth, wanted.recall)
     trial = Trial(
         factory=factory,

@@ -7,6 +7,7 @@ docs/search.md measured on real features.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fxengine.errors import InputError
@@ -15,7 +16,22 @@ from fxengine.neighbours.metric import check
 FLAT_ROWS = 10_000  # up to here a plain scan takes milliseconds
 _SCAN_ROWS = 50_000  # up to here a scan of shortened vectors keeps up with the others, and is built at once
 _PCA_DIM = 256  # keeps the neighbours of real features; an exact look at the best candidates mends the rest
-_LINKS = 32  # of a vertex of the graph; it stores twice as many, 4 bytes each
+_GRAPH = 8 * 32 + 4  # bytes of a vertex: its links, 4 bytes each, of which the lowest level has twice 32
+
+_SCAN = "{pca}Flat,Refine(SQfp16)"
+# Index, the most promising first -> bytes of a vector in it, by its numbers and by those that the PCA leaves. To add
+# one: name it here as FAISS does, with {pca} and {lists} where it has them. PQ{pairs}x4fs takes 4 bits for two numbers.
+KINDS: dict[str, Callable[[int, int], float]] = {
+    _SCAN: lambda dim, short: 4 * short + 2 * dim,
+    "{pca}HNSW32_SQ8,Refine(SQfp16)": lambda dim, short: short + _GRAPH + 2 * dim,
+    "{pca}{lists},PQ{pairs}x4fs,Refine(SQfp16)": lambda dim, short: short / 4 + 8 + 2 * dim,
+    "{pca}HNSW32_SQ8,Refine(SQ8)": lambda dim, short: short + _GRAPH + dim,
+    "{pca}{lists},PQ{pairs}x4fs,Refine(SQ8)": lambda dim, short: short / 4 + 8 + dim,
+    "{lists},SQ8": lambda dim, _: dim + 8,
+    "{lists},Flat": lambda dim, _: 4 * dim + 8,
+    "{pca}{lists},SQ8": lambda _, short: short + 8,
+    "{pca}{lists},PQ{pairs}x4fs": lambda _, short: short / 4 + 8,
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +42,7 @@ class Wanted:
         metric: "cosine", "ip" (inner product) or "l2".
         layer: a further layer's name, or None for the default one.
         recall: share of the 10 exact neighbours that it must find.
-        memory: most bytes that it may take, or None.
+        memory: most bytes that it may take (2e9 is a float), or None.
         latency_ms: longest time of one query, or None.
         factory: FAISS's name of the index, or None to choose.
     """
@@ -34,7 +50,7 @@ class Wanted:
     metric: str = "cosine"
     layer: str | None = None
     recall: float = 0.95
-    memory: int | None = None
+    memory: float | None = None
     latency_ms: float | None = None
     factory: str | None = None
 
@@ -57,7 +73,7 @@ class Candidate:
     row_bytes: float
 
 
-def candidates(rows: int, dim: int, metric: str, memory: int | None = None) -> list[Candidate]:
+def candidates(rows: int, dim: int, metric: str, memory: float | None = None) -> list[Candidate]:
     """Return the indexes to try, the most promising first.
 
     Args:
@@ -69,9 +85,9 @@ def candidates(rows: int, dim: int, metric: str, memory: int | None = None) -> l
     Raises:
         InputError: not even the smallest index fits into the memory.
     """
-    fitting = [c for c in _all(rows, dim, metric) if memory is None or c.row_bytes * rows <= memory]
+    fitting = [c for c in known_indexes(rows, dim, metric) if memory is None or c.row_bytes * rows <= memory]
     if not fitting:
-        least = min(c.row_bytes for c in _all(rows, dim, metric)) * rows
+        least = min(c.row_bytes for c in known_indexes(rows, dim, metric)) * rows
         raise InputError(
             f"No index of {rows} vectors of {dim} numbers fits into {memory} bytes: the smallest takes {least:.0f}."
         )
@@ -87,26 +103,12 @@ def cells(rows: int) -> int:
     return int(2 ** round(math.log2(4 * math.sqrt(rows))))
 
 
-def _all(rows: int, dim: int, metric: str) -> list[Candidate]:
+def known_indexes(rows: int, dim: int, metric: str) -> list[Candidate]:
+    """Return every index that is worth a trial for so many vectors, whatever memory it takes, as in `candidates`."""
     if rows <= FLAT_ROWS:
         return [Candidate("Flat", 4 * dim)]
     # FAISS's PCA centres the vectors, which changes inner products.
-    reduced = dim if metric == "ip" or dim <= _PCA_DIM else _PCA_DIM
-    pca = f"PCA{reduced}," if reduced < dim else ""
-    lists = f"IVF{cells(rows)}"
-    pairs = max(1, reduced // 2)  # fast-scan: 4 bits for every two numbers
-    graph = 8 * _LINKS + 4
-    scan = f"{pca}{lists},PQ{pairs}x4fs"
-    links = f"{pca}HNSW{_LINKS}_SQ8"
-    made = [] if rows > _SCAN_ROWS else [Candidate(f"{pca}Flat,Refine(SQfp16)", 4 * reduced + 2 * dim)]
-    made += [
-        Candidate(f"{links},Refine(SQfp16)", reduced + graph + 2 * dim),
-        Candidate(f"{scan},Refine(SQfp16)", pairs / 2 + 8 + 2 * dim),
-        Candidate(f"{links},Refine(SQ8)", reduced + graph + dim),
-        Candidate(f"{scan},Refine(SQ8)", pairs / 2 + 8 + dim),
-        Candidate(f"{lists},SQ8", dim + 8),
-        Candidate(f"{lists},Flat", 4 * dim + 8),
-        Candidate(f"{pca}{lists},SQ8", reduced + 8),
-        Candidate(scan, pairs / 2 + 8),
-    ]
-    return [c for c in made if "PQ" not in c.factory or reduced % 2 == 0]
+    short = dim if metric == "ip" or dim <= _PCA_DIM else _PCA_DIM
+    words = {"pca": f"PCA{short}," if short < dim else "", "lists": f"IVF{cells(rows)}", "pairs": short // 2}
+    kinds = [kind for kind in KINDS if (rows <= _SCAN_ROWS or kind != _SCAN) and ("PQ" not in kind or short % 2 == 0)]
+    return [Candidate(kind.format(**words), KINDS[kind](dim, short)) for kind in kinds]

@@ -85,7 +85,7 @@ def _merged(
 
 
 def in_blocks(matrix: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yield `matrix`, or only its `rows`, in blocks that fit the cache of a search."""
+    """Yield a matrix [n, dim], or only its `rows`, int [rows], in blocks that fit the cache of a search."""
     size = max(256, _BLOCK_BYTES // (4 * matrix.shape[1]))
     for start in range(0, len(matrix) if rows is None else len(rows), size):
         yield matrix[start : start + size] if rows is None else matrix[rows[start : start + size]]

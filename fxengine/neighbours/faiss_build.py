@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import faiss
 import numpy as np
 
 from fxengine.errors import InputError
+from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.metric import faiss_metric, findable, prepare
 from fxengine.neighbours.parameters import search_parameters
 
 
-def train(factory: str, metric: str, sample: np.ndarray) -> Any:
+def train(factory: str, metric: str, sample: np.ndarray) -> FaissIndex:
     """Return an empty index that was trained on `sample`, [n, dim] raw vectors; FAISS's own seeds make it repeatable.
 
     Raises:
@@ -24,7 +24,7 @@ def train(factory: str, metric: str, sample: np.ndarray) -> Any:
     if re.search(r"(HNSW|NSG)0+(?!\d)", factory):  # FAISS divides by it, and takes the process along
         raise InputError(f"FAISS cannot make {factory!r}: a graph without links.")
     try:
-        index = faiss.index_factory(dim, factory, faiss_metric(metric))
+        index: FaissIndex = faiss.index_factory(dim, factory, faiss_metric(metric))
         index.train(prepare(sample, metric))
     except (RuntimeError, AssertionError, MemoryError) as error:
         raise InputError(
@@ -40,8 +40,14 @@ def _reason(error: Exception) -> str:
     return said.strip().rstrip(".")[:200] or "it does not say why"
 
 
-def try_out(index: Any, factory: str, metric: str, sample: np.ndarray) -> None:
+def try_out(index: FaissIndex, factory: str, metric: str, sample: np.ndarray) -> None:
     """Add a vector to a trained index and ask for it behind a filter, as every index is asked here; empty it again.
+
+    Args:
+        index: trained and empty.
+        factory: FAISS's name of it.
+        metric: "cosine", "ip" or "l2".
+        sample: [n, dim] raw vectors.
 
     Raises:
         InputError: the index has no such filter, or takes no vectors as they are.
@@ -58,8 +64,8 @@ def try_out(index: Any, factory: str, metric: str, sample: np.ndarray) -> None:
         ) from error
 
 
-def add(index: Any, blocks: Iterable[np.ndarray], metric: str) -> np.ndarray:
-    """Add raw vectors to an index, which numbers them in the order in which they come.
+def add(index: FaissIndex, blocks: Iterable[np.ndarray], metric: str) -> np.ndarray:
+    """Add raw vectors, blocks of [n, dim], to an index, which numbers them in the order in which they come.
 
     Returns:
         bool [n], which of them were added: those that can be found.

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,12 @@ import faiss
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fxengine.errors import StoreError
+from fxengine.errors import InputError, StoreError
+from fxengine.facts import FactsError, facts_from, read_json
+from fxengine.files import replacing_folder
 from fxengine.neighbours.choose import Wanted
-from fxengine.neighbours.tune import Recall, Trial
+from fxengine.neighbours.faiss_index import FaissIndex
+from fxengine.neighbours.tune import Trial
 
 FORMAT = 1
 _FAISS, _ROWS, _JSON = "index.faiss", "rows.parquet", "index.json"
@@ -69,36 +69,32 @@ class IndexFacts:
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> IndexFacts:
-        """Read them back; raises KeyError or TypeError where they are not those of an index."""
-        values = {key: value for key, value in data.items() if key != "format"}
-        wanted = Wanted(**values.pop("wanted"))
-        trials = tuple(Trial(**{**trial, "recall": Recall(**trial["recall"])}) for trial in values.pop("trials"))
-        return cls(wanted=wanted, trials=trials, **values)
+    def from_dict(cls, data: object) -> IndexFacts:
+        """Read them back.
+
+        Raises:
+            FactsError: they are of another format, damaged, or newer than this version knows.
+            InputError: what was wanted of the index cannot be.
+        """
+        return facts_from(cls, data, FORMAT)
 
 
-def write_index(folder: Path, index: Any, rows: pa.Table, facts: IndexFacts) -> IndexFacts:
+def write_index(folder: Path, index: FaissIndex, rows: pa.Table, facts: IndexFacts) -> IndexFacts:
     """Write an index beside `folder`, then put it in its place; return the facts with the hashes.
 
     Raises:
         StoreError: the disk is full or the folder cannot be written to; an index that was there is kept.
     """
-    made, old = (folder.with_name(f"{folder.name}.{word}-{os.getpid()}") for word in ("tmp", "old"))
     try:
-        made.mkdir(parents=True)
-        faiss.write_index(index, str(made / _FAISS))
-        pq.write_table(rows.cast(ROWS_SCHEMA), made / _ROWS)
-        hashes = {name: _sha256(made / name) for name in (_FAISS, _ROWS)}
-        facts = replace(facts, hashes=hashes)
-        (made / _JSON).write_text(json.dumps(facts.to_dict(), indent=2) + "\n")
-        if folder.exists():
-            folder.replace(old)
-        made.replace(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_folder(folder) as made:
+            faiss.write_index(index, str(made / _FAISS))
+            pq.write_table(rows.cast(ROWS_SCHEMA), made / _ROWS)
+            hashes = {name: _sha256(made / name) for name in (_FAISS, _ROWS)}
+            facts = replace(facts, hashes=hashes)
+            (made / _JSON).write_text(json.dumps(facts.to_dict(), indent=2) + "\n")
     except (OSError, RuntimeError) as error:
         raise StoreError(f"Cannot write the index {folder}: {error}. The one before, if any, is kept.") from error
-    finally:
-        for leftover in (made, old):
-            shutil.rmtree(leftover, ignore_errors=True)
     return facts
 
 
@@ -106,23 +102,23 @@ def read_facts(folder: Path) -> IndexFacts | None:
     """Return what an index says of itself, or None where there is none.
 
     Raises:
-        StoreError: the file is damaged or of another format.
+        StoreError: the file is damaged, of another format, or newer than this version knows.
     """
+    path = folder / _JSON
     try:
-        data = json.loads((folder / _JSON).read_text())
-        if data["format"] != FORMAT:
-            raise StoreError(f"{folder} is an index of another format. {_again(folder)}")
-        return IndexFacts.from_dict(data)
+        return IndexFacts.from_dict(read_json(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder / _JSON} is damaged. {_again(folder)}") from error
+    except FactsError as error:
+        raise StoreError(f"{path} {error}. {_again(folder)}") from error
+    except (OSError, InputError) as error:
+        raise StoreError(f"{path} is damaged: {error} {_again(folder)}") from error
 
 
 _SMALL = 1 << 26
 
 
-def read_index(folder: Path, facts: IndexFacts) -> tuple[Any, pa.Table]:
+def read_index(folder: Path, facts: IndexFacts) -> tuple[FaissIndex, pa.Table]:
     """Return the FAISS index and its rows; both files are checked by their hashes before they are read.
 
     Raises:
@@ -145,7 +141,7 @@ def read_index(folder: Path, facts: IndexFacts) -> tuple[Any, pa.Table]:
     return index, rows
 
 
-def size(index: Any) -> int:
+def size(index: FaissIndex) -> int:
     """Return the bytes that an index takes in its file."""
     counter = _Counter()
     faiss.write_index(index, faiss.PyCallbackIOWriter(counter.write))

@@ -12,11 +12,15 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from fxengine.features.blocks import matrix_blocks
+from fxengine.features.float16 import widen
+from fxengine.features.moments import collect, principal_components
+from fxengine.features.unit import unit_length
 from fxengine.neighbours.exact import exact_search, in_blocks
 from fxengine.neighbours.pairs import neighbour_pairs
 
 _BLOCK = 2048  # rows of a tile of the product: 16 MB in float32
-_ALL_PAIRS = 30_000  # rows; with more of them only neighbours are compared
+ALL_PAIRS = 30_000  # rows up to which each is compared with each
 _ROUNDING = 1e-6  # cosine of a vector with itself, in float32, may be this far below 1
 _SAMPLE = 20_000  # rows to learn the whitening from
 _ASKED = 2_000  # rows to learn the threshold from
@@ -40,7 +44,7 @@ def near_duplicate_groups(
     """
     of_hash: dict[str, int] = {}
     groups = np.array([of_hash.setdefault(key, i) if key else i for i, key in enumerate(hashes)], np.int64)
-    if len(vectors) <= _ALL_PAIRS:
+    if len(vectors) <= ALL_PAIRS:
         pairs = _near_pairs(vectors, threshold)
     else:
         pairs = _near_neighbours(vectors, vectors if candidates is None else candidates, threshold)
@@ -63,12 +67,11 @@ def whiten(vectors: np.ndarray) -> np.ndarray:
     if len(vectors) < 2:
         return vectors.astype(np.float16)
     chosen = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
-    sample = _unit(vectors[np.sort(chosen)])
-    mean = sample.mean(axis=0)
-    values, axes = np.linalg.eigh(np.cov(sample, rowvar=False, dtype=np.float64))
-    values = np.maximum(values, 0)
-    rank = max(1, min(len(values), len(sample) - 1))
-    turn = (axes / np.sqrt(values + max(values.sum() / rank, 1e-12))).astype(np.float32)
+    moments = collect(matrix_blocks(vectors[np.sort(chosen)])).without(None).centred()
+    variances, components = principal_components(moments.scatter, len(chosen))
+    rank = max(1, min(len(variances), len(chosen) - 1))
+    scale = np.sqrt(variances + max(variances.sum() / rank, 1e-12))
+    mean, turn = moments.mean.astype(np.float32), (components.T / scale).astype(np.float32)
     return np.concatenate([_unit((_unit(block) - mean) @ turn).astype(np.float16) for block in in_blocks(vectors)])
 
 
@@ -80,7 +83,7 @@ def choose_threshold(whitened: np.ndarray) -> float:
     sqrt(2 ln(n^2 / 2) / rank), which counts where there are few rows or short vectors.
 
     Args:
-        whitened: what `whiten` returned.
+        whitened: float16 [n, dim], what `whiten` returned.
     """
     n, dim = whitened.shape
     level = 0.0
@@ -131,6 +134,5 @@ def _in_order(groups: np.ndarray) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    unit = vectors.astype(np.float32)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    return unit
+    unit = widen(vectors)
+    return unit_length(unit, out=unit)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -21,6 +20,7 @@ from fxengine.neighbours import file
 from fxengine.neighbours.builder import Built, build, update
 from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.exact import exact_search, in_blocks
+from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.metric import check_queries, prepare, scores
 from fxengine.neighbours.parameters import search_parameters
@@ -61,7 +61,7 @@ class Index:
     layer: str | None = None
     facts: IndexFacts | None = None
     fresh: bool = True
-    _faiss: Any = None
+    _faiss: FaissIndex | None = None
     _vectors: pa.Table | None = None
 
     @classmethod
@@ -136,7 +136,7 @@ class Index:
             StoreError: it cannot be written; what was there is kept.
             InputError: this is exact search, of which there is nothing to save.
         """
-        if self.facts is None:
+        if self.facts is None or self._faiss is None:
             raise InputError("Exact search has no index to save.")
         target = folder or index_folder(self.store, self.layer)
         file.write_index(target, self._faiss, self._vectors, self.facts)
@@ -156,7 +156,7 @@ class Index:
             StoreError: the store has no vector any more, or is of another feature space.
         """
         store = FeatureStore.open(self.store.path)
-        if self.facts is None or self._vectors is None:
+        if self.facts is None or self._faiss is None or self._vectors is None:
             return replace(self, store=store)
         made = Built(self._faiss, self._vectors, self.facts)
         return _built(store, update(store, made, queries, progress or _silent))
@@ -191,11 +191,22 @@ class Index:
     def positions(
         self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return positions of the neighbours in the store's order, int64 [queries, k], and their scores, float32."""
+        """Return positions of the neighbours in the store's order, int64 [queries, k], and their scores, float32.
+
+        Args:
+            vectors: [queries, dim] raw vectors, or one, [dim].
+            k: neighbours of each; fewer come back where `allowed` leaves fewer rows.
+            allowed: bool [n], which rows may be found; all unless given.
+
+        Raises:
+            InputError: k is not between 1 and the number of rows, the vectors' dim is not the store's, or a vector is
+                not finite or (by cosine) zero.
+            StoreError: the store has changed since it was indexed.
+        """
         if not self.fresh:
             raise StoreError(f"{self.store.path} has changed since it was indexed: update the index.")
         queries = np.atleast_2d(vectors)
-        dim = self.store.provenance.columns[self.store.provenance.column(self.layer)]
+        dim = self.store.provenance.dim_of(self.layer)
         if queries.ndim != 2 or queries.shape[1] != dim:
             raise InputError(f"A query must have {dim} numbers. Got an array of shape {list(np.shape(vectors))}.")
         check_queries(queries, self.metric)
@@ -220,6 +231,7 @@ class Index:
         may = at >= 0 if allowed is None else (at >= 0) & allowed[at]
         selector = None if may.all() else faiss.IDSelectorBitmap(np.packbits(may, bitorder="little"))
         assert self.facts is not None
+        assert self._faiss is not None
         set_to = search_parameters(self._faiss, self.facts.trial.parameters, selector, float(may.mean()))
         distances, found = self._faiss.search(prepare(queries, self.metric), k, params=set_to)
         return np.where(found < 0, -1, at[found]), scores(distances, self.metric)
@@ -237,7 +249,7 @@ class Index:
     def matrix(self) -> np.ndarray:
         """The raw vectors in the order of `table`, [n, dim]; many are mapped from the cache, and read-only."""
         provenance = self.store.provenance
-        size = len(self) * provenance.columns[provenance.column(self.layer)] * np.dtype(provenance.dtype).itemsize
+        size = len(self) * provenance.dim_of(self.layer) * np.dtype(provenance.dtype).itemsize
         return self.store.vectors(layer=self.layer, mmap=size > _IN_MEMORY)
 
     @cached_property

@@ -75,7 +75,7 @@ def index_store(
         StoreError: the store has no vector, or its index is damaged or of another space.
     """
     opened = FeatureStore.open(store)
-    dim = opened.provenance.columns[opened.provenance.column(layer)]
+    dim = opened.provenance.dim_of(layer)
     vectors = None if queries is None else read_vectors(queries, dim)
     given = (wishes or Wishes()).given()
     found = None if rebuild or queries is not None else open_index(opened, layer)

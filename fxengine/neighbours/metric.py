@@ -24,7 +24,7 @@ def check(metric: str) -> None:
 
 
 def prepare(vectors: np.ndarray, metric: str, out: np.ndarray | None = None) -> np.ndarray:
-    """Return a copy, in `out` if given, as C-ordered float32, of length 1 for cosine; zero vectors stay zero."""
+    """Return a copy of vectors [n, dim], in `out` if given, as C-ordered float32; of length 1 for cosine."""
     if metric == "cosine" and vectors.dtype == np.float64:
         vectors = vectors / np.maximum(np.abs(vectors).max(axis=-1, keepdims=True), np.finfo(np.float64).tiny)
     copied = widen(vectors, out)
@@ -76,7 +76,7 @@ def faiss_metric(metric: str) -> int:
 
 
 def scores(distances: np.ndarray, metric: str) -> np.ndarray:
-    """Return scores from an index's distances (squared ones, but for the inner product)."""
+    """Return scores from an index's distances [q, k] (squared ones, but for the inner product)."""
     if metric == "ip":
         return distances
     near: np.ndarray = -np.sqrt(np.maximum(distances, 0)) if metric == "l2" else 1 - distances / 2

@@ -8,23 +8,25 @@ from typing import Any
 
 import faiss
 
+from fxengine.neighbours.faiss_index import FaissIndex
+
 # In the order in which an index passes a query on: the outermost first.
 K_FACTOR, NPROBE, EF_SEARCH = "k_factor", "nprobe", "efSearch"
 
 
-def inner(index: Any) -> tuple[Any, bool]:
+def inner(index: FaissIndex) -> tuple[Any, bool]:
     """Return the index that visits lists or vertices, and whether a second look follows it."""
-    index, refined = faiss.downcast_index(index), False
+    made, refined = faiss.downcast_index(index), False
     while True:
-        if isinstance(index, faiss.IndexPreTransform):
-            index = faiss.downcast_index(index.index)
-        elif isinstance(index, faiss.IndexRefine):
-            index, refined = faiss.downcast_index(index.base_index), True
+        if isinstance(made, faiss.IndexPreTransform):
+            made = faiss.downcast_index(made.index)
+        elif isinstance(made, faiss.IndexRefine):
+            made, refined = faiss.downcast_index(made.base_index), True
         else:
-            return index, refined
+            return made, refined
 
 
-def ladder(index: Any) -> tuple[str | None, list[int]]:
+def ladder(index: FaissIndex) -> tuple[str | None, list[int]]:
     """Return the name of what an index may visit more or less of, and the values to try, ascending."""
     visited, _ = inner(index)
     if isinstance(visited, faiss.IndexIVF):
@@ -34,7 +36,9 @@ def ladder(index: Any) -> tuple[str | None, list[int]]:
     return None, []
 
 
-def search_parameters(index: Any, values: Mapping[str, int], selector: Any = None, share: float = 1.0) -> Any:
+def search_parameters(
+    index: FaissIndex, values: Mapping[str, int], selector: object = None, share: float = 1.0
+) -> object:
     """Return FAISS's search parameters for a possibly nested index.
 
     Args:
@@ -44,18 +48,18 @@ def search_parameters(index: Any, values: Mapping[str, int], selector: Any = Non
         share: how much of the index the selector lets through; as many more lists or vertices are visited, so that
             as many vectors that may be found are seen as without it.
     """
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexPreTransform):
-        below = search_parameters(index.index, values, selector, share)
+    made = faiss.downcast_index(index)
+    if isinstance(made, faiss.IndexPreTransform):
+        below = search_parameters(made.index, values, selector, share)
         return faiss.SearchParametersPreTransform(index_params=below)
-    if isinstance(index, faiss.IndexRefine):
-        below = search_parameters(index.base_index, values, selector, share)
+    if isinstance(made, faiss.IndexRefine):
+        below = search_parameters(made.base_index, values, selector, share)
         return faiss.IndexRefineSearchParameters(k_factor=values.get(K_FACTOR, 1), base_index_params=below)
-    if isinstance(index, faiss.IndexIVF):
-        lists = min(index.nlist, math.ceil(values.get(NPROBE, index.nprobe) / share))
+    if isinstance(made, faiss.IndexIVF):
+        lists = min(made.nlist, math.ceil(values.get(NPROBE, made.nprobe) / share))
         return faiss.IVFSearchParameters(sel=selector, nprobe=lists)
-    if isinstance(index, faiss.IndexHNSW):
-        vertices = math.ceil(values.get(EF_SEARCH, index.hnsw.efSearch) / share)
+    if isinstance(made, faiss.IndexHNSW):
+        vertices = math.ceil(values.get(EF_SEARCH, made.hnsw.efSearch) / share)
         return faiss.SearchParametersHNSW(sel=selector, efSearch=vertices)
     return faiss.SearchParameters(sel=selector)
 

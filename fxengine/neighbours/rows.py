@@ -13,8 +13,8 @@ _COLUMNS = ["row", "id", "label", "split", "size", "width", "height", "content_h
 
 
 def searchable_rows(store: FeatureStore) -> pa.Table:
-    """Return the small columns of the rows that have a vector, in the store's order."""
-    rows = store.rows(_COLUMNS)
+    """Return the small columns of the rows that have a vector, in the store's order; at the end its column groups'."""
+    rows = store.rows([*_COLUMNS, *(column.name for column in store.provenance.further)])
     return rows.filter(pc.is_null(rows["error_code"])).drop(["error_code"]).combine_chunks()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fxengine.neighbours.exact import exact_search
+from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.metric import findable, prepare
 from fxengine.neighbours.parameters import K_FACTOR, inner, ladder, search_parameters
 
@@ -84,7 +84,13 @@ class Trial:
 
 
 def find_truth(blocks: Iterable[np.ndarray], queries: np.ndarray, metric: str) -> Truth:
-    """Return what exact search answers to raw `queries` over those rows in `blocks` that an index holds."""
+    """Return what exact search answers over those rows that an index holds.
+
+    Args:
+        blocks: the rows, [n, dim] raw vectors at a time.
+        queries: [q, dim] raw vectors.
+        metric: "cosine", "ip" or "l2".
+    """
     held = (block[findable(block, metric)] for block in blocks)
     found, scores = exact_search(held, queries, _TIES, metric)
     k = min(K, found.shape[1])
@@ -106,7 +112,7 @@ def recall(truth: Truth, found: np.ndarray) -> Recall:
     return Recall(float(first.mean()), mean, max(0.0, mean - spread), min(1.0, mean + spread))
 
 
-def tune(index: Any, truth: Truth, target: float) -> dict[str, int]:
+def tune(index: FaissIndex, truth: Truth, target: float) -> dict[str, int]:
     """Return the fastest parameters whose recall@10 is surely (by its interval) at least `target`.
 
     Where none is, those of the highest recall come back.
@@ -130,13 +136,12 @@ def tune(index: Any, truth: Truth, target: float) -> dict[str, int]:
     return best[2]
 
 
-def ask(index: Any, truth: Truth, parameters: Mapping[str, int]) -> np.ndarray:
+def ask(index: FaissIndex, truth: Truth, parameters: Mapping[str, int]) -> np.ndarray:
     """Return what the index finds for the queries, int64 [q, k]."""
-    found: np.ndarray = index.search(truth.queries, truth.k, params=search_parameters(index, parameters))[1]
-    return found
+    return index.search(truth.queries, truth.k, params=search_parameters(index, parameters))[1]
 
 
-def rate(index: Any, truth: Truth, parameters: Mapping[str, int]) -> float:
+def rate(index: FaissIndex, truth: Truth, parameters: Mapping[str, int]) -> float:
     """Return queries a second of one batch, the best of three runs: other programs only ever slow one down."""
     spans = []
     for _ in range(_ROUNDS):
@@ -146,7 +151,7 @@ def rate(index: Any, truth: Truth, parameters: Mapping[str, int]) -> float:
     return len(truth.queries) / min(spans)
 
 
-def latency_ms(index: Any, truth: Truth, parameters: Mapping[str, int]) -> float:
+def latency_ms(index: FaissIndex, truth: Truth, parameters: Mapping[str, int]) -> float:
     """Return the median time of one query, in milliseconds."""
     set_to = search_parameters(index, parameters)
     spans = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,20 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.backbones import DEFAULT, find_space, load_backbone
-from fxengine.backbones.spec import BackboneFile, Preprocess, layer_output
-from fxengine.collect.item import Item
-from fxengine.collect.local import read_input
-from fxengine.decode import picture as pictures_in
-from fxengine.decode.picture import Limits
-from fxengine.decode.picture.resize import resize_into
+from fxengine.backbones import DEFAULT, find_space, load_backbone, load_for_space
+from fxengine.backbones.spec import BackboneFile, layer_output
+from fxengine.collect.local import read_input, stat_item
+from fxengine.decode import Preparer, preparer_for
+from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError, InputError
-from fxengine.execute import open_session
+from fxengine.execute import open_session, usable_cores
 from fxengine.execute.session import Session
 from fxengine.features.schema import Provenance
 from fxengine.pipeline.precision import open_stored
-
-Picture = "str | PathLike | bytes | np.ndarray | Image"
+from fxengine.pipeline.rate import warm_rows_per_second
+from fxengine.pipeline.threads import Job, Pipeline, Steps
+from fxengine.pipeline.units import Task
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Backbone:
         if override is None:
             found = find_space(stored.space, stored.source)
         else:
-            found = load_backbone(override)
+            found = load_for_space(override, stored.space)
             if found.fingerprint != stored.space:
                 raise InputError(
                     f"--backbone {override} makes features of space {found.fingerprint[:12]}; "
@@ -82,7 +82,9 @@ class Backbone:
         """Numbers in a feature vector."""
         return self.file.facts.dim
 
-    def embed(self, pictures: Iterable[Any], *, batch_size: int | None = None, layer: str | None = None) -> np.ndarray:
+    def embed(
+        self, pictures: Iterable[object], *, batch_size: int | None = None, layer: str | None = None
+    ) -> np.ndarray:
         """Return raw feature vectors, float32 [n, dim], in the order given.
 
         A photo gives the vector that it has in a store whether it comes as a path, as bytes or as a PIL image that was
@@ -104,66 +106,73 @@ class Backbone:
         step = batch_size or self._session.batch_size
         if not isinstance(step, int) or step < 1:
             raise InputError(f"batch_size must be a positive whole number. Got {step!r}.")
-        recipe = self.file.recipe
-        output = layer_output(layer)
-        if output not in self._session.outputs:
-            there = ", ".join(name for name, _ in self.file.facts.layers) or "none but the default"
-            raise InputError(f"{self.file.facts.name} has no layer {layer!r}. There is: {there}.")
-        parts = [np.empty((0, self.dim if layer is None else dict(self.file.facts.layers)[layer]), np.float32)]
-        remaining, done = iter(pictures), 0
+        preparer, (output, empty) = self._preparer, self._output(layer)
+        parts, remaining, done = [empty], iter(pictures), 0
         while chunk := list(islice(remaining, step)):
-            batch = np.empty((len(chunk), recipe.height, recipe.width, 3), np.uint8)
+            inputs = preparer.room(len(chunk))
             for i, picture in enumerate(chunk):
                 try:
-                    prepare(picture, recipe, batch[i], self.limits)
+                    preparer.open_given(picture).fill(inputs, i)
                 except DecodeError as error:
                     name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else f"picture {done + i}"
                     raise DecodeError(error.code, f"{name}: {error}") from error
-            parts.append(self._session.run(batch, (output,))[output])
+            parts.append(self._session.run(inputs, (output,))[output])
             done += len(chunk)
         return np.concatenate(parts)
+
+    @property
+    def _preparer(self) -> Preparer:
+        return preparer_for(self.file.recipe, self.limits)
+
+    def _output(self, layer: str | None) -> tuple[str, np.ndarray]:
+        """Return the name of a layer's output, and no vectors of it, float32 [0, dim]."""
+        output, facts = layer_output(layer), self.file.facts
+        if output not in self._session.outputs:
+            there = ", ".join(name for name, _ in facts.layers) or "none but the default"
+            raise InputError(f"{facts.name} has no layer {layer!r}. There is: {there}.")
+        return output, np.empty((0, self.dim if layer is None else dict(facts.layers)[layer]), np.float32)
 
 
 def _opened(found: BackboneFile, limits: Limits, open_it: Callable[[], Session]) -> Backbone:
     return Backbone(found, limits, open_it, open_it())
 
 
-def prepare(picture: Any, recipe: Preprocess, out: np.ndarray, limits: Limits) -> None:
-    """Decode and resize one picture (path, encoded bytes, PIL image or RGB array) into uint8 `out`.
+def run_files(
+    net: Backbone, tasks: Iterable[Task], layer: str | None = None
+) -> Iterator[tuple[Job, np.ndarray | None]]:
+    """Yield files that went through a backbone by the threads of a run, in the order given, each with its vector.
+
+    Args:
+        net: the backbone; it refuses what is over its limits.
+        tasks: the files.
+        layer: a further layer's name.
+
+    Yields:
+        The job, and its raw vector, float32 [dim], or None where the job's `error` says why there is none.
+    """
+    output, _ = net._output(layer)
+    steps = Steps(read_input, net.limits.max_bytes, net._preparer, net._session, (output,))
+    with closing(Pipeline(steps, usable_cores()).results(tasks)) as batches:
+        for batch in batches:
+            for job in batch.jobs:
+                yield job, None if job.error is not None else batch.outputs[output][job.slot]
+
+
+def embed_files(net: Backbone, paths: Sequence[str | Path], layer: str | None = None) -> np.ndarray:
+    """Return raw feature vectors of files, float32 [n, dim], in the order given, as `Backbone.embed` does.
 
     Raises:
-        DecodeError: it cannot be decoded, or is over the limits.
-        InputError: it is none of these.
+        DecodeError: a file cannot be read or decoded; the message says which.
     """
-    if isinstance(picture, str | os.PathLike):
-        picture, _ = read_input(Item(str(picture), os.fspath(picture), -1, 0), limits.max_bytes)
-    elif hasattr(picture, "getexif"):
-        picture = _file_of(picture) or picture
-    if isinstance(picture, bytes | bytearray | memoryview):
-        data = bytes(picture)
-        pictures_in.decode_into(data, pictures_in.read_header(data, limits), recipe, out)
-    elif isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise InputError(f"An array must be uint8 [height, width, 3]. Got {picture.dtype} {list(picture.shape)}.")
-        resize_into(picture, 1, recipe, out)
-    elif hasattr(picture, "getexif"):
-        pixels = pictures_in.load_decoder("pillow").from_image(picture)
-        resize_into(pixels.pixels, pixels.orientation, recipe, out)
-    else:
-        raise InputError(f"embed() takes paths, bytes, PIL images and uint8 arrays. Got {type(picture).__name__}.")
+    _, empty = net._output(layer)
+    vectors = [empty]
+    for job, vector in run_files(net, [Task(stat_item(str(path), path)) for path in paths], layer):
+        if job.error is not None:
+            raise DecodeError(job.error.code, f"{job.item.source}: {job.error}") from job.error
+        vectors.append(np.asarray(vector)[None])
+    return np.concatenate(vectors)
 
 
-def _file_of(image: Any) -> bytes | None:
-    """Return the file behind a PIL image whose pixels nobody has read or changed yet, if it is one that is decoded."""
-    file = getattr(image, "fp", None)
-    if not getattr(image, "tile", None) or file is None or image.tell() != 0:
-        return None
-    try:
-        place = file.tell()
-        file.seek(0)
-        data: bytes = file.read()
-        file.seek(place)
-        pictures_in.formats.sniff(data)
-    except (OSError, ValueError, DecodeError):
-        return None
-    return data
+def embedding_rate(net: Backbone) -> float:
+    """Return how many rows a second a loaded backbone takes, warm, the preparation left out."""
+    return warm_rows_per_second(net._session, net._preparer)

@@ -19,9 +19,9 @@ import numpy as np
 from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
 from fxengine.cache import cache_folder
 from fxengine.collect import Listing
-from fxengine.collect.local import read_input
-from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.collect.item import Item
+from fxengine.decode import Inputs, preparer_for
+from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError, DeviceError, FxError, InputError
 from fxengine.execute import Way, open_session, runtime_for, runtime_versions, usable_cores, ways
 from fxengine.execute.cpus import processor
@@ -29,6 +29,8 @@ from fxengine.execute.fidelity import Fidelity, compare
 from fxengine.execute.int8 import int8_file, quantise
 from fxengine.execute.session import Session
 from fxengine.features.schema import Provenance
+from fxengine.files import replacing
+from fxengine.pipeline.rate import rows_in, rows_per_second, warm_rows_per_second
 from fxengine.pipeline.threads import run_on_streams
 
 SECONDS = 30.0  # a comparison takes at most so long
@@ -89,14 +91,27 @@ class _Contender:
     rates: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Wish:
+    """How a person wants a run to compute.
+
+    Attributes:
+        precision: "auto" or one of `execute.PRECISIONS`.
+        device: "auto", "cpu", "cuda" or "tensorrt".
+        batch_size: rows in one run of the model; the runtime's own unless given.
+    """
+
+    precision: str = "auto"
+    device: str = "auto"
+    batch_size: int | None = None
+
+
 def open_chosen(
     found: BackboneFile,
     inputs: Listing,
     count: int,
+    wish: Wish,
     *,
-    precision: str = "auto",
-    device: str = "auto",
-    batch_size: int | None = None,
     stored: Provenance | None = None,
     limits: Limits | None = None,
 ) -> tuple[Session, Choice]:
@@ -110,6 +125,7 @@ def open_chosen(
         InputError: there is no such precision.
         DeviceError: the device or the precision that was asked for is not to be had here.
     """
+    precision, device, batch_size = wish.precision, wish.device, wish.batch_size
     plain = Choice(Way("onnxruntime", "fp32", usable_cores()))
     if precision == "auto" and stored is not None:
         choice = _as_stored(stored, device, usable_cores())
@@ -129,7 +145,8 @@ def open_chosen(
     if precision == "int8":
         digest = stored.int8 if stored is not None else ""
         if not digest or not int8_file(digest).exists():
-            digest = quantise(found.path, _sample(found, inputs, count, _CALIBRATION, limits or Limits()))
+            sample = _sample(found, inputs, count, _CALIBRATION, limits or Limits())
+            digest = quantise(found.path, sample)
     choice = Choice(Way(runtime_for(precision, device), precision, usable_cores()), digest)
     return _open(found, choice, device, batch_size), choice
 
@@ -166,23 +183,23 @@ def calibrate(
         InputError: too few pictures can be decoded to compare on.
     """
     begin = time.perf_counter()
-    pictures = _sample(found, inputs, count, _COMPARED + _CALIBRATION, limits or Limits())
-    if len(pictures) < 2 * _FEWEST:
-        raise InputError(
-            f"Only {len(pictures)} pictures of {inputs.root} can be decoded; comparing needs {2 * _FEWEST}."
-        )
-    aside = np.arange(len(pictures)) % 5 == 4
-    compared, calibration = pictures[~aside], pictures[aside]
+    sample = _sample(found, inputs, count, _COMPARED + _CALIBRATION, limits or Limits())
+    there = rows_in(sample)
+    if there < 2 * _FEWEST:
+        raise InputError(f"Only {there} pictures of {inputs.root} can be decoded; comparing needs {2 * _FEWEST}.")
+    aside = np.arange(there) % 5 == 4
+    compared, calibration = _taken(sample, ~aside), _taken(sample, aside)
     reference = _open(found, Choice(Way("onnxruntime", "fp32", usable_cores())), device, batch_size)
     candidates = ways(on_gpu=reference.provider != "CPUExecutionProvider")
     rate = _rate(reference, found)
-    compared = compared[: max(_FEWEST, int(_PASS_SECONDS * rate)) // reference.batch_size * reference.batch_size]
+    batch = reference.batch_size
+    compared = _taken(compared, slice(max(_FEWEST, int(_PASS_SECONDS * rate)) // batch * batch))
     features = run_on_streams(reference, compared, FEATURE_OUTPUT)
     tried: list[Tried] = []
     contenders = [_Contender(candidates[0], reference)]
     for way in candidates[1:]:
         # Without the optimiser, which the quantiser switches off, a net takes about three times as long.
-        takes = 3 * len(calibration) / rate if way.precision == "int8" else 0.0
+        takes = 3 * rows_in(calibration) / rate if way.precision == "int8" else 0.0
         if time.perf_counter() - begin + takes > SECONDS / 2:
             tried.append(Tried(way, "no time left to look at it"))
             continue
@@ -195,7 +212,7 @@ def calibrate(
                 contender.session.close()
                 tried.append(Tried(way, "changes the features", None, contender.fidelity))
     _time_in_turns(contenders, compared, begin + SECONDS)
-    choice = _judge(contenders, tried, len(compared), begin)
+    choice = _judge(contenders, tried, rows_in(compared), begin)
     for contender in contenders:
         contender.session.close()
     _remember(found, device, choice)
@@ -206,7 +223,8 @@ def recall(found: BackboneFile, device: str) -> Choice | None:
     """Return what this machine was found to run the backbone best by, or None where it was not looked into."""
     try:
         values = json.loads(_memory(found, device).read_text())
-        choice = Choice(Way(**values["way"]), values["int8"])
+        way = values["way"]
+        choice = Choice(Way(way["runtime"], way["precision"], way["streams"]), values["int8"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return choice if choice.way.precision != "int8" or int8_file(choice.int8).exists() else None
@@ -215,9 +233,8 @@ def recall(found: BackboneFile, device: str) -> Choice | None:
 def _remember(found: BackboneFile, device: str, choice: Choice) -> None:
     path = _memory(found, device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(choice.to_dict()))
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(choice.to_dict()))
 
 
 def _memory(found: BackboneFile, device: str) -> Path:
@@ -235,7 +252,7 @@ def _open(found: BackboneFile, choice: Choice, device: str, batch_size: int | No
 
 
 def _enter(
-    found: BackboneFile, way: Way, device: str, batch_size: int | None, calibration: np.ndarray, tried: list[Tried]
+    found: BackboneFile, way: Way, device: str, batch_size: int | None, calibration: Inputs, tried: list[Tried]
 ) -> _Contender | None:
     """Load the backbone in another way, or note in `tried` why that cannot be done."""
     try:
@@ -246,18 +263,15 @@ def _enter(
         return None
 
 
-def _time_in_turns(contenders: list[_Contender], pictures: np.ndarray, deadline: float) -> None:
+def _time_in_turns(contenders: list[_Contender], inputs: Inputs, deadline: float) -> None:
     """Time each way, a short slice each, A B C A B C: the machine's speed drifts."""
     for _ in range(_ROUNDS):
         for contender in contenders:
             if time.perf_counter() + 2 * _ROUND_SECONDS > deadline and contender.rates:
                 return
-            begin, done = time.perf_counter(), 0
-            rows = pictures[: contender.session.batch_size * contender.session.streams * 4]
-            while time.perf_counter() - begin < _ROUND_SECONDS:
-                run_on_streams(contender.session, rows, FEATURE_OUTPUT)
-                done += len(rows)
-            contender.rates.append(done / (time.perf_counter() - begin))
+            session = contender.session
+            rows = _taken(inputs, slice(session.batch_size * session.streams * 4))
+            contender.rates.append(rows_per_second(session, rows, _ROUND_SECONDS))
 
 
 def _judge(contenders: list[_Contender], out: list[Tried], images: int, begin: float) -> Choice:
@@ -276,31 +290,29 @@ def _judge(contenders: list[_Contender], out: list[Tried], images: int, begin: f
 
 
 def _rate(session: Session, found: BackboneFile) -> float:
-    """Return about how many pictures a second the model takes, warm."""
-    rows = session.batch_size * session.streams
-    pictures = np.zeros((rows, found.recipe.height, found.recipe.width, 3), np.uint8)
-    run_on_streams(session, pictures, FEATURE_OUTPUT)
-    begin = time.perf_counter()
-    run_on_streams(session, pictures, FEATURE_OUTPUT)
-    return rows / (time.perf_counter() - begin)
+    """Return about how many rows a second the model takes, warm."""
+    return warm_rows_per_second(session, preparer_for(found.recipe))
 
 
-def _sample(found: BackboneFile, inputs: Listing, count: int, wanted: int, limits: Limits) -> np.ndarray:
-    """Return up to `wanted` decoded pictures, uint8 [n, height, width, 3], spread evenly over the listing."""
-    recipe = found.recipe
-    out = np.empty((min(wanted, count), recipe.height, recipe.width, 3), np.uint8)
-    done = 0
-    for item in islice(_spread(inputs, count, wanted), len(out)):
+def _sample(found: BackboneFile, inputs: Listing, count: int, wanted: int, limits: Limits) -> Inputs:
+    """Return up to `wanted` decoded inputs, name -> array [n, ...], spread evenly over the listing."""
+    preparer, most = preparer_for(found.recipe, limits), min(wanted, count)
+    sample, done = preparer.room(most), 0
+    for item in islice(_spread(inputs, count, wanted), most):
         try:
-            data, _ = read_input(item, limits.max_bytes)
-            picture.decode_into(data, picture.read_header(data, limits), recipe, out[done])
+            payload, _ = inputs.read(item, limits.max_bytes)
+            preparer.open(payload).fill(sample, done)
             done += 1
         except DecodeError:
             continue
-    return out[:done]
+    return _taken(sample, slice(done))
 
 
-def _spread(inputs: Listing, count: int, wanted: int) -> Iterator[Any]:
+def _taken(inputs: Inputs, rows: slice | np.ndarray) -> Inputs:
+    return {name: values[rows] for name, values in inputs.items()}
+
+
+def _spread(inputs: Listing, count: int, wanted: int) -> Iterator[Item]:
     step = max(1.0, count / wanted)
     following = 0.0
     for number, item in enumerate(inputs):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from fxengine.backbones import DEFAULT
 from fxengine.errors import InputError
+from fxengine.features.unit import unit_length
 from fxengine.pipeline.embed import Backbone
 
 
@@ -34,27 +37,27 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.batch_size = batch_size
         self.normalize = normalize
 
-    def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
+    def fit(self, X: object, y: object = None) -> FeatureExtractor:
         """Load the backbone; nothing is learned from `X`."""
         self.backbone_ = Backbone.load(self.backbone, device=self.device, batch_size=self.batch_size)
         self.n_features_out_ = self.backbone_.dim
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Iterable[object]) -> np.ndarray:
         """Return float32 [n, dim]; raises DecodeError where a picture cannot be decoded."""
         check_is_fitted(self)
         vectors = self.backbone_.embed(_pictures(X))
         if self.normalize:
-            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            unit_length(vectors, out=vectors)
         return vectors
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Return feature0, feature1, ..., as many as the backbone gives."""
         check_is_fitted(self)
         return np.asarray([f"feature{i}" for i in range(self.n_features_out_)], dtype=object)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
         tags.requires_fit = True
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
@@ -71,8 +74,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.fit(None)
 
 
-def _pictures(X: Any) -> list[Any]:
-    if hasattr(X, "iloc"):  # a pandas table or column
+def _pictures(X: Iterable[object]) -> list[object]:
+    if hasattr(X, "to_numpy"):  # a pandas table or column
         X = X.to_numpy()
     if isinstance(X, np.ndarray) and X.dtype != np.uint8:
         if X.ndim == 2 and X.shape[1] == 1:

@@ -36,6 +36,7 @@ class Summary:
         failed: error code -> rows that got none, in this run.
         unchanged: rows that were left alone.
         changed: rows computed again because their input changed.
+        widened: rows computed again because they lacked a group of further columns.
         moved: rows whose input was renamed, kept with their vector.
         relabelled: rows that only got another label or split.
         missing: rows whose input is not there any more.
@@ -56,6 +57,7 @@ class Summary:
     failed: dict[str, int] = field(default_factory=dict)
     unchanged: int = 0
     changed: int = 0
+    widened: int = 0
     moved: int = 0
     relabelled: int = 0
     missing: int = 0

@@ -1,17 +1,16 @@
-"""The threads of an extraction: read, decode, run, each overlapping the others, in bounded memory.
+"""The threads that drive a run: read, decode, model, each overlapping the others, in bounded memory.
 
     feed -> [readers] -> [decoders] -> [runners] -> results, in the order of the inputs
 
-This is the only file that starts threads.
+Extraction, prediction, verification and queries are all driven by it. This is the only file that starts threads.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -19,16 +18,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fxengine.backbones.spec import Preprocess
-from fxengine.collect.item import Item
-from fxengine.collect.local import read_input
-from fxengine.decode import picture
-from fxengine.decode.picture import Limits
-from fxengine.decode.picture.apart import decode_apart
+from fxengine.collect.item import Item, Payload, sha256_of
+from fxengine.decode import Filled, Inputs, Preparer
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session
 from fxengine.features.crash_note import CrashNote
 from fxengine.pipeline.queues import Budget, Channel, Stopped
+from fxengine.pipeline.units import Task
 
 T = TypeVar("T")
 
@@ -56,26 +52,46 @@ class Stage:
     blocked: float = 0.0
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What a run does with each input.
+
+    Attributes:
+        read: returns what an item holds, and the item as it was when it was read; a listing's own.
+        max_bytes: what is refused as too large to read.
+        preparer: turns that into a row of the graph's inputs.
+        session: the loaded backbone.
+        outputs: which of its outputs to compute.
+    """
+
+    read: Callable[[Item, int], tuple[Payload, Item]]
+    max_bytes: int
+    preparer: Preparer
+    session: Session
+    outputs: tuple[str, ...]
+
+
 @dataclass
 class Job:
     """One input on its way through the stages.
 
     Attributes:
-        item: the input; once read, with the size and time that the file had then.
-        content_hash: SHA-256 of its bytes in hex.
-        width: upright width in pixels.
-        height: upright height in pixels.
+        task: what was asked for.
+        item: the input; once read, with the size and time that it had then.
+        payload: what it holds, from when it was read until it was decoded.
+        content_hash: SHA-256 of what it holds, in hex.
+        filled: what the store says of it, once decoded.
         error: why there is no vector, or None.
-        moved: whether its bytes are those of a row whose input is gone; then it was not decoded.
+        moved: whether its content is that of a row whose input is gone; then it was not decoded.
     """
 
+    task: Task
     item: Item
     batch: Batch
     slot: int
-    data: bytes = b""
+    payload: Payload = b""
     content_hash: str | None = None
-    width: int | None = None
-    height: int | None = None
+    filled: Filled = field(default_factory=Filled)
     error: DecodeError | None = None
     moved: bool = False
 
@@ -86,23 +102,23 @@ class Batch:
 
     Attributes:
         number: its place in the run.
-        images: uint8 [batch_size, height, width, 3]; None once the model has run.
-        jobs: one for each row of `images`, from the front.
+        inputs: name -> array [batch_size, ...]; None once the model has run.
+        jobs: one for each row of the inputs, from the front.
         outputs: output name -> float32 [batch_size, dim], once the model has run; rows of failed jobs hold anything.
     """
 
     number: int
-    images: np.ndarray | None
+    inputs: Inputs | None
     jobs: list[Job] = field(default_factory=list)
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
     unfinished: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def run_on_streams(session: Session, images: np.ndarray, output: str) -> np.ndarray:
-    """Return one output, float32 [n, dim], of pictures [n, height, width, 3], by a thread for each stream."""
-    size = session.batch_size
-    chunks = [images[i : i + size] for i in range(0, len(images), size)]
+def run_on_streams(session: Session, inputs: Mapping[str, np.ndarray], output: str) -> np.ndarray:
+    """Return one output, float32 [n, dim], of inputs, name -> array [n, ...], by a thread for each stream."""
+    size, rows = session.batch_size, len(next(iter(inputs.values())))
+    chunks = [{name: values[i : i + size] for name, values in inputs.items()} for i in range(0, rows, size)]
     with ThreadPoolExecutor(session.streams) as pool:
         return np.concatenate(list(pool.map(lambda chunk: session.run(chunk, (output,))[output], chunks)))
 
@@ -111,32 +127,23 @@ class Pipeline:
     """Runs inputs through read, decode and model.
 
     Args:
-        session: the loaded backbone.
-        recipe: how pictures are prepared.
-        outputs: which of its outputs to compute.
+        steps: what is done with each.
         decoders: decoding threads.
-        limits: what is refused.
         known_content: content hashes whose vectors need not be computed.
         note: where to note what is being decoded, or None.
-        decode_on: "cpu" or "gpu".
     """
 
     def __init__(
         self,
-        session: Session,
-        recipe: Preprocess,
-        outputs: tuple[str, ...],
+        steps: Steps,
         decoders: int,
-        limits: Limits,
         known_content: Container[str] = frozenset(),
         note: CrashNote | None = None,
-        decode_on: str = "cpu",
     ) -> None:
+        session = steps.session
         self.stages = {"read": Stage(_READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
-        self._session, self._recipe, self._outputs = session, recipe, outputs
+        self._steps, self._known_content, self._note = steps, known_content, note
         self._batch_size = session.batch_size  # the session's own may shrink in the run
-        self._limits, self._known_content, self._note = limits, known_content, note
-        self._decode_on_gpu = decode_on == "gpu"
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -145,18 +152,18 @@ class Pipeline:
         buffers = session.streams + _SPARE_BUFFERS
         self._to_run: Channel[Batch] = Channel(buffers, self._stop)
         self._done: Channel[Batch] = Channel(buffers, self._stop)
-        self._buffers: Channel[np.ndarray] = Channel(buffers, self._stop)
+        self._buffers: Channel[Inputs] = Channel(buffers, self._stop)
         self._read_budget = Budget(READ_AHEAD_BYTES, self._stop)
         self._decode_budget = Budget(DECODE_BYTES, self._stop)
         self._window = Budget(_WINDOW, self._stop)
         self._totals = threading.Lock()
         for _ in range(buffers):
-            self._buffers.put(np.zeros((self._batch_size, recipe.height, recipe.width, 3), np.uint8))
+            self._buffers.put(steps.preparer.room(self._batch_size))
 
-    def results(self, items: Iterable[Item]) -> Generator[Batch, None, None]:
-        """Yield finished batches in the order of `items`; closing the generator stops every thread."""
+    def results(self, tasks: Iterable[Task]) -> Generator[Batch, None, None]:
+        """Yield finished batches in the order of the tasks; closing the generator stops every thread."""
         work: list[tuple[Callable[..., None], tuple[object, ...], int]] = [
-            (self._feed, (items,), 1),
+            (self._feed, (tasks,), 1),
             (self._read, (), self.stages["read"].threads),
             (self._decode, (), self.stages["decode"].threads),
             (self._run, (), self.stages["model"].threads),
@@ -209,16 +216,18 @@ class Pipeline:
             self._failure = self._failure or error
             self._stop.set()
 
-    def _feed(self, items: Iterable[Item]) -> None:
+    def _feed(self, tasks: Iterable[Task]) -> None:
         """Deal the inputs out to batches; a batch begins as soon as a buffer is free."""
         batch: Batch | None = None
         number = 0
-        for item in items:
+        for task in tasks:
             if batch is None:
                 self._window.take(1)
                 batch = Batch(number, self._buffers.get(), unfinished=1)
                 number += 1
-            job = Job(item, batch, len(batch.jobs))
+            job = Job(task, task.item, batch, len(batch.jobs))
+            if task.move is not None:
+                job.content_hash, job.moved = task.move.content_hash, True
             with batch.lock:
                 batch.jobs.append(job)
                 batch.unfinished += 1
@@ -241,30 +250,34 @@ class Pipeline:
         stage = Stage(0)
         while (job := _timed_get(self._to_read, stage)) is not None:
             begin = time.perf_counter()
-            size = max(0, min(job.item.size, self._limits.max_bytes))
+            size = 0 if job.moved else max(0, min(job.item.size, self._steps.max_bytes))
             self._read_budget.take(size)
             taken = time.perf_counter()
             stage.blocked += taken - begin
-            try:
-                job.data, item = read_input(job.item, self._limits.max_bytes)
-                self._read_budget.give(size - len(job.data))
-                job.item = item
-                job.content_hash = hashlib.sha256(job.data).hexdigest()
-                job.moved = job.content_hash in self._known_content
-            except DecodeError as error:
-                job.error = error
-                self._read_budget.give(size)
+            if not job.moved:
+                self._read_one(job, size)
             stage.busy += time.perf_counter() - taken
             _timed_put(self._to_decode, job, stage)
         self._add("read", stage)
+
+    def _read_one(self, job: Job, size: int) -> None:
+        """Read a job's payload; `size` bytes of the budget are its own, and those that it does not need go back."""
+        try:
+            job.payload, job.item = self._steps.read(job.item, self._steps.max_bytes)
+            self._read_budget.give(size - _bytes(job.payload))
+            job.content_hash = sha256_of(job.payload)
+            job.moved = job.content_hash in self._known_content
+        except DecodeError as error:
+            job.error = error
+            self._read_budget.give(size)
 
     def _decode(self) -> None:
         stage, number = Stage(0), next(self._numbers)
         while (job := _timed_get(self._to_decode, stage)) is not None:
             begin = time.perf_counter()
             waited = self._decode_one(job, number) if job.error is None and not job.moved else 0.0
-            self._read_budget.give(len(job.data))
-            job.data = b""
+            self._read_budget.give(_bytes(job.payload))
+            job.payload = b""
             stage.blocked += waited
             stage.busy += time.perf_counter() - begin - waited
             begin = time.perf_counter()
@@ -274,19 +287,18 @@ class Pipeline:
 
     def _decode_one(self, job: Job, thread: int) -> float:
         """Decode into the job's row of the batch; return the seconds spent waiting for memory."""
-        assert job.batch.images is not None
-        out, waited = job.batch.images[job.slot], 0.0
+        assert job.batch.inputs is not None
+        preparer, waited = self._steps.preparer, 0.0
         try:
             if self._note is not None and self._note.is_suspect(job.item.key):
-                job.width, job.height = decode_apart(job.data, self._recipe, self._limits, out)
+                job.filled = preparer.open_apart(job.payload).fill(job.batch.inputs, job.slot)
                 return waited
             with nullcontext() if self._note is None else self._note.decoding(thread, job.item.key):
-                header = picture.read_header(job.data, self._limits)
+                opened = preparer.open(job.payload)
                 begin = time.perf_counter()
-                decoder = picture.choose_decoder(header, self._decode_on_gpu)
-                with self._held(picture.memory_needed(header, self._recipe, decoder)):
+                with self._held(opened.cost):
                     waited = time.perf_counter() - begin
-                    job.width, job.height = picture.decode_into(job.data, header, self._recipe, out, decoder)
+                    job.filled = opened.fill(job.batch.inputs, job.slot)
         except DecodeError as error:
             job.error = error
         except MemoryError:
@@ -305,12 +317,13 @@ class Pipeline:
         stage = Stage(0)
         while (batch := _timed_get(self._to_run, stage)) is not None:
             begin = time.perf_counter()
-            assert batch.images is not None
+            assert batch.inputs is not None
             if any(job.error is None and not job.moved for job in batch.jobs):
-                batch.outputs = self._session.run(batch.images[: len(batch.jobs)], self._outputs)
-            images, batch.images = batch.images, None
+                rows = {name: values[: len(batch.jobs)] for name, values in batch.inputs.items()}
+                batch.outputs = self._steps.session.run(rows, self._steps.outputs)
+            inputs, batch.inputs = batch.inputs, None
             stage.busy += time.perf_counter() - begin
-            self._buffers.put(images)
+            self._buffers.put(inputs)
             _timed_put(self._done, batch, stage)
         self._add("model", stage)
 
@@ -332,6 +345,10 @@ def bottleneck(stages: dict[str, Stage], seconds: float) -> str:
         if stage.starved < 0.15 * stage.threads * seconds:
             return name
     return max(stages, key=lambda name: stages[name].busy / stages[name].threads)
+
+
+def _bytes(payload: Payload) -> int:
+    return len(payload) if isinstance(payload, bytes) else payload.nbytes
 
 
 def _timed_get(channel: Channel[T], stage: Stage) -> T | None:

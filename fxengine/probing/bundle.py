@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones import load_backbone
+from fxengine.backbones import load_for_space
+from fxengine.backbones.graph.pads import with_safe_pads
+from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.surgery import followed_by
-from fxengine.backbones.spec import INPUT_NAME, BackboneFile, layer_output
+from fxengine.backbones.spec import BUNDLE_METADATA_KEY, BackboneFile, layer_output
 from fxengine.collect.item import unescape_path
-from fxengine.decode.picture import TAKEN_IN
+from fxengine.decode import preparer_for
+from fxengine.decode.limits import TAKEN_IN
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
+from fxengine.files import replacing
 from fxengine.heads.file import Head, HeadFacts
-from fxengine.pipeline.embed import prepare
 
-METADATA_KEY = "fxengine_bundle"
 _SAMPLE = 200
 
 
@@ -89,20 +90,18 @@ def bundle(
     """
     if output.suffix != ".onnx":
         raise InputError(f"-o {output} must end in .onnx.")
-    found, loaded = load_backbone(backbone), Head.load(head)
+    loaded = Head.load(head)
+    found = load_for_space(backbone, loaded.facts.space)
     loaded.check_space(found.fingerprint, f"the backbone {backbone}")
     compared = _store_of(store, loaded)
     model = _joined(found, head, loaded.facts)
-    temporary = output.with_name(f".{output.name}.tmp")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(model.SerializeToString())
-        agreement = None if compared is None else _agreement(temporary, found, loaded, compared, seed)
-        temporary.replace(output)
+        with replacing(output) as temporary:
+            temporary.write_bytes(model.SerializeToString())
+            agreement = None if compared is None else _agreement(temporary, found, loaded, compared, seed)
     except OSError as error:
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return Bundled(str(output), found.facts.name, loaded.facts, output.stat().st_size, agreement)
 
 
@@ -110,7 +109,7 @@ def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProt
     graph = onnx.load(head).graph
     if facts.predicts == "classes":
         _add_label(graph, facts.classes)
-    model = followed_by(onnx.load(found.path), layer_output(facts.layer), graph, "head/")
+    model = with_safe_pads(followed_by(onnx.load(found.path), layer_output(facts.layer), graph, "head/"))
     del model.metadata_props[:]
     told = {
         "format": 1,
@@ -122,7 +121,7 @@ def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProt
         "predicts": facts.predicts,
         facts.metric: facts.accuracy,
     }
-    helper.set_model_props(model, {METADATA_KEY: json.dumps(told)})
+    helper.set_model_props(model, {BUNDLE_METADATA_KEY: json.dumps(told)})
     try:
         onnx.checker.check_model(model)
     except ValueError as error:
@@ -157,15 +156,16 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore,
     chosen = np.sort(np.random.default_rng(seed).permutation(len(ids))[:_SAMPLE])
     root = Path(unescape_path(store.provenance.root))
     output = "values" if head.facts.predicts == "numbers" else "probabilities"
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"])
-    batch = np.empty((1, found.recipe.height, found.recipe.width, 3), np.uint8)
+    session = open_plain(path)
+    preparer = preparer_for(found.recipe, TAKEN_IN)
+    inputs = preparer.room(1)
     fresh, kept = [], []
     for i in chosen:
         try:
-            prepare(root / unescape_path(ids[i]), found.recipe, batch[0], TAKEN_IN)
+            preparer.open_given(root / unescape_path(ids[i])).fill(inputs, 0)
         except DecodeError:
             continue
-        fresh.append(session.run([output], {INPUT_NAME: batch})[0][0])
+        fresh.append(session.run([output], inputs)[0][0])
         kept.append(ids[i])
     if not kept:
         return Agreement(0, 0.0, 0.0, len(chosen))

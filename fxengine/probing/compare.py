@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,17 +10,22 @@ from typing import Any
 import numpy as np
 
 from fxengine.backbones import find_space
-from fxengine.backbones.spec import BackboneFile, layer_output
+from fxengine.backbones.spec import BackboneFile
+from fxengine.decode import preparer_for
 from fxengine.errors import FxError, InputError, StoreError
 from fxengine.execute import open_session, usable_cores
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
+from fxengine.features.unit import unit_length
+from fxengine.heads import HeadSettings
 from fxengine.heads.classes import one_hot
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import DECIDES, Problem, assign_folds, interval_of
 from fxengine.heads.evaluate.transferability import log_me
+from fxengine.pipeline.rate import warm_rows_per_second
 from fxengine.probing.targets import Labelled, check_enough, load_targets
-from fxengine.probing.vectors import Trainer, Vectors, load_vectors
+from fxengine.probing.trainer import Trainer
+from fxengine.probing.vectors import NEAR, Vectors, load_vectors, threshold
 
 _SCORED_ROWS = 3000  # that the transferability score is computed of, at most
 _TIMED_SECONDS = 1.0
@@ -84,7 +88,7 @@ def compare(
     head: str | None = None,
     folds: int = 5,
     seed: int = 0,
-    near: float = 0.95,
+    near: float = NEAR,
     progress: Say | None = None,
 ) -> Comparison:
     """Cross-validate one head on every store and each of its layers, over the rows that all stores have.
@@ -97,7 +101,7 @@ def compare(
         head: as for a probe, without "auto".
         folds: of the cross-validation.
         seed: of the folds.
-        near: cosine of two centred vectors from which they are near-duplicates.
+        near: cosine of two centred vectors from which they are near-duplicates; over 1 for no such groups.
         progress: called with a sentence every few seconds, and for every candidate.
 
     Raises:
@@ -109,16 +113,16 @@ def compare(
     opened = [FeatureStore.open(store) for store in stores]
     labelled = _common([load_targets(store, labels) for store in opened], opened)
     folds = check_enough(labelled[0], opened[0], folds)
-    first = load_vectors(opened[0], labelled[0], near)
+    first = load_vectors(opened[0], labelled[0], threshold(near))
     problem, fold = first.problem, assign_folds(first.problem, folds, seed)
     name = head or ("ridge" if first.x is None or problem.kind == "numbers" else "logistic")
-    found = []
+    trainer, found = Trainer(name, HeadSettings(seed=seed), progress=progress), []
     for store, rows in zip(opened, labelled, strict=True):
         backbone = _backbone(store)
         rate = None if backbone is None else _rate(backbone)
         for layer in (None, *store.provenance.layers):
-            vectors = load_vectors(store, replace(rows, problem=problem), 2, layer)
-            found.append(_candidate(Trainer(name, seed=seed, progress=progress), vectors, fold, backbone, rate))
+            vectors = load_vectors(store, replace(rows, problem=problem), None, layer)
+            found.append(_candidate(trainer, vectors, fold, backbone, rate))
             if progress is not None:
                 progress(f"{store.path} {layer or ''}".strip() + f": {found[-1].score}")
     found.sort(key=lambda candidate: -candidate.score.mean)
@@ -144,14 +148,13 @@ def _candidate(
     trainer: Trainer, rows: Vectors, fold: np.ndarray, backbone: BackboneFile | None, rate: float | None
 ) -> Candidate:
     answers = trainer.cross_validate(rows, fold).answers
-    x, problem = rows.sample(_SCORED_ROWS, trainer.seed)
-    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    x, problem = rows.sample(_SCORED_ROWS, trainer.settings.seed)
     return Candidate(
         store=str(rows.store.path),
         source=rows.store.provenance.source,
         layer=rows.layer,
         score=interval_of(rows.problem, [answers]),
-        log_me=log_me(unit, _targets(problem)),
+        log_me=log_me(unit_length(x), _targets(problem)),
         dim=rows.dim,
         images_per_second=rate,
         multiply_adds=None if backbone is None else backbone.facts.multiply_adds,
@@ -174,12 +177,4 @@ def _backbone(store: FeatureStore) -> BackboneFile | None:
 def _rate(backbone: BackboneFile) -> float:
     """Return pictures a second of the backbone alone, in fp32 on this machine."""
     session = open_session(backbone.path, "auto", streams=usable_cores())
-    recipe = backbone.recipe
-    shape = (session.batch_size, recipe.height, recipe.width, 3)
-    batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    session.run(batch, (layer_output(None),))
-    count, begin = 0, time.perf_counter()
-    while (spent := time.perf_counter() - begin) < _TIMED_SECONDS:
-        session.run(batch, (layer_output(None),))
-        count += len(batch)
-    return round(count / spent, 1)
+    return round(warm_rows_per_second(session, preparer_for(backbone.recipe), _TIMED_SECONDS), 1)

@@ -12,9 +12,11 @@ import pyarrow as pa
 from fxengine.errors import InputError
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
+from fxengine.heads import HeadSettings
 from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.probing.targets import check_enough, load_targets
-from fxengine.probing.vectors import Trainer, load_vectors
+from fxengine.probing.trainer import Trainer
+from fxengine.probing.vectors import NEAR, load_vectors
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,9 @@ def mislabeled(
     if labelled.problem.kind != "classes":
         raise InputError(f"Wrong labels are looked for among classes; {labels} has {labelled.problem.kind}.")
     folds = check_enough(labelled, opened, min(folds, len(labelled.rows)))
-    rows = load_vectors(opened, labelled, 0.95, layer)
+    rows = load_vectors(opened, labelled, NEAR, layer)
     name = head or ("ridge" if rows.x is None else "logistic")
-    trainer = Trainer(name, seed=seed, progress=progress)
+    trainer = Trainer(name, HeadSettings(seed=seed), progress=progress)
     p = trainer.cross_validate(rows, assign_folds(rows.problem, folds, seed)).answers
     y, classes = rows.problem.y, rows.problem.names
     order, wrong = rank(p, y)

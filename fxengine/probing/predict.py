@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from fxengine.backbones import DEFAULT, find_space, load_backbone
+from fxengine.backbones import DEFAULT, find_space, load_backbone, load_for_space
 from fxengine.backbones.spec import LOGITS_OUTPUT, BackboneFile, layer_output
 from fxengine.collect import collect
-from fxengine.decode.picture import Limits
+from fxengine.decode import preparer_for
+from fxengine.decode.limits import Limits
 from fxengine.errors import InputError
-from fxengine.execute import open_session, usable_cores
+from fxengine.execute import usable_cores
+from fxengine.features.crash_note import CrashNote
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.heads.file import Head
+from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.summary import Progress
-from fxengine.pipeline.threads import Pipeline
+from fxengine.pipeline.threads import Batch, Pipeline, Steps
+from fxengine.pipeline.units import Task
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,10 @@ def predict(
     backbone: str | Path | None = None,
     top: int = 5,
     device: str = "auto",
+    precision: str = "fp32",
     limit: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    notes: Path | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every picture below `source`, by id, or for every row of a store, failed rows last.
 
@@ -62,8 +68,11 @@ def predict(
         backbone: a name or file; with `model` only where its space is not found otherwise.
         top: how many classes to name.
         device: "auto", "cpu", "cuda" or "tensorrt".
+        precision: what the backbone computes in: "fp32", "bf16", "fp16", "int8", or "auto" as in `extract`.
         limit: only the first so many pictures.
         progress: called after every batch of pictures.
+        notes: a folder to note in what is being decoded: after a decoder has taken the process down, a run that is
+            given the same folder decodes the suspected files apart.
 
     Raises:
         InputError: the source cannot be read, or the backbone has no classes of its own.
@@ -77,7 +86,8 @@ def predict(
             raise InputError(f"{source} is a feature store: give a head with --model, or give the folder of pictures.")
         return _from_store(FeatureStore.open(source), head, top)
     found = _backbone(head, backbone)
-    return _from_pictures(source, found, head, top, device, limit, progress)
+    namer = _own_namer(found, top) if head is None else _head_namer(head, top)
+    return _from_pictures(_Pictures(source, found, Wish(precision, device), limit, notes), namer, progress)
 
 
 def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:
@@ -90,7 +100,7 @@ def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:
         return found
     if backbone is None:
         return find_space(head.facts.space, head.facts.source)
-    found = load_backbone(backbone)
+    found = load_for_space(backbone, head.facts.space)
     head.check_space(found.fingerprint, f"--backbone {backbone}")
     return found
 
@@ -103,37 +113,74 @@ def _from_store(store: FeatureStore, head: Head, top: int) -> Iterator[Predictio
         yield Prediction(failed["id"], (), (), failed["error"])
 
 
+@dataclass(frozen=True)
+class _Namer:
+    """Names rows: which output of the graph it takes, and what it makes of the rows with these ids."""
+
+    output: str
+    name: Callable[[list[str], np.ndarray], Iterator[Prediction]]
+
+
+def _own_namer(found: BackboneFile, top: int) -> _Namer:
+    classes = found.facts.classes
+    return _Namer(LOGITS_OUTPUT, lambda keys, logits: _name(keys, softmax(logits), classes, top, "classes"))
+
+
+def _head_namer(head: Head, top: int) -> _Namer:
+    facts = head.facts
+    return _Namer(
+        layer_output(facts.layer),
+        lambda keys, vectors: _name(keys, head.answers(vectors), facts.classes, top, facts.predicts),
+    )
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """A run over pictures."""
+
+    source: str | Path
+    found: BackboneFile
+    wish: Wish
+    limit: int | None
+    notes: Path | None
+
+
 def _from_pictures(
-    source: str | Path,
-    found: BackboneFile,
-    head: Head | None,
-    top: int,
-    device: str,
-    limit: int | None,
-    progress: Callable[[Progress], None] | None,
+    pictures: _Pictures, namer: _Namer, progress: Callable[[Progress], None] | None
 ) -> Iterator[Prediction]:
-    output = LOGITS_OUTPUT if head is None else layer_output(head.facts.layer)
-    classes, predicts = (found.facts.classes, "classes") if head is None else (head.facts.classes, head.facts.predicts)
-    items = collect(source)
-    session = open_session(found.path, device, streams=usable_cores())
-    pipeline = Pipeline(session, found.recipe, (output,), usable_cores(), Limits())
-    count = items.count()
-    total = count if limit is None else min(count, limit)
+    inputs, limits, threads = collect(pictures.source), Limits(), usable_cores()
+    count = inputs.count()
+    total = count if pictures.limit is None else min(count, pictures.limit)
+    session, _ = open_chosen(pictures.found, inputs, total, pictures.wish)
+    steps = Steps(inputs.read, limits.max_bytes, preparer_for(pictures.found.recipe), session, (namer.output,))
     done, failed, begin = 0, 0, time.perf_counter()
-    with closing(pipeline.results(islice(items, limit))) as batches:
-        for batch in batches:
-            rows = [job for job in batch.jobs if job.error is None]
-            if rows:
-                values = batch.outputs[output][[job.slot for job in rows]]
-                given = softmax(values) if head is None else head.answers(values)
-                made = _name([j.item.key for j in rows], given, classes, top, predicts)
-                named = dict(zip(map(id, rows), made, strict=True))
-            for job in batch.jobs:
-                yield named[id(job)] if job.error is None else Prediction(job.item.key, (), (), str(job.error))
-            done += len(batch.jobs)
-            failed += len(batch.jobs) - len(rows)
-            if progress is not None:
-                progress(Progress(done, failed, total, time.perf_counter() - begin))
+    with closing(session), _noted(pictures.notes, threads) as note:
+        pipeline = Pipeline(steps, threads, note=note)
+        with closing(pipeline.results(map(Task, islice(inputs, pictures.limit)))) as batches:
+            for batch in batches:
+                yield from _name_batch(batch, namer)
+                done += len(batch.jobs)
+                failed += sum(job.error is not None for job in batch.jobs)
+                if progress is not None:
+                    progress(Progress(done, failed, total, time.perf_counter() - begin))
+
+
+def _name_batch(batch: Batch, namer: _Namer) -> Iterator[Prediction]:
+    fine = [job for job in batch.jobs if job.error is None]
+    named: Iterator[Prediction] = iter(())
+    if fine:
+        named = namer.name([job.item.key for job in fine], batch.outputs[namer.output][[job.slot for job in fine]])
+    for job in batch.jobs:
+        yield next(named) if job.error is None else Prediction(job.item.key, (), (), str(job.error))
+
+
+@contextmanager
+def _noted(folder: Path | None, threads: int) -> Iterator[CrashNote | None]:
+    if folder is None:
+        yield None
+        return
+    with closing(CrashNote(folder, threads)) as note:
+        yield note
 
 
 def _name(

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fxengine.errors import InputError
+from fxengine.files import replacing
 from fxengine.probing.predict import Prediction
 
 _CHUNK = 8192
@@ -42,20 +43,16 @@ def write_predictions(predictions: Iterable[Prediction], path: Path) -> tuple[in
     writers = {".json": _json_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}
     if path.suffix.lower() not in writers:
         raise InputError(f"-o {path} must end in {', '.join(writers)}.")
-    temporary = path.with_name(f".{path.name}.tmp")
     count = failed = 0
     try:
-        with writers[path.suffix.lower()](temporary) as write:
+        with replacing(path) as temporary, writers[path.suffix.lower()](temporary) as write:
             iterator = iter(predictions)
             while chunk := [_row(p) for p in islice(iterator, _CHUNK)]:
                 write(chunk)
                 count += len(chunk)
                 failed += sum(row["error"] is not None for row in chunk)
-        temporary.replace(path)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return count, failed
 
 

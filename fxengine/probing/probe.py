@@ -9,7 +9,6 @@ import time
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,15 +17,16 @@ from fxengine.collect.item import SPLITS
 from fxengine.errors import InputError, StoreError
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
-from fxengine.heads import UNWEIGHTED, Kind, head_model, heads_for, load_head
+from fxengine.heads import UNWEIGHTED, Estimator, HeadSettings, Kind, head_model, heads_for, load_head
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
-from fxengine.heads.evaluate.scores import DECIDES, Problem, assign_folds, interval_of
+from fxengine.heads.evaluate.scores import Problem, assign_folds, interval_of
 from fxengine.heads.file import HeadFacts, save_head
-from fxengine.heads.streams import streamed
-from fxengine.probing.report import Curve, ProbeReport, describe
+from fxengine.heads.streams.streamed import STREAMED
+from fxengine.probing.report import Answered, Curve, ProbeReport, describe
 from fxengine.probing.targets import Labelled, check_enough, load_targets
-from fxengine.probing.vectors import Trainer, Vectors, answers_in_blocks, copies_of, load_vectors
+from fxengine.probing.trainer import Trainer, answers_in_blocks
+from fxengine.probing.vectors import NEAR, Vectors, copies_of, load_vectors, threshold
 
 _CURVE_ROWS = 5000  # that a learning curve is computed of, at most
 
@@ -65,7 +65,7 @@ class ProbeOptions:
     calibrate: bool = False
     pca: int = 0
     hidden: tuple[int, ...] = ()
-    near: float = 0.95
+    near: float = NEAR
     split: bool = False
     test: Path | None = None
     budget: float = 60.0
@@ -79,7 +79,16 @@ class _Evaluated:
     score: Interval
     answers: np.ndarray
     scale: float
-    pipeline: Any | None
+    pipeline: Estimator | None
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Rows that have a near-duplicate, and the scores beside it: see `ProbeReport`."""
+
+    rows: int
+    ungrouped: Interval | None = None
+    without: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,11 @@ class Probe:
         return self._report
 
     def save(self, path: str | Path) -> ProbeReport:
-        """Write the head as one ONNX file; return the report with its path."""
+        """Write the head as one ONNX file; return the report with its path.
+
+        Raises:
+            InputError: the path does not end in .onnx, or the file cannot be written.
+        """
         path = Path(path)
         if path.suffix != ".onnx":
             raise InputError(f"-o {path} must end in .onnx.")
@@ -176,17 +189,22 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
     problem = train.problem
     pipeline = chosen.pipeline or trainer.train(train, assign_folds(problem, folds, options.seed))
     model = head_model(best, pipeline, train.dim, problem.kind, len(problem.names), chosen.scale)
-    report = ProbeReport(
+    report = describe(
+        Answered(evaluated.problem, chosen.answers, evaluated.labelled.ids),
         head=best,
-        metric=DECIDES[problem.kind],
         score=chosen.score,
         evaluation=_in_words(options, folds),
         trained_on=len(problem.y),
-        **_duplicates(trainer, chosen, train, test, folds, options),
+    )
+    copies = _copies(trainer, chosen, train, test, folds, options)
+    report = replace(
+        report,
+        duplicates=copies.rows,
+        ungrouped=copies.ungrouped,
+        without_copies=copies.without,
         curve=_curve(trainer, train, folds, options) if options.curve else None,
         tried={name: each.score for name, each in found.items()},
         notes=tuple(dict.fromkeys((*known.notes, *evaluated.labelled.notes))),
-        **describe(evaluated.problem, chosen.answers, evaluated.labelled.ids),
     )
     report = replace(report, seconds=round(time.perf_counter() - begin, 3))
     return Probe(_facts(store, report, problem, options), model, report)
@@ -198,23 +216,24 @@ def _train_and_test(
     """Return the rows to train on, and those to evaluate on where they are others."""
     if options.split and options.test is not None:
         raise InputError("Give either --split or --test STORE.")
+    near = threshold(options.near)
     if options.test is not None:
         other = FeatureStore.open(options.test)
         if other.provenance.space != store.provenance.space:
             raise StoreError(f"{other.path} holds features of another space than {store.path}: extract it anew.")
         names = known.problem.names if known.problem.kind == "classes" else None
         tested = load_targets(other, labels, known.problem.kind, names)
-        return load_vectors(store, known, options.near, options.layer), load_vectors(other, tested, 2, options.layer)
+        return load_vectors(store, known, near, options.layer), load_vectors(other, tested, None, options.layer)
     if not options.split:
-        return load_vectors(store, known, options.near, options.layer), None
+        return load_vectors(store, known, near, options.layer), None
     train = np.array([SPLITS.get((split or "").lower()) == "train" for split in known.splits], bool)
     test = np.array([split is not None for split in known.splits], bool) & ~train
     if not train.any() or not test.any():
         there = ", ".join(sorted({split for split in known.splits if split})) or "none"
         raise StoreError(f"{store.path} needs a split 'train' and another one for --split. There is: {there}.")
     return (
-        load_vectors(store, known.take(np.flatnonzero(train)), options.near, options.layer),
-        load_vectors(store, known.take(np.flatnonzero(test)), 2, options.layer),
+        load_vectors(store, known.take(np.flatnonzero(train)), near, options.layer),
+        load_vectors(store, known.take(np.flatnonzero(test)), None, options.layer),
     )
 
 
@@ -227,7 +246,7 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
         raise InputError("--hidden gives the layers of --head mlp: take that head, or leave it away.")
     if options.head == "auto":
         left = set(UNWEIGHTED) if options.balanced else set()
-        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed.heads_for(kind))]
+        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in STREAMED[kind])]
     if options.head is not None:
         load_head(options.head, kind)
         return [options.head]
@@ -235,15 +254,8 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
 
 
 def _trainer(name: str, options: ProbeOptions, progress: Say | None) -> Trainer:
-    return Trainer(
-        name,
-        balanced=options.balanced,
-        calibrate=options.calibrate,
-        pca=options.pca,
-        seed=options.seed,
-        hidden=options.hidden,
-        progress=progress,
-    )
+    settings = HeadSettings(options.balanced, options.seed, options.pca, options.hidden)
+    return Trainer(name, settings, options.calibrate, progress)
 
 
 def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions) -> _Evaluated:
@@ -268,23 +280,19 @@ def _simplest(scores: dict[str, Interval]) -> str:
     return next(name for name, interval in scores.items() if interval.mean >= best.low)
 
 
-def _duplicates(
+def _copies(
     trainer: Trainer, found: _Evaluated, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions
-) -> dict[str, Any]:
-    """Return the fields of a report that say what near-duplicates do to the score."""
+) -> _Copies:
+    """Return what near-duplicates do to the score."""
     if test is None:
         sizes = np.bincount(train.problem.groups)
-        grouped = train.problem.grouped
-        return {
-            "duplicates": int(sizes[sizes > 1].sum()),
-            "ungrouped": _ungrouped(trainer, train, folds, options) if grouped else None,
-        }
-    copies = copies_of(train, test, options.near)
+        ungrouped = _ungrouped(trainer, train, folds, options) if train.problem.grouped else None
+        return _Copies(int(sizes[sizes > 1].sum()), ungrouped=ungrouped)
+    copies = copies_of(train, test, threshold(options.near))
     others = np.flatnonzero(~copies)
     if len(others) in (0, len(copies)):
-        return {"duplicates": int(copies.sum())}
-    without = interval_of(test.problem.take(others), [found.answers[others]])
-    return {"duplicates": int(copies.sum()), "without_copies": without}
+        return _Copies(int(copies.sum()))
+    return _Copies(int(copies.sum()), without=interval_of(test.problem.take(others), [found.answers[others]]))
 
 
 def _ungrouped(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Interval:

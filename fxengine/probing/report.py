@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from fxengine.heads.evaluate.calibration import reliability
 from fxengine.heads.evaluate.interval import Interval
-from fxengine.heads.evaluate.scores import Problem, all_scores
+from fxengine.heads.evaluate.scores import DECIDES, Problem, all_scores
 
 _MISTAKES = 24
 
@@ -107,28 +107,64 @@ class ProbeReport:
         return {self.metric: asdict(self.score), **asdict(self)}
 
 
-def describe(problem: Problem, answers: np.ndarray, ids: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of a report that come from the answers [n, outputs] for rows of these ids."""
-    found: dict[str, Any] = {
-        "kind": problem.kind,
-        "rows": len(problem.y),
-        "scores": all_scores(problem, answers),
-        "chance": _chance(problem),
-    }
+@dataclass(frozen=True)
+class Answered:
+    """Rows with a head's answers for them.
+
+    Attributes:
+        problem: what was to be predicted.
+        answers: float32 [n, outputs].
+        ids: n of them.
+    """
+
+    problem: Problem
+    answers: np.ndarray
+    ids: Sequence[str]
+
+
+def describe(rows: Answered, *, head: str, score: Interval, evaluation: str, trained_on: int) -> ProbeReport:
+    """Return the report of a head's answers for rows that it was not trained on.
+
+    Args:
+        rows: the rows and the answers.
+        head: its name.
+        score: the score that decides.
+        evaluation: how it was measured, in words.
+        trained_on: rows of the head that is saved.
+    """
+    problem, answers = rows.problem, rows.answers
+    report = ProbeReport(
+        head=head,
+        kind=problem.kind,
+        metric=DECIDES[problem.kind],
+        score=score,
+        evaluation=evaluation,
+        chance=_chance(problem),
+        rows=len(problem.y),
+        trained_on=trained_on,
+        scores=all_scores(problem, answers),
+    )
     if problem.kind == "numbers":
-        return found
+        return report
     said = answers.argmax(axis=1) if problem.kind == "classes" else answers > 0.5
+    report = replace(report, per_class=_per_class(problem, said))
+    if problem.kind == "labels":
+        return report
+    return replace(
+        report,
+        confusion=confusion_matrix(problem.y, said, labels=list(range(len(problem.names)))).tolist(),
+        reliability=reliability(answers, problem.y),
+        mistakes=_mistakes(rows, said),
+    )
+
+
+def _per_class(problem: Problem, said: np.ndarray) -> dict[str, ClassScores]:
     numbers = list(range(len(problem.names)))
     columns = precision_recall_fscore_support(problem.y, said, labels=numbers, zero_division=0)
-    found["per_class"] = {
+    return {
         name: ClassScores(int(rows), float(precision), float(recall), float(f1))
         for name, precision, recall, f1, rows in zip(problem.names, *columns, strict=True)
     }
-    if problem.kind == "classes":
-        found["confusion"] = confusion_matrix(problem.y, said, labels=numbers).tolist()
-        found["reliability"] = reliability(answers, problem.y)
-        found["mistakes"] = _mistakes(problem, answers, said, ids)
-    return found
 
 
 def _chance(problem: Problem) -> float:
@@ -139,8 +175,8 @@ def _chance(problem: Problem) -> float:
     return float(np.bincount(problem.y).max() / len(problem.y))
 
 
-def _mistakes(problem: Problem, answers: np.ndarray, said: np.ndarray, ids: Sequence[str]) -> list[Mistake]:
-    wrong = np.flatnonzero(said != problem.y)
+def _mistakes(rows: Answered, said: np.ndarray) -> list[Mistake]:
+    y, names, answers = rows.problem.y, rows.problem.names, rows.answers
+    wrong = np.flatnonzero(said != y)
     surest = wrong[np.argsort(-answers[wrong, said[wrong]], kind="stable")][:_MISTAKES]
-    names = problem.names
-    return [Mistake(ids[i], names[problem.y[i]], names[said[i]], float(answers[i, said[i]])) for i in surest]
+    return [Mistake(rows.ids[i], names[y[i]], names[said[i]], float(answers[i, said[i]])) for i in surest]

@@ -39,7 +39,7 @@ class Labelled:
     notes: tuple[str, ...] = ()
 
     def take(self, rows: np.ndarray) -> Labelled:
-        """Return fewer rows."""
+        """Return fewer rows, by their places, int [rows]."""
         ids, splits, hashes = ([values[i] for i in rows] for values in (self.ids, self.splits, self.hashes))
         return Labelled(self.rows[rows], ids, self.problem.take(rows), splits, hashes, self.notes)
 

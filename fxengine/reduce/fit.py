@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from fxengine.backbones import load_backbone, source_name
+from fxengine.backbones.pca_facts import PcaFacts
 from fxengine.errors import InputError, StoreError
 from fxengine.features import parts
 from fxengine.features.blocks import Say, store_blocks, store_rows, told
-from fxengine.features.moments import collect
+from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import FEATURE, Provenance, is_vector_column, part_schema
-from fxengine.reduce.pca import Pca, PcaFacts, components_for, principal_components
+from fxengine.files import replacing_folder
+from fxengine.reduce.pca import Pca, components_for
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def fit_pca(
     if variance is not None and not 0 < variance <= 1:
         raise InputError(f"--variance must be above 0 and at most 1. Got {variance}.")
     rows = np.asarray(store_rows(store)["row"])
-    width = store.provenance.columns[store.provenance.column(layer)]
+    width = store.provenance.dim_of(layer)
     most = min(width, len(rows) - 1)
     if most < 1:
         raise StoreError(f"{store.path} has {len(rows)} vectors; principal components need at least two.")
@@ -157,24 +157,20 @@ def _write_reduced(store: FeatureStore, transform: Pca, provenance: Provenance, 
     provenance = replace(provenance, dim=len(transform.components), layers={})
     column = store.provenance.column(transform.facts.layer)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        for path in parts.list_parts(store.path):
-            table = _reduced_part(parts.read_part(path), column, transform, provenance)
-            parts.write_part(table, temporary / path.name)
-        if folder.exists():
-            folder.rmdir()
-        temporary.chmod(0o755)
-        temporary.rename(folder)
+        with replacing_folder(folder) as temporary:
+            for path in parts.list_parts(store.path):
+                table = _reduced_part(parts.read_part(path), column, transform, provenance)
+                parts.write_part(table, temporary / path.name)
+            if folder.exists():
+                folder.rmdir()  # refused where something was put into it in the meantime
     except OSError as error:
         raise InputError(f"Cannot write the store {folder}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _reduced_part(table: pa.Table, column: str, transform: Pca, provenance: Provenance) -> pa.Table:
     own = Provenance.from_schema(table.schema, "a part")
-    schema = part_schema(replace(provenance, next_row=own.next_row, precision=own.precision))
+    schema = part_schema(replace(provenance, next_row=own.next_row, precision=own.precision, groups=own.groups))
     chunks = [parts.vector_matrix(chunk, own.columns[column]) for chunk in table[column].chunks]
     missing = np.asarray(table["error_code"].is_valid())
     vectors = transform.transform(np.concatenate(chunks) if chunks else np.empty((0, own.columns[column])))

@@ -6,22 +6,18 @@ import ctypes
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
 from fxengine.backbones import DEFAULT, load_backbone
-from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.cache import cache_folder
-from fxengine.decode import picture
+from fxengine.decode import picture, preparer_for
 from fxengine.errors import FxError
 from fxengine.execute import PRECISIONS, gpu, open_session, openvino, usable_cores
 from fxengine.execute.cpus import processor
-from fxengine.pipeline.threads import run_on_streams
+from fxengine.pipeline.rate import warm_rows_per_second
 
 _SECONDS = 1.0  # that the model is timed for
 _CUDA_LIBRARIES = {"CUDA runtime": ("libcudart.so.13", "libcudart.so.12"), "cuDNN": ("libcudnn.so.9",)}
@@ -86,10 +82,12 @@ def _start(provider: str) -> str | None:
     import onnxruntime
     from onnx import TensorProto, helper
 
+    from fxengine.backbones.graph.model import make_model
+
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
     graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "one", [value], [result])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = make_model(graph)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
@@ -155,16 +153,10 @@ def _timed() -> Finding:
         session = open_session(backbone.path, streams=usable_cores())
     except FxError as error:
         return Finding("one timed batch", str(error), "see the findings above.")
-    recipe = backbone.recipe
-    batch = np.zeros((session.batch_size * session.streams, recipe.height, recipe.width, 3), np.uint8)
-    run_on_streams(session, batch, FEATURE_OUTPUT)
-    begin, done = time.perf_counter(), 0
-    while (seconds := time.perf_counter() - begin) < _SECONDS:
-        run_on_streams(session, batch, FEATURE_OUTPUT)
-        done += len(batch)
+    rate = warm_rows_per_second(session, preparer_for(backbone.recipe), _SECONDS)
     return Finding(
         "one timed batch",
-        f"{DEFAULT} in {session.precision} on {session.provider}: {done / seconds:.0f} images/s of the model alone",
+        f"{DEFAULT} in {session.precision} on {session.provider}: {rate:.0f} images/s of the model alone",
     )
 
 

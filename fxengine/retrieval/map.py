@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from fxengine.errors import InputError
+from fxengine.features.blocks import matrix_blocks
+from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
 from fxengine.neighbours.choose import cells
 from fxengine.neighbours.exact import in_blocks
@@ -122,14 +124,12 @@ def _neighbours(index: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _pca(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     """Return unit vectors on their first two principal components, float32 [n, 2], and the share of the variance."""
     chosen = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
-    sample = prepare(vectors[np.sort(chosen)], "cosine")
-    mean = sample.mean(axis=0)
-    values, axes = np.linalg.eigh(np.cov(sample - mean, rowvar=False, bias=True).reshape(len(mean), len(mean)))
-    first = axes[:, ::-1][:, :2]
-    first = first * np.sign(first[np.argmax(np.abs(first), axis=0), np.arange(first.shape[1])])
+    moments = collect(matrix_blocks(vectors[np.sort(chosen)])).without(None).centred()
+    variances, components = principal_components(moments.scatter, len(chosen))
+    mean, first = moments.mean.astype(np.float32), components[:2].T
     places = np.concatenate([(prepare(block, "cosine") - mean) @ first for block in in_blocks(vectors)])
     places = np.pad(places, ((0, 0), (0, 2 - places.shape[1]))).astype(np.float32)
-    return places, float(values[-2:].sum() / max(values.sum(), 1e-12))
+    return places, float(variances[:2].sum() / max(variances.sum(), 1e-12))
 
 
 def _umap(vectors: np.ndarray) -> np.ndarray:

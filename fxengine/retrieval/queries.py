@@ -12,8 +12,9 @@ from fxengine.collect import collect
 from fxengine.collect.item import unescape_path
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
+from fxengine.features.unit import unit_length
 from fxengine.features.vector_file import read_vectors
-from fxengine.pipeline.embed import Backbone
+from fxengine.pipeline.embed import Backbone, embed_files
 
 _VECTORS = ".npy"
 
@@ -63,7 +64,7 @@ def resolve(
         DecodeError: a picture cannot be decoded.
         StoreError: the store has no vector of an id.
     """
-    dim = store.provenance.columns[store.provenance.column(layer)]
+    dim = store.provenance.dim_of(layer)
     vector_files = [path for path in asked.files if path.suffix.lower() == _VECTORS]
     pictures = [picture for path in asked.files if path not in vector_files for picture in _pictures(path)]
     parts = [_from_file(path, dim) for path in vector_files]
@@ -71,10 +72,10 @@ def resolve(
         net = Backbone.for_store(store.provenance, backbone, device)
         names: list[str | None] = [str(path) for path in pictures]
         parts.append(
-            Queries([str(path) for path in pictures], net.embed(pictures, layer=layer), _none(pictures), names)
+            Queries([str(path) for path in pictures], embed_files(net, pictures, layer), _none(pictures), names)
         )
         if asked.plus or asked.minus:
-            parts.append(_mixed(asked, net.embed([*asked.plus, *asked.minus], layer=layer)))
+            parts.append(_mixed(asked, embed_files(net, [*asked.plus, *asked.minus], layer)))
     if asked.ids:
         vectors = store.select(ids=asked.ids).vectors(layer=layer, dtype="float32")
         root = Path(unescape_path(store.provenance.root))
@@ -97,7 +98,7 @@ def _from_file(path: Path, dim: int) -> Queries:
 
 def _mixed(asked: Asked, embedded: np.ndarray) -> Queries:
     """Return one query: the sum of what is wanted less what is not, each at length 1 before."""
-    unit = embedded / np.maximum(np.linalg.norm(embedded, axis=1, keepdims=True), 1e-12)
+    unit = unit_length(embedded)
     total = unit[: len(asked.plus)].sum(axis=0) - unit[len(asked.plus) :].sum(axis=0)
     name = " ".join([*(f"+{path}" for path in asked.plus), *(f"-{path}" for path in asked.minus)])
     return Queries([name], total[None], [None], [None])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from fxengine.features.read import FeatureStore
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import assign_folds, deciding_score, out_of_fold
-from fxengine.pipeline.embed import Backbone
+from fxengine.pipeline.embed import Backbone, embedding_rate
 from fxengine.probing.probe import Probe, ProbeOptions
 from fxengine.probing.targets import load_targets
-from fxengine.probing.vectors import Trainer, load_vectors
+from fxengine.probing.trainer import Trainer
+from fxengine.probing.vectors import NEAR, load_vectors
 from fxengine.train.options import FinetuneOptions
+from fxengine.train.trainable import is_trainable
 
 # More labels are said to help where twice as many are expected to bring this much.
 _WORTH = 0.01
@@ -111,8 +112,7 @@ def advise(store: str | Path, *, labels: str | None = None, target: float | None
     score = report.score
     enough = score.mean >= target if target is not None else score.high >= 0.99
     gain = expected[1][1].mean - score.mean if expected else 0.0
-    name, _, _ = opened.provenance.source.partition(":")
-    trainable = name in {"keras", "efficientnet_lite0"}
+    trainable = is_trainable(opened.provenance.source)
     crowded = report.rows >= _ROWS_A_CLASS * max(1, len(report.per_class))
     pays = not enough and trainable and crowded and 1 - score.mean > _ERROR
     seconds = _cost(opened, report.rows) if trainable else None
@@ -136,7 +136,7 @@ def backtest(store: FeatureStore, seed: int) -> tuple[Interval, float]:
 
     Both are cross-validated in five folds, the second one on all rows and in other folds.
     """
-    rows = load_vectors(store, load_targets(store), ProbeOptions().near)
+    rows = load_vectors(store, load_targets(store), NEAR)
     assert rows.x is not None
     half = np.flatnonzero(assign_folds(rows.problem, 2, seed) == 0)
     make, some = Trainer("logistic").make(rows.problem), rows.problem.take(half)
@@ -153,12 +153,7 @@ def _cost(store: FeatureStore, rows: int) -> float | None:
         backbone = Backbone.for_store(store.provenance, device="cpu")
     except InputError:
         return None
-    recipe = backbone.file.recipe
-    pictures = [np.zeros((recipe.height, recipe.width, 3), np.uint8)] * 4
-    backbone.embed(pictures)
-    begin = time.perf_counter()
-    backbone.embed(pictures)
-    each = (time.perf_counter() - begin) / len(pictures)
+    each = 1 / embedding_rate(backbone)
     train = rows * (1 - options.validation - options.test)
     epochs = options.epochs + 3  # three rates are tried for one epoch each
     return each * epochs * (_STEP * train + _EVALUATION * rows * options.validation)

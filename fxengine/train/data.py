@@ -12,18 +12,19 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import INPUT_NAME, Preprocess
 from fxengine.collect import collect
 from fxengine.collect.item import unescape_path
-from fxengine.decode.picture import TAKEN_IN, Limits
+from fxengine.decode import preparer_for
+from fxengine.decode.limits import TAKEN_IN, Limits
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.execute import usable_cores
 from fxengine.features.read import FeatureStore
-from fxengine.heads import head_model, make_head
+from fxengine.heads import HeadSettings, head_model, make_head
 from fxengine.heads.evaluate.scores import Problem, all_answers
-from fxengine.pipeline.embed import prepare
 from fxengine.probing.targets import Labelled, check_enough, load_targets
-from fxengine.probing.vectors import load_vectors
+from fxengine.probing.vectors import load_vectors, threshold
+from fxengine.train import layout
 from fxengine.train.options import FinetuneOptions
 from fxengine.train.splits import TRAIN, split_rows
 
@@ -70,7 +71,7 @@ def load_training_data(store: FeatureStore, labels: str | None, options: Finetun
     """
     labelled = load_targets(store, labels)
     check_enough(labelled, store, 2)
-    found = load_vectors(store, labelled, options.near)
+    found = load_vectors(store, labelled, threshold(options.near))
     labelled, problem = found.labelled, found.problem
     vectors = store.select(ids=labelled.ids).vectors(dtype="float32") if found.x is None else found.x
     split = split_rows(labelled.splits, problem.y, problem.groups, options.validation, options.test, options.seed)
@@ -80,7 +81,8 @@ def load_training_data(store: FeatureStore, labels: str | None, options: Finetun
         if missing:
             raise StoreError(f"No picture of the class {problem.names[min(missing)]!r} is left to train on.")
     name = "ridge" if problem.kind == "numbers" else "logistic"
-    probe = make_head(name, problem.kind, balanced=options.balanced, seed=options.seed, rows=len(train))
+    settings = HeadSettings(balanced=options.balanced, seed=options.seed)
+    probe = make_head(name, problem.kind, settings, rows=len(train))
     probe.fit(vectors[train], problem.y[train])
     head = head_model(name, probe, vectors.shape[1], problem.kind, len(problem.names))
     return TrainingData(
@@ -96,12 +98,13 @@ def write_training_data(data: TrainingData, recipe: Preprocess, options: Finetun
     """
     problem = data.problem
     shape = (len(data.labelled.ids), recipe.height, recipe.width, 3)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    preparer = preparer_for(recipe, TAKEN_IN)
+    images = np.lib.format.open_memmap(folder / layout.IMAGES, mode="w+", dtype=np.uint8, shape=shape)
 
     def write(i: int) -> None:
         key = data.labelled.ids[i]
         try:
-            prepare(data.root / unescape_path(key), recipe, images[i], TAKEN_IN)
+            preparer.open_given(data.root / unescape_path(key)).fill({INPUT_NAME: images}, i)
         except DecodeError as error:
             raise StoreError(f"{key} cannot be decoded any more: {error} Run the same command again.") from error
 
@@ -117,7 +120,7 @@ def write_training_data(data: TrainingData, recipe: Preprocess, options: Finetun
         weight = (counts.sum() / len(counts) / counts)[problem.y].astype(np.float32)
     weights, bias = head_weights(data.head)
     np.savez(
-        folder / "arrays.npz",
+        folder / layout.ARRAYS,
         allow_pickle=False,
         targets=targets,
         split=data.split,
@@ -134,20 +137,21 @@ def write_samples(photos: str | Path, recipe: Preprocess, folder: Path, count: i
     Raises:
         InputError: there is none.
     """
-    found: list[np.ndarray] = []
-    for item in collect(photos):
-        image = np.empty((recipe.height, recipe.width, 3), np.uint8)
+    preparer, listing, done = preparer_for(recipe), collect(photos), 0
+    inputs = preparer.room(count)
+    for item in listing:
         with suppress(DecodeError):
-            prepare(item.source, recipe, image, Limits())
-            found.append(image)
-        if len(found) == count:
+            payload, _ = listing.read(item, Limits().max_bytes)
+            preparer.open(payload).fill(inputs, done)
+            done += 1
+        if done == count:
             break
-    if not found:
+    if not done:
         raise InputError(f"No picture of {photos} can be decoded.")
-    np.save(folder / "images.npy", np.stack(found))
-    none = np.zeros((len(found), 1), np.float32)
-    split, weight = np.full(len(found), TRAIN), np.ones(len(found), np.float32)
-    np.savez(folder / "arrays.npz", targets=none, split=split, weight=weight, kind=np.asarray("classes"))
+    np.save(folder / layout.IMAGES, inputs[INPUT_NAME][:done])
+    none = np.zeros((done, 1), np.float32)
+    split, weight = np.full(done, TRAIN), np.ones(done, np.float32)
+    np.savez(folder / layout.ARRAYS, targets=none, split=split, weight=weight, kind=np.asarray("classes"))
 
 
 def head_weights(head: onnx.ModelProto) -> tuple[np.ndarray, np.ndarray]:

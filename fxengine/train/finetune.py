@@ -22,24 +22,27 @@ from filelock import FileLock, Timeout
 from onnx import helper
 from PIL import Image
 
-from fxengine.backbones import cache
+from fxengine.backbones import DEFAULT, cache
 from fxengine.backbones.children import keras_env
+from fxengine.backbones.children.process import check_answer, run_program
 from fxengine.backbones.fingerprint import fingerprint
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.sources.feature_check import sample_photos
 from fxengine.backbones.sources.from_keras import Checked, check_export
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
+from fxengine.files import replacing
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import DECIDES, interval_of
 from fxengine.heads.file import HeadFacts, save_head
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.summary import Progress
-from fxengine.probing.report import ProbeReport, describe
+from fxengine.probing.report import Answered, ProbeReport, describe
+from fxengine.train import layout
 from fxengine.train.data import TrainingData, load_training_data, with_weights, write_samples, write_training_data
 from fxengine.train.options import FinetuneOptions, augmentations
 from fxengine.train.report import FinetuneReport, Side
-from fxengine.train.runs import RECORD
 from fxengine.train.splits import TEST, TRAIN, VALIDATION
 from fxengine.train.trainable import Trainable, load_trainable
 
@@ -51,7 +54,7 @@ def finetune(
     photos: str | Path,
     output: str | Path,
     *,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = DEFAULT,
     labels: str | None = None,
     options: FinetuneOptions | None = None,
     export: ExportOptions | None = None,
@@ -78,8 +81,8 @@ def finetune(
     if output.suffix != ".onnx":
         raise InputError(f"-o {output} must end in .onnx.")
     keras_env.versions()
-    begin, folder = time.perf_counter(), output.with_suffix(".run")
-    work = folder / "work"
+    begin, folder = time.perf_counter(), output.with_suffix(layout.RUN)
+    work = folder / layout.WORK
     work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
@@ -87,7 +90,7 @@ def finetune(
             named = net.file.path if export not in (None, ExportOptions()) else backbone
             if extract(
                 photos,
-                folder / "features",
+                folder / layout.FEATURES,
                 backbone=named,
                 dtype="float32",
                 prune=True,
@@ -95,13 +98,13 @@ def finetune(
                 progress=progress,
             ).interrupted:
                 raise KeyboardInterrupt
-            store = FeatureStore.open(folder / "features")
+            store = FeatureStore.open(folder / layout.FEATURES)
             data = load_training_data(store, labels, options)
             record = _begin(folder, net, data, options)
             checked, outputs = _train(work, net, data, options, progress)
             report = _finish(output, net, data, checked, outputs)
             report = replace(report, failed=len(store.errors()), seconds=round(time.perf_counter() - begin, 1))
-            _write_json(folder / RECORD, {**record, "status": "finished", **report.to_dict()})
+            _write_json(folder / layout.RECORD, {**record, "status": "finished", **report.to_dict()})
     except Timeout as error:
         raise InputError(f"Another process trains in {folder}: wait for it, or choose another -o.") from error
     shutil.rmtree(work)
@@ -112,7 +115,7 @@ def preview_augmentation(
     photos: str | Path,
     sheet: str | Path,
     *,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = DEFAULT,
     augment: str,
     export: ExportOptions | None = None,
     seed: int = 0,
@@ -132,8 +135,8 @@ def preview_augmentation(
             "preview": str(folder / "samples.npy"),
             "settings": {"augmentations": augmentations(augment), "seed": seed},
         }
-        log, ended = keras_env.run_program(_CHILD, order, folder, seconds=keras_env.SECONDS_A_NET)
-        keras_env.check(str(sheet), folder, log, ended, "drawn")
+        log, ended = run_program(keras_env.program(_CHILD), order, folder, seconds=keras_env.SECONDS_A_NET)
+        check_answer(str(sheet), folder, log, ended, "drawn")
         rows, columns, height, width, _ = (samples := np.load(folder / "samples.npy")).shape
     grid = samples.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     try:
@@ -150,8 +153,8 @@ def _begin(folder: Path, net: Trainable, data: TrainingData, options: FinetuneOp
         "data": data.fingerprint(),
         "settings": asdict(options),
     }
-    path = folder / RECORD
-    if path.is_file() and (folder / "work" / "checkpoint.npz").is_file():
+    path = folder / layout.RECORD
+    if path.is_file() and (folder / layout.WORK / layout.CHECKPOINT).is_file():
         there = json.loads(path.read_text())
         other = [key for key in record if there.get(key) != record[key]]
         if other:
@@ -169,22 +172,22 @@ def _train(
 ) -> tuple[Checked, dict[str, np.ndarray]]:
     """Run the training process to its end."""
     write_training_data(data, net.preparation.recipe, options, work)
-    np.save(work / "photos.npy", keras_env.sample_photos())
-    (work / "answer.json").unlink(missing_ok=True)
+    np.save(work / layout.PHOTOS, sample_photos())
+    (work / layout.ANSWER).unlink(missing_ok=True)
     wants = net.preparation
     order = {
         "net": net.job,
         "pixels": {"mean": wants.mean, "std": wants.std, "bgr": wants.bgr},
         "data": str(work.absolute()),
         "folder": str(work.absolute()),
-        "tensorboard": str(work.absolute().with_name("tensorboard")),
-        "photos": str((work / "photos.npy").absolute()),
+        "tensorboard": str(work.absolute().with_name(layout.TENSORBOARD)),
+        "photos": str((work / layout.PHOTOS).absolute()),
         "settings": {**asdict(options), "augmentations": augmentations(options.augment)},
     }
-    watch = _follow(work / "progress.jsonl", progress)
-    log, ended = keras_env.run_program(_CHILD, order, work, seconds=math.inf, trains=True, watch=watch)
-    keras_env.check(net.file.facts.name, work, log, ended, "trained")
-    with np.load(work / "outputs.npz") as arrays:
+    watch = _follow(work / layout.PROGRESS, progress)
+    log, ended = run_program(keras_env.program(_CHILD, trains=True), order, work, seconds=math.inf, watch=watch)
+    check_answer(net.file.facts.name, work, log, ended, "trained")
+    with np.load(work / layout.OUTPUTS) as arrays:
         outputs = dict(arrays)
     return check_export(net.file.facts.name, wants, work), outputs
 
@@ -222,7 +225,7 @@ def _finish(
     else:
         shutil.copyfile(net.file.path, output)
         file, head = replace(net.file, path=output), data.head
-    head_path = output.with_suffix(".head.onnx")
+    head_path = output.with_suffix(layout.HEAD)
     score = sides[kept].test
     save_head(
         head_path,
@@ -242,7 +245,7 @@ def _finish(
     return FinetuneReport(
         output=str(output),
         head=str(head_path),
-        run=str(output.with_suffix(".run")),
+        run=str(output.with_suffix(layout.RUN)),
         backbone=net.file.facts.name,
         space=file.fingerprint,
         kept=kept,
@@ -284,14 +287,8 @@ def _details(data: TrainingData, answers: np.ndarray, score: Interval, trained_o
     """Return every score on the rows to report on."""
     rows = np.flatnonzero(data.split == TEST)
     ids = [data.labelled.ids[i] for i in rows]
-    return ProbeReport(
-        head="dense",
-        metric=DECIDES[data.problem.kind],
-        score=score,
-        evaluation="the test pictures",
-        trained_on=trained_on,
-        **describe(data.problem.take(rows), answers[rows], ids),
-    )
+    tested = Answered(data.problem.take(rows), answers[rows], ids)
+    return describe(tested, head="dense", score=score, evaluation="the test pictures", trained_on=trained_on)
 
 
 def _as_answers(logits: np.ndarray, kind: str) -> np.ndarray:
@@ -335,6 +332,5 @@ def _write_tuned(output: Path, net: Trainable, data: TrainingData, checked: Chec
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fxengine.backbones import DEFAULT
 from fxengine.errors import InputError
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.summary import Progress
 from fxengine.probing.bundle import Bundled, bundle
 from fxengine.probing.probe import probe
+from fxengine.train import layout
 from fxengine.train.advise import advise
 from fxengine.train.finetune import finetune
 from fxengine.train.options import FinetuneOptions
@@ -55,7 +57,7 @@ def fit(
     output: str | Path,
     *,
     target: float,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = DEFAULT,
     options: FinetuneOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> FitReport:
@@ -75,8 +77,8 @@ def fit(
     output = Path(output)
     if output.suffix != ".onnx":
         raise InputError(f"-o {output} must end in .onnx.")
-    folder, steps = output.with_suffix(".fit"), list[Step]()
-    store, head, used = folder / "features", folder / "head.onnx", backbone
+    folder, steps = output.with_suffix(layout.FIT), list[Step]()
+    store, head, used = folder / layout.FEATURES, folder / "head.onnx", backbone
     done = extract(photos, store, backbone=backbone, dtype="float32", prune=True, yes=True, progress=progress)
     if done.interrupted:
         raise KeyboardInterrupt

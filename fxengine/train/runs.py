@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fxengine.errors import InputError
-
-RECORD = "run.json"
+from fxengine.train.layout import RECORD
 
 
 def is_runs_folder(folder: Path) -> bool:
@@ -23,6 +22,20 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
         InputError: a record is damaged.
     """
     return [_row(path) for path in _records(folder)]
+
+
+def run_settings(folder: Path) -> dict[str, Any]:
+    """Return how a run trains, `FinetuneOptions` as JSON data.
+
+    Raises:
+        InputError: its record is not there or damaged.
+    """
+    path = folder / RECORD
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text())["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+    return settings
 
 
 def _records(folder: Path) -> list[Path]:
@@ -52,4 +65,8 @@ def _row(path: Path) -> dict[str, Any]:
             "seconds": record["seconds"] if done else None,
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a fine-tuning, or a damaged one: {error!r}.") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is no record of a fine-tuning, or a damaged one: {error!r}.")

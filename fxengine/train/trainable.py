@@ -32,19 +32,24 @@ class Trainable:
     job: dict[str, Any]
 
 
+def is_trainable(source: str) -> bool:
+    """Tell whether a source is of a kind that can be trained; neither it nor Keras need be there."""
+    kind, _, what = source.partition(":")
+    return source == efficientnet_lite.NAME or (kind == "keras" and bool(what))
+
+
 def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainable:
     """Return what is needed to train `source`; weights that Keras does not have are written into `folder`.
 
     Raises:
         InputError: it cannot be trained, is not there, or Keras is not installed.
     """
-    kind, _, what = source.partition(":")
-    if source == efficientnet_lite.NAME:
-        return _lite0(options, folder)
-    if kind != "keras" or not what:
+    if not is_trainable(source):
         names = ", ".join([*EMBEDDED, "keras:NAME", "keras:FILE.keras", "keras:SAVEDMODEL_FOLDER"])
         raise InputError(f"{source} cannot be trained: only Keras nets can ({names}).")
-    an_order = from_keras.order(what, options)
+    if source == efficientnet_lite.NAME:
+        return _lite0(options, folder)
+    an_order = from_keras.order(source.partition(":")[2], options)
     return Trainable(load_backbone(source, options), an_order.preparation, an_order.job)
 
 

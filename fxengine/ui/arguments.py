@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
+
+# What a help text names, copied from where it is used: those modules would load numpy, ONNX or FAISS for a help text.
+# tests/ui/test_arguments.py compares them.
+BACKBONE = "efficientnet_lite0"
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+DTYPES = ("float16", "float32")
+METRICS = ("cosine", "ip", "l2")
+MAP_METHODS = ("pca", "umap")
+POOLINGS = ("avg", "max", "cls")
+CHANNELS = ("rgb", "bgr")
 
 
 def add_backbone(parser: argparse.ArgumentParser) -> None:
     """Declare --backbone and --device."""
     parser.add_argument(
-        "--backbone", metavar="NAME", help="a name, keras:NAME, onnx:FILE or an exported file (efficientnet_lite0)"
+        "--backbone", metavar="NAME", help=f"a name, keras:NAME, onnx:FILE or an exported file ({BACKBONE})"
     )
     add_device(parser)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Declare --device."""
-    parser.add_argument(
-        "--device", default="auto", choices=["auto", "cpu", "cuda", "tensorrt"], help="what runs it (auto)"
-    )
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="what runs it (auto)")
 
 
 def add_layers(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +41,23 @@ def add_layers(parser: argparse.ArgumentParser) -> None:
 def add_layer(parser: argparse.ArgumentParser) -> None:
     """Declare --layer, where vectors are read."""
     parser.add_argument("--layer", metavar="NAME", help="a further layer of the store (the default one)")
+
+
+def add_labels(parser: argparse.ArgumentParser, instead_of: str = "the store's own labels") -> None:
+    """Declare --labels."""
+    parser.add_argument(
+        "--labels", metavar="FILE[:COLUMN]", help=f"a .csv, .tsv or .parquet with ids instead of {instead_of}"
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, what: str, *, required: bool = False, metavar: str = "FILE") -> None:
+    """Declare -o; `what` is its help."""
+    parser.add_argument("-o", "--output", type=Path, required=required, metavar=metavar, help=what)
+
+
+def add_html(parser: argparse.ArgumentParser, what: str = "a page of pictures") -> None:
+    """Declare --html."""
+    parser.add_argument("--html", type=Path, metavar="FILE", help=f"write {what}")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -53,7 +80,7 @@ def sizes(text: str) -> tuple[int, ...]:
 
 def add_metric(parser: argparse.ArgumentParser) -> None:
     """Declare --metric."""
-    parser.add_argument("--metric", choices=["cosine", "ip", "l2"], help="what near means (cosine)")
+    parser.add_argument("--metric", choices=METRICS, help="what near means (cosine)")
 
 
 def share(text: str) -> float:

@@ -6,9 +6,11 @@ import argparse
 import logging
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from fxengine.errors import FxError
@@ -27,11 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.terminated = False
     if options.command == "extract" and not is_child():
         return supervise(arguments, options.output)
+    if options.command == "predict" and not is_child():
+        with tempfile.TemporaryDirectory(prefix="fxengine-") as notes:
+            return supervise(arguments, Path(notes))
     signal.signal(signal.SIGTERM, partial(_terminate, options))
     try:
         with console.native_libraries_silenced():
-            code: int = load_command(options.command).run(options)
-            return code
+            return load_command(options.command).run(options)
     except FxError as error:
         console.complain("\n".join(map(console.printable, f"fxengine: {error}".split("\n"))))
         return MISTAKE

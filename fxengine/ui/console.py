@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def say_notes(notes: Iterable[str]) -> None:
         say(printable(note))
 
 
-def say_json(data: Any) -> None:
+def say_json(data: object) -> None:
     """Print the result as JSON."""
     print(json.dumps(data, indent=2, ensure_ascii=True), flush=True)
 
@@ -73,6 +73,11 @@ def native_libraries_silenced() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def progress_lines(quiet: bool) -> Callable[[str], None] | None:
+    """Return a callback that prints a line of what is being done; None where it must be quiet."""
+    return None if quiet else lambda text: complain(printable(text))
 
 
 @contextmanager
@@ -127,7 +132,7 @@ def _plain_lines() -> Callable[[Progress], None]:
     return update
 
 
-def _console(file: Any) -> Console:
+def _console(file: TextIO) -> Console:
     from rich.console import Console
 
     # A pipe has no width of its own: wide enough that ids are not folded.

@@ -52,7 +52,7 @@ def layers(source: str) -> list[dict[str, Any]]:
     import onnx
 
     from fxengine.backbones.sources.from_onnx import candidates
-    from fxengine.backbones.spec import FEATURE_OUTPUT
+    from fxengine.backbones.spec import FEATURE_OUTPUT, PROLOGUE
 
     kind, _, what = source.partition(":")
     if kind == "onnx":
@@ -63,7 +63,7 @@ def layers(source: str) -> list[dict[str, Any]]:
     rows = []
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         shape = [dim.dim_value or dim.dim_param or "?" for dim in value.type.tensor_type.shape.dim]
-        if value.name in makers and not value.name.startswith("fx_pre/"):
+        if value.name in makers and not value.name.startswith(PROLOGUE):
             op = makers[value.name].op_type
             rows.append({"tensor": value.name, "op": op, "shape": shape, "default": value.name == FEATURE_OUTPUT})
     return rows
@@ -72,7 +72,7 @@ def layers(source: str) -> list[dict[str, Any]]:
 def _store(store: FeatureStore) -> dict[str, Any]:
     labels = sorted({label for label in store.labels() if label is not None})
     files = list_parts(store.path)
-    facts = asdict(store.provenance)
+    facts = store.provenance.to_dict()
     facts.pop("next_row")
     return {
         "kind": "store",

@@ -17,6 +17,7 @@ from fxengine.features.crash_note import read_suspects
 from fxengine.ui import console
 
 PARENT = "FXENGINE_PARENT"
+NOTES = "FXENGINE_NOTES"  # the folder that crashes are noted in
 _CRASHES = {
     -getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE") if hasattr(signal, name)
 }
@@ -33,15 +34,20 @@ def orphaned() -> bool:
     return is_child() and os.getppid() != int(os.environ[PARENT])
 
 
-def supervise(arguments: Sequence[str], store: Path) -> int:
-    """Run `fxengine ARGUMENTS`, again after each crash that names new suspects in the store; return its exit code.
+def notes_folder() -> Path | None:
+    """Return the folder that the supervising process looks for suspects in, None without one."""
+    return Path(os.environ[NOTES]) if NOTES in os.environ else None
+
+
+def supervise(arguments: Sequence[str], notes: Path) -> int:
+    """Run `fxengine ARGUMENTS`, again after each crash that names new suspects in `notes`; return its exit code.
 
     A crash without a new suspect is not a decoder's, and would come again for ever; so would too many of them.
     """
     known: frozenset[bytes] = frozenset()
     for _ in range(_MOST_CRASHES):
-        code = _run_once(arguments)
-        suspects = read_suspects(store) if code in _CRASHES else known
+        code = _run_once(arguments, notes)
+        suspects = read_suspects(notes) if code in _CRASHES else known
         if suspects <= known:
             break
         known |= suspects
@@ -49,11 +55,11 @@ def supervise(arguments: Sequence[str], store: Path) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _run_once(arguments: Sequence[str]) -> int:
+def _run_once(arguments: Sequence[str], notes: Path) -> int:
     # Its own process group: a Ctrl-C reaches it once, through here, and not a second time from the terminal.
     child = subprocess.Popen(
         [sys.executable, "-m", "fxengine", *arguments],
-        env={**os.environ, PARENT: str(os.getpid())},
+        env={**os.environ, PARENT: str(os.getpid()), NOTES: str(notes)},
         process_group=0 if os.name == "posix" else None,
     )
 

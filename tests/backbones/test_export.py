@@ -14,6 +14,7 @@ from fxengine import InputError, extract
 from fxengine.backbones import find_space, load_backbone, source_name
 from fxengine.backbones.cache import read_backbone
 from fxengine.backbones.export import export
+from fxengine.backbones.graph.model import make_model
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features.read import FeatureStore
@@ -42,7 +43,7 @@ def plain(tmp_path: Path) -> Path:
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 2])],
         [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = make_model(graph)
     path = tmp_path / "plain.onnx"
     onnx.save(model, path)
     return path

@@ -141,3 +141,21 @@ def test_facts_survive_json() -> None:
 def test_facts_of_another_format_are_refused() -> None:
     with pytest.raises(InputError, match="another format version"):
         Facts.from_json(facts().to_json().replace('"format": 1', '"format": 2'))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"dim": 5', '"dim": "five"', "net.onnx is damaged: 'dim' cannot be 'five'. Update fxengine, or export it"),
+        ('"dim": 5', '"dim": 5, "pair": "words"', "net.onnx was written by fxengine .* and says 'pair' of itself"),
+        ('"dim": 5, ', "", "net.onnx is damaged: 'dim' is missing"),
+        ('"kernel": "bicubic"', '"kernel": "sinc"', "net.onnx is damaged: 'recipe.kernel' cannot be 'sinc'"),
+        ('"layers": []', '"layers": [["deep"]]', "net.onnx is damaged: 'layers' cannot be"),
+        ('"layers": []', '"layers": [[8, "deep"]]', "net.onnx is damaged: 'layers' cannot be 8"),
+    ],
+)
+def test_facts_that_cannot_be_are_refused_by_name(old: str, new: str, words: str) -> None:
+    text = facts().to_json()
+    assert old in text
+    with pytest.raises(InputError, match=words):
+        Facts.from_json(text.replace(old, new), "net.onnx")

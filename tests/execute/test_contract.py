@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.errors import DeviceError, InputError
-from fxengine.execute import RUNTIMES, open_session, openvino
+from fxengine.execute import RUNTIMES, Runtime, onnx_runtime, open_session, openvino
 from tests.execute.test_onnx_runtime import images
 
+# Checked by mypy: each module is what the table says it is.
+MODULES: dict[str, Runtime] = {"onnxruntime": onnx_runtime, "openvino": openvino}
 runtimes = pytest.mark.parametrize("runtime", sorted(RUNTIMES))
 
 
@@ -28,6 +30,10 @@ def _installed(request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.params.get("runtime") if hasattr(request.node, "callspec") else None
     if name == "openvino" and openvino.missing("fp32") is not None:
         pytest.skip("OpenVINO has no wheel for this platform")
+
+
+def test_every_runtime_is_checked_here() -> None:
+    assert MODULES.keys() == RUNTIMES.keys()
 
 
 @runtimes
@@ -46,8 +52,8 @@ def test_any_batch_size_gives_the_reference(
     tiny: BackboneFile, runtime: str, count: int, batch_size: int, streams: int
 ) -> None:
     pictures = images(count, seed=count)
-    expected = open_session(tiny.path, "cpu", 4, runtime="onnxruntime").run(pictures)
-    found = open_session(tiny.path, "cpu", batch_size, streams, runtime=runtime).run(pictures)
+    expected = open_session(tiny.path, "cpu", 4, runtime="onnxruntime").run({"images": pictures})
+    found = open_session(tiny.path, "cpu", batch_size, streams, runtime=runtime).run({"images": pictures})
     for name, rows in expected.items():
         assert found[name].dtype == np.float32
         np.testing.assert_allclose(found[name], rows, rtol=1e-4, atol=1e-5)
@@ -56,7 +62,7 @@ def test_any_batch_size_gives_the_reference(
 @runtimes
 def test_only_what_is_asked_for_comes_back(tiny: BackboneFile, runtime: str) -> None:
     session = open_session(tiny.path, "cpu", 4, runtime=runtime)
-    both, one = session.run(images(6)), session.run(images(6), ["logits"])
+    both, one = session.run({"images": images(6)}), session.run({"images": images(6)}, ["logits"])
     assert list(one) == ["logits"]
     np.testing.assert_array_equal(one["logits"], both["logits"])
 
@@ -64,12 +70,12 @@ def test_only_what_is_asked_for_comes_back(tiny: BackboneFile, runtime: str) -> 
 @runtimes
 def test_many_threads_get_their_own_answers(tiny: BackboneFile, runtime: str) -> None:
     session = open_session(tiny.path, "cpu", 4, 2, runtime=runtime)
-    expected = {seed: session.run(images(4, seed))["features"] for seed in range(6)}
+    expected = {seed: session.run({"images": images(4, seed)})["features"] for seed in range(6)}
     wrong: list[int] = []
 
     def work(seed: int) -> None:
         for _ in range(20):
-            if not np.allclose(session.run(images(4, seed))["features"], expected[seed], rtol=1e-5):
+            if not np.allclose(session.run({"images": images(4, seed)})["features"], expected[seed], rtol=1e-5):
                 wrong.append(seed)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in expected]
@@ -83,9 +89,9 @@ def test_many_threads_get_their_own_answers(tiny: BackboneFile, runtime: str) ->
 @runtimes
 def test_results_outlive_the_next_run(tiny: BackboneFile, runtime: str) -> None:
     session = open_session(tiny.path, "cpu", 4, runtime=runtime)
-    first = session.run(images(4, 1))["features"]
+    first = session.run({"images": images(4, 1)})["features"]
     copy = first.copy()
-    session.run(images(4, 2))
+    session.run({"images": images(4, 2)})
     np.testing.assert_array_equal(first, copy)
 
 
@@ -106,8 +112,8 @@ def test_real_photos_give_the_reference(shared_data: Callable[[str], Path], runt
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
         picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
-    expected = open_session(backbone.path, "cpu", 4, runtime="onnxruntime").run(pictures)
-    found = open_session(backbone.path, "cpu", 4, 2, runtime=runtime).run(pictures)
+    expected = open_session(backbone.path, "cpu", 4, runtime="onnxruntime").run({"images": pictures})
+    found = open_session(backbone.path, "cpu", 4, 2, runtime=runtime).run({"images": pictures})
     for name, rows in expected.items():
         assert np.linalg.norm(found[name] - rows) / np.linalg.norm(rows) < 1e-4
 

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from fxengine.backbones import load_backbone
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.execute import open_session, openvino
 from fxengine.execute.fidelity import Fidelity, compare
 
@@ -75,7 +75,7 @@ def test_good_ways_pass_and_bad_ones_fail(shared_data: Callable[[str], Path], tm
         picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
 
     def features(path: Path, precision: str = "fp32") -> np.ndarray:
-        return open_session(path, "cpu", precision=precision).run(pictures, ("features",))["features"]
+        return open_session(path, "cpu", precision=precision).run({"images": pictures}, ("features",))["features"]
 
     def half_rounded(_: str, values: np.ndarray) -> np.ndarray:
         flat = values.copy().reshape(-1)

@@ -89,7 +89,7 @@ def test_half_precision_keeps_prologue_and_features() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), np.uint8)
     run = ort.InferenceSession(str(path), providers=[CPU]).run(["features"], {"images": pictures})[0]
     assert run.dtype == np.float32
-    assert cosines(run, open_session(backbone.path, "cpu").run(pictures)["features"]).min() > 0.9999
+    assert cosines(run, open_session(backbone.path, "cpu").run({"images": pictures})["features"]).min() > 0.9999
     assert gpu.half_precision_file(backbone.path) == path
 
 
@@ -120,20 +120,20 @@ class Small:
 def test_where_memory_runs_out_the_batch_is_halved_and_goes_on(tiny: BackboneFile, rows: int) -> None:
     session = open_session(tiny.path, "cpu", 8)
     pictures = images(11)
-    expected = session.run(pictures)["features"]
-    session._session = Small(session._session, rows)
-    np.testing.assert_allclose(session.run(pictures)["features"], expected, rtol=1e-5, atol=1e-6)
+    expected = session.run({"images": pictures})["features"]
+    session.runner = Small(session.runner, rows)
+    np.testing.assert_allclose(session.run({"images": pictures})["features"], expected, rtol=1e-5, atol=1e-6)
     assert session.batch_size == {1: 1, 2: 2, 5: 4, 8: 8}[rows]
-    session._session.seen.clear()
-    session.run(pictures)
-    assert max(session._session.seen) <= rows
+    session.runner.seen.clear()
+    session.run({"images": pictures})
+    assert max(session.runner.seen) <= rows
 
 
 def test_a_device_without_memory_for_one_picture_says_so(tiny: BackboneFile) -> None:
     session = open_session(tiny.path, "cpu", 4)
-    session._session = Small(session._session, 0)
+    session.runner = Small(session.runner, 0)
     with pytest.raises(MemoryError):
-        session.run(images(3))
+        session.run({"images": images(3)})
 
 
 @pytest.mark.faked_gpu

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import write_backbone
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.execute import open_session
 from fxengine.execute.fidelity import compare
 from fxengine.execute.int8 import int8_file, quantise
@@ -41,7 +41,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_copy_is_kept_by_its_own_hash_and_leaves_the_prologue_alone(deep: Path) -> None:
     level = logging.root.manager.disable
-    digest = quantise(deep, images(16))
+    digest = quantise(deep, {"images": images(16)})
     path = int8_file(digest)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     assert logging.root.manager.disable == level
@@ -52,7 +52,7 @@ def test_the_copy_is_kept_by_its_own_hash_and_leaves_the_prologue_alone(deep: Pa
 
 
 def test_weights_are_8_bits_a_channel(deep: Path) -> None:
-    graph = onnx.load(int8_file(quantise(deep, images(16)))).graph
+    graph = onnx.load(int8_file(quantise(deep, {"images": images(16)}))).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     second = next(node for node in graph.node if node.name == "second")
     weights = next(node for node in graph.node if node.output[0] == second.input[1])
@@ -64,7 +64,7 @@ def test_weights_are_8_bits_a_channel(deep: Path) -> None:
 
 
 def test_other_pictures_give_another_copy(deep: Path) -> None:
-    assert quantise(deep, images(8, 1)) != quantise(deep, images(8, 1) // 4)
+    assert quantise(deep, {"images": images(8, 1)}) != quantise(deep, {"images": images(8, 1) // 4})
 
 
 @pytest.mark.slow
@@ -76,11 +76,11 @@ def test_a_real_net_stays_near_its_features(shared_data: Callable[[str], Path]) 
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
         picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
-    digest = quantise(backbone.path, pictures[::3])
+    digest = quantise(backbone.path, {"images": pictures[::3]})
     others = np.delete(pictures, slice(None, None, 3), axis=0)
-    reference = open_session(backbone.path, "cpu").run(others)["features"]
+    reference = open_session(backbone.path, "cpu").run({"images": others})["features"]
     session = open_session(int8_file(digest), "cpu", precision="int8")
-    found = compare(reference, session.run(others)["features"])
+    found = compare(reference, session.run({"images": others})["features"])
     assert (session.precision, session.provider) == ("int8", "OpenVINO CPU")
     assert 0.98 < found.mean_cosine < 0.999
     assert not found.keeps_features

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.errors import DeviceError, InputError
 from fxengine.execute import gpu, onnx_runtime, open_session, usable_cores
 from fxengine.execute.session import Session
@@ -25,7 +25,7 @@ def images(count: int, seed: int = 0) -> np.ndarray:
 
 
 def singles(session: Session, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    rows = [session.run(pictures[i : i + 1]) for i in range(len(pictures))]
+    rows = [session.run({"images": pictures[i : i + 1]}) for i in range(len(pictures))]
     return {name: np.concatenate([row[name] for row in rows]) for name in session.outputs}
 
 
@@ -36,6 +36,11 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return found
 
 
+def loaded(session: Session) -> Any:
+    """Return what the runtime loaded."""
+    return session.runner
+
+
 class Spy:
     """Stands before the runtime's session and notes the shapes that reach it."""
 
@@ -44,7 +49,7 @@ class Spy:
         self.shapes: list[tuple[int, ...]] = []
         self.names: list[list[str]] = []
 
-    def run(self, names: Sequence[str], feeds: dict[str, np.ndarray]) -> Any:
+    def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> Any:
         self.shapes.append(feeds["images"].shape)
         self.names.append(list(names))
         return self.session.run(names, feeds)
@@ -52,7 +57,7 @@ class Spy:
 
 def test_a_session_says_what_it_is(tiny: BackboneFile) -> None:
     session = open_session(tiny.path, "cpu", 5)
-    assert session.provider == session._session.get_providers()[0] == CPU
+    assert session.provider == loaded(session).get_providers()[0] == CPU
     assert (session.precision, session.batch_size, session.streams) == ("fp32", 5, 1)
     assert session.outputs == ("features", "logits")
     assert session.engine == f"onnxruntime {ort.__version__}"
@@ -69,7 +74,7 @@ def test_the_numbers_are_those_of_the_net(tiny: BackboneFile) -> None:
     x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
     expected = np.maximum(np.einsum("nyxchw,ochw->nyxo", windows, weights["w"]), 0).mean(axis=(1, 2))
-    found = open_session(tiny.path, "cpu", 2).run(pictures)
+    found = open_session(tiny.path, "cpu", 2).run({"images": pictures})
     np.testing.assert_allclose(found["features"], expected, rtol=1e-4)
     np.testing.assert_allclose(found["logits"], expected @ weights["c"].T, rtol=1e-3, atol=1e-4)
     assert found["features"].dtype == np.float32
@@ -78,7 +83,7 @@ def test_the_numbers_are_those_of_the_net(tiny: BackboneFile) -> None:
 def test_a_batch_gives_what_single_pictures_give(tiny: BackboneFile) -> None:
     session = open_session(tiny.path, "cpu", 16)
     pictures = images(16)
-    together, alone = session.run(pictures), singles(session, pictures)
+    together, alone = session.run({"images": pictures}), singles(session, pictures)
     assert together["features"].shape == (16, 8)
     assert together["logits"].shape == (16, 3)
     assert cosines(together["features"], alone["features"]).min() >= 0.9999
@@ -92,9 +97,9 @@ def test_short_batches_are_padded_and_cut(tiny: BackboneFile, count: int) -> Non
     session = open_session(tiny.path, "cpu", 4)
     pictures = images(count, seed=count)
     alone = singles(session, pictures)
-    spy = Spy(session._session)
-    session._session = spy
-    found = session.run(pictures)
+    spy = Spy(session.runner)
+    session.runner = spy
+    found = session.run({"images": pictures})
     assert list(found) == ["features", "logits"]
     for name, rows in found.items():
         assert rows.shape == alone[name].shape
@@ -105,10 +110,10 @@ def test_short_batches_are_padded_and_cut(tiny: BackboneFile, count: int) -> Non
 
 def test_only_the_outputs_that_are_asked_for_are_computed(tiny: BackboneFile) -> None:
     session = open_session(tiny.path, "cpu", 4)
-    both = session.run(images(6))
-    spy = Spy(session._session)
-    session._session = spy
-    found = session.run(images(6), ["logits"])
+    both = session.run({"images": images(6)})
+    spy = Spy(session.runner)
+    session.runner = spy
+    found = session.run({"images": images(6)}, ["logits"])
     assert list(found) == ["logits"]
     np.testing.assert_array_equal(found["logits"], both["logits"])
     assert spy.names == [["logits"], ["logits"]]
@@ -117,14 +122,14 @@ def test_only_the_outputs_that_are_asked_for_are_computed(tiny: BackboneFile) ->
 def test_the_input_is_left_as_it_is(tiny: BackboneFile) -> None:
     pictures = images(3)
     before = pictures.copy()
-    open_session(tiny.path, "cpu", 4).run(pictures)
+    open_session(tiny.path, "cpu", 4).run({"images": pictures})
     np.testing.assert_array_equal(pictures, before)
 
 
 def test_a_closed_session_holds_no_model(tiny: BackboneFile) -> None:
     session = open_session(tiny.path, "cpu", 4)
     session.close()
-    assert session._session is None
+    assert session.runner is None
 
 
 @pytest.mark.slow
@@ -137,7 +142,7 @@ def test_a_batch_of_real_photos_gives_what_single_photos_give(shared_data: Calla
         data = path.read_bytes()
         picture.decode_into(data, picture.read_header(data, limits), recipe, out)
     session = open_session(backbone.path, "cpu", 8)
-    together, alone = session.run(pictures), singles(session, pictures)
+    together, alone = session.run({"images": pictures}), singles(session, pictures)
     assert together["features"].shape == (20, 1280)
     assert cosines(together["features"], alone["features"]).min() >= 0.9999
     np.testing.assert_array_equal(together["logits"].argmax(axis=1), alone["logits"].argmax(axis=1))
@@ -178,7 +183,7 @@ def test_streams_share_the_cores(
 def test_by_default_one_run_takes_every_core(tiny: BackboneFile) -> None:
     session = open_session(tiny.path, "cpu")
     assert (session.streams, session.batch_size) == (1, 4)
-    assert session._session.get_session_options().intra_op_num_threads == usable_cores()
+    assert loaded(session).get_session_options().intra_op_num_threads == usable_cores()
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
@@ -254,12 +259,12 @@ def test_tensorrt_that_falls_back_to_cuda_is_an_error(tiny: BackboneFile, monkey
 @pytest.mark.faked_gpu
 def test_auto_goes_on_without_a_device_that_does_not_start(tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = images(3)
-    expected = open_session(tiny.path, "cpu", 4).run(pictures)
+    expected = open_session(tiny.path, "cpu", 4).run({"images": pictures})
     runtime = FakeRuntime(monkeypatch, [CPU])
     session = onnx_runtime.open_session(tiny.path, "auto", 4, 8, streams=2)
     assert runtime.asked == [[CUDA, CPU], [CPU]]
     assert (session.provider, session.streams) == (CPU, 2)
-    np.testing.assert_array_equal(session.run(pictures)["features"], expected["features"])
+    np.testing.assert_array_equal(session.run({"images": pictures})["features"], expected["features"])
 
 
 @pytest.mark.faked_gpu

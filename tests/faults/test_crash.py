@@ -15,10 +15,12 @@ import pytest
 
 from fxengine import FeatureStore, extract
 from fxengine.backbones.spec import BackboneFile
-from fxengine.decode.picture import Limits, decode_into, read_header
+from fxengine.decode.limits import Limits
+from fxengine.decode.picture import decode_into, read_header
 from fxengine.decode.picture.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.features.crash_note import CrashNote
+from fxengine.probing.predict import predict
 from tests.conftest import TINY_RECIPE, make_photo, run_cli, take_signals, tiny_model
 
 # A decoder that dies on files that hold this mark; put in place by a sitecustomize of the test's own.
@@ -71,6 +73,27 @@ def test_a_crashing_decoder_costs_one_row(
     extract(photos, tmp_path / "fresh", backbone=tiny.path)
     fresh = FeatureStore.open(tmp_path / "fresh").select(ids=store.ids())
     np.testing.assert_allclose(store.vectors(), fresh.vectors(), atol=2e-3)
+
+
+@pytest.mark.slow
+def test_a_crashing_decoder_costs_one_prediction(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {found.id: found for found in predict(photos, backbone=tiny.path)}
+    bad = photos / "cats" / "05.jpg"
+    bad.write_bytes(bad.read_bytes() + b"CRASH-HERE")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}")
+    done = run_cli("predict", photos, "--backbone", tiny.path, "--json", timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("a decoder crashed; going on") == 1
+    found = {each["id"]: each for each in json.loads(done.stdout)}
+    assert found.keys() == expected.keys()
+    assert found.pop("cats/05.jpg")["error"].startswith("The decoder crashes on this file")
+    for key, each in found.items():
+        assert each["labels"] == list(expected[key].labels)
+        np.testing.assert_allclose(each["probabilities"], expected[key].probabilities, atol=1e-5)
 
 
 def test_decoding_apart_gives_the_same_pixels_and_errors(tmp_path: Path) -> None:

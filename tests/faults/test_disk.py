@@ -70,7 +70,7 @@ def test_a_small_disk_fills_between_two_parts(tmp_path: Path, tiny: BackboneFile
 def test_a_read_only_folder_is_refused_before_the_model_loads(
     photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fxengine.pipeline.extract.load_backbone", None)  # calling it would be another error
+    monkeypatch.setattr("fxengine.pipeline.plan.load_backbone", None)  # calling it would be another error
     (tmp_path / "file").write_text("")
     begin = time.monotonic()
     with pytest.raises(StoreError, match=r"Cannot write to .*Choose another with -o"):

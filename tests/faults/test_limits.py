@@ -13,7 +13,7 @@ import pytest
 from fxengine import FeatureStore, StoreError, extract
 from fxengine.backbones import cache
 from fxengine.backbones.spec import BackboneFile
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.features import parts
 from fxengine.features.parts import list_parts, read_provenance
 from fxengine.features.schema import FEATURE

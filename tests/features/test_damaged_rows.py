@@ -360,7 +360,7 @@ def test_metadata_without_what_came_later_is_read(tmp_path: Path) -> None:
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 
 
-@given(st.recursive(scalars, st.lists, max_leaves=3), st.sampled_from(sorted(asdict(provenance()))))
+@given(st.recursive(scalars, st.lists, max_leaves=3), st.sampled_from(sorted(provenance().to_dict())))
 def test_no_value_of_the_metadata_is_another_error(value: object, name: str) -> None:
     raw = json.dumps(values(**{name: value})).encode()
     try:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_info
 
-from fxengine.features.moments import Block, Blocks, Statistics, collect
+from fxengine.features.moments import Block, Blocks, Statistics, collect, eigh, principal_components
 from fxengine.heads.classes import one_hot
 
 
@@ -89,3 +91,52 @@ def test_merging_equals_collecting_at_once(cut: int, size: int, folds: int) -> N
     second = collect(blocks_of(x[cut:], size), y[cut:], fold[cut:], folds)
     assert_same(whole, first.merge(second))
     assert_same(whole, second.merge(first))
+
+
+def test_variances_and_components_are_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 24)) @ rng.normal(size=(24, 24)) + 3
+    centred = x - x.mean(0)
+    variances, components = principal_components(centred.T @ centred, len(x))
+    reference = PCA(svd_solver="full").fit(x)
+    np.testing.assert_allclose(variances, reference.explained_variance_, rtol=1e-9)
+    signs = np.sign((components * reference.components_).sum(1))[:, None]
+    np.testing.assert_allclose(components, reference.components_ * signs, atol=1e-7)
+
+
+def test_equal_variances_are_compared_by_their_subspace() -> None:
+    rng = np.random.default_rng(1)
+    basis, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    matrix = basis @ np.diag([9.0, 4, 4, 4, 1, 1]) @ basis.T
+    _, components = principal_components(matrix, 2)
+    for group in (slice(0, 1), slice(1, 4), slice(4, 6)):
+        kept = components[group]
+        np.testing.assert_allclose(kept.T @ kept, basis[:, group] @ basis[:, group].T, atol=1e-8)
+
+
+def test_the_sign_of_a_component_is_that_of_its_largest_entry() -> None:
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=(30, 5))
+        _, components = principal_components(np.cov(x, rowvar=False) * 29, 30)
+        assert (components[np.arange(5), np.abs(components).argmax(1)] > 0).all()
+
+
+def test_a_single_row_has_no_variance() -> None:
+    moments = collect(blocks_of(np.array([[3, 4]], np.float32))).without(None).centred()
+    variances, components = principal_components(moments.scatter, 1)
+    np.testing.assert_array_equal(variances, [0, 0])
+    np.testing.assert_allclose(components @ components.T, np.eye(2), atol=1e-12)
+
+
+def test_eigenvectors_are_found_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    found = np.linalg.eigh
+
+    def watched(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        threads.extend(each["num_threads"] for each in threadpool_info())
+        return found(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigh", watched)
+    values, _ = eigh(np.diag([3.0, 1.0, 2.0]))
+    assert values.tolist() == [1, 2, 3]
+    assert set(threads) == {1}

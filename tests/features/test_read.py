@@ -11,8 +11,8 @@ import pytest
 from fxengine import FeatureStore, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features.blocks import as_matrix, store_blocks
+from fxengine.features.mapped import matrix_cache
 from fxengine.features.parts import list_parts
-from fxengine.features.read import matrix_cache
 from tests.conftest import make_photo
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fxengine import extract
 from fxengine.backbones.spec import BackboneFile
-from fxengine.collect.folder import Filters, list_folder
-from fxengine.collect.item import Item, stamp
+from fxengine.collect.folder import list_folder
+from fxengine.collect.item import Filters, Item, stamp
 from fxengine.collect.local import read_input
 from fxengine.collect.paths import PathListing
 from fxengine.features import parts

@@ -8,11 +8,42 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 
 from fxengine.errors import InputError
-from fxengine.heads import HEADS, Kind, answers, head_model, load_head, make_head
+from fxengine.heads import (
+    HEADS,
+    UNWEIGHTED,
+    HeadModule,
+    HeadSettings,
+    Kind,
+    answers_of,
+    head_model,
+    knn,
+    lda,
+    load_head,
+    logistic,
+    make_head,
+    mlp,
+    ridge,
+    svm,
+)
+from fxengine.heads.evaluate.scores import Problem, assign_folds
 from fxengine.heads.file import Head, HeadFacts, save_head
+from fxengine.heads.streams import streamed
+from fxengine.heads.streams.streamed import STREAMED
+from tests.features.test_moments import blocks_of
 
+# Assigned one by one, so that mypy holds every module against the protocol.
+MODULES: dict[str, HeadModule[Any]] = {
+    "ridge": ridge,
+    "lda": lda,
+    "logistic": logistic,
+    "svm": svm,
+    "knn": knn,
+    "mlp": mlp,
+}
 CASES = [(name, kind) for name in HEADS for kind in load_head(name).KINDS]
 
 
@@ -34,6 +65,11 @@ def problem(kind: Kind, classes: int = 3) -> tuple[np.ndarray, np.ndarray, int]:
     return x, y, classes
 
 
+def test_the_protocol_is_checked_of_every_head() -> None:
+    assert list(MODULES) == list(HEADS)
+    assert all(load_head(name) is MODULES[name] for name in HEADS)
+
+
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_the_file_agrees_with_the_estimator(name: str, kind: Kind, tmp_path: Path) -> None:
     x, y, outputs = problem(kind)
@@ -41,7 +77,7 @@ def test_the_file_agrees_with_the_estimator(name: str, kind: Kind, tmp_path: Pat
     facts = HeadFacts("s" * 64, "tiny", name, ("a", "b", "c")[:outputs], {"mean": 1.0}, len(x), predicts=kind)
     save_head(tmp_path / "h.onnx", head_model(name, pipeline, 12, kind, outputs), facts)
     head = Head.load(tmp_path / "h.onnx")
-    expected = answers(pipeline, x, kind)
+    expected = answers_of(pipeline, x, kind)
     np.testing.assert_allclose(head.answers(x), expected, atol=1e-5)
     plain = ort.InferenceSession(str(tmp_path / "h.onnx"), providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(plain.run(None, {"features": x})[0], head.answers(x))
@@ -74,7 +110,7 @@ def test_two_and_many_classes(name: str, classes: int) -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_a_pca_before_it_goes_into_the_file(name: str) -> None:
     x, y = blobs(3)
-    pipeline = make_head(name, pca=4).fit(x, y)
+    pipeline = make_head(name, settings=HeadSettings(pca=4)).fit(x, y)
     session = ort.InferenceSession(head_model(name, pipeline, 12, "classes", 3).SerializeToString())
     np.testing.assert_allclose(session.run(None, {"features": x})[0], pipeline.predict_proba(x), atol=1e-5)
 
@@ -89,6 +125,33 @@ def test_a_zero_row_has_an_answer(name: str) -> None:
     assert found.sum() == pytest.approx(1, abs=1e-5)
     if name != "knn":  # for which all rows are equally far
         np.testing.assert_allclose(found, pipeline.predict_proba(x[4:5]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_rare_classes_are_found_more_often_where_every_class_counts_as_much(name: str) -> None:
+    x, y = blobs(2, rows=150, dim=3)
+    keep = (y == 1) | (np.arange(len(y)) % 30 == 0)
+    x, y = x[keep] * 0.5 + np.random.default_rng(0).normal(0, 1.5, (keep.sum(), 3)), y[keep]
+    plain, balanced = (make_head(name, "classes", HeadSettings(balanced=b)).fit(x, y) for b in (False, True))
+    found = [int((head.predict(x) == 0).sum()) for head in (plain, balanced)]
+    assert found[0] < found[1] or (name in UNWEIGHTED and found[0] == found[1])
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for kind, names in STREAMED.items() for name in names])
+def test_what_is_fitted_in_streams_makes_the_same_file(name: str, kind: Kind) -> None:
+    assert kind in load_head(name).KINDS
+    x, y, outputs = problem(kind)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    wanted = Problem(kind, ("a", "b", "c")[:outputs], y, np.arange(len(y)))
+    model, out_of_fold = streamed.fit(name, blocks_of(x, 50), wanted, assign_folds(wanted, 4, 0))
+    pipeline = make_pipeline(Normalizer(), model)
+    session = ort.InferenceSession(head_model(name, pipeline, 12, kind, outputs).SerializeToString())
+    found = session.run(None, {"features": x})[0]
+    np.testing.assert_allclose(found, answers_of(pipeline, x, kind), atol=1e-5)
+    assert out_of_fold.shape == found.shape
+    assert np.corrcoef(out_of_fold.ravel(), found.ravel())[0, 1] > 0.8
+    memory = answers_of(make_head(name, kind).fit(x, y), x, kind)
+    assert np.corrcoef(memory.ravel(), found.ravel())[0, 1] > 0.95
 
 
 def test_what_there_is_not() -> None:

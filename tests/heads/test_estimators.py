@@ -16,7 +16,7 @@ from fxengine.heads.classes import balanced_weights, deal_folds
 from fxengine.heads.evaluate.calibration import expected_calibration_error, fit_scale, probabilities
 from fxengine.heads.mlp import MlpClassifier, MlpRegressor
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor, solve
-from fxengine.heads.streams.closed_form import Targets, cross_validate, out_of_fold
+from fxengine.heads.streams.closed_form import Targets, cross_validate, scores_out_of_fold
 from fxengine.heads.svm import LinearSvm
 from tests.features.test_moments import blocks_of
 from tests.heads.test_contract import blobs
@@ -61,7 +61,7 @@ def test_every_row_is_scored_by_the_models_of_the_other_folds() -> None:
     np.testing.assert_array_equal(found.loss, wrong)
     expected = np.concatenate([scores[found.chosen(n)][fold == n] for n in range(4)])
     rows = np.concatenate([np.flatnonzero(fold == n) for n in range(4)])
-    np.testing.assert_allclose(out_of_fold(blocks_of(x, 7), found, fold)[rows], expected, atol=1e-4)
+    np.testing.assert_allclose(scores_out_of_fold(blocks_of(x, 7), found, fold)[rows], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("dim", [12, 200])
@@ -99,7 +99,7 @@ def test_the_gradients_are_those_of_finite_differences() -> None:
         logs = output - np.log(np.exp(output).sum(axis=1, keepdims=True))
         return float(-(w * (logs * y).sum(axis=1)).mean())
 
-    gradients = mlp._gradients(layers, x, y, "softmax", 0.0, rng, w)
+    gradients = mlp._gradients(layers, mlp._Rows(x, y, w), "softmax", 0.0, rng)
     for value, gradient in zip(layers, gradients, strict=True):
         at = tuple(0 for _ in value.shape)
         value[at] += 1e-5

@@ -31,7 +31,7 @@ def test_what_is_written_is_read_back(written: tuple[Path, IndexFacts]) -> None:
     assert read_facts(folder) == facts
     assert facts.trial == TRIAL
     index, rows = read_index(folder, facts)
-    np.testing.assert_array_equal(index.reconstruct_n(0, 3), np.eye(3))
+    np.testing.assert_array_equal(faiss.downcast_index(index).reconstruct_n(0, 3), np.eye(3))
     assert rows["row"].to_pylist() == [5, 6, 9]
     assert sorted(path.name for path in folder.iterdir()) == ["index.faiss", "index.json", "rows.parquet"]
     assert [path.name for path in folder.parent.iterdir()] == ["_index"]
@@ -64,6 +64,34 @@ def test_damaged_facts_are_refused(written: tuple[Path, IndexFacts], text: str) 
     (written[0] / "index.json").write_text(text)
     with pytest.raises(StoreError, match=r"index.json is damaged"):
         read_facts(written[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"added": "2"}, r"index.json is damaged: 'added' cannot be '2'. `fxengine index .* --rebuild`"),
+        ({"wanted": {"metric": 3}}, r"'wanted.metric' cannot be 3"),
+        ({"wanted": {"metric": "dot"}}, r"index.json is damaged: There is no metric 'dot'"),
+        ({"trials": [{"factory": "Flat"}]}, r"'trials.parameters' is missing"),
+        ({"shards": 4, "versions": {"fxengine": "9.0"}}, r"was written by fxengine 9.0 and says 'shards' of itself"),
+    ],
+)
+def test_wrong_and_unknown_facts_are_named(
+    written: tuple[Path, IndexFacts], change: dict[str, object], says: str
+) -> None:
+    path = written[0] / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(StoreError, match=says):
+        read_facts(written[0])
+
+
+def test_a_memory_in_fractions_is_read_back(written: tuple[Path, IndexFacts]) -> None:
+    path = written[0] / "index.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "wanted": {**values["wanted"], "memory": 2e9}}))
+    facts = read_facts(written[0])
+    assert facts is not None
+    assert facts.wanted.memory == 2e9
 
 
 def test_another_format_is_refused(written: tuple[Path, IndexFacts]) -> None:

@@ -91,7 +91,7 @@ def test_many_rows_are_compared_through_an_index(
     vectors, _ = copies
     whitened = whiten(vectors)
     all_pairs = near_duplicate_groups(whitened, [None] * 480, 0.6)
-    monkeypatch.setattr(groups, "_ALL_PAIRS", 100)
+    monkeypatch.setattr(groups, "ALL_PAIRS", 100)
     np.testing.assert_array_equal(near_duplicate_groups(whitened, [None] * 480, 0.6, vectors), all_pairs)
 
 

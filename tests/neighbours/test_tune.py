@@ -7,6 +7,7 @@ import pytest
 
 from fxengine.neighbours import faiss_build, tune
 from fxengine.neighbours.exact import in_blocks
+from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.parameters import ladder, search_parameters
 
 
@@ -19,7 +20,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return made[:5000].astype(np.float16), made[5000:].astype(np.float32)
 
 
-def made(factory: str, base: np.ndarray) -> object:
+def made(factory: str, base: np.ndarray) -> FaissIndex:
     index = faiss_build.train(factory, "cosine", base)
     faiss_build.add(index, in_blocks(base), "cosine")
     return index
@@ -91,7 +92,7 @@ def test_a_filter_is_applied_before_ranking(factory: str, kept: float, data: tup
     values = {"nprobe": 32, "efSearch": 128, "k_factor": 8}
     unfiltered = tune.recall(whole, tune.ask(index, whole, values)).at_10
     parameters = search_parameters(index, values, selector, kept)
-    found = index.search(whole.queries, 10, params=parameters)[1]  # type: ignore[attr-defined]
+    found = index.search(whole.queries, 10, params=parameters)[1]
     assert allowed[found].all()
     truth = tune.find_truth([base[allowed]], queries, "cosine")
     numbers = np.cumsum(allowed) - 1

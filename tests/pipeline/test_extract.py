@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,9 +22,14 @@ from onnx import TensorProto, helper
 from fxengine import FeatureStore, InputError, Progress, StoreError, extract
 from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
+from fxengine.collect.item import Item, Payload
+from fxengine.collect.local import read_input
+from fxengine.decode import Filled, Inputs, Opened, Preparer, preparer_for
+from fxengine.errors import DecodeError
 from fxengine.execute import open_session
 from fxengine.execute.session import Session
 from fxengine.features.parts import list_parts
+from fxengine.features.schema import COLUMN_GROUPS
 from fxengine.pipeline.embed import Backbone
 from fxengine.probing.predict import predict
 from fxengine.probing.probe import ProbeOptions, probe
@@ -282,11 +289,11 @@ def test_a_failure_in_a_thread_reaches_the_caller_and_keeps_the_store(
     calls: list[int] = []
     run = Session.run
 
-    def broken(self: Session, images: np.ndarray, outputs: Any = None) -> dict[str, np.ndarray]:
+    def broken(self: Session, inputs: Mapping[str, np.ndarray], outputs: Any = None) -> dict[str, np.ndarray]:
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("the model fell over")
-        return run(self, images, outputs)
+        return run(self, inputs, outputs)
 
     monkeypatch.setattr(Session, "run", broken)
     with pytest.raises(RuntimeError, match="the model fell over"):
@@ -460,3 +467,109 @@ def test_ctrl_c_while_a_part_is_written_loses_nothing(
     assert len(rows(tmp_path / "s")) == summary.extracted >= 8
     extract(photos, tmp_path / "s", backbone=tiny.path, part_rows=8)
     same(rows(tmp_path / "s"), rows_of_fresh_store(photos, tmp_path, tiny))
+
+
+class Frames:
+    """A listing that holds pixels, as one of a video would."""
+
+    labelled = False
+
+    def __init__(self, root: Path, frames: np.ndarray) -> None:
+        self.root, self.frames, self.unreadable = root, frames, list[str]()
+
+    def __iter__(self) -> Iterator[Item]:
+        for number in range(len(self.frames)):
+            yield Item(f"clip.mp4#t={number:03d}", str(number), self.frames[0].nbytes, 5)
+
+    def count(self) -> int:
+        return len(self.frames)
+
+    def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
+        if item.source == "3":
+            raise DecodeError("corrupt", "The stream is broken here.")
+        return self.frames[int(item.source)], item
+
+
+def test_a_listing_that_holds_pixels(tmp_path: Path, tiny: BackboneFile) -> None:
+    frames = np.random.default_rng(3).integers(0, 256, (7, 40, 50, 3), np.uint8)
+    summary = extract(Frames(tmp_path, frames), tmp_path / "s", backbone=tiny.path, dtype="float32", batch_size=3)
+    assert (summary.extracted, summary.failed) == (6, {"corrupt": 1})
+    opened = FeatureStore.open(tmp_path / "s")
+    found = {row["id"]: row for row in opened.rows().to_pylist()}
+    assert (found["clip.mp4#t=000"]["width"], found["clip.mp4#t=000"]["height"]) == (50, 40)
+    assert found["clip.mp4#t=006"]["content_hash"] == hashlib.sha256(frames[6].tobytes()).hexdigest()
+    expected = Backbone.load(tiny.path).embed([frames[i] for i in range(7) if i != 3])
+    np.testing.assert_allclose(opened.vectors(), expected, atol=1e-5)
+    assert extract(Frames(tmp_path, frames), tmp_path / "s", backbone=tiny.path, dtype="float32").unchanged == 7
+
+
+@dataclass(frozen=True)
+class WithBrightness:
+    """A preparer of pictures that also says how bright each is, for a column group of its own."""
+
+    of: Preparer
+    decoder: str = "brightness 1"
+
+    def room(self, rows: int) -> Inputs:
+        return self.of.room(rows)
+
+    def open(self, payload: Payload) -> Opened:
+        opened = self.of.open(payload)
+
+        def fill(inputs: Inputs, row: int) -> Filled:
+            filled = opened.fill(inputs, row)
+            return replace(filled, further={"brightness": float(inputs["images"][row].mean())})
+
+        return Opened(opened.cost, fill)
+
+    def open_apart(self, payload: Payload) -> Opened:
+        return self.open(payload)
+
+    def open_given(self, given: object) -> Opened:
+        return self.of.open_given(given)
+
+
+def _unreadable(key: str, read: Callable[[Item, int], tuple[bytes, Item]]) -> Callable[[Item, int], tuple[bytes, Item]]:
+    def failing(item: Item, max_bytes: int) -> tuple[bytes, Item]:
+        if item.key == key:
+            raise DecodeError("io", "The disk failed.")
+        return read(item, max_bytes)
+
+    return failing
+
+
+def test_a_store_is_given_a_column_group_later(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "s"
+    (photos / "cats" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    extract(photos, store, backbone=tiny.path, part_rows=8)
+    plain = {row["id"]: row["row"] for row in FeatureStore.open(store).rows().to_pylist()}
+    with pytest.raises(InputError, match=r"There is no column group 'light'\. Available: none in this version\."):
+        extract(photos, store, backbone=tiny.path, add_columns=["light"])
+    monkeypatch.setitem(COLUMN_GROUPS, "light", (pa.field("brightness", pa.float32()),))
+    made = preparer_for(tiny.recipe)
+    monkeypatch.setattr("fxengine.pipeline.extract.preparer_for", lambda *_, **__: WithBrightness(made))
+    assert extract(photos, store, backbone=tiny.path).unchanged == 21  # nobody asked for the group
+    monkeypatch.setattr("fxengine.collect.folder.read_input", _unreadable("dogs/04.jpg", read_input))
+    summary = extract(photos, store, backbone=tiny.path, add_columns=["light"])
+    assert (summary.widened, summary.unchanged, summary.changed, summary.failed) == (19, 2, 0, {})
+    assert len(FeatureStore.open(store).ids()) == 20  # its vector is kept
+    monkeypatch.setattr("fxengine.collect.folder.read_input", read_input)
+    summary = extract(photos, store, backbone=tiny.path)
+    assert (summary.widened, summary.unchanged, summary.changed) == (1, 20, 0)
+    make_photo(photos / "cats" / "new.jpg", 100)
+    assert extract(photos, store, backbone=tiny.path).extracted == 1  # the store keeps its groups unasked
+    opened = FeatureStore.open(store)
+    assert opened.groups == ("light",)
+    found = {row["id"]: row for row in opened.rows(["row", "id", "brightness", "error_code"]).to_pylist()}
+    assert {key: found[key]["row"] for key in plain} == plain
+    for key, row in found.items():
+        inputs = made.room(1)
+        if row["error_code"] is None:
+            made.open_given(photos / key).fill(inputs, 0)
+            assert row["brightness"] == pytest.approx(inputs["images"].mean(), abs=1e-3)
+        else:
+            assert row["brightness"] is None
+    assert extract(photos, store, backbone=tiny.path).unchanged == 22
+    assert verify(store, sample=22).fine

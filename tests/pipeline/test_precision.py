@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fxengine.execute import Way, open_session, openvino, usable_cores, ways
 from fxengine.execute.int8 import int8_file
 from fxengine.execute.session import Session
 from fxengine.pipeline import precision as precision
-from fxengine.pipeline.precision import Choice, calibrate, open_chosen, recall
+from fxengine.pipeline.precision import Choice, Wish, calibrate, open_chosen, recall
 from tests.conftest import make_photo
 
 needs_openvino = pytest.mark.skipif(openvino.missing("fp32") is not None, reason="OpenVINO has no wheel here")
@@ -49,9 +50,10 @@ class Fake:
     def __init__(self, session: Session, rate: float, noise: float) -> None:
         self.session, self.rate, self.noise = session, rate, noise
 
-    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         time.sleep(len(feeds["images"]) / self.rate)
-        found: list[np.ndarray] = self.session._session.run(names, feeds)
+        assert self.session.runner is not None
+        found = self.session.runner.run(names, feeds)
         rng = np.random.default_rng(int(feeds["images"].sum()) % 1000)
         return [values + self.noise * rng.normal(size=values.shape).astype(np.float32) for values in found]
 
@@ -146,7 +148,9 @@ def test_a_remembered_way_is_taken_and_the_store_goes_on_in_it(
     precision._remember(tiny, "auto", Choice(Way("openvino", "fp32", usable_cores())))
     extract(photos, store, backbone=tiny.path)
     assert FeatureStore.open(store).provenance.engine.startswith("openvino ")
-    session, choice = open_chosen(tiny, collect(photos), 20, stored=FeatureStore.open(store).provenance, device="cpu")
+    session, choice = open_chosen(
+        tiny, collect(photos), 20, Wish(device="cpu"), stored=FeatureStore.open(store).provenance
+    )
     assert (session.precision, choice.way.precision) == ("fp32", "fp32")
 
 

@@ -4,18 +4,22 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from PIL import Image
 
 from fxengine import FeatureStore, InputError, ProbeOptions, StoreError, extract
-from fxengine.backbones.cache import write_backbone
+from fxengine.backbones import cache, load_backbone
+from fxengine.backbones.cache import read_backbone, write_backbone
+from fxengine.backbones.graph.run import open_plain, outputs_of
 from fxengine.backbones.spec import BackboneFile
 from fxengine.heads.file import Head
 from fxengine.probing.bundle import bundle
 from fxengine.probing.predict import predict
 from fxengine.probing.probe import probe
 from fxengine.reduce.fit import pca
+from tests.backbones.padded import classifier, keep_as_before, unmended
 from tests.conftest import ROOT, make_photo, tiny_model
 
 
@@ -63,6 +67,42 @@ def test_a_bundle_of_a_reduced_space(store: Path, photos: Path, tmp_path: Path) 
     many = session.run(None, {"images": np.stack([pixels, pixels])})
     assert many[0].shape == (2, 2)
     assert list(many[1][:1]) == list(many[1][1:])
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["a new export", "one of an earlier version"])
+def test_a_bundle_of_a_net_that_the_optimiser_breaks(before: bool, photos: Path, tmp_path: Path) -> None:
+    """A Pad with zeros before a MaxPool; earlier versions left it as it was."""
+    found = load_backbone(f"onnx:{classifier(tmp_path / 'net.onnx', padded=True)}")
+    if before:
+        write_backbone(unmended(onnx.load(found.path)), tmp_path / "before.onnx")
+        found = read_backbone(tmp_path / "before.onnx")
+    extract(photos, tmp_path / "store", backbone=found.path, dtype="float32")
+    probe(tmp_path / "store", tmp_path / "head.onnx")
+    made = bundle(found.path, tmp_path / "head.onnx", tmp_path / "model.onnx")
+    assert made.agreement is not None
+    assert (made.agreement.rows, made.agreement.same) == (20, 1)
+    assert made.agreement.worst < 1e-3
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    plain, careful = (open_plain(tmp_path / "model.onnx", optimised=o) for o in (True, False))
+    right = outputs_of(careful, pixels)["probabilities"]
+    np.testing.assert_allclose(outputs_of(plain, pixels)["probabilities"], right, rtol=0, atol=1e-4)
+    features = outputs_of(open_plain(found.path, optimised=False), pixels)["features"]
+    stored = Head.load(tmp_path / "head.onnx").answers(features)
+    np.testing.assert_allclose(right, stored, rtol=0, atol=1e-4)
+
+
+def test_a_head_from_before_fits_behind_a_source_that_is_mended_now(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
+    source = f"onnx:{classifier(tmp_path / 'net.onnx', padded=True)}"
+    former = cache.find_by_fingerprint(keep_as_before(source))
+    assert former is not None
+    extract(photos, tmp_path / "store", backbone=former.path)
+    probe(tmp_path / "store", tmp_path / "head.onnx")
+    made = bundle(source, tmp_path / "head.onnx", tmp_path / "model.onnx")
+    assert made.agreement is not None
+    assert made.agreement.worst < 1e-3
 
 
 def test_a_bundle_of_numbers_and_pictures_that_are_gone(

@@ -26,7 +26,8 @@ from fxengine.probing.probe import probe
 from fxengine.probing.targets import Labelled, load_targets
 from fxengine.train import advise as advise_module
 from fxengine.train.advise import advise
-from fxengine.ui.pages.probe import write_probe_page, write_suspects_page
+from fxengine.ui.pages.mislabeled import mislabeled_page
+from fxengine.ui.pages.probe import probe_page
 from tests.conftest import SHARED, run_cli
 from tests.stores import write_store
 
@@ -345,9 +346,9 @@ def test_every_report_tells_what_did_not_match(
 
 def test_the_pages_tell_what_did_not_match(tmp_path: Path, store: FeatureStore) -> None:
     path, page = partly(tmp_path), tmp_path / "page.html"
-    write_probe_page(probe(store.path, labels=path), store.path, page)
+    page.write_text(probe_page(probe(store.path, labels=path), store.path))
     assert escape(SAID) in page.read_text()
-    write_suspects_page(mislabeled(store.path, labels=path), store.path, page)
+    page.write_text(mislabeled_page(mislabeled(store.path, labels=path), store.path))
     assert escape(SAID) in page.read_text()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 
 from fxengine import InputError, Progress, extract
 from fxengine.backbones.spec import BackboneFile
+from fxengine.collect import Listing
 from fxengine.execute import open_session
+from fxengine.execute.session import Session
 from fxengine.pipeline.embed import Backbone
+from fxengine.pipeline.precision import Choice, Wish, open_chosen
 from fxengine.probing.predict import predict, softmax
 from fxengine.probing.predictions_file import write_predictions
 
@@ -37,6 +41,20 @@ def test_progress_counts_pictures_and_failures(photos: Path, tiny: BackboneFile)
     seen: list[Progress] = []
     assert len(list(predict(photos, backbone=tiny.path, limit=12, progress=seen.append))) == 12
     assert (seen[-1].done, seen[-1].failed, seen[-1].total) == (12, 1, 12)
+
+
+def test_it_computes_in_fp32_unless_asked(photos: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    real = open_chosen
+
+    def spy(found: BackboneFile, inputs: Listing, count: int, wish: Wish) -> tuple[Session, Choice]:
+        opened.append(wish.precision)
+        return real(found, inputs, count, replace(wish, precision="fp32"))
+
+    monkeypatch.setattr("fxengine.probing.predict.open_chosen", spy)
+    assert len(list(predict(photos, backbone=tiny.path))) == 20
+    assert len(list(predict(photos, backbone=tiny.path, precision="int8"))) == 20
+    assert opened == ["fp32", "int8"]
 
 
 def test_softmax_is_stable() -> None:

@@ -51,7 +51,7 @@ def some_data() -> Any:
 
 def trained(folder: Path, **changes: Any) -> tuple[Any, Any]:
     model = tiny()
-    train_child.nets_child.choose_trainable(model, model.layers, "all")
+    train_child.nets_child.choose_trainable(model.layers, "all")
     order = {"settings": {**SETTINGS, **changes}, "pixels": PIXELS, "tensorboard": str(folder / "tensorboard")}
     return model, train_child.train(model, some_data(), order, folder)
 
@@ -110,12 +110,12 @@ def disk(folder: Path) -> dict[str, Any]:
     numpy: Any = np
     savez, calls = np.savez, []
 
-    def fill(path: Any, **arrays: Any) -> None:
+    def fill(file: Any, **arrays: Any) -> None:
         calls.append(1)
         if len(calls) == 2:
-            Path(path).write_bytes(b"half")
+            file.write(b"half")
             raise OSError(28, "No space left on device")
-        savez(path, **arrays)
+        savez(file, **arrays)
 
     numpy.savez = fill
     try:
@@ -131,9 +131,9 @@ def disk(folder: Path) -> dict[str, Any]:
 def choice(_: Path) -> dict[str, Any]:
     model = tiny()
     choose = train_child.nets_child.choose_trainable
-    found = {what: choose(model, model.layers, what) for what in ("all", "1", "second")}
+    found = {what: choose(model.layers, what) for what in ("all", "1", "second")}
     try:
-        choose(model, model.layers, "secund")
+        choose(model.layers, "secund")
     except ValueError as error:
         found["wrong"] = str(error)
     return found
@@ -209,7 +209,7 @@ def sources(folder: Path) -> dict[str, Any]:
         expected = np.asarray((application if kind == "application" else own)(pictures))
         features = np.asarray(net.function(pictures)["features"])
         difference = float(np.abs(features - expected).max())
-        train_child.nets_child.choose_trainable(net.model, net.model.layers, "all")
+        train_child.nets_child.choose_trainable(net.model.layers, "all")
         if kind == "application":  # whose random weights let the signal die
             train_child.keras_child.randomise(net.model, pictures)
             features = np.asarray(net.function(pictures)["features"])

@@ -105,7 +105,7 @@ def test_the_net_that_is_trained_is_the_embedded_one(done: tuple[FinetuneReport,
         photos, features = arrays["photos"], arrays["features"]
     session = open_session(load_backbone("efficientnet_lite0").path, "cpu")
     ours = np.concatenate(
-        [session.run(photos[i : i + 1], (FEATURE_OUTPUT,))[FEATURE_OUTPUT] for i in range(len(photos))]
+        [session.run({"images": photos[i : i + 1]}, (FEATURE_OUTPUT,))[FEATURE_OUTPUT] for i in range(len(photos))]
     )
     assert np.linalg.norm(ours - features, axis=1).max() <= 1e-4 * np.linalg.norm(features, axis=1).min()
 

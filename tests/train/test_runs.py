@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fxengine import InputError
+from fxengine.train.runs import run_settings
 from fxengine.ui.info import describe
 from tests.conftest import run_cli
 
@@ -48,6 +49,12 @@ def test_a_damaged_record_is_named(runs: Path) -> None:
     (runs / "a.run" / "run.json").write_text("{}")
     with pytest.raises(InputError, match=r"a\.run/run\.json is no record"):
         describe(runs)
+
+
+def test_the_settings_of_a_run(runs: Path) -> None:
+    assert run_settings(runs / "b.run") == FINISHED["settings"]
+    with pytest.raises(InputError, match=r"c\.run/run\.json is no record"):
+        run_settings(runs / "c.run")
 
 
 @pytest.mark.slow

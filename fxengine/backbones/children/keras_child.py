@@ -18,8 +18,9 @@ import sys
 import tempfile
 import traceback
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 # Read when Keras is imported; a user's keras.json may say another.
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -38,6 +39,81 @@ _SHARE_OF_A_BLOCK = 0.3
 _ROUNDINGS = {"mixed_float16": 2e-2, "float16": 2e-2, "mixed_bfloat16": 0.1, "bfloat16": 0.1, "float64": 1e-3}
 # tf2onnx 1.17 speaks opset 18 at most; each entry is tried when the ones before failed.
 RECIPES = (("tf2onnx.from_function", 18), ("tf2onnx.from_function", 17), ("model.export", 17))
+
+
+class Tensor(Protocol):
+    """Keras's and TensorFlow's, as far as they are used here; so are the classes below."""
+
+    shape: tuple[int, ...]
+    _keras_history: History
+
+    def __getitem__(self, index: object) -> Tensor: ...
+
+
+class History(Protocol):
+    """Which layer made a tensor."""
+
+    operation: Layer
+
+
+class Node(Protocol):
+    """A call of a layer."""
+
+    operation: Layer
+    input_tensors: list[Tensor]
+
+
+class Weight(Protocol):
+    """A variable."""
+
+    path: str
+    shape: tuple[int, ...]
+
+    assign: Callable[[object], object]
+
+    def __rmul__(self, factor: float) -> object: ...
+
+
+class Layer(Protocol):
+    """A layer of any class; it has only some of these."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+    weights: list[Weight]
+    activation: object
+    mean: object
+    variance: object
+    momentum: float
+    moving_variance: Weight
+    adapt_mean: Weight
+    adapt_variance: Weight
+    finalize_state: Callable[[], None]
+    _outbound_nodes: list[Node]
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Return what it makes of a tensor."""
+
+
+class Model(Protocol):
+    """A Functional or Sequential model."""
+
+    layers: list[Layer]
+    inputs: list[Tensor]
+    output: Tensor
+    input_shape: tuple[int, int, int, int]
+    get_layer: Callable[[str], Layer]
+    get_weights: Callable[[], list[np.ndarray]]
+    set_weights: Callable[[list[np.ndarray]], None]
+    load_weights: Callable[[str], None]
+    export: Callable[..., None]
+
+    def __call__(self, pictures: object, *, training: bool) -> dict[str, Tensor]:
+        """Return its named outputs."""
+
+
+Function = Callable[[Tensor], dict[str, Tensor]]
+Make = Callable[..., Model]
 
 
 class Refused(Exception):
@@ -107,7 +183,12 @@ class Net:
     """
 
     def __init__(
-        self, function: Any, size: tuple[int, int], cut: str, model: Any = None, endpoint: str | None = None
+        self,
+        function: Function,
+        size: tuple[int, int],
+        cut: str,
+        model: Model | None = None,
+        endpoint: str | None = None,
     ) -> None:
         self.function, self.size, self.cut, self.model, self.endpoint = function, size, cut, model, endpoint
         self.removed: list[str] = []
@@ -128,13 +209,13 @@ def check_float32(net: Net, job: Job, ready: np.ndarray) -> None:
         )
 
 
-def read_config(path: str) -> Any:
+def read_config(path: str) -> object:
     """Return the config.json of a .keras file."""
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read("config.json"))
 
 
-def put_float32(config: Any) -> set[str]:
+def put_float32(config: object) -> set[str]:
     """Put float32 for the policies in a model's configuration that compute in another float; return these."""
     parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
     found = set().union(*map(put_float32, parts))
@@ -154,9 +235,9 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float((np.linalg.norm(a - b, axis=1) / np.maximum(np.linalg.norm(b, axis=1), 1e-30)).max())
 
 
-def application(job: Job) -> Any:
+def application(job: Job) -> Model:
     """Return the Application, headless unless its classifier is asked for."""
-    make = getattr(keras.applications, job["what"], None)
+    make: Make | None = getattr(keras.applications, job["what"], None)
     if make is None:
         raise Refused(f"Keras {keras.__version__} has no {job['what']}: pip install --upgrade keras.")
     shape = (job["height"], job["width"], 3)
@@ -170,7 +251,7 @@ def application(job: Job) -> Any:
     return with_weights(make, job, wanted, whole)
 
 
-def with_imagenet(make: Any, wanted: Job) -> Any:
+def with_imagenet(make: Make, wanted: Job) -> Model:
     """Return the Application with Keras's own download, which Keras keeps in KERAS_HOME."""
     try:
         return make(weights="imagenet", **wanted)
@@ -183,7 +264,7 @@ def with_imagenet(make: Any, wanted: Job) -> Any:
         ) from error
 
 
-def with_weights(make: Any, job: Job, wanted: Job, whole: Job) -> Any:
+def with_weights(make: Make, job: Job, wanted: Job, whole: Job) -> Model:
     """Return the Application with the weights of a file, which may hold the classifier or not."""
     try:
         model = make(weights=None, **wanted)
@@ -200,10 +281,10 @@ def with_weights(make: Any, job: Job, wanted: Job, whole: Job) -> Any:
         ) from error
     if job["logits"]:
         return model
-    return keras.Model(model.inputs, pooled(map_before_head(model), job["pooling"] or "avg", model))
+    return cast(Model, keras.Model(model.inputs, pooled(map_before_head(model), job["pooling"] or "avg", model)))
 
 
-def own_model(job: Job) -> Any:
+def own_model(job: Job) -> Model:
     """Return the model in a .keras file, computing in float32 whatever its policy (mixed_float16).
 
     So its weights are stored, ONNX Runtime has no convolution of bfloat16, and fxengine chooses a precision itself.
@@ -223,9 +304,9 @@ def own_model(job: Job) -> Any:
         return load_own(job, str(path))
 
 
-def load_own(job: Job, path: str) -> Any:
+def load_own(job: Job, path: str) -> Model:
     """Return the model in a .keras file as it is; safe mode refuses code in it."""
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    model: Model = keras.saving.load_model(path, compile=False, safe_mode=True)
     if not getattr(model, "inputs", None) or len(model.inputs) != 1 or len(model.input_shape) != 4:
         raise Refused("it is no Functional or Sequential model with one input of pictures [batch, height, width, 3].")
     shape, wanted = model.input_shape, (job["height"], job["width"])
@@ -241,9 +322,9 @@ def load_own(job: Job, path: str) -> Any:
     return with_size(model, wanted)
 
 
-def with_size(model: Any, size: tuple[int, int]) -> Any:
+def with_size(model: Model, size: tuple[int, int]) -> Model:
     """Return the same net with its open height and width fixed."""
-    fixed = keras.models.clone_model(model, input_tensors=keras.Input((*size, 3)))
+    fixed: Model = keras.models.clone_model(model, input_tensors=keras.Input((*size, 3)))
     fixed.set_weights(model.get_weights())  # a clone starts with new ones
     for layer in walk(fixed):
         if hasattr(layer, "adapt_mean"):
@@ -265,27 +346,26 @@ def saved_model(job: Job) -> Net:
     if None in size:
         raise Refused("its height or width is open: give the input size.")
 
-    def call(x: Any) -> Any:
-        return signature(**{argument: x}) if signature is not None else loaded(x)
+    def call(pictures: Tensor) -> dict[str, Tensor]:
+        answer = signature(**{argument: pictures}) if signature is not None else loaded(pictures)
+        return answer if isinstance(answer, dict) else {"output": answer}
 
     found = call(tf.zeros((1, *size, 3)))
-    found = found if isinstance(found, dict) else {"output": found}
     names = job["layers"] or ([*found] if len(found) == 1 else ["default"])
     missing = [name for name in names if name not in found]
     if missing:
         raise Refused(f"it has no output {missing[0]!r}: name one of {', '.join(sorted(found))} as layer.")
     keys = dict(zip(output_names(names), names, strict=True))
 
-    def function(pictures: Any) -> Any:
+    def function(pictures: Tensor) -> dict[str, Tensor]:
         answer = call(pictures)
-        answer = answer if isinstance(answer, dict) else {"output": answer}
         vectors = {name: tf.cast(answer[key], tf.float32) for name, key in keys.items()}
         return {name: reduced(value, job["pooling"] or "avg") for name, value in vectors.items()}
 
     return Net(function, size, names[-1], endpoint="__call__" if signature is None else "serving_default")
 
 
-def reduced(value: Any, pooling: str) -> Any:
+def reduced(value: Tensor, pooling: str) -> Tensor:
     """Pool a map to a vector in plain TensorFlow."""
     axes = list(range(1, len(value.shape) - 1))
     return (tf.reduce_max if pooling == "max" else tf.reduce_mean)(value, axes) if axes else value
@@ -296,7 +376,7 @@ def output_names(layers: list[str]) -> list[str]:
     return [*(f"{FEATURES}@{name}" for name in layers[:-1]), FEATURES]
 
 
-def cut(model: Any, job: Job) -> Net:
+def cut(model: Model, job: Job) -> Net:
     """Return the net whose outputs are the asked-for layers, each pooled to a vector, and `logits` if wanted."""
     pooling = job["pooling"] or "avg"
     outputs, where = {}, ",".join(job["layers"])
@@ -318,7 +398,7 @@ def cut(model: Any, job: Job) -> Net:
     net = keras.Model(model.inputs, outputs)
     height, width = model.input_shape[1:3]
 
-    def function(pictures: Any) -> Any:
+    def function(pictures: Tensor) -> dict[str, Tensor]:
         return {name: tf.cast(value, tf.float32) for name, value in net(pictures, training=False).items()}
 
     found = Net(function, (height, width), where, net)
@@ -327,28 +407,28 @@ def cut(model: Any, job: Job) -> Net:
     return found
 
 
-def classifier_layers(model: Any) -> list[str]:
+def classifier_layers(model: Model) -> list[str]:
     """Return the layers from the last Dense one to the output."""
     kinds = [type(layer).__name__ for layer in model.layers]
     last = max(i for i, layer in enumerate(model.layers) if isinstance(layer, keras.layers.Dense))
     return [f"{kind} {layer.name}" for kind, layer in zip(kinds, model.layers, strict=True)][last:]
 
 
-def write_out_constants(model: Any) -> None:
+def write_out_constants(model: Model) -> None:
     """Make a Normalization's mean and variance plain arrays: as eager tensors they would become inputs of the graph."""
     for layer in walk(model):
         if isinstance(layer, keras.layers.Normalization):
             layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
 
 
-def map_before_head(model: Any) -> Any:
+def map_before_head(model: Model) -> Tensor:
     """Return the last map of an Application with its top: what its last pooling, or VGG's Flatten, takes."""
     kinds = [type(layer).__name__ for layer in model.layers]
     kind = "GlobalAveragePooling2D" if "GlobalAveragePooling2D" in kinds else "Flatten"
     return model.layers[len(kinds) - 1 - kinds[::-1].index(kind)].input
 
 
-def before_classifier(model: Any) -> tuple[Any, Any]:
+def before_classifier(model: Model) -> tuple[Tensor, Tensor | None]:
     """Return what the last Dense layer takes and gives without its activation; (output, None) where there is none."""
     for layer in reversed(model.layers):
         if isinstance(layer, keras.layers.Dense):
@@ -360,7 +440,7 @@ def before_classifier(model: Any) -> tuple[Any, Any]:
     return model.output, None
 
 
-def layer_tensor(model: Any, name: str) -> Any:
+def layer_tensor(model: Model, name: str) -> Tensor:
     """Return a layer's output."""
     names = [layer.name for layer in model.layers]
     if name not in names:
@@ -369,7 +449,7 @@ def layer_tensor(model: Any, name: str) -> Any:
     return model.get_layer(name).output
 
 
-def pooled(tensor: Any, pooling: str, model: Any = None) -> Any:
+def pooled(tensor: Tensor, pooling: str, model: Model | None = None) -> Tensor:
     """Pool a map or tokens to a vector, as `include_top=False, pooling=...` does."""
     rank = len(tensor.shape)
     if rank == 2:
@@ -379,11 +459,11 @@ def pooled(tensor: Any, pooling: str, model: Any = None) -> Any:
             raise Refused(f"pooling 'cls' needs tokens [batch, token, number]; the layer gives {tensor.shape}.")
         return tensor[:, 0]
     kind = {"avg": "GlobalAveragePooling", "max": "GlobalMaxPooling"}[pooling]
-    vector: Any = getattr(keras.layers, f"{kind}{rank - 2}D")()(tensor)
+    vector: Tensor = getattr(keras.layers, f"{kind}{rank - 2}D")()(tensor)
     # ConvNeXt normalises after pooling, also where it has no top.
-    after: Any = model.layers[-2] if model is not None and len(model.layers) > 1 else None
+    after = model.layers[-2] if model is not None and len(model.layers) > 1 else None
     is_norm = isinstance(after, keras.layers.LayerNormalization) and after.output.shape == vector.shape
-    return after(vector) if is_norm else vector
+    return after(vector) if after is not None and is_norm else vector
 
 
 def crops(images: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -417,7 +497,7 @@ def preprocess(job: Job, photos: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(ready, np.float32)
 
 
-def randomise(model: Any, ready: np.ndarray) -> None:
+def randomise(model: Model, ready: np.ndarray) -> None:
     """Give biases, scales and statistics values that a wrong export would show.
 
     Keras starts them at 0 and 1, where dropping or swapping them changes nothing. The statistics of batch
@@ -436,7 +516,7 @@ def randomise(model: Any, ready: np.ndarray) -> None:
             layer.adapt_mean.assign(np.full(layer.adapt_mean.shape, 0.45))
             layer.adapt_variance.assign(np.full(layer.adapt_variance.shape, 0.05))
             layer.finalize_state()
-        gamma: Any = getattr(layer, "gamma", None)  # a scale; ConvNeXt's LayerScale starts at 1e-6
+        gamma: Weight | None = getattr(layer, "gamma", None)  # a scale; ConvNeXt's LayerScale starts at 1e-6
         for weight in layer.weights:
             name, shape = weight.path.rsplit("/", 1)[-1], weight.shape
             if name in {"bias", "beta"}:
@@ -453,18 +533,18 @@ def randomise(model: Any, ready: np.ndarray) -> None:
             layer.moving_variance.assign(np.maximum(variance, 0.5 * variance.mean()))
 
 
-def ends_a_block(layer: Any) -> bool:
+def ends_a_block(layer: Layer) -> bool:
     """Tell whether the layer's output is added to a shortcut (the last one of the sum, where that has weights too)."""
     sums = [node for node in layer._outbound_nodes if isinstance(node.operation, keras.layers.Add)]
     adders = [[tensor._keras_history.operation for tensor in node.input_tensors] for node in sums]
     return any(layer in [one for one in adder if one.weights][-1:] for adder in adders)
 
 
-def walk(model: Any) -> list[Any]:
+def walk(model: Model) -> list[Layer]:
     """Return the layers of a model and of the models in it."""
     found = []
     for layer in model.layers:
-        found += walk(layer) if hasattr(layer, "layers") else [layer]
+        found += walk(cast(Model, layer)) if hasattr(layer, "layers") else [layer]
     return found
 
 
@@ -525,10 +605,11 @@ def write_out_erfc(graph: onnx.GraphProto) -> None:
 
 def by_export(net: Net, opset: int, path: Path) -> onnx.ModelProto:
     """Convert by Keras's own export, which patches tf2onnx where NumPy 2 breaks it."""
+    assert net.model is not None
     signature = [keras.InputSpec(shape=(None, *net.size, 3), dtype="float32")]
     net.model.export(path, format="onnx", input_signature=signature, opset_version=opset, verbose=False)
     model = onnx.load(path)
-    unknown = {output.name for output in model.graph.output} ^ set(net.model.output)
+    unknown = {output.name for output in model.graph.output} ^ {*cast("dict[str, Tensor]", net.model.output)}
     if unknown:
         raise ValueError(f"model.export gave other outputs than asked for: {sorted(unknown)}")
     return model

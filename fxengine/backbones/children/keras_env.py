@@ -1,4 +1,4 @@
-"""The child process that Keras runs in: which interpreter, what is installed there, its log and its answers."""
+"""The environment that Keras runs in: which interpreter, what is installed there, and its export program."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
-from fxengine.cache import cache_folder
+from fxengine.backbones.children.process import Program, check_answer, run_program
+from fxengine.backbones.sources.feature_check import sample_photos
 from fxengine.errors import InputError
 
 PYTHON_VARIABLE = "FXENGINE_KERAS_PYTHON"
 CHILD = Path(__file__).with_name("keras_child.py")
 # A download of a gigabyte of weights is part of it.
 SECONDS_A_NET = 1800
-_LOG_LINES = 12
 _MODULES = ("tensorflow", "keras", "tf2onnx")
 _PACKAGES = (*_MODULES, "tensorflow-cpu")
 _ASK = f"""
@@ -112,104 +109,21 @@ def run(jobs: list[dict[str, Any]], folder: Path) -> None:
     np.save(photos, sample_photos())
     for job in jobs:
         Path(job["folder"]).mkdir()
-    log, ended = run_program(CHILD, {"photos": str(photos), "jobs": jobs}, folder, seconds=SECONDS_A_NET * len(jobs))
+    order = {"photos": str(photos), "jobs": jobs}
+    log, ended = run_program(program(CHILD), order, folder, seconds=SECONDS_A_NET * len(jobs))
     for job in jobs:
-        check(f"keras:{job['what']}", Path(job["folder"]), log, ended)
+        check_answer(f"keras:{job['what']}", Path(job["folder"]), log, ended)
 
 
-def run_program(
-    program: Path,
-    order: dict[str, Any],
-    folder: Path,
-    *,
-    seconds: float,
-    trains: bool = False,
-    watch: Callable[[], None] = lambda: None,
-) -> tuple[Path, str]:
-    """Run a program of the child to its end; return its log and how it ended.
+def program(file: Path, *, trains: bool = False) -> Program:
+    """Return how a program of Keras is run.
 
     Args:
-        program: the file; it is given the path of the order.
-        order: what to do, as JSON data; written into `folder`.
-        folder: where it runs.
-        seconds: after which it is ended.
+        file: the program.
         trains: whether it may use the GPU. An export is exact on the processor, and the GPU may be at work.
-        watch: called a few times a second while it runs.
     """
-    path = folder.absolute() / "job.json"  # it runs in that folder
-    path.write_text(json.dumps(order))
-    logs = cache_folder() / "logs"
-    logs.mkdir(exist_ok=True)
-    log = logs / f"keras-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    environment = {
-        **os.environ,
-        **({} if trains else {"CUDA_VISIBLE_DEVICES": ""}),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONSAFEPATH": "1",  # else the child would find our cache.py and options.py as top-level modules
-    }
-    command = [python(), str(program), str(path)]
-    with log.open("wb") as file:
-        child = subprocess.Popen(
-            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, cwd=folder
-        )
-        try:
-            status = _wait(child, seconds, watch)
-        finally:
-            child.kill()
-            child.wait()
-    if status is None:
-        return log, f"the child process ran past its time limit of {seconds:.0f} s and was ended"
-    if status == -9:  # SIGKILL, which Windows has no name for
-        return log, "the child process was killed, most likely because it ran out of memory"
-    return log, f"the child process ended with exit status {status}"
-
-
-def _wait(child: subprocess.Popen[bytes], seconds: float, watch: Callable[[], None]) -> int | None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            return child.wait(timeout=min(0.3, seconds))
-        except subprocess.TimeoutExpired:
-            watch()
-    return None
-
-
-def check(name: str, folder: Path, log: Path, ended: str, doing: str = "exported") -> None:
-    """Raise InputError where the job of a folder failed, in the child's words and with the last lines of its log."""
-    path = folder / "answer.json"
-    answer: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"ok": False, "error": ended}
-    if answer["ok"]:
-        return
-    if "refused" in answer:
-        raise InputError(f"{name}: {answer['refused']}")
-    tried = f" Tried: {', '.join(answer['tried'])}." if answer.get("tried") else ""
-    lines = log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
-    raise InputError(
-        f"{name} could not be {doing}: {answer['error']}.{tried} The log is {log}; its last lines:\n  "
-        + "\n  ".join(lines)
-    )
-
-
-def sample_photos() -> np.ndarray:
-    """Return the two photos that scikit-learn brings along, uint8 [2, 427, 640, 3]."""
-    from sklearn.datasets import load_sample_images
-
-    return np.stack(load_sample_images().images)
-
-
-def answers(model: onnx.ModelProto, photos: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what ONNX Runtime makes of the photos on the processor, by output."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails here is raised
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
-    )
-    names = [output.name for output in session.get_outputs()]
-    found = session.run(names, {session.get_inputs()[0].name: photos})
-    return dict(zip(names, map(np.asarray, found), strict=True))
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
+    return Program(python(), file, "keras", environment if trains else {**environment, "CUDA_VISIBLE_DEVICES": ""})
 
 
 def input_size(path: Path) -> tuple[int | None, int | None]:

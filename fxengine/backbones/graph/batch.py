@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones.graph.surgery import View, attribute, inferred, opset, run_tensors, tensor_shapes
+from fxengine.backbones.graph.run import run_tensors
+from fxengine.backbones.graph.surgery import View, attribute, inferred, opset, tensor_shapes
 
 _MANY = 10_007  # a prime that no net has as a length
 _LIGHT = 4096

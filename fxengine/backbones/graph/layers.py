@@ -9,8 +9,9 @@ import onnx
 from onnx import TensorProto, helper, shape_inference
 
 from fxengine.backbones.graph.cut import Cut, channels_last, check_cut, vector_nodes
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.surgery import View
-from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, layer_output
+from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, PROLOGUE, Facts, layer_output
 from fxengine.errors import InputError
 
 
@@ -26,7 +27,7 @@ def with_layers(model: onnx.ModelProto, layers: tuple[str, ...], pooling: str = 
     made.CopyFrom(model)
     shapes, view = _shapes(model), View(model.graph)
     makers = {node.name: node.output[0] for node in model.graph.node if node.name}
-    facts = Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
     dims: dict[str, int] = {}
     for layer in layers:
         tensor = layer if layer in shapes else makers.get(layer, layer)
@@ -79,6 +80,6 @@ def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     found = {}
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         kind = value.type.tensor_type
-        if kind.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16) and not value.name.startswith("fx_pre/"):
+        if kind.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16) and not value.name.startswith(PROLOGUE):
             found[value.name] = [dim.dim_value for dim in kind.shape.dim]
     return found

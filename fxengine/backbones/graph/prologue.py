@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones.spec import INPUT_NAME
+from fxengine.backbones.spec import INPUT_NAME, PROLOGUE
 
-PREFIX = "fx_pre/"
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The numbers that a net takes: `(pixel - mean) / std`, a colour after another.
+
+    Attributes:
+        mean: in pixel levels (0 to 255), in the net's channel order.
+        std: in pixel levels, in the net's channel order.
+        bgr: whether the net wants blue first.
+    """
+
+    mean: Three
+    std: Three
+    bgr: bool = False
 
 
 def prologue(
     height: int,
     width: int,
-    mean: Sequence[float],
-    std: Sequence[float],
+    pixels: Pixels,
     output: str,
     *,
-    bgr: bool = False,
     channels_first: bool = True,
     cast_to: int | None = None,
 ) -> tuple[onnx.ValueInfoProto, list[onnx.NodeProto], list[onnx.TensorProto]]:
@@ -30,10 +43,8 @@ def prologue(
     Args:
         height: input height in pixels.
         width: input width in pixels.
-        mean: three numbers in pixel levels (0 to 255), in the net's channel order.
-        std: three numbers in pixel levels, in the net's channel order.
+        pixels: what the net takes.
         output: name of the tensor that the net takes.
-        bgr: whether the net wants blue first.
         channels_first: whether the net wants [batch, 3, height, width].
         cast_to: the element type that the net takes, such as `TensorProto.FLOAT16`, where it is not float32.
 
@@ -44,14 +55,14 @@ def prologue(
     """
     images = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["batch", height, width, 3])
     constants = {
-        "mean": np.asarray(mean, np.float32)[:, None, None],
-        "scale": np.float32(1) / np.asarray(std, np.float32)[:, None, None],
+        "mean": np.asarray(pixels.mean, np.float32)[:, None, None],
+        "scale": np.float32(1) / np.asarray(pixels.std, np.float32)[:, None, None],
     }
     steps: list[tuple[str, str, list[str], dict[str, Any]]] = [
         ("cast", "Cast", [], {"to": TensorProto.FLOAT}),
         ("transpose", "Transpose", [], {"perm": [0, 3, 1, 2]}),
     ]
-    if bgr:
+    if pixels.bgr:
         constants["bgr"] = np.asarray([2, 1, 0], np.int64)
         steps.append(("gather", "Gather", ["bgr"], {"axis": 1}))
     steps += [("sub", "Sub", ["mean"], {}), ("mul", "Mul", ["scale"], {})]
@@ -61,9 +72,9 @@ def prologue(
         steps.append(("to_net", "Cast", [], {"to": cast_to}))
     nodes, current = [], INPUT_NAME
     for i, (name, op, extra, attributes) in enumerate(steps):
-        result = output if i == len(steps) - 1 else f"{PREFIX}{name}_out"
-        inputs = [current, *(PREFIX + constant for constant in extra)]
-        nodes.append(helper.make_node(op, inputs, [result], name=f"{PREFIX}{name}", **attributes))
+        result = output if i == len(steps) - 1 else f"{PROLOGUE}{name}_out"
+        inputs = [current, *(PROLOGUE + constant for constant in extra)]
+        nodes.append(helper.make_node(op, inputs, [result], name=f"{PROLOGUE}{name}", **attributes))
         current = result
-    initializers = [numpy_helper.from_array(value, PREFIX + name) for name, value in constants.items()]
+    initializers = [numpy_helper.from_array(value, PROLOGUE + name) for name, value in constants.items()]
     return images, nodes, initializers

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper, version_converter
 
+from fxengine.backbones.graph.model import OPSET
 from fxengine.errors import InputError
 
-OPSET = 17
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 _KEEP_SHAPE = {
     "Gelu", "FastGelu", "BiasGelu", "QuickGelu", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
@@ -202,26 +202,6 @@ def _keeps_shape(node: onnx.NodeProto) -> bool:
     return node.domain == "com.microsoft" and node.op_type in _KEEP_SHAPE
 
 
-def run_tensors(model: onnx.ModelProto, names: Sequence[str], pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return tensors inside a model of one input, as ONNX Runtime computes them, nothing fused.
-
-    Raises:
-        Exception: whatever ONNX Runtime raises where it cannot run the model.
-    """
-    import onnxruntime as ort
-
-    asked = onnx.ModelProto()
-    asked.CopyFrom(model)
-    del asked.graph.output[:]
-    asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(asked.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    values = session.run(list(names), {model.graph.input[0].name: pixels})
-    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
-
-
 def _ordered(view: View, outputs: Sequence[str]) -> list[onnx.NodeProto]:
     """Return the nodes that the outputs need, each after those that it reads."""
     result: list[onnx.NodeProto] = []
@@ -257,6 +237,14 @@ def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         if entry.type == onnx.AttributeProto.GRAPH:
             yield entry.g
         yield from entry.graphs
+
+
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph and those of its nodes, each after the ones around it."""
+    yield graph
+    for node in graph.node:
+        for inner in _graphs(node):
+            yield from all_graphs(inner)
 
 
 def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

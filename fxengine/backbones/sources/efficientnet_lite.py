@@ -11,13 +11,13 @@ import hashlib
 import importlib.util
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones.graph.prologue import prologue
+from fxengine.backbones.graph.model import make_model
+from fxengine.backbones.graph.prologue import Pixels, Three, prologue
 from fxengine.backbones.sources.torch_state import read_state
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, Preprocess
 from fxengine.errors import InputError
@@ -28,7 +28,8 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BUILD = f"{NAME}-4-{SHA256[:16]}"
 
 RECIPE = Preprocess(height=224, width=224, edge="short", size=256, kernel="bicubic", scaled_decode=True)
-MEAN, STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+MEAN: Three = (127.0, 127.0, 127.0)
+STD: Three = (128.0, 128.0, 128.0)
 _BN_EPSILON = 1e-3
 # (repeats, kernel, stride, expansion), Table 1 of the paper; the widths are in the weights
 STAGES = [
@@ -68,15 +69,15 @@ def build() -> onnx.ModelProto:
     """Return the model with its facts in the metadata; outputs `features` [batch, 1280] and `logits`."""
     state = read_state(weights_path())
     net = _Net(state)
-    images, nodes, initializers = prologue(RECIPE.height, RECIPE.width, MEAN, STD, "net_input")
+    images, nodes, initializers = prologue(RECIPE.height, RECIPE.width, Pixels(MEAN, STD), "net_input")
     net.nodes, net.initializers = nodes, initializers
-    x = net.convolution("net_input", "_conv_stem", "_bn0", kernel=3, stride=2, relu=True)
+    x = net.convolution("net_input", "_conv_stem", "_bn0", stride=2)
     index = 0
-    for repeats, kernel, stride, expansion in STAGES:
+    for repeats, _, stride, expansion in STAGES:
         for repeat in range(repeats):
-            x = net.block(x, index, kernel, stride if repeat == 0 else 1, expansion, skip=repeat > 0)
+            x = net.block(x, index, stride if repeat == 0 else 1, expansion, skip=repeat > 0)
             index += 1
-    x = net.convolution(x, "_conv_head", "_bn1", kernel=1, stride=1, relu=True)
+    x = net.convolution(x, "_conv_head", "_bn1")
     net.node("GlobalAveragePool", [x], "pooled_map")
     net.node("Flatten", ["pooled_map"], FEATURE_OUTPUT, axis=1)
     net.constant("_fc.weight", state["_fc.weight"])
@@ -87,7 +88,7 @@ def build() -> onnx.ModelProto:
         helper.make_tensor_value_info(LOGITS_OUTPUT, TensorProto.FLOAT, ["batch", 1000]),
     ]
     graph = helper.make_graph(net.nodes, NAME, [images], outputs, net.initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = make_model(graph)
     onnx.checker.check_model(model)
     helper.set_model_props(model, {METADATA_KEY: _facts(net).to_json()})
     return model
@@ -126,13 +127,13 @@ class _Net:
         self.parameters += value.size
         return name
 
-    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+    def node(self, op: str, inputs: list[str], output: str, **attributes: int | list[int]) -> str:
+        made = helper.make_node(op, inputs, [output], name=output)
+        made.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        self.nodes.append(made)
         return output
 
-    def convolution(
-        self, x: str, name: str, norm: str, *, kernel: int, stride: int, relu: bool, groups: int = 1
-    ) -> str:
+    def convolution(self, x: str, name: str, norm: str, *, stride: int = 1, relu: bool = True) -> str:
         """Add a convolution with its batch norm folded in: y = g (Wx - m) / sqrt(v + e) + b."""
         weight = self.state[f"{name}.weight"].astype(np.float64)
         gain = self.state[f"{norm}.weight"] / np.sqrt(
@@ -140,13 +141,15 @@ class _Net:
         )
         bias = self.state[f"{norm}.bias"] - self.state[f"{norm}.running_mean"] * gain
         weight = weight * gain[:, None, None, None]
+        filters, depth, kernel, _ = weight.shape
         # TensorFlow's SAME: what cannot be halved goes to the bottom and the right.
         total = max(kernel - stride, 0) if self._side % stride == 0 else max(kernel - self._side % stride, 0)
         pads = [total // 2, total // 2, total - total // 2, total - total // 2]
         self._side = -(-self._side // stride)
         self.multiply_adds += weight.size * self._side * self._side
         inputs = [x, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
-        shape = {"kernel_shape": [kernel, kernel], "strides": [stride, stride], "pads": pads, "group": groups}
+        shape: dict[str, int | list[int]] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads}
+        shape["group"] = filters if depth == 1 else 1  # then each channel has a filter of its own
         if not relu:
             return self.node("Conv", inputs, f"{name}/out", **shape)
         self.node("Conv", inputs, f"{name}/linear", **shape)
@@ -159,13 +162,11 @@ class _Net:
             ]
         return self.node("Clip", [x, "zero", "six"], output)
 
-    def block(self, x: str, index: int, kernel: int, stride: int, expansion: int, *, skip: bool) -> str:
+    def block(self, x: str, index: int, stride: int, expansion: int, *, skip: bool) -> str:
         """Add an inverted residual block: expand, filter each channel, project, add the input."""
         name, y = f"_blocks.{index}", x
         if expansion > 1:
-            y = self.convolution(y, f"{name}._expand_conv", f"{name}._bn0", kernel=1, stride=1, relu=True)
-        depthwise = f"{name}._depthwise_conv"
-        channels = len(self.state[f"{depthwise}.weight"])
-        y = self.convolution(y, depthwise, f"{name}._bn1", kernel=kernel, stride=stride, relu=True, groups=channels)
-        y = self.convolution(y, f"{name}._project_conv", f"{name}._bn2", kernel=1, stride=1, relu=False)
+            y = self.convolution(y, f"{name}._expand_conv", f"{name}._bn0")
+        y = self.convolution(y, f"{name}._depthwise_conv", f"{name}._bn1", stride=stride)
+        y = self.convolution(y, f"{name}._project_conv", f"{name}._bn2", relu=False)
         return self.node("Add", [y, x], f"{name}/out") if skip else y

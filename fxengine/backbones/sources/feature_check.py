@@ -1,4 +1,4 @@
-"""Whether a net's features say anything of a picture: made-up pictures to try, and what is wrong with their vectors."""
+"""Whether a net's features say anything of a picture: pictures to try, and what is wrong with their vectors."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def sample_pictures(height: int, width: int) -> np.ndarray:
     gradient = 255 * (y * [1, 0, 0.5] + x * [0, 1, 0.5])
     dark = rng.integers(0, 3, (height, width, 3))
     return np.stack([*noise, *smooth, gradient, dark]).clip(0, 255).astype(np.uint8)
+
+
+def sample_photos() -> np.ndarray:
+    """Return the two photos that scikit-learn brings along, uint8 [2, 427, 640, 3]."""
+    from sklearn.datasets import load_sample_images
+
+    return np.stack(load_sample_images().images)
 
 
 def check_vectors(vectors: np.ndarray, name: str, instead: str) -> None:

@@ -21,11 +21,14 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from fxengine.backbones.children import keras_env
 from fxengine.backbones.graph.batch import with_open_batch
+from fxengine.backbones.graph.model import IR_VERSION, make_model
+from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.graph.prologue import prologue
+from fxengine.backbones.graph.run import run_model
 from fxengine.backbones.graph.surgery import keep_only
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import ExportReport, differences, measure
@@ -247,11 +250,11 @@ def check_export(name: str, wants: Preparation, folder: Path) -> Checked:
     """
     answer = json.loads((folder / "answer.json").read_text())
     with np.load(folder / "reference.npz") as arrays:
-        reference = dict(arrays)
-    photos, ready = reference.pop("photos"), reference.pop("preprocessed")
-    levels = _pixel_difference(wants, photos, ready)
-    model, ours = _computed(name, wants, folder, reference, answer.get("batch"), photos, ready)
-    worst = {output: differences(ours[output], reference[output]) for output in reference}
+        outputs = dict(arrays)
+    reference = _Reference(outputs.pop("photos"), outputs.pop("preprocessed"), outputs)
+    levels = _pixel_difference(wants, reference)
+    model, ours = _computed(name, wants, onnx.load(folder / "net.onnx"), reference, answer.get("batch"))
+    worst = {output: differences(ours[output], values) for output, values in outputs.items()}
     relative = max(found["relative"] for found in worst.values())
     half = any(tensor.data_type in _HALF for tensor in model.graph.initializer if len(tensor.dims) > 1)
     most = _MOST_RELATIVE_OF_HALF if half else _MOST_RELATIVE
@@ -264,53 +267,53 @@ def check_export(name: str, wants: Preparation, folder: Path) -> Checked:
     found = {"preprocessing_levels": levels, **worst[FEATURE_OUTPUT], "relative_all_outputs": relative}
     failed = tuple(answer["tried"][:-1])
     report = replace(measure(model), differences=found, recipe=answer["recipe"], failed=failed)
-    return Checked(model, report, {output: values.shape[1] for output, values in reference.items()}, answer)
+    return Checked(model, report, {output: values.shape[1] for output, values in outputs.items()}, answer)
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """What Keras made of photos: as its net takes them, and each output."""
+
+    photos: np.ndarray
+    ready: np.ndarray
+    outputs: dict[str, np.ndarray]
 
 
 def _computed(
-    name: str,
-    wants: Preparation,
-    folder: Path,
-    reference: dict[str, np.ndarray],
-    batch: int | None,
-    photos: np.ndarray,
-    ready: np.ndarray,
+    name: str, wants: Preparation, net: onnx.ModelProto, reference: _Reference, batch: int | None
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """Return the finished model and what it makes of the photos; a batch that its constants fix is opened."""
-    net, problem = onnx.load(folder / "net.onnx"), ""
+    problem = ""
     for opens in (False, True) if batch is not None else (False,):
-        opened = keep_only(with_open_batch(net, ready[:batch]), list(reference)) if opens else net
-        model = _attach(wants, opened, reference)
+        opened = keep_only(with_open_batch(net, reference.ready[:batch]), list(reference.outputs)) if opens else net
+        model = _attach(wants, opened, reference.outputs)
         try:
-            ours = keras_env.answers(model, photos)
+            ours = run_model(model, reference.photos)
         except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
             problem = first_line(error)
             continue
-        if all(ours[output].shape == values.shape for output, values in reference.items()):
+        if all(ours[output].shape == values.shape for output, values in reference.outputs.items()):
             return model, ours
         problem = "it gives other shapes than Keras"
     fixed = "" if batch is None else f" Its batch is fixed at {batch}: save it with one that is open."
     raise InputError(f"{name}: the exported file does not run: {problem}.{fixed}")
 
 
-def _pixel_difference(wants: Preparation, photos: np.ndarray, ready: np.ndarray) -> float:
+def _pixel_difference(wants: Preparation, reference: _Reference) -> float:
     """Return how far the prologue is from Keras's own `preprocess_input`, in pixel levels."""
     size = wants.recipe.height, wants.recipe.width
-    images, nodes, initializers = prologue(*size, wants.mean, wants.std, "ready", bgr=wants.bgr, channels_first=False)
+    images, nodes, initializers = prologue(*size, wants.pixels, "ready", channels_first=False)
     output = helper.make_tensor_value_info("ready", TensorProto.FLOAT, ["batch", *size, 3])
     graph = helper.make_graph(nodes, "prologue", [images], [output], initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    found = keras_env.answers(model, photos)["ready"]
-    return float((np.abs(found - ready) * np.abs(np.asarray(wants.std))).max())
+    found = run_model(make_model(graph), reference.photos)["ready"]
+    return float((np.abs(found - reference.ready) * np.abs(np.asarray(wants.std))).max())
 
 
 def _attach(wants: Preparation, net: onnx.ModelProto, reference: dict[str, np.ndarray]) -> onnx.ModelProto:
     """Return the net with the prologue before it and its outputs in order, each [batch, dim]."""
     (pictures,) = net.graph.input
     size = wants.recipe.height, wants.recipe.width
-    images, nodes, initializers = prologue(
-        *size, wants.mean, wants.std, pictures.name, bgr=wants.bgr, channels_first=False
-    )
+    images, nodes, initializers = prologue(*size, wants.pixels, pictures.name, channels_first=False)
     others = sorted(reference.keys() - {FEATURE_OUTPUT, LOGITS_OUTPUT})
     names = [FEATURE_OUTPUT, *others, *([LOGITS_OUTPUT] if LOGITS_OUTPUT in reference else [])]
     outputs = [
@@ -319,28 +322,11 @@ def _attach(wants: Preparation, net: onnx.ModelProto, reference: dict[str, np.nd
     graph = helper.make_graph(
         [*nodes, *net.graph.node], "keras", [images], outputs, [*initializers, *net.graph.initializer]
     )
-    _protect_pads(graph)
     used = {node.domain for node in graph.node}  # tf2onnx names more, which would be part of the fingerprint
     opsets = [entry for entry in net.opset_import if entry.domain in used]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=max(net.ir_version, 8))
+    model = with_safe_pads(helper.make_model(graph, opset_imports=opsets, ir_version=max(net.ir_version, IR_VERSION)))
     onnx.checker.check_model(model)
     return model
-
-
-def _protect_pads(graph: onnx.GraphProto) -> None:
-    """Pad with 1e-30 instead of 0 before a MaxPool (ResNet V2).
-
-    ONNX Runtime 1.31.1 folds a Pad with zeros into the MaxPool, which pads with minus infinity; where the map is
-    negative the features come out 60% off. It leaves another constant alone.
-    """
-    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
-    zero = {tensor.name for tensor in graph.initializer if not tensor.dims and not numpy_helper.to_array(tensor)}
-    pads = [node for node in graph.node if node.op_type == "Pad" and pooled & set(node.output)]
-    pads = [node for node in pads if len(node.input) < 3 or node.input[2] in zero]
-    for node in pads:
-        node.input[2:] = ["pad/tiny"]
-    if pads:
-        graph.initializer.append(numpy_helper.from_array(np.asarray(1e-30, np.float32), "pad/tiny"))
 
 
 def _facts(an_order: Order, checked: Checked) -> Facts:

@@ -35,8 +35,11 @@ from fxengine.backbones.graph.cut import (
     vector_nodes,
 )
 from fxengine.backbones.graph.external_data import data_files, load_model
+from fxengine.backbones.graph.model import OPSET, metadata_of
+from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.graph.prologue import prologue
 from fxengine.backbones.graph.quantized import check_scales, with_numbers
+from fxengine.backbones.graph.run import open_plain, outputs_of, run_model
 from fxengine.backbones.graph.surgery import BATCH, View
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
@@ -97,6 +100,7 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     size = (preparation.recipe.height, preparation.recipe.width)
     tensors = list(dict.fromkeys(outputs.values()))
     cut = surgery.with_input(surgery.keep_only(net.model, tensors), net.dims(net.batch or BATCH, size))
+    cut = with_safe_pads(cut)
     check_scales(cut, str(path))
     pictures = sample_pictures(*size)
     pixels = _as_input(pictures, preparation, net)
@@ -153,7 +157,7 @@ def _clean(path: Path) -> onnx.ModelProto:
 
 def _read(path: Path) -> _Net:
     model = _clean(path)
-    if any(entry.key == METADATA_KEY for entry in model.metadata_props):
+    if METADATA_KEY in metadata_of(model):
         raise InputError(f"{path} is a backbone that fxengine exported: give its path without onnx:.")
     if len(model.graph.input) != 1:
         names = ", ".join(value.name for value in model.graph.input) or "none"
@@ -243,27 +247,12 @@ def _as_input(pictures: np.ndarray, preparation: Preparation, net: _Net) -> np.n
     return np.ascontiguousarray(values if net.last else values.transpose(0, 3, 1, 2)).astype(kind)
 
 
-def _session(model: onnx.ModelProto) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # what fails here is raised, or tried in another way
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
-    )
-
-
-def _run(session: Any, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: pixels}), strict=True))
-
-
 def _reference(cut: onnx.ModelProto, net: _Net, pixels: np.ndarray) -> dict[str, np.ndarray]:
     """Return what the file itself gives for each picture; each fed as often as a fixed batch wants it."""
     repeats = net.batch or 1
     try:
-        session = _session(cut)
-        rows = [_run(session, np.repeat(pixels[i : i + 1], repeats, axis=0)) for i in range(len(pixels))]
+        session = open_plain(cut)
+        rows = [outputs_of(session, np.repeat(pixels[i : i + 1], repeats, axis=0)) for i in range(len(pixels))]
     except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
         raise InputError(f"ONNX Runtime cannot run {net.path}: {first_line(error)}") from error
     for name, value in rows[0].items():
@@ -315,7 +304,7 @@ def _with_open_batch(model: onnx.ModelProto, *, net: _Net, pixels: np.ndarray) -
 
 def _changes(net: _Net, cut: onnx.ModelProto, body: onnx.ModelProto) -> dict[str, Any]:
     old, new = surgery.opset(cut), surgery.opset(body)
-    kept = old if old >= surgery.OPSET else f"{old}, which onnx could not upgrade"
+    kept = old if old >= OPSET else f"{old}, which onnx could not upgrade"
     notes: dict[str, Any] = {"opset": f"{old} upgraded to {new}" if old != new else kept}
     return notes if net.batch is None else {**notes, "batch": f"{net.batch} in the file, opened"}
 
@@ -325,9 +314,9 @@ def _difference(body: onnx.ModelProto, pixels: np.ndarray, wanted: dict[str, np.
     half = any(tensor.data_type != TensorProto.FLOAT for tensor in body.graph.initializer if len(tensor.dims) > 1)
     tolerance = _HALF_TOLERANCE if half else _TOLERANCE
     try:
-        session = _session(body)
+        session = open_plain(body)
         for rows in (1, len(pixels)):
-            for name, value in _run(session, pixels[:rows]).items():
+            for name, value in outputs_of(session, pixels[:rows]).items():
                 right = wanted[name][:rows].astype(np.float64)
                 if value.shape != right.shape:
                     return f"with {rows} pictures {name!r} is {list(value.shape)}"
@@ -348,10 +337,8 @@ def _assemble(
     images, nodes, weights = prologue(
         recipe.height,
         recipe.width,
-        preparation.mean,
-        preparation.std,
+        preparation.pixels,
         _PREFIX + net.input,
-        bgr=preparation.bgr,
         channels_first=not net.last,
         cast_to=None if net.kind == TensorProto.FLOAT else net.kind,
     )
@@ -374,7 +361,7 @@ def _assemble(
 def _check(model: onnx.ModelProto, path: Path, pictures: np.ndarray, cuts: dict[str, Cut]) -> None:
     try:
         onnx.checker.check_model(model)
-        found = _run(_session(model), pictures)
+        found = run_model(model, pictures)
     except Exception as error:  # as in _reference
         raise InputError(f"The backbone made of {path} does not run: {first_line(error)}") from error
     for value in model.graph.output:
@@ -397,7 +384,7 @@ def _facts(
     notes: dict[str, Any],
 ) -> Facts:
     features, prefix = cuts[FEATURE_OUTPUT], layer_output("")
-    metadata = {entry.key: entry.value for entry in net.model.metadata_props}
+    metadata = metadata_of(net.model)
     report = measure(model)
     further = [(name.removeprefix(prefix), cut.dim()) for name, cut in cuts.items() if name.startswith(prefix)]
     classes = _classes(net.path, cuts[LOGITS_OUTPUT].dim(pooled=False)) if LOGITS_OUTPUT in cuts else ()

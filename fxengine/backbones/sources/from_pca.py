@@ -7,18 +7,19 @@ predictions and updates of a reduced store need nothing special.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import helper, numpy_helper
 
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.pca_facts import PCA_FORMAT, PcaFacts
 from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, PCA_METADATA_KEY, layer_output
 from fxengine.errors import InputError
+from fxengine.facts import FactsError, facts_from, read_json
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
 BUILD = "1"
@@ -35,20 +36,20 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     if options.layers:
         raise InputError(f"pca:{what} has one layer, its own: leave --layers away.")
     transform, facts = _read(Path(what))
-    base = find_space(facts["space"], facts["source"])
+    base = find_space(facts.space, facts.source)
     graph = transform.graph
     graph.input[0].name = graph.node[0].input[0] = "raw"
     graph.output[0].name = graph.node[-1].output[0] = FEATURE_OUTPUT
     net = onnx.load(base.path)
     # The number of nodes keeps the names of a reduction of a reduction apart.
-    model = followed_by(net, layer_output(facts["layer"]), graph, f"pca{len(net.graph.node)}/")
+    model = followed_by(net, layer_output(facts.layer), graph, f"pca{len(net.graph.node)}/")
     mean, components = (numpy_helper.to_array(tensor) for tensor in graph.initializer)
     products = base.facts.multiply_adds
     reduced = replace(
         base.facts,
         name=f"{base.facts.name}+pca{len(components)}",
         dim=len(components),
-        cut=f"PCA of {facts['layer'] or base.facts.cut}",
+        cut=f"PCA of {facts.layer or base.facts.cut}",
         parameters=base.facts.parameters + mean.size + components.size,
         multiply_adds=None if products is None else products + components.size,
         classes=(),
@@ -69,13 +70,15 @@ def identity(what: str, options: ExportOptions) -> str:
     return f"{BUILD} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def _read(path: Path) -> tuple[onnx.ModelProto, PcaFacts]:
     try:
         model = onnx.load(path)
     except Exception as error:
         raise InputError(f"{path} is not a readable ONNX file.") from error
-    text = {entry.key: entry.value for entry in model.metadata_props}.get(PCA_METADATA_KEY)
+    text = metadata_of(model).get(PCA_METADATA_KEY)
     if text is None:
         raise InputError(f"{path} is an ONNX file, but no transform that `fxengine pca` wrote.")
-    facts: dict[str, Any] = json.loads(text)
-    return model, facts
+    try:
+        return model, facts_from(PcaFacts, read_json(text), PCA_FORMAT)
+    except FactsError as error:
+        raise InputError(f"{path} {error}.") from error

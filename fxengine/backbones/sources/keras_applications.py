@@ -11,17 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from fxengine.backbones.graph.prologue import Pixels
+
 Mode = Literal["caffe", "tf", "torch", "none"]
 FACTS = Path(__file__).with_name("keras_applications.csv")
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """What a mode of Keras's `preprocess_input` does, in pixel levels and in the net's channel order."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    bgr: bool = False
 
 
 MODES: dict[Mode, Pixels] = {

@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from fxengine.backbones.graph.prologue import Pixels, Three
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import Kernel, Preprocess
 from fxengine.errors import InputError
 
 Size = tuple[int, int]
-Three = tuple[float, float, float]
 _BESIDE = ("preprocessor_config.json", "config.json")
 _PIL_KERNELS: dict[int, Kernel] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 _OWN = ("size", "channels", "scale", "mean", "std", "resize")
@@ -42,6 +42,11 @@ class Preparation:
     std: Three
     bgr: bool
     source: str
+
+    @property
+    def pixels(self) -> Pixels:
+        """What the net takes."""
+        return Pixels(self.mean, self.std, self.bgr)
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,7 @@ def _hugging_face_frame(values: dict[str, Any], skip_resize: bool) -> tuple[_Res
     size = values.get("size")
     if skip_resize or not values.get("do_resize", True):
         fixed = isinstance(size, int) or (isinstance(size, dict) and "height" in size)
-        return None, crop or (_pair(size) if fixed else None)
+        return None, crop or (_pair(values["size"]) if fixed else None)
     kernel = _PIL_KERNELS[int(values["resample"])]
     if isinstance(size, dict) and "shortest_edge" in size:
         short = int(size["shortest_edge"])
@@ -239,7 +244,7 @@ def _convnext(short: int, crop_pct: float, kernel: Kernel) -> tuple[_Resize, Siz
     return _Resize("short", int(short / crop_pct), kernel, "torchvision"), (short, short)
 
 
-def _pair(size: Any) -> Size:
+def _pair(size: int | dict[str, int]) -> Size:
     if isinstance(size, int):
         return size, size
     return int(size["height"]), int(size["width"])

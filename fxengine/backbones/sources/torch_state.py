@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def _rebuild_tensor(
 class _TensorUnpickler(pickle.Unpickler):
     """An unpickler that can build dictionaries of tensors and nothing else."""
 
-    _ALLOWED: dict[tuple[str, str], Callable[..., Any] | str] = {  # noqa: RUF012
+    _ALLOWED: dict[tuple[str, str], Callable[..., object] | str] = {  # noqa: RUF012
         ("collections", "OrderedDict"): OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         **{("torch", name): dtype for name, dtype in _STORAGES.items()},
@@ -67,7 +67,7 @@ class _TensorUnpickler(pickle.Unpickler):
             raise InputError(f"The weights file asks for {module}.{name}, which is no tensor: refused.")
         return self._ALLOWED[module, name]
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Sequence[str]) -> _Storage:
         kind, dtype, key = pid[:3]
         if kind != "storage" or dtype not in _STORAGES.values():
             raise InputError("The weights file holds something that is no tensor: refused.")

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import version
-from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.collect import memory
+from fxengine.decode.limits import Limits
 from fxengine.decode.picture import formats
-from fxengine.decode.picture.formats import TAKEN_IN, Header, Limits, Picture
+from fxengine.decode.picture.formats import Header, Picture
 from fxengine.errors import DecodeError, InputError
 
 __all__ = [
     "DECODERS",
+    "Decoder",
     "Header",
-    "Limits",
     "Picture",
-    "TAKEN_IN",
     "choose_decoder",
     "decode_into",
     "load_decoder",
@@ -31,8 +31,8 @@ __all__ = [
     "versions",
 ]
 
-# To add a decoder: write decode/picture/<library>.py with read_header(data, format) and decode(data, header, shrink),
-# and name it here and, for the formats that it decodes first, below. Where it can, decode divides edges by `shrink`.
+# To add a decoder: write decode/picture/<library>.py with read_header and decode, and name it here and, for the formats
+# that it decodes first, below.
 DECODERS = {
     "nvimgcodec": "fxengine.decode.picture.nvimgcodec",
     "pillow": "fxengine.decode.picture.pillow",
@@ -42,11 +42,22 @@ _FIRST = {formats.JPEG: "turbojpeg"}
 _ON_GPU = {formats.JPEG: "nvimgcodec"}
 
 
-def load_decoder(name: str) -> ModuleType:
-    """Return the decoder module called `name`; raises InputError where there is none."""
+class Decoder(Protocol):
+    """A module of `DECODERS`."""
+
+    def read_header(self, data: bytes, format_name: str, /) -> Header:
+        """Return what the header of a file of this format says; raises DecodeError where it is damaged."""
+
+    def decode(self, data: bytes, header: Header, shrink: int = 1, /) -> Picture:
+        """Return the picture, where it can with both edges divided by `shrink`; raises DecodeError."""
+
+
+def load_decoder(name: str) -> Decoder:
+    """Return the decoder called `name`; raises InputError where there is none."""
     if name not in DECODERS:
         raise InputError(f"There is no decoder {name!r}. Available: {', '.join(sorted(DECODERS))}.")
-    return import_module(DECODERS[name])
+    module: Decoder = import_module(DECODERS[name])
+    return module
 
 
 def read_header(data: bytes, limits: Limits, decoder: str | None = None) -> Header:
@@ -63,7 +74,7 @@ def read_header(data: bytes, limits: Limits, decoder: str | None = None) -> Head
     if len(data) > limits.max_bytes:
         raise DecodeError("too_large", f"{len(data)} bytes; --max-bytes allows {limits.max_bytes}.")
     name = formats.sniff(data)
-    header: Header = load_decoder(decoder or _FIRST.get(name, "pillow")).read_header(data, name)
+    header = load_decoder(decoder or _FIRST.get(name, "pillow")).read_header(data, name)
     formats.check_size(header.width, header.height, limits)
     formats.check_memory(header, len(data), limits)
     return header
@@ -95,7 +106,7 @@ def decode_into(
     module = load_decoder(decoder or choose_decoder(header, on_gpu=False))
     shrink = recipe.shrink(header.width, header.height)
     memory.require(memory_needed(header, recipe, decoder), "Decoding it")
-    picture: Picture = module.decode(data, header, shrink)
+    picture = module.decode(data, header, shrink)
     if picture.pixels.shape not in {(-(-header.height // f), -(-header.width // f), 3) for f in (1, shrink)}:
         raise DecodeError("corrupt", "Its pixels are not as many as its header says.")
     resize_into(picture.pixels, picture.orientation, recipe, out, (header.width, header.height))

@@ -11,7 +11,7 @@ import numpy as np
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.decode import picture
-from fxengine.decode.picture.formats import Limits
+from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError
 
 _SECONDS = 120

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError
 
 JPEG = "JPEG"
@@ -55,29 +56,6 @@ _ALLOWED = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF, AVIF"
 _NAMED = [(re.compile(pattern, re.DOTALL), name) for pattern, name in _SIGNATURES]
 _RAW_PATTERN = re.compile(b"|".join(b"(?:" + p + b")" for p in _RAW), re.DOTALL)
 _OTHER_NAMED = [(re.compile(pattern, re.DOTALL), name) for pattern, name in _OTHERS]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is refused from the header on, before any pixel is allocated.
-
-    Attributes:
-        max_pixels: width times height. A picture that takes more than 9 bytes of memory for each (WebP 18, AVIF 13),
-            or whose file is larger than a byte for each, counts as more: at the default none takes the process over
-            1.5 GB.
-        max_bytes: length of the encoded file.
-    """
-
-    max_pixels: int = 128_000_000
-    max_bytes: int = 1_000_000_000
-
-    def wider(self, other: Limits) -> Limits:
-        """Return what refuses only what both refuse."""
-        return Limits(max(self.max_pixels, other.max_pixels), max(self.max_bytes, other.max_bytes))
-
-
-# For pictures that a store has taken in: they were within the limits of their run.
-TAKEN_IN = Limits(max_pixels=2**62, max_bytes=2**62)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from fxengine.collect.item import Item
-from fxengine.collect.local import read_input
+from fxengine.collect.local import read_file
 from fxengine.collect.memory import require
-from fxengine.decode.picture import TAKEN_IN, choose_decoder, load_decoder, read_header
+from fxengine.decode.limits import TAKEN_IN
+from fxengine.decode.picture import choose_decoder, load_decoder, read_header
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -22,7 +21,7 @@ def thumbnail(path: str | Path, edge: int = 192) -> bytes:
     Raises:
         DecodeError: the file is not there, or cannot be decoded.
     """
-    data, _ = read_input(Item(str(path), os.fspath(path), -1, 0), TAKEN_IN.max_bytes)
+    data, _ = read_file(path, TAKEN_IN.max_bytes)
     header = read_header(data, TAKEN_IN)
     shrink = next((f for f in (8, 4, 2) if min(header.width, header.height) >= 2 * f * edge), 1)
     require(header.memory_at(shrink), "Decoding it")

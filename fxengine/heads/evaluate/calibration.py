@@ -52,7 +52,12 @@ def expected_calibration_error(p: np.ndarray, y: np.ndarray) -> float:
 
 
 def reliability(p: np.ndarray, y: np.ndarray) -> list[tuple[float, float, float]]:
-    """Return (mean confidence, accuracy, share of the rows) of every bin of confidence that has rows."""
+    """Return (mean confidence, accuracy, share of the rows) of every bin of confidence that has rows.
+
+    Args:
+        p: probabilities [n, classes].
+        y: class numbers [n].
+    """
     confidence, right = p.max(axis=1), p.argmax(axis=1) == y
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     found = []
@@ -63,5 +68,5 @@ def reliability(p: np.ndarray, y: np.ndarray) -> list[tuple[float, float, float]
 
 
 def sharpen(p: np.ndarray, scale: float) -> np.ndarray:
-    """Return probabilities whose logarithms were multiplied by `scale`: temperature scaling of any head."""
+    """Return probabilities [n, classes], logarithms multiplied by `scale`: temperature scaling of any head."""
     return np.asarray(softmax(np.log(np.maximum(p, TINY)) * scale, axis=1))

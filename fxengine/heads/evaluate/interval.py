@@ -29,6 +29,11 @@ def wilson(correct: float, total: int, z: float = 1.959964) -> Interval:
 
 
 def percentiles(mean: float, resampled: np.ndarray) -> Interval:
-    """Return a score with the middle 95% of its values on resampled rows."""
+    """Return a score with the middle 95% of its values on resampled rows; the score itself is always inside.
+
+    Args:
+        mean: the score.
+        resampled: its values, float [resamples].
+    """
     low, high = np.percentile(resampled, [2.5, 97.5])
     return Interval(mean, min(mean, float(low)), max(mean, float(high)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from fxengine.heads import Estimator
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import Problem, all_answers, deciding_score
 
@@ -40,7 +40,7 @@ class LearningCurve:
 
 
 def learning_curve(
-    make: Callable[[], Any], x: np.ndarray, problem: Problem, fold: np.ndarray, seed: int = 0
+    make: Callable[[], Estimator], x: np.ndarray, problem: Problem, fold: np.ndarray, seed: int = 0
 ) -> LearningCurve:
     """Return the deciding score at a tenth up to all of the rows that a fold leaves, each mean one over the folds.
 

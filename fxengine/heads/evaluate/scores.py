@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -15,7 +14,7 @@ from sklearn import metrics
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-from fxengine.heads import Kind, answers
+from fxengine.heads import Estimator, Kind, answers_of
 from fxengine.heads.evaluate.calibration import TINY, expected_calibration_error
 from fxengine.heads.evaluate.interval import Interval, percentiles, wilson
 
@@ -41,7 +40,7 @@ class Problem:
     groups: np.ndarray
 
     def take(self, rows: np.ndarray) -> Problem:
-        """Return the problem of fewer rows."""
+        """Return the problem of fewer rows, int [rows] or bool [n]."""
         return Problem(self.kind, self.names, self.y[rows], self.groups[rows])
 
     @property
@@ -67,7 +66,7 @@ def assign_folds(problem: Problem, folds: int, seed: int, *, grouped: bool = Tru
     return fold
 
 
-def out_of_fold(make: Callable[[], Any], x: np.ndarray, problem: Problem, fold: np.ndarray) -> np.ndarray:
+def out_of_fold(make: Callable[[], Estimator], x: np.ndarray, problem: Problem, fold: np.ndarray) -> np.ndarray:
     """Return float32 [n, outputs]: the answers for every row of a pipeline that was fitted to the other folds."""
     found = np.empty((len(x), len(problem.names)), np.float32)
     for number in range(int(fold.max()) + 1):
@@ -77,9 +76,9 @@ def out_of_fold(make: Callable[[], Any], x: np.ndarray, problem: Problem, fold: 
     return found
 
 
-def all_answers(pipeline: Any, x: np.ndarray, problem: Problem) -> np.ndarray:
+def all_answers(pipeline: Estimator, x: np.ndarray, problem: Problem) -> np.ndarray:
     """Return float32 [n, outputs]; a class that the pipeline has not seen gets probability 0."""
-    given = answers(pipeline, x, problem.kind)
+    given = answers_of(pipeline, x, problem.kind)
     if problem.kind != "classes" or given.shape[1] == len(problem.names):
         return np.asarray(given, np.float32)
     found = np.zeros((len(x), len(problem.names)), np.float32)

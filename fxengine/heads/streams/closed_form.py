@@ -81,8 +81,8 @@ Solve = Callable[[Centred, Sequence[float]], Fitted]
 
 
 @dataclass(frozen=True)
-class CrossValidated:
-    """What a cross-validation in streams found.
+class FittedFolds:
+    """A linear model without each fold, for every strength.
 
     Attributes:
         loss: float64 [folds, strengths], wrong answers or squared errors of each fold's rows.
@@ -120,7 +120,7 @@ def cross_validate(
     fold: np.ndarray,
     strengths: Sequence[float] = STRENGTHS,
     weights: np.ndarray | None = None,
-) -> CrossValidated:
+) -> FittedFolds:
     """Fit every fold and every strength from one pass, and score each row by its fold's models in a second one.
 
     Args:
@@ -140,10 +140,10 @@ def cross_validate(
             rows = fold[at] == number
             scores = models[number].scores(x[rows])
             loss[number] += _loss(scores, targets, at[rows], None if weights is None else weights[at[rows]])
-    return CrossValidated(loss, models, whole, _strongest_of_best(loss.sum(axis=0)))
+    return FittedFolds(loss, models, whole, _strongest_of_best(loss.sum(axis=0)))
 
 
-def out_of_fold(blocks: Blocks, found: CrossValidated, fold: np.ndarray) -> np.ndarray:
+def scores_out_of_fold(blocks: Blocks, found: FittedFolds, fold: np.ndarray) -> np.ndarray:
     """Return float32 [n, targets]: every row's scores by the model of its fold, at the strength the others chose."""
     scores = np.empty((len(fold), found.whole.bias.shape[1]), np.float32)
     chosen = []

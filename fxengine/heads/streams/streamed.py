@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -15,19 +15,17 @@ from fxengine.heads.classes import balanced_weights
 from fxengine.heads.evaluate.calibration import TINY, fit_scale, probabilities
 from fxengine.heads.evaluate.scores import Problem
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor
-from fxengine.heads.streams.closed_form import STRENGTHS, Targets, cross_validate, out_of_fold
+from fxengine.heads.streams.closed_form import STRENGTHS, Targets, cross_validate, scores_out_of_fold
 
-_HEADS: dict[Kind, tuple[str, ...]] = {
+# The heads that rows in streams can have, the quickest first.
+STREAMED: dict[Kind, tuple[str, ...]] = {
     "classes": ("ridge", "lda", "logistic"),
     "labels": ("ridge",),
     "numbers": ("ridge",),
 }
 _ROWS = 4096
 
-
-def heads_for(kind: Kind) -> tuple[str, ...]:
-    """Return the heads that rows in streams can have, the quickest first."""
-    return _HEADS[kind]
+_Model = TypeVar("_Model")
 
 
 def fit(
@@ -36,7 +34,7 @@ def fit(
     """Return the fitted estimator, and the answers of every row by one of the other folds, float32 [n, outputs].
 
     Args:
-        name: one of `heads_for(problem.kind)`.
+        name: one of `STREAMED[problem.kind]`.
         blocks: the rows, of length 1.
         problem: what is to be predicted.
         fold: int [n], from `assign_folds`.
@@ -46,7 +44,7 @@ def fit(
     Raises:
         InputError: there is no such head for rows in streams.
     """
-    there = heads_for(problem.kind)
+    there = STREAMED[problem.kind]
     if name not in there:
         choice = " or ".join(there)
         raise InputError(f"The head {name!r} needs all vectors in memory, and they do not fit. Take {choice}.")
@@ -56,7 +54,7 @@ def fit(
         return _logistic(blocks, problem.y, classes, fold, np.ones(len(fold)) if weights is None else weights, seed)
     solve = ridge.solve if name == "ridge" else lda.solve
     found = cross_validate(solve, blocks, Targets(problem.y, classes), fold, weights=weights)
-    scores = out_of_fold(blocks, found, fold)
+    scores = scores_out_of_fold(blocks, found, fold)
     coef, bias = found.whole.weights[found.best], found.whole.bias[found.best]
     if problem.kind == "numbers":
         return _fill(RidgeRegressor(), coef, bias, strength_=STRENGTHS[found.best], single_=False), scores
@@ -68,7 +66,7 @@ def fit(
     return _fill(RidgeClassifier(), coef, bias, scale_=scale, **facts), answers
 
 
-def _linear(model: Any, coef: np.ndarray, bias: np.ndarray) -> Any:
+def _linear(model: _Model, coef: np.ndarray, bias: np.ndarray) -> _Model:
     """Return scikit-learn's estimator with these weights [classes, dim]; of two classes it keeps their difference."""
     classes = np.arange(len(coef))
     if len(coef) == 2:
@@ -76,7 +74,7 @@ def _linear(model: Any, coef: np.ndarray, bias: np.ndarray) -> Any:
     return _fill(model, coef, bias, classes_=classes)
 
 
-def _fill(model: Any, coef: np.ndarray, bias: np.ndarray, **fitted: object) -> Any:
+def _fill(model: _Model, coef: np.ndarray, bias: np.ndarray, **fitted: object) -> _Model:
     for name, value in {"coef_": coef, "intercept_": bias, "n_features_in_": coef.shape[1], **fitted}.items():
         setattr(model, name, value)
     return model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,14 +11,14 @@ _LEVELS = (0.0, 255.0)
 _CROP = 0.8  # of each edge
 
 
-def augmenter(names: list[str], seed: int) -> Callable[[Any], Any]:
+def augmenter(names: list[str], seed: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a function from a batch of pictures, float32 [batch, height, width, 3] in 0 to 255, to changed ones.
 
     Gaps that a turn or a shift leaves are filled by the mirrored picture.
     """
     layers = [_LAYERS[name](seed + i) for i, name in enumerate(names) if name != "crop"]
 
-    def change(pictures: Any) -> Any:
+    def change(pictures: tf.Tensor) -> tf.Tensor:
         if "crop" in names:
             pictures = _cropped(pictures)
         for layer in layers:
@@ -29,7 +28,7 @@ def augmenter(names: list[str], seed: int) -> Callable[[Any], Any]:
     return change
 
 
-_LAYERS: dict[str, Callable[[int], Any]] = {
+_LAYERS: dict[str, Callable[[int], keras.Layer]] = {
     "flip": lambda seed: keras.layers.RandomFlip("horizontal", seed=seed),
     "rotation": lambda seed: keras.layers.RandomRotation(0.06, seed=seed),
     "zoom": lambda seed: keras.layers.RandomZoom((-0.15, 0.05), seed=seed),
@@ -41,7 +40,7 @@ _LAYERS: dict[str, Callable[[int], Any]] = {
 }
 
 
-def _cropped(pictures: Any) -> Any:
+def _cropped(pictures: tf.Tensor) -> tf.Tensor:
     """Cut one random window out of the whole batch and enlarge it."""
     batch, height, width = (tf.shape(pictures)[i] for i in range(3))
     size = [tf.cast(_CROP * tf.cast(edge, tf.float32), tf.int32) for edge in (height, width)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ Job = dict[str, Any]
 _BN_EPSILON = 1e-3
 
 
-def efficientnet_lite0(weights: dict[str, np.ndarray], stages: list[list[int]], size: tuple[int, int]) -> Any:
+def efficientnet_lite0(weights: dict[str, np.ndarray], stages: list[list[int]], size: tuple[int, int]) -> keras.Model:
     """Return the headless net, from preprocessed pictures to 1280 features.
 
     Args:
@@ -32,7 +33,9 @@ def efficientnet_lite0(weights: dict[str, np.ndarray], stages: list[list[int]], 
     return keras.Model(inputs, x, name="efficientnet_lite0")
 
 
-def _block(x: Any, weights: dict[str, np.ndarray], name: str, stride: int, expansion: int, *, skip: bool) -> Any:
+def _block(
+    x: keras.KerasTensor, weights: dict[str, np.ndarray], name: str, stride: int, expansion: int, *, skip: bool
+) -> keras.KerasTensor:
     """Add an inverted residual block: expand, filter each channel, project, add the input."""
     y = x
     if expansion > 1:
@@ -42,12 +45,14 @@ def _block(x: Any, weights: dict[str, np.ndarray], name: str, stride: int, expan
     return keras.layers.Add(name=_name(f"{name}.add"))([x, y]) if skip else y
 
 
-def _convolution(x: Any, weights: dict[str, np.ndarray], name: str, norm: str, *, stride: int, relu: bool) -> Any:
+def _convolution(
+    x: keras.KerasTensor, weights: dict[str, np.ndarray], name: str, norm: str, *, stride: int, relu: bool
+) -> keras.KerasTensor:
     """Add a convolution, its batch norm and, where wanted, ReLU6."""
     kernel = weights[f"{name}.weight"]
     shared: Job = {"strides": stride, "padding": "same", "use_bias": False, "name": _name(name)}
     if name.endswith("_depthwise_conv"):
-        layer: Any = keras.layers.DepthwiseConv2D(kernel.shape[2], **shared)
+        layer = keras.layers.DepthwiseConv2D(kernel.shape[2], **shared)
         values = kernel.transpose(2, 3, 0, 1)
     else:
         layer = keras.layers.Conv2D(kernel.shape[0], kernel.shape[2], **shared)
@@ -66,7 +71,7 @@ def _name(name: str, of: str = "") -> str:
     return f"{short}_bn" if of else short.replace(".", "_")
 
 
-def choose_trainable(model: Any, layers: list[Any], unfreeze: str) -> list[str]:
+def choose_trainable(layers: Iterable[keras.Layer], unfreeze: str) -> list[str]:
     """Freeze all but the wanted layers of the backbone; return the names of those that train.
 
     Batch-norm layers stay frozen, which in Keras also keeps them in inference mode.

@@ -1,8 +1,8 @@
 """The program that trains: `python train_child.py JOB.json`. No part of the engine; it talks by files.
 
-JOB.json holds what fxengine.train.finetune writes. Into its `folder` go checkpoint.npz (after every epoch),
-progress.jsonl, outputs.npz (answers on the rows to select and to report on, and the trained head), and what
-keras_child.py leaves: net.onnx, reference.npz, answer.json.
+JOB.json holds what fxengine.train.finetune writes. Into its `folder` go, by the names of layout.py, the checkpoint
+(after every epoch), the progress, the outputs (answers on the rows to select and to report on, and the trained head),
+and what keras_child.py leaves: net.onnx, reference.npz, answer.json.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # read when Keras is imported
 
@@ -23,10 +25,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+if TYPE_CHECKING:
+    from fxengine.backbones.children.keras_child import Net
 
-def _load(path: Path) -> Any:
+
+def _load(path: Path) -> ModuleType:
     """Import a file beside this one by its path: its folder must not be searched for modules."""
-    spec: Any = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -34,6 +41,8 @@ def _load(path: Path) -> Any:
 
 HERE = Path(__file__).parent
 keras_child = _load(HERE.parents[1] / "backbones" / "children" / "keras_child.py")
+layout = _load(HERE.parent / "layout.py")
+files = _load(HERE.parents[1] / "files.py")
 nets_child = _load(HERE / "nets_child.py")
 augment_child = _load(HERE / "augment_child.py")
 
@@ -89,7 +98,7 @@ def main(path: Path) -> None:
     except Exception as error:
         traceback.print_exc()
         answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
-    (folder / "answer.json").write_text(json.dumps({**answer, "tried": tried}))
+    (folder / layout.ANSWER).write_text(json.dumps({**answer, "tried": tried}))
 
 
 def run(order: Job, folder: Path, tried: list[str]) -> Job:
@@ -100,39 +109,42 @@ def run(order: Job, folder: Path, tried: list[str]) -> Job:
     if order.get("preview"):
         return draw_samples(data, settings, Path(order["preview"]))
     net = backbone(order["net"])
+    assert net.model is not None
     head = keras.layers.Dense(data.targets.shape[1], name="fx_head")
     unit = keras.layers.UnitNormalization(name="fx_unit")(net.model.output["features"])
     model = keras.Model(net.model.inputs, head(unit))
-    with np.load(Path(order["data"]) / "arrays.npz") as arrays:
+    with np.load(Path(order["data"]) / layout.ARRAYS) as arrays:
         head.set_weights([arrays["head_weights"].T, arrays["head_bias"]])
     try:
-        trained = nets_child.choose_trainable(model, net.model.layers, settings["unfreeze"])
+        trained = nets_child.choose_trainable(net.model.layers, settings["unfreeze"])
     except ValueError as error:
         raise Refused(str(error)) from error
     state = train(model, data, order, folder)
     rows = np.concatenate([data.rows(VALIDATION), data.rows(TEST)])
     logits = answers(model, data, order, rows, state.batch)
     weights, bias = head.get_weights()
-    np.savez(folder / "outputs.npz", rows=rows, logits=logits, head_weights=weights.T, head_bias=bias)
+    np.savez(folder / layout.OUTPUTS, rows=rows, logits=logits, head_weights=weights.T, head_bias=bias)
     photos = keras_child.crops(np.load(order["photos"]), *net.size)
     ready = np.asarray(prepared(order["pixels"], tf.constant(photos, tf.float32)))
     return {**keras_child.finish(net, photos, ready, folder, tried), "state": asdict(state), "trained": trained}
 
 
-def backbone(job: Job) -> Any:
+def backbone(job: Job) -> Net:
     """Return the headless net as `keras_child` cuts it."""
     if job["kind"] == "lite0":
         with np.load(job["weights"]) as weights:
             size = job["height"], job["width"]
             model = nets_child.efficientnet_lite0(dict(weights), job["stages"], size)
-        return keras_child.cut(model, {**job, "kind": "application"})
-    if job["kind"] == "savedmodel":
-        return saved_model(job)
-    make = keras_child.application if job["kind"] == "application" else keras_child.own_model
-    return keras_child.cut(make(job), job)
+        net: Net = keras_child.cut(model, {**job, "kind": "application"})
+    elif job["kind"] == "savedmodel":
+        net = saved_model(job)
+    else:
+        make = keras_child.application if job["kind"] == "application" else keras_child.own_model
+        net = keras_child.cut(make(job), job)
+    return net
 
 
-def saved_model(job: Job) -> Any:
+def saved_model(job: Job) -> Net:
     """Return a SavedModel as a net of one layer, which trains whole or not at all."""
     net = keras_child.saved_model(job)
     inputs = keras.Input((*net.size, 3))
@@ -144,31 +156,31 @@ def saved_model(job: Job) -> Any:
     model = keras.Model(inputs, {"features": keras_child.pooled(tensor, job["pooling"] or "avg")})
     if not model.trainable_variables:
         raise Refused("it holds no variable that can be trained: it was frozen when it was saved.")
-    return keras_child.Net(lambda pictures: model(pictures, training=False), net.size, net.cut, model)
-
-
-# --- data ---
+    trained: Net = keras_child.Net(lambda pictures: model(pictures, training=False), net.size, net.cut, model)
+    return trained
 
 
 def read_data(folder: Path) -> Data:
     """Return the data that the engine prepared."""
-    images = np.load(folder / "images.npy", mmap_mode="r")
-    with np.load(folder / "arrays.npz") as arrays:
+    images = np.load(folder / layout.IMAGES, mmap_mode="r")
+    with np.load(folder / layout.ARRAYS) as arrays:
         targets, split, weight = (arrays[name] for name in ("targets", "split", "weight"))
         return Data(images, targets, split, weight, str(arrays["kind"]))
 
 
-def prepared(pixels: Job, pictures: Any) -> Any:
+def prepared(pixels: Job, pictures: tf.Tensor) -> tf.Tensor:
     """Return pictures as the net takes them, from 0 to 255 in RGB."""
     pictures = pictures[..., ::-1] if pixels["bgr"] else pictures
     return (pictures - tf.constant(pixels["mean"], tf.float32)) / tf.constant(pixels["std"], tf.float32)
 
 
-def batches(data: Data, order: Job, rows: np.ndarray, batch: int, change: Any = None) -> Any:
+def batches(
+    data: Data, order: Job, rows: np.ndarray, batch: int, change: Callable[[tf.Tensor], tf.Tensor] | None = None
+) -> tf.data.Dataset:
     """Return a tf.data pipeline of (pictures, targets, weights), in the order of `rows`."""
     shape = (None, *data.images.shape[1:])
 
-    def read(chosen: Any) -> tuple[Any, Any, Any]:
+    def read(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         found = tf.numpy_function(lambda i: data.images[i], [chosen], tf.uint8)
         pictures = tf.cast(tf.ensure_shape(found, shape), tf.float32)
         pictures = pictures if change is None else change(pictures)
@@ -179,7 +191,7 @@ def batches(data: Data, order: Job, rows: np.ndarray, batch: int, change: Any = 
     return parts.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
-def answers(model: Any, data: Data, order: Job, rows: np.ndarray, batch: int) -> np.ndarray:
+def answers(model: keras.Model, data: Data, order: Job, rows: np.ndarray, batch: int) -> np.ndarray:
     """Return the logits of rows, float32 [rows, outputs]."""
     pictures = batches(data, order, rows, batch).map(lambda x, y, w: x)
     return np.asarray(model.predict(pictures, verbose=0), np.float32)
@@ -194,14 +206,11 @@ def draw_samples(data: Data, settings: Job, path: Path) -> Job:
     return {}
 
 
-# --- training ---
-
-
-def train(model: Any, data: Data, order: Job, folder: Path) -> State:
+def train(model: keras.Model, data: Data, order: Job, folder: Path) -> State:
     """Train from the last checkpoint on; leave the model with the best weights."""
     settings = order["settings"]
     initial = model.get_weights()
-    saved = read_checkpoint(folder / "checkpoint.npz")
+    saved = read_checkpoint(folder / layout.CHECKPOINT)
     if saved is None:
         state = State(settings["rate"] or choose_rate(model, data, order, folder), settings["batch"])
         model.set_weights(initial)
@@ -228,14 +237,14 @@ def train(model: Any, data: Data, order: Job, folder: Path) -> State:
         state.history.append(row)
         if row["validation_loss"] < state.best_loss:
             state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], model.get_weights()
-        write_checkpoint(folder / "checkpoint.npz", state, model, best)
+        write_checkpoint(folder / layout.CHECKPOINT, state, model, best)
         log(order["tensorboard"], state.epoch, row)
         say(folder, {"epoch": state.epoch, "epochs": settings["epochs"], **row})
     model.set_weights(best)
     return state
 
 
-def one_epoch(model: Any, data: Data, order: Job, folder: Path, state: State) -> dict[str, float]:
+def one_epoch(model: keras.Model, data: Data, order: Job, folder: Path, state: State) -> dict[str, float]:
     """Train on every row once; return what is known after it."""
     settings, begin = order["settings"], time.perf_counter()
     rows = np.random.default_rng([settings["seed"], state.epoch]).permutation(data.rows(TRAIN))
@@ -244,7 +253,7 @@ def one_epoch(model: Any, data: Data, order: Job, folder: Path, state: State) ->
     steps = -(-len(rows) // state.batch)
     done = {"step": 0, "said": 0.0}
 
-    def tell(batch: int, logs: Any = None) -> None:
+    def tell(batch: int, logs: object = None) -> None:
         done["step"] += 1
         if time.monotonic() - done["said"] > 1:
             done["said"] = time.monotonic()
@@ -256,7 +265,7 @@ def one_epoch(model: Any, data: Data, order: Job, folder: Path, state: State) ->
     return {**row, "seconds": round(time.perf_counter() - begin, 2)}
 
 
-def validation(model: Any, data: Data, order: Job, batch: int) -> dict[str, float]:
+def validation(model: keras.Model, data: Data, order: Job, batch: int) -> dict[str, float]:
     """Return loss and, for classes, accuracy on the rows to select on."""
     rows = data.rows(VALIDATION)
     z, y = answers(model, data, order, rows, batch).astype(np.float64), data.targets[rows]
@@ -270,7 +279,7 @@ def validation(model: Any, data: Data, order: Job, batch: int) -> dict[str, floa
     return {"validation_loss": float(-(y * logs).sum(axis=1).mean()), "validation_accuracy": float(right)}
 
 
-def choose_rate(model: Any, data: Data, order: Job, folder: Path) -> float:
+def choose_rate(model: keras.Model, data: Data, order: Job, folder: Path) -> float:
     """Return the rate with the lowest validation loss after one epoch each."""
     initial, losses = model.get_weights(), {}
     settings = {**order["settings"], "epochs": 1}
@@ -287,7 +296,7 @@ def choose_rate(model: Any, data: Data, order: Job, folder: Path) -> float:
     return min(losses, key=lambda rate: losses[rate]) if losses else RATES[1]
 
 
-def compiled(model: Any, data: Data, settings: Job, state: State) -> None:
+def compiled(model: keras.Model, data: Data, settings: Job, state: State) -> None:
     """Give the model a fresh optimizer and its loss; the rate rises at first, then falls as a cosine."""
     steps = settings["epochs"] * -(-int((data.split == TRAIN).sum()) // state.batch)
     warm = max(1, round(_WARM_UP * steps))
@@ -295,13 +304,13 @@ def compiled(model: Any, data: Data, settings: Job, state: State) -> None:
         state.rate / 100, max(1, steps - warm), alpha=0.01, warmup_target=state.rate, warmup_steps=warm
     )
     more = {"gradient_accumulation_steps": state.accumulate} if state.accumulate > 1 else {}
-    make: Any = {
+    make: Callable[[], keras.optimizers.Optimizer] = {
         "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=1e-4, **more),
         "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **more),
         "rmsprop": lambda: keras.optimizers.RMSprop(rate, **more),
     }[settings["optimizer"]]
     smoothing = settings["label_smoothing"]
-    loss: Any = {
+    loss: Callable[[], keras.Loss] = {
         "classes": lambda: keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing),
         "labels": lambda: keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing),
         "numbers": keras.losses.MeanSquaredError,
@@ -317,10 +326,7 @@ def halve(state: State, error: Exception) -> None:
     state.batch, state.accumulate = state.batch // 2, state.accumulate * 2
 
 
-# --- what is kept ---
-
-
-def write_checkpoint(path: Path, state: State, model: Any, best: list[np.ndarray]) -> None:
+def write_checkpoint(path: Path, state: State, model: keras.Model, best: list[np.ndarray]) -> None:
     """Replace the checkpoint whole; the last good one stays where that fails."""
     groups = {
         "weight": model.get_weights(),
@@ -328,12 +334,10 @@ def write_checkpoint(path: Path, state: State, model: Any, best: list[np.ndarray
         "optimizer": [np.asarray(v) for v in model.optimizer.variables],
     }
     arrays = {f"{name}{i}": value for name, values in groups.items() for i, value in enumerate(values)}
-    temporary = path.with_name(f".{path.name}.tmp.npz")
     try:
-        np.savez(temporary, allow_pickle=False, state=np.asarray(json.dumps(asdict(state))), **arrays)
-        temporary.replace(path)
+        with files.replacing(path) as temporary, temporary.open("wb") as file:  # savez puts .npz behind a name
+            np.savez(file, allow_pickle=False, state=np.asarray(json.dumps(asdict(state))), **arrays)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise Refused(
             f"the checkpoint after epoch {state.epoch} could not be written to {path.parent} ({error.strerror}); the "
             "one before it is kept. Make room and give the same command again."
@@ -351,7 +355,7 @@ def read_checkpoint(path: Path) -> tuple[State, list[np.ndarray], list[np.ndarra
     return state, groups[0], groups[1], groups[2]
 
 
-def restore_optimizer(optimizer: Any, values: list[np.ndarray]) -> None:
+def restore_optimizer(optimizer: keras.optimizers.Optimizer, values: list[np.ndarray]) -> None:
     """Set the optimizer's variables."""
     for variable, value in zip(optimizer.variables, values, strict=True):
         variable.assign(value)
@@ -359,13 +363,13 @@ def restore_optimizer(optimizer: Any, values: list[np.ndarray]) -> None:
 
 def say(folder: Path, words: Job) -> None:
     """Add a line to progress.jsonl."""
-    with (folder / "progress.jsonl").open("a") as file:
+    with (folder / layout.PROGRESS).open("a") as file:
         file.write(json.dumps(words) + "\n")
 
 
 def log(folder: str, epoch: int, row: dict[str, float]) -> None:
     """Write the numbers of an epoch for TensorBoard; tf.summary.scalar would want it installed."""
-    writer: Any = tf.summary.create_file_writer(folder)
+    writer = tf.summary.create_file_writer(folder)
     for name, value in row.items():
         tf.raw_ops.WriteScalarSummary(writer=writer._resource, step=epoch, tag=name, value=float(value))
     writer.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fxengine.ui.arguments import add_labels
 from fxengine.ui.console import say, say_json, say_notes
 from fxengine.ui.exit_codes import FINE
 
@@ -14,9 +15,7 @@ TEXT = "say whether a head is enough, more labels would help, or fine-tuning wou
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the store's own labels"
-    )
+    add_labels(parser)
     parser.add_argument("--target", type=float, metavar="SCORE", help="the score that is wanted, as 0.95")
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fxengine.ui.arguments import add_output
 from fxengine.ui.console import printable, say, say_json
 from fxengine.ui.exit_codes import FINE
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("backbone", help="a name, keras:NAME, onnx:FILE, pca:FILE or an exported file")
     parser.add_argument("head", type=Path, help="a head that `fxengine probe` wrote")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx file to make")
+    add_output(parser, "the .onnx file to make", required=True)
     parser.add_argument("--store", type=Path, help="compare with these vectors (those that the head was trained on)")
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer
+from fxengine.ui.arguments import add_html, add_layer, add_output
 from fxengine.ui.console import say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
@@ -20,17 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
     parser.add_argument("-k", type=int, required=True, help="clusters")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write .parquet, .csv or .json")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of the pictures in the middle of each")
+    add_output(parser, "write .parquet, .csv or .json")
+    add_html(parser, "a page of the pictures in the middle of each")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first centres (0)")
     add_layer(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.files import write_table, write_text
     from fxengine.retrieval.cluster import cluster
     from fxengine.ui.pages.cluster import cluster_page
+    from fxengine.ui.table_file import write_table, write_text
 
     report = cluster(options.store, options.k, layer=options.layer, seed=options.seed)
     if options.output is not None:

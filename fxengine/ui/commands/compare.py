@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.console import complain, printable, say, say_json, say_notes, table
+from fxengine.ui.arguments import add_labels
+from fxengine.ui.console import printable, progress_lines, say, say_json, say_notes, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ TEXT = "rank backbones or layers on your labels, with the same folds"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("stores", type=Path, nargs="+", metavar="STORE", help="stores of the same pictures")
-    parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the stores' own labels"
-    )
+    add_labels(parser, "the stores' own labels")
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (5)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
@@ -31,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.probing.compare import compare
 
     names = ("labels", "head", "folds", "seed")
-    progress = None if options.json else lambda text: complain(printable(text))
+    progress = progress_lines(options.json)
     found = compare(options.stores, **{name: getattr(options, name) for name in names}, progress=progress)
     if options.json:
         say_json(found.to_dict())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fxengine.ui.arguments import add_layer
+from fxengine.ui.arguments import add_layer, add_output
 from fxengine.ui.console import say, say_json
 from fxengine.ui.exit_codes import FINE
 
@@ -15,9 +15,7 @@ TEXT = "write a store's vectors for other programs"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help=".npy (+ .ids.csv), .csv or .parquet"
-    )
+    add_output(parser, ".npy (+ .ids.csv), .csv or .parquet", required=True)
     parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
     add_layer(parser)
 

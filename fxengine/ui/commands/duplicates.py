@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer
+from fxengine.ui.arguments import add_html, add_layer, add_output
 from fxengine.ui.console import say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
@@ -23,16 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=float, metavar="T", help="least likeness (chosen from the store; 1: equal files only)"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write .parquet, .csv or .json")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of pictures")
+    add_output(parser, "write .parquet, .csv or .json")
+    add_html(parser)
     add_layer(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.files import write_table, write_text
     from fxengine.retrieval.duplicates import duplicates
     from fxengine.ui.pages.duplicates import duplicates_page
+    from fxengine.ui.table_file import write_table, write_text
 
     report = duplicates(options.store, options.threshold, options.layer)
     if options.output is not None:

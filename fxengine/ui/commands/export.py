@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layers, positive
+from fxengine.ui.arguments import CHANNELS, POOLINGS, add_layers, add_output, positive
 from fxengine.ui.console import printable, say, say_json
 from fxengine.ui.exit_codes import FINE
 
@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", help="keras:ResNet50, onnx:model.onnx[@tensor], a name or a file; see docs/backbones.md"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx file to make")
+    add_output(parser, "the .onnx file to make", required=True)
     add_layers(parser)
-    parser.add_argument("--pooling", choices=["avg", "max", "cls"], help="how a map becomes a vector (avg)")
+    parser.add_argument("--pooling", choices=POOLINGS, help="how a map becomes a vector (avg)")
     parser.add_argument("--logits", action="store_true", help="keep the net's own classifier, for `fxengine predict`")
     parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input height and width, or both at once")
     parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preprocess", type=Path, metavar="JSON", help="preprocessor_config.json, timm's config.json, or a recipe"
     )
-    group.add_argument("--channels", choices=["rgb", "bgr"], help="order of the colours that the net takes")
+    group.add_argument("--channels", choices=CHANNELS, help="order of the colours that the net takes")
     group.add_argument("--scale", type=float, metavar="S", help="factor of pixel values from 0 to 255")
     group.add_argument(
         "--mean", type=float, nargs=3, metavar="M", help="subtracted after --scale, in the order of --channels"

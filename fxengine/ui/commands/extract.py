@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_backbone, add_layers, positive
+from fxengine.ui.arguments import BACKBONE, DTYPES, PRECISIONS, add_backbone, add_layers, add_output, positive
 from fxengine.ui.console import printable, progress_shown, say, say_json
 from fxengine.ui.exit_codes import FINE, INTERRUPTED, TERMINATED, TOO_MANY_ERRORS
 from fxengine.ui.supervise import orphaned
@@ -20,12 +20,10 @@ TEXT = "turn a folder of pictures into a store of feature vectors, or bring it u
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("photos", type=Path, help="a folder, searched recursively, or one picture")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="STORE", help="the store's folder")
+    add_output(parser, "the store's folder", required=True, metavar="STORE")
     add_backbone(parser)
     add_layers(parser)
-    parser.add_argument(
-        "--dtype", default="float16", choices=["float16", "float32"], help="type of the stored vectors (float16)"
-    )
+    parser.add_argument("--dtype", default="float16", choices=DTYPES, help="type of the stored vectors (float16)")
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument(
         "--list",
@@ -53,11 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     update.add_argument(
         "--allow-mixed-precision", action="store_true", help="go on in another precision than the store's"
     )
+    update.add_argument(
+        "--add-columns",
+        action="append",
+        default=[],
+        metavar="GROUP",
+        help="give every row a group of further columns; may be repeated",
+    )
     run = parser.add_argument_group("run")
     run.add_argument(
         "--precision",
         default="auto",
-        choices=["auto", "fp32", "bf16", "fp16", "int8"],
+        choices=PRECISIONS,
         help="what the model computes in (auto: the fastest that keeps the features, see `fxengine calibrate`)",
     )
     run.add_argument(
@@ -85,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         summary = extract(
             options.photos,
             options.output,
-            backbone=options.backbone or "efficientnet_lite0",
+            backbone=options.backbone or BACKBONE,
             layers=options.layers,
             device=options.device,
             precision=options.precision,
@@ -103,6 +108,7 @@ def run(options: argparse.Namespace) -> int:
             prune=options.prune,
             yes=options.yes,
             allow_mixed_precision=options.allow_mixed_precision,
+            add_columns=options.add_columns,
             progress=progress,
             cancel=orphaned,
         )
@@ -122,6 +128,7 @@ def show(summary: Summary) -> None:
     say(f"{summary.store}: {summary.extracted} extracted, {failed} failed, {summary.unchanged} unchanged")
     for name, count in (
         ("changed inputs, computed again", summary.changed),
+        ("rows computed again for further columns", summary.widened),
         ("renamed inputs, vector kept", summary.moved),
         ("rows with a new label or split", summary.relabelled),
         ("rows removed, their input is gone", summary.pruned),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from fxengine.ui.arguments import positive
+from fxengine.train.options import FinetuneOptions, Optimizer
+from fxengine.ui.arguments import BACKBONE, add_labels, add_output, positive
 from fxengine.ui.console import printable, progress_shown, say, say_json, say_notes
 from fxengine.ui.exit_codes import FINE, MISTAKE
 
@@ -20,7 +21,7 @@ TEXT = "train a backbone further on labelled pictures, where a head on its featu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("photos", type=Path, help="a folder of pictures, a folder a class")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the .onnx file to make")
+    add_output(parser, "the .onnx file to make")
     add_training(parser)
     parser.add_argument(
         "--preview-augment", type=Path, metavar="PNG", help="draw what --augment does to six pictures; train nothing"
@@ -29,20 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Declare how to train."""
-    parser.add_argument("--backbone", default="efficientnet_lite0", metavar="NAME", help="(efficientnet_lite0)")
+    parser.add_argument("--backbone", default=BACKBONE, metavar="NAME", help=f"({BACKBONE})")
     parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
     parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input size, where the net allows it")
     parser.add_argument(
         "--preprocess", type=Path, metavar="JSON", help="how pixels are prepared, for a net of one's own"
     )
     parser.add_argument("--trust", action="store_true", help="load a SavedModel, which is a program")
-    parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the folders"
-    )
+    add_labels(parser, "the folders")
     group = parser.add_argument_group("training")
     group.add_argument("--unfreeze", default="all", metavar="WHAT", help="all, N last layers, or from a layer on (all)")
     group.add_argument("--rate", type=float, help="learning rate (1e-5, 1e-4 and 1e-3 are tried)")
-    group.add_argument("--optimizer", default="adamw", choices=["adamw", "sgd", "rmsprop"], help="(adamw)")
+    group.add_argument("--optimizer", default="adamw", choices=get_args(Optimizer), help="(adamw)")
     group.add_argument("--epochs", type=positive, default=15, metavar="N", help="at most (15)")
     group.add_argument("--patience", type=positive, default=4, metavar="N", help="stop after N epochs in vain (4)")
     group.add_argument("--batch", type=positive, default=16, metavar="N", help="halved where memory runs out (16)")
@@ -64,8 +63,6 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.backbones.options import ExportOptions
     from fxengine.train.finetune import finetune, preview_augmentation
-    from fxengine.train.options import FinetuneOptions
-    from fxengine.ui.pages.finetune import write_finetune_page
 
     size = options.size and (options.size[0], options.size[-1])
     export = ExportOptions(weights=options.weights, size=size, preprocess=options.preprocess, trust=options.trust)
@@ -89,13 +86,33 @@ def run(options: argparse.Namespace) -> int:
             export=export,
             progress=progress,
         )
-    page = write_finetune_page(report, options.photos)
+    page = write_page(report, options.photos)
     if options.json:
         say_json(report.to_dict())
     else:
         show(report)
         say(f"  page: {printable(str(page))}")
     return FINE
+
+
+def write_page(report: FinetuneReport, photos: Path) -> Path:
+    """Write report.html, curves.png and, for classes, confusion.png into the run's folder; return the page.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    from fxengine.train import layout
+    from fxengine.ui.pages.finetune import finetune_page
+    from fxengine.ui.pages.plots import confusion, training
+    from fxengine.ui.table_file import write_picture, write_text
+
+    run, curves = Path(report.run), training(report.history)
+    write_picture(curves, run / layout.CURVES)
+    if report.details.confusion:
+        write_picture(confusion(report.details.confusion, report.classes), run / layout.CONFUSION)
+    page = run / layout.PAGE
+    write_text(finetune_page(report, photos, curves), page)
+    return page
 
 
 def show(report: FinetuneReport) -> None:

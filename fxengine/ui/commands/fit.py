@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fxengine.ui.arguments import BACKBONE, add_output
 from fxengine.ui.console import printable, progress_shown, say, say_json
 from fxengine.ui.exit_codes import FINE
 
@@ -14,9 +15,9 @@ TEXT = "make one model of labelled pictures: extract, probe, fine-tune only wher
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("photos", type=Path, help="a folder of pictures, a folder a class")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx file to make")
+    add_output(parser, "the .onnx file to make", required=True)
     parser.add_argument("--target-accuracy", type=float, default=0.95, metavar="SHARE", help="what is wanted (0.95)")
-    parser.add_argument("--backbone", default="efficientnet_lite0", metavar="NAME", help="(efficientnet_lite0)")
+    parser.add_argument("--backbone", default=BACKBONE, metavar="NAME", help=f"({BACKBONE})")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, add_metric, milliseconds, share, size
-from fxengine.ui.console import complain, say, say_json, table
+from fxengine.ui.console import complain, progress_lines, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         layer=options.layer,
         queries=options.queries,
         rebuild=options.rebuild,
-        progress=None if options.json else complain,
+        progress=progress_lines(options.json),
     )
     if options.json:
         say_json(report.to_dict())

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, positive
-from fxengine.ui.console import complain, say, say_json, table
+from fxengine.ui.arguments import MAP_METHODS, add_layer, add_output, positive
+from fxengine.ui.console import progress_lines, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,24 +19,24 @@ TEXT = "lay a store out on a plane, with neighbours and outliers, for embedding-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the map, .parquet or .json")
+    add_output(parser, "the map, .parquet or .json", required=True)
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw it")
-    parser.add_argument("--method", default="pca", choices=["pca", "umap"], help="how places are found (pca)")
+    parser.add_argument("--method", default="pca", choices=MAP_METHODS, help="how places are found (pca)")
     parser.add_argument("-k", type=positive, default=10, help="neighbours of each row (10)")
     add_layer(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.files import check_suffix, write_table
     from fxengine.retrieval.map import make_map
+    from fxengine.ui.table_file import check_suffix, write_picture, write_table
 
     check_suffix(options.output, (".parquet", ".json"))
-    progress = None if options.json else complain
+    progress = progress_lines(options.json)
     report = make_map(options.store, method=options.method, k=options.k, layer=options.layer, progress=progress)
     write_table(report.table, options.output)
     if options.png is not None:
-        from fxengine.ui.pages.plots import plane, write_picture
+        from fxengine.ui.pages.plots import plane
 
         x, y = (report.table[name].to_numpy() for name in ("x", "y"))
         write_picture(plane(x, y, report.table["label"].to_pylist()), options.png)

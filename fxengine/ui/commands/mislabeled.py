@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, positive
-from fxengine.ui.console import complain, say, say_json, say_notes, table
+from fxengine.ui.arguments import add_labels, add_layer, add_output, positive
+from fxengine.ui.console import progress_lines, say, say_json, say_notes, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,31 +19,28 @@ TEXT = "rank the rows whose labels are likely wrong"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the store's own labels"
-    )
+    add_labels(parser)
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--folds", type=int, default=10, metavar="N", help="folds of the cross-validation (10)")
     parser.add_argument("--top", type=positive, default=20, metavar="N", help="rows to print (20)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write all to this .parquet, .csv or .json")
+    add_output(parser, "write all to this .parquet, .csv or .json")
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with their pictures")
     add_layer(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.files import write_table
     from fxengine.probing.mislabeled import mislabeled
+    from fxengine.ui.pages.mislabeled import mislabeled_page
+    from fxengine.ui.table_file import write_table, write_text
 
     names = ("labels", "head", "folds", "layer")
-    progress = None if options.json else complain
+    progress = progress_lines(options.json)
     found = mislabeled(options.store, **{name: getattr(options, name) for name in names}, progress=progress)
     if options.output is not None:
         write_table(found.table(), options.output)
     if options.report is not None:
-        from fxengine.ui.pages.probe import write_suspects_page
-
-        write_suspects_page(found, options.store, options.report)
+        write_text(mislabeled_page(found, options.store), options.report)
     if options.json:
         say_json(found.to_dict())
     else:

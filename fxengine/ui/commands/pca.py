@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, positive
-from fxengine.ui.console import complain, printable, say, say_json, table
+from fxengine.ui.arguments import add_layer, add_output, positive
+from fxengine.ui.console import printable, progress_lines, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ TEXT = "reduce a store's vectors to their principal components"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx transform to make")
+    add_output(parser, "the .onnx transform to make", required=True)
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--dim", type=positive, metavar="N", help="components to keep")
     size.add_argument("--variance", type=float, metavar="SHARE", help="keep as many as explain this share, as 0.95")
@@ -43,10 +43,11 @@ def run(options: argparse.Namespace) -> int:
         whiten=options.whiten,
         layer=options.layer,
         reduced=options.reduced,
-        progress=None if options.json else complain,
+        progress=progress_lines(options.json),
     )
     if options.plot is not None:
-        from fxengine.ui.pages.plots import explained_variance, write_picture
+        from fxengine.ui.pages.plots import explained_variance
+        from fxengine.ui.table_file import write_picture
 
         write_picture(explained_variance(report.variances, len(report.pca.components)), options.plot)
     if options.json:

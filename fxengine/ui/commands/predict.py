@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_backbone, positive
+from fxengine.ui.arguments import PRECISIONS, add_backbone, add_output, positive
 from fxengine.ui.console import complain, progress_shown, say_json, table
 from fxengine.ui.exit_codes import FINE
+from fxengine.ui.supervise import notes_folder
 
 if TYPE_CHECKING:
     from fxengine.probing.predict import Prediction
@@ -22,10 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="HEAD", help="a head that `fxengine probe` wrote")
     add_backbone(parser)
     parser.add_argument("--top", type=positive, default=5, metavar="K", help="how many classes to name (5)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N files")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write .json, .csv or .parquet instead of a table"
+        "--precision",
+        default="fp32",
+        choices=PRECISIONS,
+        help="what the backbone computes in (fp32)",
     )
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N files")
+    add_output(parser, "write .json, .csv or .parquet instead of a table")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,8 +45,10 @@ def run(options: argparse.Namespace) -> int:
             backbone=options.backbone,
             top=options.top,
             device=options.device,
+            precision=options.precision,
             limit=options.limit,
             progress=progress,
+            notes=notes_folder(),
         )
         if options.output is not None:
             count, failed = write_predictions(found, options.output)

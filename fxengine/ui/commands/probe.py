@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from fxengine.ui.arguments import add_layer, positive, sizes
-from fxengine.ui.console import complain, say, say_json, say_notes, table
+from fxengine.heads import HEADS, Kind
+from fxengine.ui.arguments import add_labels, add_layer, add_output, positive, sizes
+from fxengine.ui.console import progress_lines, say, say_json, say_notes, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
     from fxengine.probing.report import ProbeReport
 
 TEXT = "train a head on a store's features and say how well it does"
-NAMES = ("auto", "ridge", "lda", "logistic", "svm", "knn", "mlp")
+NAMES = ("auto", *HEADS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    parser.add_argument("-o", "--output", type=Path, metavar="HEAD", help="write the head to this .onnx file")
+    add_output(parser, "write the head to this .onnx file", metavar="HEAD")
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with plots and the mistaken pictures")
     add_labels(parser)
+    parser.add_argument("--kind", choices=get_args(Kind), help="what the columns are (as they look)")
     parser.add_argument("--head", choices=NAMES, help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--pca", type=positive, default=0, metavar="N", help="reduce vectors to N numbers before it")
     parser.add_argument("--hidden", type=sizes, default=(), metavar="N[,N[,N]]", help="units of mlp's layers (256)")
@@ -42,14 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_layer(parser)
 
 
-def add_labels(parser: argparse.ArgumentParser) -> None:
-    """Declare where targets come from."""
-    parser.add_argument(
-        "--labels", metavar="FILE[:COLUMN]", help="a .csv, .tsv or .parquet with ids instead of the store's own labels"
-    )
-    parser.add_argument("--kind", choices=["classes", "labels", "numbers"], help="what the columns are (as they look)")
-
-
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.probing.probe import ProbeOptions, probe
@@ -61,12 +55,14 @@ def run(options: argparse.Namespace) -> int:
     wanted = ProbeOptions(
         **{name: getattr(options, name) for name in names}, curve=options.curve or bool(options.report)
     )
-    progress = None if options.json else complain
-    report = probe(options.store, options.output, labels=options.labels, options=wanted, progress=progress)
+    report = probe(
+        options.store, options.output, labels=options.labels, options=wanted, progress=progress_lines(options.json)
+    )
     if options.report is not None:
-        from fxengine.ui.pages.probe import write_probe_page
+        from fxengine.ui.pages.probe import probe_page
+        from fxengine.ui.table_file import write_text
 
-        write_probe_page(report, options.store, options.report)
+        write_text(probe_page(report, options.store), options.report)
     if options.json:
         say_json(report.to_dict())
     else:

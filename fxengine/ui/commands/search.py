@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_backbone, add_layer, add_metric
+from fxengine.ui.arguments import add_backbone, add_html, add_layer, add_metric, add_output
 from fxengine.ui.console import complain, printable, say, say_json, table
 from fxengine.ui.exit_codes import FINE
 
@@ -27,18 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="FILTER", help="such as \"label == 'cats' and width > 500\"")
     parser.add_argument("--min-score", type=float, metavar="X", help="leave out what is less near")
     add_metric(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write .parquet, .csv or .json")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of pictures")
+    add_output(parser, "write .parquet, .csv or .json")
+    add_html(parser)
     add_layer(parser)
     add_backbone(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.files import write_table, write_text
     from fxengine.retrieval.queries import Asked
     from fxengine.retrieval.search import result_table, search
     from fxengine.ui.pages.search import search_page
+    from fxengine.ui.table_file import write_table, write_text
 
     asked = Asked(tuple(options.query), tuple(options.id), tuple(options.plus), tuple(options.minus))
     report = search(

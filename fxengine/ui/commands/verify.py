@@ -11,7 +11,7 @@ from fxengine.ui.console import printable, say, say_json
 from fxengine.ui.exit_codes import FINE, MISTAKE
 
 if TYPE_CHECKING:
-    from fxengine.repair.verify import VerifyReport
+    from fxengine.repair.report import VerifyReport
 
 TEXT = "check every part of a store; exit 1 where something is wrong"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.pages import html, plots
-from fxengine.ui.pages.probe import probe_body
+from fxengine.train.runs import run_settings
+from fxengine.ui.pages import html
+from fxengine.ui.pages.probe import probe_parts
 
 if TYPE_CHECKING:
     from fxengine.heads.evaluate.interval import Interval
@@ -17,38 +16,35 @@ if TYPE_CHECKING:
 _EPOCH = ("train_loss", "validation_loss", "validation_accuracy", "seconds")
 
 
-def write_finetune_page(report: FinetuneReport, photos: Path) -> Path:
-    """Write report.html, curves.png and, for classes, confusion.png into the run's folder; return the page.
+def finetune_page(report: FinetuneReport, photos: Path, curves: bytes) -> str:
+    """Return a page of a run; its settings are read from its record.
+
+    Args:
+        report: what it found out.
+        photos: the folder that ids are relative to.
+        curves: the plot of its epochs, a PNG.
 
     Raises:
-        InputError: they cannot be written.
+        InputError: the record cannot be read.
     """
-    run = Path(report.run)
-    curves = plots.training(report.history)
-    plots.write_picture(curves, run / "curves.png")
-    if report.details.confusion:
-        plots.write_picture(plots.confusion(report.details.confusion, report.classes), run / "confusion.png")
     scores = [
         ["probe on the frozen features", *_cells(report.probe.validation), *_cells(report.probe.test)],
         ["tuned", *_cells(report.tuned.validation), *_cells(report.tuned.test)],
     ]
     epochs = [[i, *(row.get(name) for name in _EPOCH)] for i, row in enumerate(report.history, 1)]
-    settings = json.loads((run / "run.json").read_text())["settings"]
     body = [
         *(f"<p>{html.text(line)}</p>" for line in (_words(report), *report.notes)),
         f"<h2>{html.text(report.metric.replace('_', ' '))}, with 95% intervals</h2>",
         html.table(["", "validation", "low", "high", "test", "low", "high"], scores),
         "<h2>Training</h2>",
-        f'<img src="data:image/png;base64,{base64.b64encode(curves).decode()}" alt="losses and accuracy">',
+        html.drawing(curves, "losses and accuracy"),
         html.table(["epoch", *(name.replace("_", " ") for name in _EPOCH)], epochs),
         "<h2>What was kept, on the test pictures</h2>",
-        *probe_body(report.details, photos),
+        *probe_parts(report.details, photos),
         "<h2>Settings</h2>",
-        html.table(["setting", "value"], sorted(settings.items())),
+        html.table(["setting", "value"], sorted(run_settings(Path(report.run)).items())),
     ]
-    path = run / "report.html"
-    path.write_text(html.page(f"{report.backbone}, trained further", "\n".join(body)), "utf-8")
-    return path
+    return html.page(f"{report.backbone}, trained further", "\n".join(body))
 
 
 def _cells(score: Interval) -> list[float]:

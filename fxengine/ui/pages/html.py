@@ -51,6 +51,11 @@ def picture(path: str | Path, caption: str) -> str:
     return f"<figure>{shown}<figcaption>{text(caption)}</figcaption></figure>"
 
 
+def drawing(png: bytes, name: str) -> str:
+    """Return a plot; `name` is text."""
+    return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{text(name)}">'
+
+
 def stored_picture(root: str, key: str, caption: str) -> str:
     """Return the picture of a store's row, with the caption and its id."""
     return picture(Path(root) / unescape_path(key), f"{caption}\n{key}".strip())

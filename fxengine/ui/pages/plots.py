@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-
-from fxengine.errors import InputError
 
 matplotlib.use("Agg")
 _BLUE, _RED, _GREY = "#2f6fb0", "#c4483a", "#8a8a8a"
@@ -153,16 +150,6 @@ def plane(x: np.ndarray, y: np.ndarray, labels: Sequence[str | None]) -> bytes:
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.grid(False)
     return _png(figure)
-
-
-def write_picture(png: bytes, path: Path) -> None:
-    """Write a plot to a file; raises InputError where that cannot be done."""
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path} must end in .png.")
-    try:
-        path.write_bytes(png)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -2,72 +2,57 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fxengine.collect.item import unescape_path
 from fxengine.features.read import FeatureStore
-from fxengine.files import write_text
-from fxengine.probing.mislabeled import Suspects
-from fxengine.probing.report import ProbeReport
-from fxengine.ui.pages import plots
-from fxengine.ui.pages.html import page, picture, pictures, table, text
+from fxengine.ui.pages import html, plots
 
-_PICTURES = 200
+if TYPE_CHECKING:
+    from fxengine.probing.report import ProbeReport
 
 
-def write_probe_page(report: ProbeReport, store: Path, path: Path) -> None:
-    """Write the page.
+def probe_page(report: ProbeReport, store: Path) -> str:
+    """Return a page of the probe of a store, whose pictures are read where they were when it was made.
 
     Raises:
-        InputError: it cannot be written.
+        StoreError: there is no such store.
     """
-    body = "\n".join(probe_body(report, Path(unescape_path(FeatureStore.open(store).provenance.root))))
-    write_text(page(f"Probe of {store}", body), path)
+    root = Path(unescape_path(FeatureStore.open(store).provenance.root))
+    return html.page(f"Probe of {store}", "\n".join(probe_parts(report, root)))
 
 
-def probe_body(report: ProbeReport, root: Path) -> list[str]:
-    """Return the page's parts; pictures are read below `root`."""
-    parts = [f"<p>{text(line)}</p>" for line in _summary(report)]
-    parts.append(table(["score", "value"], [[_words(name), value] for name, value in report.scores.items()]))
+def probe_parts(report: ProbeReport, root: Path) -> list[str]:
+    """Return the parts of the page; pictures are read below `root`."""
+    parts = [f"<p>{html.text(line)}</p>" for line in _summary(report)]
+    parts.append(html.table(["score", "value"], [[_words(name), value] for name, value in report.scores.items()]))
     if report.curve is not None:
         expected = [(rows, each.mean, each.low, each.high) for rows, each in report.curve.expected]
         drawn = plots.learning_curve(report.curve.rows, report.curve.scores, expected, report.metric)
-        parts += ["<h2>What more rows would bring</h2>", _image(drawn, "learning curve")]
+        parts += ["<h2>What more rows would bring</h2>", html.drawing(drawn, "learning curve")]
     if report.per_class:
         rows = sorted(report.per_class.items(), key=lambda pair: pair[1].recall)
         cells = [[name, each.rows, each.recall, each.precision, each.f1] for name, each in rows]
-        parts += ["<h2>Classes, the hardest first</h2>", table(["class", "rows", "recall", "precision", "F1"], cells)]
+        parts += [
+            "<h2>Classes, the hardest first</h2>",
+            html.table(["class", "rows", "recall", "precision", "F1"], cells),
+        ]
     if report.confusion:
         drawn = plots.confusion(report.confusion, list(report.per_class))
-        parts += ["<h2>What is taken for what</h2>", _image(drawn, "confusion matrix")]
+        parts += ["<h2>What is taken for what</h2>", html.drawing(drawn, "confusion matrix")]
         drawn = plots.reliability(report.reliability)
-        parts += ["<h2>Is it as sure as it is right?</h2>", _image(drawn, "reliability diagram")]
+        parts += ["<h2>Is it as sure as it is right?</h2>", html.drawing(drawn, "reliability diagram")]
     if report.mistakes:
         shown = [
-            picture(
+            html.picture(
                 root / unescape_path(mistake.id),
                 f"{mistake.label} taken for {mistake.answer} ({mistake.probability:.0%})\n{mistake.id}",
             )
             for mistake in report.mistakes
         ]
-        parts += ["<h2>Most confident mistakes</h2>", pictures(shown)]
+        parts += ["<h2>Most confident mistakes</h2>", html.pictures(shown)]
     return parts
-
-
-def write_suspects_page(found: Suspects, store: Path, path: Path) -> None:
-    """Write the rows whose labels are likely wrong, with their pictures; raises InputError."""
-    root = Path(unescape_path(found.root))
-    shown = [
-        picture(
-            root / unescape_path(row.id),
-            f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})\n{row.id}",
-        )
-        for row in found.rows[:_PICTURES]
-    ]
-    lines = [f"{found.issues} of {found.checked} labels are likely wrong; the most suspicious first.", *found.notes]
-    body = "".join(f"<p>{text(line)}</p>\n" for line in lines)
-    write_text(page(f"Labels of {store}", body + pictures(shown)), path)
 
 
 def _summary(report: ProbeReport) -> list[str]:
@@ -98,7 +83,3 @@ def _summary(report: ProbeReport) -> list[str]:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _image(png: bytes, name: str) -> str:
-    return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{text(name)}">'

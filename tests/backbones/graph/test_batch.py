@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.sources import from_onnx
 from fxengine.backbones.spec import METADATA_KEY, Facts
@@ -184,7 +185,7 @@ def test_a_transformer_of_a_fixed_batch_takes_any_number_of_pictures(
     writer = Writer()
     path = writer.save(net(writer, batch, cls), batch, tmp_path / "net.onnx")
     model = from_onnx.export(str(path), ExportOptions(scale=1 / 255))
-    facts = Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     right = alone(path, facts.cut, batch)
     for pictures in (1, 2, 5):

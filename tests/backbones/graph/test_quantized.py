@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from fxengine.backbones import load_backbone
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.sources import from_onnx
 from fxengine.backbones.spec import METADATA_KEY, Facts
@@ -69,7 +70,7 @@ def exported(what: object, options: ExportOptions = OPTIONS) -> tuple[dict[str, 
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
     found = dict(zip(names, session.run(names, {"images": PIXELS}), strict=True))
-    return found, Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    return found, Facts.from_json(metadata_of(model)[METADATA_KEY])
 
 
 @pytest.mark.parametrize("form", FORMATS)

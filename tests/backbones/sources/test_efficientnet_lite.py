@@ -11,11 +11,12 @@ from onnx import numpy_helper
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.fingerprint import fingerprint
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.sources import efficientnet_lite
 from fxengine.backbones.sources.torch_state import read_state
 from fxengine.backbones.spec import METADATA_KEY, Facts
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.errors import InputError
 from fxengine.execute import open_session
 
@@ -31,7 +32,7 @@ def weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def facts_of(model: onnx.ModelProto) -> Facts:
-    return Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    return Facts.from_json(metadata_of(model)[METADATA_KEY])
 
 
 def dims(value: onnx.ValueInfoProto) -> list[str | int]:
@@ -136,7 +137,7 @@ def decoded(paths: list[Path]) -> np.ndarray:
 
 def accuracy(path: Path, images: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     session = open_session(path, "cpu", 10)
-    logits = session.run(images, ["logits"])["logits"]
+    logits = session.run({"images": images}, ["logits"])["logits"]
     session.close()
     best = np.argsort(-logits, axis=1)[:, :5]
     hits = best == truth[:, None]

@@ -18,6 +18,8 @@ import pytest
 from bench.export import by_area, multiply_adds
 from fxengine.backbones import load_backbone
 from fxengine.backbones.children import keras_env
+from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.graph.run import run_model
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import differences, measure
 from fxengine.backbones.sources import from_keras
@@ -311,7 +313,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 def facts_of(model: onnx.ModelProto) -> Facts:
-    return Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    return Facts.from_json(metadata_of(model)[METADATA_KEY])
 
 
 @needs_keras
@@ -354,7 +356,7 @@ def test_a_wrong_mode_fails(exported: Exported, name: str) -> None:
             {"features": exported.reference(name)},
         )
         with np.load(exported.folder / name / "reference.npz") as arrays:
-            ours = keras_env.answers(model, arrays["photos"])["features"]
+            ours = run_model(model, arrays["photos"])["features"]
         assert differences(ours, exported.reference(name))["relative"] > 1e-2
 
 
@@ -386,7 +388,7 @@ def test_a_second_export_starts_no_child(exported: Exported, monkeypatch: pytest
 def test_own_models_keep_what_they_say(exported: Exported) -> None:
     own, saved, free = (exported.model(name) for name in ("own", "saved", "open"))
     picture = np.full((1, 20, 28, 3), PICTURE, np.uint8)
-    found = keras_env.answers(free, picture)["features"]
+    found = run_model(free, picture)["features"]
     assert differences(found, np.load(exported.files / "open.npy"))["relative"] < 1e-5
     assert facts_of(own).dim == 8
     assert [output.name for output in own.graph.output] == ["features", "logits"]
@@ -401,8 +403,8 @@ def test_own_models_keep_what_they_say(exported: Exported) -> None:
 def test_other_policies_and_a_fixed_batch_give_kerass_features(exported: Exported, name: str) -> None:
     model = exported.model(name)
     with np.load(exported.files / f"{name}.npz") as arrays:
-        found = keras_env.answers(model, arrays["pictures"])["features"]
-        alone = keras_env.answers(model, arrays["pictures"][:1])["features"]
+        found = run_model(model, arrays["pictures"])["features"]
+        alone = run_model(model, arrays["pictures"][:1])["features"]
         relative = differences(found, arrays["features"])["relative"]
     assert relative < POLICIES.get(name, 1e-5)
     np.testing.assert_allclose(alone, found[:1], rtol=1e-4, atol=1e-5)
@@ -428,7 +430,7 @@ def test_the_size_is_read_beside_a_fixed_batch(shared_data: Callable[[str], Path
 @pytest.mark.parametrize("name", ["imagenet", "headless.weights.h5", "whole.weights.h5", "whole.h5"])
 def test_weights_come_from_kerass_own_folder_or_a_file(exported: Exported, name: str) -> None:
     """`imagenet` finds in KERAS_HOME what Keras would have downloaded."""
-    found = keras_env.answers(exported.model(name), np.full((1, 32, 32, 3), PICTURE, np.uint8))["features"]
+    found = run_model(exported.model(name), np.full((1, 32, 32, 3), PICTURE, np.uint8))["features"]
     assert differences(found, np.load(exported.files / "mobilenet.npy"))["relative"] < 1e-4
 
 

@@ -13,12 +13,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones import load_backbone
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
 from fxengine.backbones.sources import from_onnx
 from fxengine.backbones.spec import METADATA_KEY, Facts, Preprocess
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.errors import InputError
 
 SIDE = 16
@@ -94,7 +95,7 @@ def save(
 def exported(what: object, options: ExportOptions = OPTIONS) -> tuple[onnx.ModelProto, Facts]:
     model = from_onnx.export(str(what), options)
     onnx.checker.check_model(model, full_check=True)
-    return model, Facts.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    return model, Facts.from_json(metadata_of(model)[METADATA_KEY])
 
 
 def run(model: onnx.ModelProto, pixels: np.ndarray = PIXELS) -> dict[str, np.ndarray]:

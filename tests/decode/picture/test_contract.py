@@ -14,12 +14,15 @@ from PIL import Image, ImageOps
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.decode import picture
-from fxengine.decode.picture import Header, Limits, Picture, load_decoder
+from fxengine.decode.limits import Limits
+from fxengine.decode.picture import Decoder, Header, Picture, load_decoder, nvimgcodec, pillow, turbojpeg
 from fxengine.decode.picture.formats import upright_size
 from fxengine.decode.picture.geometry import upright
 from fxengine.errors import DecodeError, InputError
 
 # nvImageCodec needs a GPU; with one faked it is tested in test_nvimgcodec.py.
+# Checked by mypy: each module is what the table says it is.
+MODULES: dict[str, Decoder] = {"nvimgcodec": nvimgcodec, "pillow": pillow, "turbojpeg": turbojpeg}
 ALL = pytest.mark.parametrize("name", sorted(set(picture.DECODERS) - {"nvimgcodec"}))
 ORIENTATION = 0x0112
 XMP = (
@@ -215,3 +218,7 @@ def test_the_libraries_are_named_with_their_versions() -> None:
     found = picture.versions()
     assert {"simplejpeg", "pillow", "pillow-heif"} <= set(found)
     assert found["pillow"] == PIL.__version__
+
+
+def test_every_decoder_is_checked_here() -> None:
+    assert MODULES.keys() == picture.DECODERS.keys()

@@ -13,7 +13,8 @@ from PIL import Image
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.decode import picture as decode
-from fxengine.decode.picture import Limits, pillow
+from fxengine.decode.limits import Limits
+from fxengine.decode.picture import pillow
 from fxengine.errors import DecodeError
 
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from fxengine.decode import picture
-from fxengine.decode.picture.formats import Limits, check_size, sniff
+from fxengine.decode.limits import Limits
+from fxengine.decode.picture.formats import check_size, sniff
 from fxengine.errors import DecodeError
 
 pillow_heif.register_heif_opener()

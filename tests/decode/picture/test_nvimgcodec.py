@@ -16,7 +16,8 @@ from fxengine import FeatureStore, extract
 from fxengine.backbones.sources.efficientnet_lite import RECIPE
 from fxengine.backbones.spec import BackboneFile
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits, nvimgcodec
+from fxengine.decode.limits import Limits
+from fxengine.decode.picture import nvimgcodec
 from fxengine.errors import DecodeError, DeviceError
 from tests.decode.picture.test_scaled import photo
 

@@ -9,7 +9,7 @@ import pytest
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError
 from fxengine.features.schema import ERROR_CODES
 from tests.conftest import SHARED

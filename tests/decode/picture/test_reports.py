@@ -10,7 +10,7 @@ import pytest
 
 from fxengine.backbones.spec import Preprocess
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits
+from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError
 
 WHOLE = Preprocess(height=240, width=320, edge="both", size=1, kernel="bilinear")

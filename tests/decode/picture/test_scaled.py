@@ -15,7 +15,8 @@ from PIL import Image
 from fxengine.backbones.sources.efficientnet_lite import RECIPE
 from fxengine.backbones.spec import Preprocess
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits, turbojpeg
+from fxengine.decode.limits import Limits
+from fxengine.decode.picture import turbojpeg
 
 PLAIN = replace(RECIPE, scaled_decode=False)
 

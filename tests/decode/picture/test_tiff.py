@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fxengine.decode import picture
-from fxengine.decode.picture import Limits, pillow
+from fxengine.decode.limits import Limits
+from fxengine.decode.picture import pillow
 from fxengine.errors import DecodeError
 
 HEIGHT, WIDTH = 6, 8

@@ -1,0 +1,79 @@
+"""Pictures as rows of a graph's input `images`: decoded, upright and at the recipe's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from fxengine.backbones.spec import INPUT_NAME, Preprocess
+from fxengine.decode import Filled, Inputs, Opened
+from fxengine.decode.limits import Limits
+from fxengine.decode.picture import choose_decoder, decode_into, memory_needed, read_header, versions
+from fxengine.decode.picture.apart import decode_apart
+from fxengine.decode.picture.formats import Header, Picture, upright_size
+from fxengine.decode.picture.given import payload_of
+from fxengine.decode.picture.resize import resize_into
+
+
+def make(recipe: Preprocess, limits: Limits, on_gpu: bool) -> PicturePreparer:
+    """Return the preparer of a recipe."""
+    return PicturePreparer(recipe, limits, on_gpu)
+
+
+@dataclass(frozen=True)
+class PicturePreparer:
+    """Prepares pictures.
+
+    Attributes:
+        recipe: how a picture becomes a row.
+        limits: what is refused as too large.
+        on_gpu: whether a GPU decodes what it can.
+    """
+
+    recipe: Preprocess
+    limits: Limits
+    on_gpu: bool
+
+    @property
+    def decoder(self) -> str:
+        """What decodes, with its version."""
+        libraries = ", ".join(f"{name} {version}" for name, version in versions().items())
+        return f"nvImageCodec on the GPU, {libraries}" if self.on_gpu else libraries
+
+    def room(self, rows: int) -> Inputs:
+        """Return `images`, uint8 [rows, height, width, 3]."""
+        return {INPUT_NAME: np.zeros((rows, self.recipe.height, self.recipe.width, 3), np.uint8)}
+
+    def open(self, payload: bytes | np.ndarray | Picture) -> Opened:
+        """Look at an encoded file, RGB pixels uint8 [height, width, 3], or a picture that was decoded already.
+
+        Raises:
+            DecodeError: it is no picture that is decoded, damaged, or over a limit.
+        """
+        if isinstance(payload, bytes):
+            header = read_header(payload, self.limits)
+            decoder = choose_decoder(header, self.on_gpu)
+            return Opened(memory_needed(header, self.recipe, decoder), partial(self._decode, payload, header, decoder))
+        picture = payload if isinstance(payload, Picture) else Picture(payload, 1)
+        return Opened(0, partial(self._resize, picture))
+
+    def open_apart(self, payload: bytes | np.ndarray) -> Opened:
+        """Do so for an input that is suspected to crash the decoder; pixels crash none."""
+        return Opened(0, partial(self._decode_apart, payload)) if isinstance(payload, bytes) else self.open(payload)
+
+    def open_given(self, given: object) -> Opened:
+        """Look at a path, encoded bytes, a PIL image or RGB pixels; raises as `given.payload_of` and `open` do."""
+        return self.open(payload_of(given, self.limits.max_bytes))
+
+    def _decode(self, data: bytes, header: Header, decoder: str, inputs: Inputs, row: int) -> Filled:
+        return Filled(*decode_into(data, header, self.recipe, inputs[INPUT_NAME][row], decoder))
+
+    def _decode_apart(self, data: bytes, inputs: Inputs, row: int) -> Filled:
+        return Filled(*decode_apart(data, self.recipe, self.limits, inputs[INPUT_NAME][row]))
+
+    def _resize(self, picture: Picture, inputs: Inputs, row: int) -> Filled:
+        resize_into(picture.pixels, picture.orientation, self.recipe, inputs[INPUT_NAME][row])
+        height, width = picture.pixels.shape[:2]
+        return Filled(*upright_size(width, height, picture.orientation))

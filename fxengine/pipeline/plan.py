@@ -1,0 +1,208 @@
+"""What a run has to do, settled before anything is computed: backbone, limits, rows, units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from fxengine.backbones import load_backbone, load_for_space, source_name
+from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.spec import BackboneFile, layer_output
+from fxengine.collect import Listing
+from fxengine.collect.item import Item, escape_path, sha256_of
+from fxengine.decode.limits import Limits
+from fxengine.errors import DecodeError, InputError
+from fxengine.features import parts
+from fxengine.features.known import Known, Plan, make_plan, new_items
+from fxengine.features.schema import FEATURE, Dtype, Provenance, layer_column, united_groups, widest_limits
+from fxengine.features.update import Movable
+from fxengine.features.write import check_fits
+from fxengine.pipeline.units import Move
+
+_PRUNE_GUARD = 0.2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked for.
+
+    Attributes:
+        backbone: a name, KIND:WHAT, or a file that fxengine exported.
+        layers: layers of it to store, the last one as `feature`, the others as `feature@NAME`.
+        dtype: type of the stored vectors.
+        limits: what is refused as too large, or some of its fields by name; the others are those of the store.
+        limit: take only the first so many inputs.
+        retry_failed: try inputs again that failed for a lasting reason.
+        add_columns: groups of further columns that the store is to have.
+    """
+
+    backbone: str | Path
+    layers: tuple[str, ...]
+    dtype: Dtype
+    limits: Limits | Mapping[str, int] | None
+    limit: int | None
+    retry_failed: bool
+    add_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run has to do.
+
+    Attributes:
+        inputs: where the inputs are listed.
+        limit: only the first so many of them.
+        found: the backbone.
+        limits: what is refused as too large.
+        known: the store's rows.
+        plan: what has to be done with them.
+        provenance: what new rows are made with, but for how they are computed.
+        movable: rows whose input is gone, by their content.
+        moves: id of a new input -> the row that it takes over, since it has the content of one that is gone.
+    """
+
+    inputs: Listing
+    limit: int | None
+    found: BackboneFile
+    limits: Limits
+    known: Known
+    plan: Plan
+    provenance: Provenance
+    movable: Movable
+    moves: dict[str, Move] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many inputs are computed."""
+        return self.plan.new + sum(map(len, self.plan.again.values()))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The graph's outputs `features` and `features@NAME` -> the store's columns `feature` and `feature@NAME`."""
+        layers = {layer_output(name): layer_column(name) for name, _ in self.found.facts.layers}
+        return {layer_output(None): FEATURE, **layers}
+
+    def new(self) -> Iterator[Item]:
+        """Yield the inputs that the store has no row for, in their order."""
+        return new_items(self.known, islice(self.inputs, self.limit))
+
+    def check_parts(self, wanted: Provenance, *, allow_mixed_precision: bool) -> None:
+        """Raise StoreError where rows made with `wanted` do not belong into the store."""
+        for path in self.known.paths:
+            check_fits(parts.read_provenance(path), wanted, path.parent, allow_mixed_precision=allow_mixed_precision)
+
+
+def plan_run(inputs: Listing, folder: Path, asked: Asked) -> RunPlan:
+    """Compare what is there with what the store has; the store's lock must be held.
+
+    Raises:
+        InputError: the backbone cannot be used, or there is no input at all.
+        StoreError: the store belongs to another backbone or root, or is damaged.
+    """
+    found = _backbone(asked.backbone, asked.layers, folder)
+    known = Known.read(parts.list_parts(folder))
+    limits = asked.limits
+    if not isinstance(limits, Limits):
+        limits = replace(recorded_limits(known.paths) or Limits(), **(limits or {}))
+    wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
+    wanted = replace(wanted, groups=united_groups(map(parts.read_provenance, known.paths), asked.add_columns))
+    made = RunPlan(inputs, asked.limit, found, limits, known, Plan(), wanted, Movable({}, inputs.root))
+    made.check_parts(wanted, allow_mixed_precision=True)
+    plan = _compare(made, asked.retry_failed)
+    # Where a folder could not be read, what lies in it only looks gone.
+    movable = Movable(plan.missing if plan.new and not inputs.unreadable else {}, inputs.root)
+    made = replace(made, plan=plan, movable=movable)
+    return replace(made, moves=_find_moves(made))
+
+
+def guard_prune(made: RunPlan, *, yes: bool) -> None:
+    """Raise InputError where too many rows would be removed, or a folder could not be read."""
+    missing, known, inputs = sum(map(len, made.plan.missing.values())), made.known, made.inputs
+    if not missing:
+        return
+    if inputs.unreadable:
+        raise InputError(f"--prune is refused: {inputs.unreadable[0]} cannot be read, so its files only look gone.")
+    if missing > _PRUNE_GUARD * len(known) and not yes:
+        raise InputError(
+            f"--prune would remove {missing} of {len(known)} rows from the store. Is a share not mounted? "
+            "If not, add --yes."
+        )
+
+
+def recorded_limits(paths: Sequence[Path]) -> Limits | None:
+    """Return the widest limits that parts were made with, None where none says."""
+    found = widest_limits([parts.read_provenance(path) for path in paths])
+    return Limits(**found) if found else None
+
+
+def provenance_of(found: BackboneFile, source: str, root: Path, dtype: Dtype, limits: Limits) -> Provenance:
+    """Return what rows are made with, but for how they are computed and what decodes them."""
+    return Provenance(
+        space=found.fingerprint,
+        source=source,
+        recipe=asdict(found.recipe),
+        root=escape_path(str(root)),
+        dim=found.facts.dim,
+        layers=dict(found.facts.layers),
+        dtype=dtype,
+        precision="",
+        engine="",
+        provider="",
+        decoder="",
+        versions={"fxengine": version("fxengine"), "pyarrow": pa.__version__, "numpy": np.__version__},
+        limits=asdict(limits),
+    )
+
+
+def _backbone(source: str | Path, layers: tuple[str, ...], store: Path) -> BackboneFile:
+    """Return the backbone; where it was another in earlier versions, that of the store."""
+    options, paths = ExportOptions(layers=layers), parts.list_parts(store)
+    if not paths:
+        return load_backbone(source, options)
+    return load_for_space(source, parts.read_provenance(paths[0]).space, options)
+
+
+def _compare(made: RunPlan, retry_failed: bool) -> Plan:
+    inputs, known, limit = made.inputs, made.known, made.limit
+    if len(known):
+        plan = make_plan(
+            known,
+            islice(inputs, limit),
+            retry_failed=retry_failed,
+            labelled=inputs.labelled,
+            groups=made.provenance.groups,
+        )
+        if limit is not None:
+            plan.missing = {}  # what lies behind the limit is not missing
+        return plan
+    count = inputs.count()
+    plan = Plan(new=count if limit is None else min(count, limit))
+    if not plan.new:
+        hint = f" {len(inputs.unreadable)} folders could not be read." if inputs.unreadable else ""
+        raise InputError(f"There is no file to extract from in {inputs.root}.{hint} Hidden files are left out.")
+    return plan
+
+
+def _find_moves(made: RunPlan) -> dict[str, Move]:
+    """Return the new inputs that are renamed ones; only those are read that are as long as one that is gone."""
+    if not made.movable.sizes:
+        return {}
+    moves = {}
+    for item in made.new():
+        if item.size not in made.movable.sizes:
+            continue
+        try:
+            payload, item = made.inputs.read(item, made.limits.max_bytes)
+        except DecodeError:
+            continue  # the run will say why
+        digest = sha256_of(payload)
+        claimed = made.movable.claim(digest) if digest in made.movable else None
+        if claimed is not None:
+            moves[item.key] = Move(item, digest, *claimed)
+    return moves

@@ -1,0 +1,100 @@
+"""What a run is cut into: units, each one part of the store, whose rows are numbered before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from fxengine.collect.item import Item
+from fxengine.features.known import Plan
+from fxengine.features.parts import next_part_number, part_path
+
+
+@dataclass(frozen=True)
+class Move:
+    """A new input that has the content of one that is gone: a rename, whose row keeps its number and vector.
+
+    Attributes:
+        item: as it was when it was read.
+        content_hash: SHA-256 of its bytes, in hex.
+        part: the part that the row is in.
+        row: the row's number.
+    """
+
+    item: Item
+    content_hash: str
+    part: Path
+    row: int
+
+
+class Task(NamedTuple):
+    """One input that goes through a run.
+
+    Attributes:
+        item: the input.
+        row: permanent number of its row; -1 where nothing is stored.
+        part: the part that holds the row, or None.
+        move: of a renamed input, where its row was; None of any other.
+    """
+
+    item: Item
+    row: int = -1
+    part: Path | None = None
+    move: Move | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is committed together: the rows of one part that a run computes.
+
+    Attributes:
+        part: the part, be it new or there already.
+        tasks: its inputs with the numbers of their rows; may be read once.
+    """
+
+    part: Path
+    tasks: Iterable[Task]
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Inputs that have no row yet.
+
+    Attributes:
+        items: in the order of their ids.
+        moves: id -> where the row of a renamed one was.
+        first_row: number of the first row that is really new; those that follow are counted on.
+        part_rows: rows of a new part.
+    """
+
+    items: Iterable[Item]
+    moves: Mapping[str, Move]
+    first_row: int
+    part_rows: int
+
+
+def make_units(folder: Path, plan: Plan, new: NewRows) -> Iterator[Unit]:
+    """Yield the units of a run: first the parts of the store with rows to compute again, then new ones."""
+    for part, rows in plan.again.items():
+        yield Unit(part, [Task(item, row, part) for row, item in rows])
+    waiting, rows_ahead = iter(new.items), count(new.first_row)
+    for number in count(next_part_number(folder)):
+        head = next(waiting, None)
+        if head is None:
+            return
+        part = part_path(folder, number)
+        items = chain([head], islice(waiting, new.part_rows - 1))
+        yield Unit(part, (_new_task(item, part, new.moves.get(item.key), rows_ahead) for item in items))
+
+
+def _new_task(item: Item, part: Path, move: Move | None, rows_ahead: Iterator[int]) -> Task:
+    return Task(item, next(rows_ahead), part) if move is None else Task(move.item, move.row, part, move)
+
+
+def tasks_of(units: Iterable[Unit]) -> Iterator[Task]:
+    """Yield the tasks of units one after another, so that a run need not pause between two of them."""
+    for unit in units:
+        yield from unit.tasks

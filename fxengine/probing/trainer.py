@@ -1,0 +1,127 @@
+"""Trains a head on rows in memory or in streams, and gives its answers for rows that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fxengine.features.blocks import Say, matrix_blocks, store_blocks, told
+from fxengine.heads import Estimator, HeadSettings, make_head
+from fxengine.heads.evaluate.calibration import TINY, fit_scale, sharpen
+from fxengine.heads.evaluate.scores import Problem, all_answers, out_of_fold
+from fxengine.heads.streams import streamed
+from fxengine.probing.vectors import Vectors
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A head with its settings, to be trained on any rows.
+
+    Attributes:
+        name: a key of `fxengine.heads.HEADS`.
+        settings: how to fit it.
+        calibrate: whether to scale probabilities of classes by the temperature with the least log loss.
+        progress: told how far it is, where rows are read in streams.
+    """
+
+    name: str
+    settings: HeadSettings = field(default_factory=HeadSettings)
+    calibrate: bool = False
+    progress: Say | None = None
+
+    def make(self, problem: Problem) -> Callable[[], Estimator]:
+        """Return what makes an unfitted pipeline."""
+        rows = len(problem.y) // 2  # no fold leaves fewer
+        return lambda: make_head(self.name, problem.kind, self.settings, rows=rows)
+
+    def cross_validate(self, rows: Vectors, fold: np.ndarray) -> CrossValidated:
+        """Return the answers of every row by a head of the other folds.
+
+        Args:
+            rows: n of them.
+            fold: int64 [n], from `assign_folds`.
+
+        Raises:
+            InputError: the head needs all vectors in memory, and they do not fit.
+        """
+        pipeline, scale = None, 1.0
+        if self._streamed(rows):
+            pipeline, found = self._stream(rows, fold)
+        else:
+            assert rows.x is not None
+            found = out_of_fold(self.make(rows.problem), rows.x, rows.problem, fold)
+        if self.calibrate and rows.problem.kind == "classes":
+            y, logs = rows.problem.y, np.log(np.maximum(found, TINY))
+            scaled = found.copy()
+            for number in range(int(fold.max()) + 1):
+                mine = fold == number
+                scaled[mine] = sharpen(found[mine], fit_scale(logs[~mine], y[~mine]))
+            found, scale = scaled, fit_scale(logs, y)
+        return CrossValidated(found, scale, pipeline)
+
+    def train(self, rows: Vectors, fold: np.ndarray) -> Estimator:
+        """Return the pipeline fitted to all rows.
+
+        Args:
+            rows: n of them.
+            fold: int64 [n], for the choices inside a fit in streams.
+
+        Raises:
+            InputError: the head needs all vectors in memory, and they do not fit.
+        """
+        if self._streamed(rows):
+            return self._stream(rows, fold)[0]
+        assert rows.x is not None
+        return self.make(rows.problem)().fit(rows.x, rows.problem.y)
+
+    def _streamed(self, rows: Vectors) -> bool:
+        """Whether to take the statistics' way: rows do not fit, or are many more than their numbers."""
+        if rows.x is None:
+            return True
+        return self.name == "ridge" and not self.settings.pca and len(rows.x) > 2 * rows.dim
+
+    def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[Estimator, np.ndarray]:
+        """Return the pipeline fitted to all rows, and their answers out of fold, float32 [n, outputs]."""
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import Normalizer
+
+        if rows.x is not None:
+            blocks = matrix_blocks(rows.x)
+        else:
+            blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True, often=True)
+        blocks = told(blocks, len(rows.labelled.rows), self.name, self.progress)
+        balanced, seed = self.settings.balanced, self.settings.seed
+        model, answers = streamed.fit(self.name, blocks, rows.problem, fold, balanced=balanced, seed=seed)
+        return make_pipeline(Normalizer(), model), answers
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """Answers on rows that a head was not trained on.
+
+    Attributes:
+        answers: float32 [n, outputs].
+        scale: of the calibration, for the head of all rows; 1 where there is none.
+        pipeline: the head of all rows, where it came along.
+    """
+
+    answers: np.ndarray
+    scale: float
+    pipeline: Estimator | None
+
+
+def answers_in_blocks(pipeline: Estimator, rows: Vectors, scale: float = 1.0) -> np.ndarray:
+    """Return float32 [n, outputs]: a fitted pipeline's answers for rows, read block by block.
+
+    Args:
+        pipeline: fitted to the classes, labels or targets of these rows.
+        rows: n of them.
+        scale: of the probabilities' logarithms; 1 leaves them as they are.
+    """
+    found = np.empty((len(rows.labelled.rows), len(rows.problem.names)), np.float32)
+    for x, at in store_blocks(rows.store, rows.labelled.rows, layer=rows.layer)():
+        given = all_answers(pipeline, x, rows.problem)
+        found[at] = given if scale == 1.0 else sharpen(given, scale)
+    return found

@@ -1,0 +1,193 @@
+"""Mends what a check of a store found bad; everything else stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fxengine.backbones import EMBEDDED, load_backbone
+from fxengine.collect import Listing, collect
+from fxengine.collect.item import Item, Payload, unescape_path
+from fxengine.collect.local import read_input, stat_item
+from fxengine.decode.limits import Limits
+from fxengine.errors import InputError, StoreError
+from fxengine.features import parts
+from fxengine.features.lock import locked
+from fxengine.features.read import FeatureStore
+from fxengine.features.row_numbers import doubled_ids, next_row, read_numbers, renumber
+from fxengine.features.schema import ERROR_CODES, NEWER, Provenance, is_vector_column, part_schema
+from fxengine.pipeline.embed import Backbone
+from fxengine.pipeline.extract import extract
+from fxengine.pipeline.plan import recorded_limits
+from fxengine.repair.report import VerifyReport
+
+_DAMAGED = "The part that held this row was damaged; it is computed again by the next run."
+
+
+def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbone, device: str) -> None:
+    """Turn what is bad into rows with a passing error, which a run computes again under their own numbers.
+
+    Args:
+        folder: the store.
+        reference: what its parts were made from.
+        report: what is bad; `repair` and `lost` are filled in.
+        net: the store's backbone.
+        device: "auto", "cpu", "cuda" or "tensorrt".
+
+    Raises:
+        StoreError: two parts have rows of one id.
+        InputError: a part belongs to another store, or to a newer version.
+    """
+    found = net.file
+    plain = reference.source in EMBEDDED and load_backbone(reference.source).fingerprint == reference.space
+    for name in report.bad_parts:
+        _refuse_foreign(folder / name, reference)
+    _refuse_doubled_ids([folder / name for name in report.doubled])
+    with locked(folder):
+        for name in sorted(report.bad_parts.keys() - set(report.doubled)):
+            if not _salvage(folder / name, reference):
+                _set_aside(folder / name)
+                report.lost.append(name)
+        if report.lost:
+            _skip_row_numbers(folder, reference)
+        renumber(parts.list_parts(folder))
+        for path in parts.list_parts(folder):
+            _invalidate(path, set(report.wrong))
+    root = Path(unescape_path(reference.root))
+    # Where not even the ids are left, only the folder itself can say what the part held.
+    listing: Listing = collect(root) if report.lost else _StoredListing(root, FeatureStore.open(folder))
+    name = reference.source if plain else str(found.path)
+    report.repair = extract(
+        listing,
+        folder,
+        backbone=name,
+        device=device,
+        dtype=reference.dtype,
+        limits=_limits_of(folder),
+        add_columns=reference.groups,
+    )
+
+
+def _limits_of(folder: Path) -> Limits:
+    """Return the limits that a store was made with, as far as its parts say and its rows show."""
+    paths = parts.list_parts(folder)
+    limits = recorded_limits(paths) or Limits()
+    for path in paths:
+        rows = parts.read_part(path, ["width", "height", "size"])
+        pixels = pc.max(pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64()))).as_py() or 0
+        size = pc.max(rows["size"]).as_py() or 0
+        # A pixel of the heaviest format counts twice against the limit, a byte of the file less than once.
+        limits = limits.wider(Limits(2 * pixels + size, size))
+    return limits
+
+
+def _refuse_foreign(path: Path, reference: Provenance) -> None:
+    try:
+        space = parts.read_provenance(path).space
+    except StoreError as error:
+        if NEWER in str(error):  # no damage
+            raise InputError(str(error)) from error
+        return
+    if space != reference.space:
+        raise InputError(f"{path} is a part of another store: move it out of the folder, then repair.")
+
+
+def _refuse_doubled_ids(paths: list[Path]) -> None:
+    """Raise StoreError where two rows have one id: only a person can say which of them is to go."""
+    for key, older, newer in doubled_ids(*read_numbers(paths), paths):
+        raise StoreError(
+            f"{older} and {newer.name} both have a row for {key!r}. Move one of the two out of the folder, "
+            "then repair; what only that one held is computed again by the next `fxengine extract`."
+        )
+
+
+def _set_aside(path: Path) -> None:
+    """Keep an unreadable part under a name that no reader takes for a part."""
+    number = 0
+    while (aside := path.with_name(f"{path.name}.damaged{number or ''}")).exists():
+        number += 1
+    path.replace(aside)
+
+
+def _skip_row_numbers(folder: Path, reference: Provenance) -> None:
+    """Let no number that a lost part may have held be given again; a part holds at most this many rows."""
+    paths = parts.list_parts(folder)
+    if paths:
+        path = paths[-1]
+        provenance = replace(parts.read_provenance(path), next_row=next_row(paths) + reference.part_rows)
+        table = parts.read_part(path).replace_schema_metadata(provenance.to_metadata())
+        parts.write_part(table, path, replace=True)
+
+
+@dataclass
+class _StoredListing:
+    """The inputs that a store knows, with the labels that it has, as they are on the disk now."""
+
+    root: Path
+    store: FeatureStore
+    unreadable: list[str] = field(default_factory=list)
+    labelled: bool = True
+
+    def __iter__(self) -> Iterator[Item]:
+        for row in self.store.rows(["id", "label", "split"]).to_pylist():
+            item = stat_item(row["id"], str(self.root / unescape_path(row["id"])))
+            yield item._replace(label=row["label"], split=row["split"])
+
+    def count(self) -> int:
+        return len(self.store)
+
+    def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
+        return read_input(item, max_bytes)
+
+
+def _salvage(path: Path, reference: Provenance) -> bool:
+    """Keep a bad part's rows without their vectors; False where not even these can be read."""
+    try:
+        provenance = parts.read_provenance(path)
+        names = part_schema(replace(reference, groups=[])).names
+        table = parts.read_part(path, [name for name in names if not is_vector_column(name)])
+    except (StoreError, pa.ArrowException, KeyError):
+        return False
+    if provenance.space != reference.space:
+        return False
+    ids = table["id"].to_pylist()
+    if len(set(ids)) != len(ids):
+        return False
+    table = table.take(pc.sort_indices(table, [("id", "ascending")]))
+    # What it says of its vectors may be what is wrong with it.
+    told = replace(provenance, dim=reference.dim, dtype=reference.dtype, layers=reference.layers, groups=[])
+    _write_without_vectors(path, table, told, np.ones(len(table), bool))
+    return True
+
+
+def _invalidate(path: Path, ids: set[str]) -> None:
+    table = parts.read_part(path)
+    wrong = np.array([key in ids for key in table["id"].to_pylist()], bool)
+    if wrong.any():
+        _write_without_vectors(path, table, parts.read_provenance(path), wrong)
+
+
+def _write_without_vectors(path: Path, table: pa.Table, provenance: Provenance, lost: np.ndarray) -> None:
+    """Rewrite a part with a passing error in place of the vectors of the rows that are `lost`."""
+    codes, reasons = table["error_code"].to_pylist(), table["error"].to_pylist()
+    vectors = {
+        name: np.concatenate([parts.vector_matrix(chunk, dim) for chunk in table[name].chunks])
+        if name in table.column_names
+        else np.zeros((len(table), dim), provenance.dtype)
+        for name, dim in provenance.columns.items()
+    }
+    for i in np.flatnonzero(lost):
+        if codes[i] not in ERROR_CODES:
+            codes[i], reasons[i] = "io", _DAMAGED
+    schema = part_schema(provenance)
+    missing = np.array([code is not None for code in codes], bool)
+    columns = {name: table[name] for name in schema.names if name in table.column_names}
+    columns["error_code"], columns["error"] = pa.array(codes, pa.string()), pa.array(reasons, pa.string())
+    for name, matrix in vectors.items():
+        columns[name] = parts.vector_array(matrix, missing, schema.field(name).type)
+    parts.write_part(pa.Table.from_arrays([columns[n] for n in schema.names], schema=schema), path, replace=True)

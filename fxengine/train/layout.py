@@ -1,0 +1,15 @@
+"""Names of what a fine-tuning writes. The training process loads this file by its path: it imports nothing."""
+
+# Beside NET.onnx: its head, the folder of its run, and that of `fit`.
+HEAD, RUN, FIT = ".head.onnx", ".run", ".fit"
+
+# In the run's folder: what it is and found, the store of its pictures, and what people look at.
+RECORD, FEATURES, TENSORBOARD = "run.json", "features", "tensorboard"
+PAGE, CURVES, CONFUSION = "report.html", "curves.png", "confusion.png"
+
+# In the folder in it that goes when the run is finished. What the training process is given: pictures, targets, and
+# photos to compare the export by;
+WORK = "work"
+IMAGES, ARRAYS, PHOTOS = "images.npy", "arrays.npz", "photos.npy"
+# and what it leaves, beside the files of an export.
+CHECKPOINT, PROGRESS, OUTPUTS, ANSWER = "checkpoint.npz", "progress.jsonl", "outputs.npz", "answer.json"

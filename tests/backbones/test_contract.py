@@ -1,0 +1,167 @@
+"""What every source of backbones must do: one file, of the form that the steps take, made once."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto
+
+from fxengine.backbones import (
+    EMBEDDED,
+    SOURCES,
+    Embedded,
+    Source,
+    cache,
+    load_backbone,
+    load_embedded,
+    load_source,
+    source_name,
+)
+from fxengine.backbones.graph.run import open_plain, outputs_of
+from fxengine.backbones.graph.surgery import shape_of
+from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.pca_facts import PcaFacts
+from fxengine.backbones.sources import efficientnet_lite, from_keras, from_onnx, from_pca
+from fxengine.backbones.spec import FEATURE_OUTPUT, INPUT_NAME, LOGITS_OUTPUT, PROLOGUE, layer_output
+from fxengine.errors import InputError
+from fxengine.reduce.pca import Pca
+from tests.backbones.padded import classifier
+from tests.conftest import tiny_model
+
+# Assigned one by one, so that mypy holds every module against the protocol.
+EMBEDDED_MODULES: dict[str, Embedded] = {"efficientnet_lite0": efficientnet_lite}
+MODULES: dict[str, Source] = {"keras": from_keras, "onnx": from_onnx, "pca": from_pca}
+KERAS = importlib.util.find_spec("tensorflow") is not None or bool(os.environ.get("FXENGINE_KERAS_PYTHON"))
+needs_keras = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not KERAS, reason="TensorFlow is not installed and FXENGINE_KERAS_PYTHON is not set"),
+]
+Asked = tuple[str, ExportOptions]
+
+
+def of_onnx(folder: Path) -> Asked:
+    return str(classifier(folder / "net.onnx", padded=True)), ExportOptions(logits=True)
+
+
+def of_pca(folder: Path) -> Asked:
+    base = cache.keep(tiny_model(), "tiny")
+    rng = np.random.default_rng(1)
+    facts = PcaFacts(
+        space=base.fingerprint,
+        source="gone.onnx",
+        layer=None,
+        rows=20,
+        whiten=False,
+        explained_variance=(2.0, 1.0, 0.5),
+        total_variance=4.0,
+    )
+    Pca(rng.normal(0, 1, 8), rng.normal(0, 1, (3, 8)), facts).save(folder / "pca.onnx")
+    return str(folder / "pca.onnx"), ExportOptions()
+
+
+def of_keras(folder: Path) -> Asked:
+    return "MobileNet", ExportOptions(weights="random", size=(32, 48), layers=("conv_pw_3_relu", "conv_pw_13_relu"))
+
+
+MAKE: dict[str, Callable[[Path], Asked]] = {"keras": of_keras, "onnx": of_onnx, "pca": of_pca}
+KINDS = [pytest.param(kind, marks=needs_keras if kind == "keras" else []) for kind in SOURCES]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that all tests of this file share, so that each net is exported once."""
+    made = tmp_path_factory.mktemp("contract")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FXENGINE_CACHE", str(made / "cache"))
+        yield made
+
+
+@pytest.fixture(params=[*EMBEDDED, *KINDS])
+def asked(request: pytest.FixtureRequest, folder: Path) -> Asked:
+    """What is asked for, as `load_backbone` takes it."""
+    if request.param in EMBEDDED:
+        return request.param, ExportOptions()
+    what, options = MAKE[request.param](folder)
+    return f"{request.param}:{what}", options
+
+
+def test_the_tables_name_the_modules() -> None:
+    assert {name: import_module(path) for name, path in EMBEDDED.items()} == EMBEDDED_MODULES
+    assert {kind: import_module(path) for kind, path in SOURCES.items()} == MODULES
+    assert {name: load_embedded(name) for name in EMBEDDED} == EMBEDDED_MODULES
+    assert {kind: load_source(kind) for kind in SOURCES} == MODULES
+    assert MAKE.keys() == SOURCES.keys()
+
+
+def test_it_takes_pictures_and_gives_vectors(asked: Asked) -> None:
+    found = load_backbone(*asked)
+    model, facts = onnx.load(found.path), found.facts
+    onnx.checker.check_model(model, full_check=True)
+    (images,) = model.graph.input
+    recipe = found.recipe
+    assert (images.name, images.type.tensor_type.elem_type) == (INPUT_NAME, TensorProto.UINT8)
+    assert shape_of(images) == ["batch", recipe.height, recipe.width, 3]
+    dims = {FEATURE_OUTPUT: facts.dim, **{layer_output(name): dim for name, dim in facts.layers}}
+    if len(model.graph.output) > len(dims):
+        dims[LOGITS_OUTPUT] = len(facts.classes)
+    assert {value.name: shape_of(value) for value in model.graph.output} == {n: ["batch", d] for n, d in dims.items()}
+    assert model.graph.output[0].name == FEATURE_OUTPUT
+    assert model.graph.node[0].name.startswith(PROLOGUE)
+    assert facts.name
+    assert facts.source
+    assert facts.licence
+    assert facts.parameters > 0
+
+
+def test_a_plain_session_computes_any_number_of_pictures(asked: Asked) -> None:
+    found = load_backbone(*asked)
+    size = (3, found.recipe.height, found.recipe.width, 3)
+    pictures = np.random.default_rng(5).integers(0, 256, size, np.uint8)
+    session = ort.InferenceSession(found.path)
+    right = outputs_of(open_plain(found.path, optimised=False), pictures)
+    for name, values in outputs_of(session, pictures).items():
+        scale = np.abs(right[name]).max()
+        np.testing.assert_allclose(values, right[name], rtol=0, atol=1e-4 * scale)
+        np.testing.assert_allclose(outputs_of(session, pictures[1:2])[name], values[1:2], rtol=0, atol=1e-4 * scale)
+        assert np.ptp(values, axis=0).max() > 1e-3 * scale
+
+
+def test_it_is_made_once(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_backbone(*asked)
+    monkeypatch.setattr(cache, "keep", None)  # another export would now fail
+    assert load_backbone(*asked) == first
+    assert cache.find_by_fingerprint(first.fingerprint) == first
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_embedded_net_says_what_it_is(name: str) -> None:
+    module = EMBEDDED_MODULES[name]
+    assert name == module.NAME
+    assert module.BUILD.startswith(name)
+    assert source_name(name) == name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_identity_follows_what_it_depends_on(kind: str, tmp_path: Path) -> None:
+    what, options = MAKE[kind](tmp_path)
+    first = MODULES[kind].identity(what, options)
+    assert MODULES[kind].identity(what, options) == first
+    assert source_name(f"{kind}:{what}") == f"{kind}:{what}"
+    if Path(what).is_file():
+        with Path(what).open("ab") as file:
+            file.write(b"\x12\x00")  # an empty field of the message
+        assert MODULES[kind].identity(what, options) != first
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_what_is_not_there_is_named(kind: str) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        load_backbone(f"{kind}:nowhere")

@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import re
+import secrets
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fxengine import files
+from fxengine.files import Replacement, replacing, replacing_folder
+from tests.conftest import ROOT
+
+posix = pytest.mark.skipif(os.name != "posix", reason="locks and links of POSIX")
+OURS = re.compile(r"\.(.*)\.tmp-[0-9a-f]{16}")
+# Writes half of what sys.argv[2] is to become, says so, and waits: to be killed, or to be told to go on.
+WRITER = (
+    "import sys; from pathlib import Path; from fxengine import files\n"
+    "make = files.replacing if sys.argv[1] == 'file' else files.replacing_folder\n"
+    "with make(Path(sys.argv[2])) as new:\n"
+    "    (new if sys.argv[1] == 'file' else new / 'inside').write_text('of the child')\n"
+    "    print(new.name, flush=True)\n"
+    "    sys.stdin.readline()\n"
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def start(kind: str, target: Path) -> tuple[subprocess.Popen[str], str]:
+    """Return a process that is in the middle of writing `target`, and the name of its temporary."""
+    command = [sys.executable, "-c", WRITER, kind, str(target)]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert child.stdout is not None
+    return child, child.stdout.readline().strip()
+
+
+@pytest.fixture(params=["file", "folder"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def write(kind: str, target: Path, text: str) -> None:
+    if kind == "file":
+        with replacing(target) as new:
+            new.write_text(text)
+    else:
+        with replacing_folder(target) as new:
+            (new / "inside").write_text(text)
+
+
+def read(kind: str, target: Path) -> str:
+    return (target if kind == "file" else target / "inside").read_text()
+
+
+def test_what_was_there_is_replaced_and_nothing_else_is_left(kind: str, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    for text in ("old", "new"):
+        write(kind, target, text)
+        assert read(kind, target) == text
+        assert names(tmp_path) == ["out"]
+
+
+def test_an_empty_file_waits_beside_its_place_under_a_name_of_its_own(tmp_path: Path) -> None:
+    target, seen = tmp_path / "a b.csv", set()
+    for _ in range(3):
+        with replacing(target) as new:
+            assert (new.parent, new.read_bytes()) == (tmp_path, b"")
+            found = OURS.fullmatch(new.name)
+            assert found is not None
+            assert found[1] == "a b.csv"
+            seen.add(new.name)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "part-000001.parquet", "x.onnx", "x.npz"])
+def test_no_pattern_of_whole_files_finds_one_that_is_being_written(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as new:
+        assert not list(tmp_path.glob(f"*{Path(name).suffix}"))
+        assert new.exists()
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ä" * 127, "日" * 85, "a" * 100 + "." + "b" * 154], ids=len)
+def test_the_longest_names_that_a_folder_takes_can_be_replaced(tmp_path: Path, name: str) -> None:
+    for text in ("old", "new"):
+        write("file", tmp_path / name, text)
+    assert (tmp_path / name).read_text() == "new"
+    assert len(names(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")], ids=repr
+)
+def test_a_block_that_fails_changes_nothing(kind: str, tmp_path: Path, error: BaseException) -> None:
+    target = tmp_path / "out"
+    with pytest.raises(type(error)):
+        fail(kind, target, error)
+    assert names(tmp_path) == []
+    write(kind, target, "old")
+    with pytest.raises(type(error)):
+        fail(kind, target, error)
+    assert read(kind, target) == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def fail(kind: str, target: Path, error: BaseException) -> None:
+    with (replacing if kind == "file" else replacing_folder)(target) as new:
+        (new if kind == "file" else new / "inside").write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_fails_at_the_end_keeps_what_was_there(
+    kind: str, tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    write(kind, target, "old")
+    original = Path.replace
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def into_place(path: Path, other: Path) -> Path:
+        if path.name.startswith(".") and not other.name.startswith(".") and read(kind, path) == "new":
+            full()
+        return original(path, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((os, "fsync", full) if call == "fsync" else (Path, "replace", into_place)))
+        with pytest.raises(OSError, match="No space left on device"):
+            write(kind, target, "new")
+    assert read(kind, target) == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_all_is_flushed_before_it_takes_its_place(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, flushed, fsync = tmp_path / "out", list[tuple[int, bool]](), os.fsync
+
+    def noted(handle: int) -> None:
+        flushed.append((os.fstat(handle).st_ino, target.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write(kind, target, "new")
+    before = [target] if kind == "file" else [target / "inside", target]
+    assert flushed == [(path.stat().st_ino, False) for path in before] + [(tmp_path.stat().st_ino, True)]
+
+
+def test_a_folder_that_cannot_be_flushed_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def refused(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    write("file", tmp_path / "out", "new")
+    assert (tmp_path / "out").read_text() == "new"
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_the_system(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write(kind, tmp_path / "none" / "out", "new")
+
+
+@posix
+def test_a_link_is_replaced_and_what_it_points_to_untouched(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    write(kind, tmp_path / "elsewhere" / "own", "own")
+    target = tmp_path / "out"
+    target.symlink_to(tmp_path / "elsewhere" / "own")
+    write(kind, target, "new")
+    assert not target.is_symlink()
+    assert read(kind, target) == "new"
+    assert read(kind, tmp_path / "elsewhere" / "own") == "own"
+    assert names(tmp_path) == ["elsewhere", "out"]
+
+
+@posix
+def test_a_link_that_was_planted_under_the_temporary_name_is_not_followed(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").write_text("own")
+    for planted in ("own", "nothing"):
+        link = tmp_path / ".out.tmp-planted"
+        link.symlink_to(tmp_path / planted)
+        with monkeypatch.context() as patch:
+            patch.setattr(secrets, "token_hex", lambda _: "planted")
+            with pytest.raises(FileExistsError):
+                write(kind, tmp_path / "out", "new")
+        link.unlink()
+    assert names(tmp_path) == ["own"]
+    assert (tmp_path / "own").read_text() == "own"
+
+
+@posix
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_mode_is_that_of_the_umask(kind: str, tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write(kind, tmp_path / "out", "new")
+    finally:
+        os.umask(before)
+    folder = mode | (mode & 0o444) >> 2
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == (mode if kind == "file" else folder)
+
+
+@posix
+def test_what_a_killed_writer_left_is_gone_after_the_next_one(kind: str, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    write(kind, target, "old")
+    child, left = start(kind, target)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    write(kind, tmp_path / "out2", "another")
+    assert names(tmp_path) == sorted([left, "out", "out2"])
+    assert read(kind, target) == "old"
+    write(kind, target, "new")
+    assert names(tmp_path) == ["out", "out2"]
+    assert read(kind, target) == "new"
+
+
+@posix
+def test_what_a_living_writer_writes_is_kept(kind: str, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    child, other = start(kind, target)
+    write(kind, target, "new")
+    assert names(tmp_path) == sorted([other, "out"])
+    child.communicate("go on\n", timeout=30)
+    assert child.returncode == 0
+    assert names(tmp_path) == ["out"]
+    assert read(kind, target) == "of the child"
+
+
+@posix
+def test_only_names_of_ours_are_removed(tmp_path: Path) -> None:
+    kept = [
+        ".out.tmp-", ".out.tmp-0123456789abcdeg", ".out.tmp-0123456789abcdef.txt", ".outer.tmp-0123456789abcdef",
+        "out.tmp-0123456789abcdef", ".xout.tmp-0123456789abcdef", ".out.tmp-123",
+    ]  # fmt: skip
+    for name in kept:
+        (tmp_path / name).write_text("somebody's")
+    (tmp_path / "own").write_text("own")
+    (tmp_path / ".out.tmp-0000000000000000").write_text("half")
+    (tmp_path / ".out.tmp-1111111111111111").symlink_to(tmp_path / "own")
+    os.mkfifo(tmp_path / ".out.tmp-2222222222222222")
+    write("file", tmp_path / "out", "new")
+    assert not (tmp_path / ".out.tmp-0000000000000000").exists()
+    assert {*kept, "own", "out"} <= {*names(tmp_path)}
+    assert (tmp_path / "own").read_text() == "own"
+
+
+@posix
+def test_a_temporary_that_was_taken_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, tries = files._hold, list[Path]()
+
+    def slow(path: Path, *, wait: bool) -> int | None:
+        if wait and not tries:
+            path.unlink()  # by another process, which finds it before it is locked
+        tries.append(path)
+        return hold(path, wait=wait)
+
+    monkeypatch.setattr(files, "_hold", slow)
+    write("file", tmp_path / "out", "new")
+    assert len(set(tries)) == 2
+    assert (tmp_path / "out").read_text() == "new"
+    assert names(tmp_path) == ["out"]
+
+
+@posix
+def test_where_nothing_can_be_locked_nothing_of_others_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with replacing(tmp_path / "out") as first:
+        first.write_text("first")
+        write("file", tmp_path / "out", "second")
+    assert (tmp_path / "out").read_text() == "first"
+    assert names(tmp_path) == ["out"]
+
+
+def test_many_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
+    target, failed = tmp_path / "out", list[BaseException]()
+
+    def run(letter: str) -> None:
+        try:
+            for _ in range(15):
+                write("file", target, letter * 100_000)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(letter,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if target.exists():
+            text = target.read_text()
+            assert (len(text), len(set(text))) == (100_000, 1)
+    assert failed == []
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_replacement_that_is_closed_without_commit_leaves_nothing(tmp_path: Path) -> None:
+    new = Replacement(tmp_path / "out")
+    new.path.write_text("half")
+    new.close()
+    assert names(tmp_path) == []
+
+
+def test_no_handle_is_left_open(kind: str, tmp_path: Path) -> None:
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("handles are counted on Linux")
+    write(kind, tmp_path / "out", "old")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        write(kind, tmp_path / "out", "new")
+        with pytest.raises(ValueError, match="no"):
+            fail(kind, tmp_path / "out", ValueError("no"))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_it_loads_by_its_path_without_the_package(tmp_path: Path) -> None:
+    """As train/children/train_child.py does, under an interpreter that has no fxengine."""
+    code = (
+        "import importlib.util, pathlib, sys\n"
+        "spec = importlib.util.spec_from_file_location('files', sys.argv[1])\n"
+        "files = importlib.util.module_from_spec(spec); spec.loader.exec_module(files)\n"
+        "with files.replacing(pathlib.Path('out')) as new: new.write_text('new')\n"
+        "assert 'fxengine' not in sys.modules"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code, str(ROOT / "fxengine" / "files.py")]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=30)
+    assert (tmp_path / "out").read_text() == "new"
+
+
+def _hand_made(path: Path) -> Iterator[str]:
+    """Yield what a module does that only `fxengine/files.py` should: temporaries by hand, files that take a place."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr in {"mkstemp", "mkdtemp", "NamedTemporaryFile", "fsync"}:
+            yield node.attr
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.replace", "os.rename", "shutil.move"}:
+            yield ast.unparse(node)
+
+
+def test_no_other_module_replaces_files_by_hand() -> None:
+    found = {
+        str(path.relative_to(ROOT)): sorted(_hand_made(path))
+        for path in (ROOT / "fxengine").rglob("*.py")
+        if any(_hand_made(path))
+    }
+    assert found == {"fxengine/files.py": ["fsync", "fsync"]}

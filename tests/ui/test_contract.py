@@ -1,0 +1,195 @@
+"""What every command keeps to; mypy checks here that each module is a `Command`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fxengine import Probe, extract
+from fxengine.backbones import cache
+from fxengine.backbones.cache import write_backbone
+from fxengine.ui.cli import main
+from fxengine.ui.commands import (
+    COMMANDS,
+    Command,
+    advise,
+    backbones,
+    bundle,
+    calibrate,
+    cluster,
+    compare,
+    doctor,
+    dump,
+    duplicates,
+    export,
+    finetune,
+    fit,
+    index,
+    info,
+    load_command,
+    map,
+    mislabeled,
+    pca,
+    predict,
+    probe,
+    search,
+    verify,
+)
+from fxengine.ui.commands import extract as extract_command
+from fxengine.ui.exit_codes import FINE, MISTAKE
+from fxengine.ui.supervise import PARENT
+from tests.conftest import make_photo, tiny_model
+
+MODULES: dict[str, Command] = {
+    "extract": extract_command,
+    "probe": probe,
+    "predict": predict,
+    "compare": compare,
+    "mislabeled": mislabeled,
+    "pca": pca,
+    "bundle": bundle,
+    "search": search,
+    "index": index,
+    "duplicates": duplicates,
+    "map": map,
+    "cluster": cluster,
+    "advise": advise,
+    "finetune": finetune,
+    "fit": fit,
+    "export": export,
+    "backbones": backbones,
+    "calibrate": calibrate,
+    "doctor": doctor,
+    "verify": verify,
+    "dump": dump,
+    "info": info,
+}
+# A cheap run of each, in the order of the help.
+RUNS = {
+    "extract": "photos -o new --backbone tiny.onnx",
+    "probe": "store",
+    "predict": "photos --backbone tiny.onnx --limit 2",
+    "compare": "store",
+    "mislabeled": "store",
+    "pca": "store -o pca.onnx --dim 2",
+    "bundle": "tiny.onnx head.onnx -o bundle.onnx",
+    "search": "store --id cats/01.jpg -k 2",
+    "index": "store",
+    "duplicates": "store",
+    "map": "store -o map.json",
+    "cluster": "store -k 2",
+    "advise": "store --target 0.01",
+    "finetune": "photos -o tuned.onnx",
+    "fit": "photos -o fit.onnx --backbone tiny.onnx --target-accuracy 0.01",
+    "export": "tiny.onnx -o copy.onnx",
+    "backbones": "",
+    "calibrate": "tiny.onnx photos",
+    "doctor": "",
+    "verify": "store",
+    "dump": "store -o vectors.npy",
+    "info": "store",
+}
+_NEVER = {"finetune", "calibrate", "doctor"}  # they train, compare or time for long
+_SLOW = {"fit", "advise", "mislabeled", "compare"}
+CHEAP = [
+    pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in COMMANDS if name not in _NEVER
+]
+MISTAKES = {
+    "extract": ("nowhere -o new", "There is no folder"),
+    "probe": ("nowhere", "nowhere is no feature store"),
+    "predict": ("photos --model none.onnx", "There is no head file none.onnx"),
+    "compare": ("nowhere", "nowhere is no feature store"),
+    "mislabeled": ("store --labels none.csv", "There is no file none.csv"),
+    "pca": ("store -o pca.onnx --dim 99", "must be between 1 and 8"),
+    "bundle": ("tiny.onnx none.onnx -o bundle.onnx", "There is no head file none.onnx"),
+    "search": ("store --id none.jpg", "has no vector for 'none.jpg'"),
+    "index": ("nowhere", "nowhere is no feature store"),
+    "duplicates": ("store --threshold 7", "must be above 0 and at most 1. Got 7.0"),
+    "map": ("store -o map.txt", "-o map.txt must end in .parquet, .json"),
+    "cluster": ("store -k 99", "must be between 1 and 20"),
+    "advise": ("store --target 95", "must be a share between 0 and 1"),
+    "finetune": ("photos -o tuned.txt", "must end in .onnx"),
+    "fit": ("photos -o fit.txt", "must end in .onnx"),
+    "export": ("none.onnx -o copy.onnx", "There is no backbone file none.onnx"),
+    "calibrate": ("tiny.onnx nowhere", "There is no folder"),
+    "verify": ("nowhere", "nowhere is no feature store"),
+    "dump": ("store -o vectors.txt", "must end in .npy, .csv, .parquet"),
+    "info": ("no/such", "There is no no/such"),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos, a backbone, a store and a head."""
+    folder = tmp_path_factory.mktemp("commands")
+    for i in range(20):
+        make_photo(folder / "photos" / ("cats" if i % 2 else "dogs") / f"{i:02d}.jpg", i)
+    write_backbone(tiny_model(), folder / "tiny.onnx")
+    cache.keep(tiny_model(), "tiny-commands")
+    extract(folder / "photos", folder / "store", backbone=folder / "tiny.onnx")
+    Probe.fit(folder / "store").save(folder / "head.onnx")
+    return folder
+
+
+@pytest.fixture
+def there(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in that folder; `extract` runs in this very process."""
+    monkeypatch.chdir(made)
+    monkeypatch.setenv(PARENT, str(os.getppid()))
+    return made
+
+
+def test_the_table_names_every_command() -> None:
+    assert tuple(MODULES) == tuple(RUNS) == COMMANDS
+    assert {load_command(name) is module for name, module in MODULES.items()} == {True}
+    folder = Path(str(probe.__file__)).parent
+    assert {path.stem for path in folder.glob("*.py")} == {"__init__", *COMMANDS}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_its_help_begins_with_its_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = MODULES[name].TEXT
+    assert text == text.strip().rstrip(".")
+    assert "\n" not in text
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == FINE
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: fxengine {name} ")
+    assert text in " ".join(shown.split())
+    assert "--json" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_flag_is_a_mistake(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([name, *RUNS[name].split(), "--no-such-flag"])
+    assert stopped.value.code == MISTAKE
+    shown = capsys.readouterr()
+    assert shown.err.endswith("fxengine: unrecognized arguments: --no-such-flag\n")
+    assert shown.out == ""
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("name", CHEAP)
+def test_json_is_one_document_and_all_there_is(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([name, *RUNS[name].split(), "--json"]) == FINE
+    shown = capfd.readouterr()
+    assert json.loads(shown.out)
+    assert shown.err == ""
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_said_in_a_line_or_two(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments, words = MISTAKES[name]
+    assert main([name, *arguments.split()]) == MISTAKE
+    shown = capfd.readouterr()
+    assert shown.err.startswith("fxengine: ")
+    assert words in shown.err
+    assert shown.err.count("\n") <= 2
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
