@@ -17,18 +17,18 @@ from PIL import Image
 
 from bench.machine import interleave, photos, print_table, save
 from fxengine.backbones import load_backbone
-from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, Preprocess
+from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.execute import open_session
 
 
-def fast(data: bytes, recipe: Preprocess, out: np.ndarray) -> None:
+def fast(data: bytes, recipe: PictureRecipe, out: np.ndarray) -> None:
     """Do what fxengine does."""
     picture.decode_into(data, picture.read_header(data, Limits()), recipe, out)
 
 
-def plain_pillow(data: bytes, recipe: Preprocess, out: np.ndarray) -> None:
+def plain_pillow(data: bytes, recipe: PictureRecipe, out: np.ndarray) -> None:
     """Open, convert, resize, crop: what a plain script does."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     width, height = recipe.resized(*image.size)
@@ -37,7 +37,7 @@ def plain_pillow(data: bytes, recipe: Preprocess, out: np.ndarray) -> None:
     out[:] = np.asarray(image.crop((left, top, left + recipe.width, top + recipe.height)))
 
 
-def agreement(blobs: list[bytes], model: Path, recipe: Preprocess) -> dict[str, float]:
+def agreement(blobs: list[bytes], model: Path, recipe: PictureRecipe) -> dict[str, float]:
     """Return pixel difference and feature cosine of the two ways."""
     shape = (len(blobs), recipe.height, recipe.width, 3)
     ours, theirs = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
@@ -71,7 +71,7 @@ def measure(blobs: list[bytes], rounds: int, backbone: BackboneFile) -> dict[str
     recipe = backbone.recipe
     out = np.empty((recipe.height, recipe.width, 3), np.uint8)
 
-    def timed(way: Callable[[bytes, Preprocess, np.ndarray], None]) -> Callable[[], float]:
+    def timed(way: Callable[[bytes, PictureRecipe, np.ndarray], None]) -> Callable[[], float]:
         def run() -> float:
             begin = time.perf_counter()
             for data in blobs:

@@ -18,11 +18,11 @@ from PIL import Image
 from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.graph.model import make_model
 from fxengine.backbones.graph.prologue import Pixels, prologue
-from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts, Preprocess
+from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts, PictureRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FXENGINE_TEST_DATA", ROOT.parent / "shared" / "data"))
-TINY_RECIPE = Preprocess(height=32, width=32, edge="short", size=36, kernel="bilinear")
+TINY_RECIPE = PictureRecipe(height=32, width=32, edge="short", size=36, kernel="bilinear")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -99,11 +99,11 @@ def test_its_command_works_elsewhere(programs: Path, tmp_path: Path) -> None:
 APART = """
 import numpy as np
 from pathlib import Path
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture.apart import decode_apart
 out = np.zeros((8, 8, 3), np.uint8)
-recipe = Preprocess(height=8, width=8, edge="short", size=8, kernel="bilinear")
+recipe = PictureRecipe(height=8, width=8, edge="short", size=8, kernel="bilinear")
 print(decode_apart(Path("a.jpg").read_bytes(), recipe, Limits(), out), out.any())
 """
 

@@ -29,7 +29,7 @@ Kernel = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
 
 
 @dataclass(frozen=True)
-class Preprocess:
+class PictureRecipe:
     """How a picture of any size becomes the uint8 array that the graph takes.
 
     First resize: `edge` names the edge that becomes `size` pixels long, the other one follows the aspect
@@ -101,7 +101,7 @@ class Preprocess:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Preprocess:
+    def from_dict(cls, values: dict[str, Any]) -> PictureRecipe:
         """Rebuild a recipe from its JSON form; raises InputError on a field this version does not know."""
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
@@ -135,7 +135,7 @@ class Facts:
     name: str
     source: str
     licence: str
-    recipe: Preprocess
+    recipe: PictureRecipe
     dim: int
     cut: str
     pooling: str
@@ -168,6 +168,6 @@ class BackboneFile:
     facts: Facts
 
     @property
-    def recipe(self) -> Preprocess:
+    def recipe(self) -> PictureRecipe:
         """The recipe of the pictures that it takes."""
         return self.facts.recipe

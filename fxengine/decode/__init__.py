@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.collect.item import Payload
 from fxengine.decode.limits import Limits
 
@@ -77,7 +77,7 @@ class Preparer(Protocol):
 class Modality(Protocol):
     """A module of `MODALITIES`."""
 
-    def make(self, recipe: Preprocess, limits: Limits, on_gpu: bool, /) -> Preparer:
+    def make(self, recipe: PictureRecipe, limits: Limits, on_gpu: bool, /) -> Preparer:
         """Return the preparer of a recipe."""
 
 
@@ -87,7 +87,7 @@ def load_modality(name: str) -> Modality:
     return module
 
 
-def preparer_for(recipe: Preprocess, limits: Limits | None = None, *, on_gpu: bool = False) -> Preparer:
+def preparer_for(recipe: PictureRecipe, limits: Limits | None = None, *, on_gpu: bool = False) -> Preparer:
     """Return what prepares inputs for a backbone.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from fxengine.backbones.spec import INPUT_NAME, Preprocess
+from fxengine.backbones.spec import INPUT_NAME, PictureRecipe
 from fxengine.collect import collect
 from fxengine.collect.item import unescape_path
 from fxengine.decode import preparer_for
@@ -90,7 +90,7 @@ def load_training_data(store: FeatureStore, labels: str | None, options: Finetun
     )
 
 
-def write_training_data(data: TrainingData, recipe: Preprocess, options: FinetuneOptions, folder: Path) -> None:
+def write_training_data(data: TrainingData, recipe: PictureRecipe, options: FinetuneOptions, folder: Path) -> None:
     """Write images.npy, uint8 [n, height, width, 3], and arrays.npz into `folder`.
 
     Raises:
@@ -131,7 +131,7 @@ def write_training_data(data: TrainingData, recipe: Preprocess, options: Finetun
     )
 
 
-def write_samples(photos: str | Path, recipe: Preprocess, folder: Path, count: int = 6) -> None:
+def write_samples(photos: str | Path, recipe: PictureRecipe, folder: Path, count: int = 6) -> None:
     """Write the first pictures that can be decoded, as `write_training_data` does; there is nothing to learn of them.
 
     Raises:

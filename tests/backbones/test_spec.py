@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxengine.backbones.spec import Facts, Preprocess
+from fxengine.backbones.spec import Facts, PictureRecipe
 from fxengine.errors import InputError
 
 Edge = Literal["short", "long", "both"]
 Rounding = Literal["nearest", "torchvision"]
 
 
-def recipe(edge: Edge = "short", size: int = 256, rounding: Rounding = "nearest", **others: Any) -> Preprocess:
-    return Preprocess(224, 224, edge, size, "bicubic", rounding=rounding, **others)
+def recipe(edge: Edge = "short", size: int = 256, rounding: Rounding = "nearest", **others: Any) -> PictureRecipe:
+    return PictureRecipe(224, 224, edge, size, "bicubic", rounding=rounding, **others)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_resized_by_hand(edge: Edge, rounding: Rounding, picture: tuple[int, int
 
 
 def test_squash_goes_to_the_input_size_not_to_size() -> None:
-    assert Preprocess(height=20, width=30, edge="both", size=99, kernel="box").resized(7, 5) == (30, 20)
+    assert PictureRecipe(height=20, width=30, edge="both", size=99, kernel="box").resized(7, 5) == (30, 20)
 
 
 @pytest.mark.parametrize(
@@ -94,23 +94,23 @@ def test_canonical_leaves_out_what_is_at_its_default() -> None:
 
 def test_from_dict_rebuilds_a_recipe_from_json_types() -> None:
     values = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", "pad_color": [1, 2, 3]}
-    rebuilt = Preprocess.from_dict(values)
-    assert rebuilt == Preprocess(8, 9, "long", 10, "box", pad_color=(1, 2, 3))
-    assert hash(rebuilt) == hash(Preprocess(8, 9, "long", 10, "box", pad_color=(1, 2, 3)))
+    rebuilt = PictureRecipe.from_dict(values)
+    assert rebuilt == PictureRecipe(8, 9, "long", 10, "box", pad_color=(1, 2, 3))
+    assert hash(rebuilt) == hash(PictureRecipe(8, 9, "long", 10, "box", pad_color=(1, 2, 3)))
     assert values["pad_color"] == [1, 2, 3]
 
 
 def test_from_dict_refuses_a_field_it_does_not_know() -> None:
     values = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", "dither": True}
     with pytest.raises(InputError, match=r"unknown fields \['dither'\]"):
-        Preprocess.from_dict(values)
+        PictureRecipe.from_dict(values)
 
 
 @pytest.mark.parametrize("name", ["height", "width", "size"])
 def test_sizes_below_one_are_refused(name: str) -> None:
     values: dict[str, Any] = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", name: 0}
     with pytest.raises(InputError, match="positive sizes"):
-        Preprocess.from_dict(values)
+        PictureRecipe.from_dict(values)
 
 
 def facts() -> Facts:

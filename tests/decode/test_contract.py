@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import MODALITIES, Filled, Inputs, Modality, Preparer, load_modality, preparer_for
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import preparer as picture
@@ -16,7 +16,7 @@ from tests.conftest import TINY_RECIPE, make_photo
 
 # Checked by mypy: each module is what the table says it is.
 MODULES: dict[str, Modality] = {"picture": picture}
-RECIPES: dict[str, Preprocess] = {"picture": TINY_RECIPE}
+RECIPES: dict[str, PictureRecipe] = {"picture": TINY_RECIPE}
 modalities = pytest.mark.parametrize("name", sorted(MODALITIES))
 
 
@@ -78,7 +78,7 @@ def test_it_says_what_decodes_and_what_it_costs(tmp_path: Path, name: str) -> No
 
 def test_pixels_are_taken_as_they_are(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    preparer = preparer_for(Preprocess(32, 32, "both", 32, "bilinear"))
+    preparer = preparer_for(PictureRecipe(32, 32, "both", 32, "bilinear"))
     inputs = preparer.room(1)
     opened = preparer.open(pixels)
     assert (opened.cost, opened.fill(inputs, 0)) == (0, Filled(32, 32))

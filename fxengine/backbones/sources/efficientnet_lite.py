@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fxengine.backbones.graph.model import make_model
 from fxengine.backbones.graph.prologue import Pixels, Three, prologue
 from fxengine.backbones.sources.torch_state import read_state
-from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, Preprocess
+from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, PictureRecipe
 from fxengine.errors import InputError
 
 NAME = "efficientnet_lite0"
@@ -27,7 +27,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 # Bumped when `build` changes what it builds, so that caches of the older file are not used.
 BUILD = f"{NAME}-4-{SHA256[:16]}"
 
-RECIPE = Preprocess(height=224, width=224, edge="short", size=256, kernel="bicubic", scaled_decode=True)
+RECIPE = PictureRecipe(height=224, width=224, edge="short", size=256, kernel="bicubic", scaled_decode=True)
 MEAN: Three = (127.0, 127.0, 127.0)
 STD: Three = (128.0, 128.0, 128.0)
 _BN_EPSILON = 1e-3

@@ -36,7 +36,7 @@ from fxengine.backbones.sources.efficientnet_lite import imagenet_classes
 from fxengine.backbones.sources.feature_check import check_vectors
 from fxengine.backbones.sources.keras_applications import APPLICATIONS, MODES
 from fxengine.backbones.sources.preprocessing import Preparation, prepare, preprocessing_file
-from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, Preprocess
+from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, PictureRecipe
 from fxengine.errors import InputError, first_line
 
 # Part of every cache key: bumped when this file or the child changes what they make.
@@ -180,7 +180,7 @@ def _prepare(what: str, kind: str, options: ExportOptions) -> Preparation:
     found = prepare(options, size, _folder(what, kind))
     if options.resize is None and preprocessing_file(options, _folder(what, kind)) is None:
         height, width = found.recipe.height, found.recipe.width
-        squash = Preprocess(height, width, "both", max(height, width), "bilinear", antialias=False)
+        squash = PictureRecipe(height, width, "both", max(height, width), "bilinear", antialias=False)
         found = replace(found, recipe=squash)
     return found
 

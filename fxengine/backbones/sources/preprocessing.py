@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from fxengine.backbones.graph.prologue import Pixels, Three
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.spec import Kernel, Preprocess
+from fxengine.backbones.spec import Kernel, PictureRecipe
 from fxengine.errors import InputError
 
 Size = tuple[int, int]
@@ -37,7 +37,7 @@ class Preparation:
         source: who said so.
     """
 
-    recipe: Preprocess
+    recipe: PictureRecipe
     mean: Three
     std: Three
     bgr: bool
@@ -319,7 +319,9 @@ def _finish(stated: _Stated, size: Size, source: str) -> Preparation:
     resize = stated.resize or _Resize("short")
     edges = {"short": round(max(size) / _DEFAULT_CROP), "long": max(size), "both": max(size)}
     length = resize.length or edges[resize.edge]
-    recipe = Preprocess(*size, resize.edge, length, resize.kernel, rounding=resize.rounding, pad_color=resize.pad_color)
+    recipe = PictureRecipe(
+        *size, resize.edge, length, resize.kernel, rounding=resize.rounding, pad_color=resize.pad_color
+    )
     # pixel * scale - mean over std, said in pixel levels
     return Preparation(recipe, _divided(mean, scale), _divided(std, scale), stated.channels == "bgr", source)
 

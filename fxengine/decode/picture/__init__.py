@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.collect import memory
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import formats
@@ -85,13 +85,13 @@ def choose_decoder(header: Header, on_gpu: bool) -> str:
     return (_ON_GPU if on_gpu else _FIRST).get(header.format, "pillow")
 
 
-def memory_needed(header: Header, recipe: Preprocess, decoder: str | None = None) -> int:
+def memory_needed(header: Header, recipe: PictureRecipe, decoder: str | None = None) -> int:
     """Return the bytes that decoding a picture for a recipe takes, estimated from above; a GPU decodes it whole."""
     return header.memory_at(1 if decoder == "nvimgcodec" else recipe.shrink(header.width, header.height))
 
 
 def decode_into(
-    data: bytes, header: Header, recipe: Preprocess, out: np.ndarray, decoder: str | None = None
+    data: bytes, header: Header, recipe: PictureRecipe, out: np.ndarray, decoder: str | None = None
 ) -> tuple[int, int]:
     """Write the picture, upright and at the recipe's size, into `out`, uint8 [height, width, 3].
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError
@@ -18,7 +18,7 @@ _SECONDS = 120
 _FAILED = 3
 
 
-def decode_apart(data: bytes, recipe: Preprocess, limits: Limits, out: np.ndarray) -> tuple[int, int]:
+def decode_apart(data: bytes, recipe: PictureRecipe, limits: Limits, out: np.ndarray) -> tuple[int, int]:
     """Do what `read_header` and `decode_into` do, in a child process.
 
     Raises:
@@ -42,7 +42,7 @@ def decode_apart(data: bytes, recipe: Preprocess, limits: Limits, out: np.ndarra
 
 def _child() -> int:
     task = json.loads(sys.argv[1])
-    recipe = Preprocess.from_dict(task["recipe"])
+    recipe = PictureRecipe.from_dict(task["recipe"])
     data = sys.stdin.buffer.read()
     out = np.empty((recipe.height, recipe.width, 3), np.uint8)
     try:

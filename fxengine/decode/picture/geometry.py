@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 
 Box = tuple[float, float, float, float]
 
@@ -31,7 +31,7 @@ class Placement:
         return replace(self, box=(left * x, top * y, right * x, bottom * y))
 
 
-def place(width: int, height: int, orientation: int, recipe: Preprocess) -> Placement:
+def place(width: int, height: int, orientation: int, recipe: PictureRecipe) -> Placement:
     """Return how a stored picture of `width` x `height` and EXIF `orientation` (1 to 8) fills the recipe's input.
 
     Resizing only the box gives the same pixels as resizing everything and cutting, at less work.
@@ -52,7 +52,7 @@ def place(width: int, height: int, orientation: int, recipe: Preprocess) -> Plac
     return Placement(_stored_box(box, width, height, orientation), size, left, top, whole)
 
 
-def _span(scaled: int, target: int, recipe: Preprocess) -> tuple[int, int, int]:
+def _span(scaled: int, target: int, recipe: PictureRecipe) -> tuple[int, int, int]:
     """Return (start, stop) in the scaled picture and the offset in the output, along one axis."""
     if scaled >= target:
         start = recipe.offset(scaled, target)

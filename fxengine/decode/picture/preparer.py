@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from fxengine.backbones.spec import INPUT_NAME, Preprocess
+from fxengine.backbones.spec import INPUT_NAME, PictureRecipe
 from fxengine.decode import Filled, Inputs, Opened
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import choose_decoder, decode_into, memory_needed, read_header, versions
@@ -17,7 +17,7 @@ from fxengine.decode.picture.given import payload_of
 from fxengine.decode.picture.resize import resize_into
 
 
-def make(recipe: Preprocess, limits: Limits, on_gpu: bool) -> PicturePreparer:
+def make(recipe: PictureRecipe, limits: Limits, on_gpu: bool) -> PicturePreparer:
     """Return the preparer of a recipe."""
     return PicturePreparer(recipe, limits, on_gpu)
 
@@ -32,7 +32,7 @@ class PicturePreparer:
         on_gpu: whether a GPU decodes what it can.
     """
 
-    recipe: Preprocess
+    recipe: PictureRecipe
     limits: Limits
     on_gpu: bool
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode.picture.geometry import Placement, place, upright
 
 try:
@@ -34,7 +34,7 @@ _local = threading.local()
 def resize_into(
     pixels: np.ndarray,
     orientation: int,
-    recipe: Preprocess,
+    recipe: PictureRecipe,
     out: np.ndarray,
     size: tuple[int, int] | None = None,
 ) -> None:
@@ -62,7 +62,7 @@ def resize_into(
     out[where.top : where.top + resized.shape[0], where.left : where.left + resized.shape[1]] = resized
 
 
-def _simd_can(where: Placement, recipe: Preprocess) -> bool:
+def _simd_can(where: Placement, recipe: PictureRecipe) -> bool:
     if simd is None or not recipe.antialias or recipe.kernel not in _SIMD_KERNELS:
         return False
     # cykooz-resizer 4.0.1 reads outside its own memory when Catmull-Rom enlarges a cut-out whose border falls on the
@@ -72,7 +72,7 @@ def _simd_can(where: Placement, recipe: Preprocess) -> bool:
     return not (recipe.kernel == "bicubic" and enlarges)
 
 
-def resize_pillow(pixels: np.ndarray, where: Placement, recipe: Preprocess) -> np.ndarray:
+def resize_pillow(pixels: np.ndarray, where: Placement, recipe: PictureRecipe) -> np.ndarray:
     """Return the placed rectangle, uint8 [rows, columns, 3], by Pillow: the reference."""
     kernel = _PILLOW_KERNELS[recipe.kernel]
     image = Image.fromarray(pixels)
@@ -83,7 +83,7 @@ def resize_pillow(pixels: np.ndarray, where: Placement, recipe: Preprocess) -> n
     return np.asarray(image.transform(where.size, Image.Transform.AFFINE, matrix, kernel))
 
 
-def _resize_simd(pixels: np.ndarray, where: Placement, recipe: Preprocess) -> np.ndarray:
+def _resize_simd(pixels: np.ndarray, where: Placement, recipe: PictureRecipe) -> np.ndarray:
     if not hasattr(_local, "resizer"):
         _local.resizer = simd.Resizer()
     height, width = pixels.shape[:2]

@@ -17,7 +17,7 @@ from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
 from fxengine.backbones.sources import from_onnx
-from fxengine.backbones.spec import METADATA_KEY, Facts, Preprocess
+from fxengine.backbones.spec import METADATA_KEY, Facts, PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError
@@ -339,7 +339,7 @@ def test_class_names_and_preprocessing_beside_the_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": config, "label_names": list("abcde")}))
     _, facts = exported(path, ExportOptions(logits=True))
     assert facts.classes == tuple("abcde")
-    assert facts.recipe == Preprocess(SIDE, SIDE, "short", 20, "bicubic", rounding="torchvision", scaled_decode=True)
+    assert facts.recipe == PictureRecipe(SIDE, SIDE, "short", 20, "bicubic", rounding="torchvision", scaled_decode=True)
     assert facts.notes["preprocessing"] == "config.json"
     assert from_onnx.identity(str(path), OPTIONS) != before
 
@@ -565,12 +565,12 @@ def test_spaces_of_earlier_versions_stay(name: str, shared_data: Callable[[str],
 SQUEEZENET = ExportOptions(channels="bgr", mean=MEAN, resize="short:256:bilinear", logits=True)
 
 
-def squeezenet(folder: Path, options: ExportOptions = SQUEEZENET) -> tuple[Any, Preprocess]:
+def squeezenet(folder: Path, options: ExportOptions = SQUEEZENET) -> tuple[Any, PictureRecipe]:
     found = load_backbone(f"onnx:{folder / 'squeezenet1.1_fp16.onnx'}", options)
     return ort.InferenceSession(found.path, providers=["CPUExecutionProvider"]), found.recipe
 
 
-def embed(session: Any, recipe: Preprocess, paths: list[Path], output: str) -> np.ndarray:
+def embed(session: Any, recipe: PictureRecipe, paths: list[Path], output: str) -> np.ndarray:
     parts = []
     for start in range(0, len(paths), 25):
         chunk = paths[start : start + 25]

@@ -10,7 +10,7 @@ import pytest
 
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.sources.preprocessing import Preparation, prepare, preprocessing_file
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -58,7 +58,7 @@ def test_flags(tmp_path: Path) -> None:
     np.testing.assert_allclose((pixels - found.mean) / found.std, right, rtol=1e-12)
     assert found.bgr
     assert found.source == "flags"
-    assert found.recipe == Preprocess(224, 224, "short", 256, "bilinear")
+    assert found.recipe == PictureRecipe(224, 224, "short", 256, "bilinear")
 
 
 def test_raw_pixels(tmp_path: Path) -> None:
@@ -69,15 +69,15 @@ def test_raw_pixels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "recipe"),
     [
-        ("short", Preprocess(224, 224, "short", 256, "bilinear")),
-        ("short:232:bicubic", Preprocess(224, 224, "short", 232, "bicubic")),
-        ("short:nearest", Preprocess(224, 224, "short", 256, "nearest")),
-        ("long:224:lanczos", Preprocess(224, 224, "long", 224, "lanczos")),
-        ("long", Preprocess(224, 224, "long", 224, "bilinear")),
-        ("squash:bicubic", Preprocess(224, 224, "both", 224, "bicubic")),
+        ("short", PictureRecipe(224, 224, "short", 256, "bilinear")),
+        ("short:232:bicubic", PictureRecipe(224, 224, "short", 232, "bicubic")),
+        ("short:nearest", PictureRecipe(224, 224, "short", 256, "nearest")),
+        ("long:224:lanczos", PictureRecipe(224, 224, "long", 224, "lanczos")),
+        ("long", PictureRecipe(224, 224, "long", 224, "bilinear")),
+        ("squash:bicubic", PictureRecipe(224, 224, "both", 224, "bicubic")),
     ],
 )
-def test_resize_flag(tmp_path: Path, text: str, recipe: Preprocess) -> None:
+def test_resize_flag(tmp_path: Path, text: str, recipe: PictureRecipe) -> None:
     assert prepare(ExportOptions(scale=1, resize=text), (224, 224), tmp_path).recipe == recipe
 
 
@@ -104,18 +104,18 @@ def test_senseless_numbers(tmp_path: Path, scale: float, std: tuple[float, float
 @pytest.mark.parametrize(
     ("change", "recipe"),
     [
-        ({}, Preprocess(224, 224, "short", 256, "bicubic", rounding="torchvision")),
-        ({"size": 256, "crop_size": 224, "resample": 2}, Preprocess(224, 224, "short", 256, "bilinear",
+        ({}, PictureRecipe(224, 224, "short", 256, "bicubic", rounding="torchvision")),
+        ({"size": 256, "crop_size": 224, "resample": 2}, PictureRecipe(224, 224, "short", 256, "bilinear",
                                                                     rounding="torchvision")),
         ({"size": {"height": 224, "width": 224}, "do_center_crop": False, "resample": 1},
-         Preprocess(224, 224, "both", 224, "lanczos", rounding="torchvision")),
+         PictureRecipe(224, 224, "both", 224, "lanczos", rounding="torchvision")),
         ({"size": 224, "do_center_crop": False, "resample": 0},
-         Preprocess(224, 224, "both", 224, "nearest", rounding="torchvision")),
+         PictureRecipe(224, 224, "both", 224, "nearest", rounding="torchvision")),
         ({"size": {"shortest_edge": 224}, "do_center_crop": False, "crop_pct": 0.875},
-         Preprocess(224, 224, "short", 256, "bicubic", rounding="torchvision")),
+         PictureRecipe(224, 224, "short", 256, "bicubic", rounding="torchvision")),
     ],
 )  # fmt: skip
-def test_hugging_face(tmp_path: Path, change: dict[str, Any], recipe: Preprocess) -> None:
+def test_hugging_face(tmp_path: Path, change: dict[str, Any], recipe: PictureRecipe) -> None:
     found = from_json(tmp_path, {**HUGGING_FACE, **change})
     assert found.recipe == recipe
     np.testing.assert_allclose(found.mean, np.array(MEAN) * 255)
@@ -156,15 +156,15 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "recipe"),
     [
-        ({}, Preprocess(224, 224, "short", 248, "bicubic", rounding="torchvision")),
-        ({"crop_pct": 1.0, "crop_mode": "squash"}, Preprocess(224, 224, "both", 224, "bicubic",
+        ({}, PictureRecipe(224, 224, "short", 248, "bicubic", rounding="torchvision")),
+        ({"crop_pct": 1.0, "crop_mode": "squash"}, PictureRecipe(224, 224, "both", 224, "bicubic",
                                                               rounding="torchvision")),
-        ({"crop_pct": 1.0, "crop_mode": "border"}, Preprocess(224, 224, "long", 224, "bicubic",
+        ({"crop_pct": 1.0, "crop_mode": "border"}, PictureRecipe(224, 224, "long", 224, "bicubic",
                                                               rounding="torchvision", pad_color=(124, 116, 104))),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("inside", [True, False])
-def test_timm(tmp_path: Path, change: dict[str, Any], recipe: Preprocess, inside: bool) -> None:
+def test_timm(tmp_path: Path, change: dict[str, Any], recipe: PictureRecipe, inside: bool) -> None:
     values = {**TIMM, **change}
     found = from_json(tmp_path, {"architecture": "x", "pretrained_cfg": values} if inside else values)
     assert found.recipe == recipe
@@ -183,7 +183,7 @@ def test_timm_that_cannot_be_done(tmp_path: Path) -> None:
 def test_own_form(tmp_path: Path) -> None:
     values = {"size": 64, "channels": "bgr", "mean": [104, 117, 123], "resize": "short:72:box"}
     found = from_json(tmp_path, values, net=(None, None))
-    assert found.recipe == Preprocess(64, 64, "short", 72, "box")
+    assert found.recipe == PictureRecipe(64, 64, "short", 72, "box")
     assert (found.bgr, found.mean, found.std) == (True, (104, 117, 123), (1, 1, 1))
     with pytest.raises(InputError, match="neither Hugging Face's"):
         from_json(tmp_path, {**values, "colour": 1})

@@ -12,7 +12,7 @@ import PIL
 import pytest
 from PIL import Image, ImageOps
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import Decoder, Header, Picture, load_decoder, nvimgcodec, pillow, turbojpeg
@@ -138,7 +138,7 @@ def test_decode_into_writes_the_picture_upright(name: str, orientation: int) -> 
     data = turned(orientation)
     reference = pillows_upright(data)
     height, width = reference.shape[:2]
-    recipe = Preprocess(height, width, "both", 1, "bilinear")
+    recipe = PictureRecipe(height, width, "both", 1, "bilinear")
     out = np.full((height, width, 3), 77, np.uint8)
     header = picture.read_header(data, Limits(), decoder=name)
     assert picture.decode_into(data, header, recipe, out, decoder=name) == (width, height)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import picture as decode
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import pillow
@@ -27,7 +27,7 @@ def saved(image: Image.Image, format_name: str = "PNG", **options: Any) -> bytes
 def decoded(data: bytes) -> np.ndarray:
     """Decode at the picture's own size through the public path."""
     header = decode.read_header(data, Limits())
-    recipe = Preprocess(header.height, header.width, "both", 1, "bilinear")
+    recipe = PictureRecipe(header.height, header.width, "both", 1, "bilinear")
     out = np.full((header.height, header.width, 3), 77, np.uint8)
     assert decode.decode_into(data, header, recipe, out) == (header.width, header.height)
     return out
@@ -140,7 +140,7 @@ def test_a_png_is_turned_by_its_exif() -> None:
     data = saved(picture("RGB", (1, 1, 1), (2, 2, 2), (3, 3, 3)), exif=exif)
     header = decode.read_header(data, Limits())
     out = np.empty((3, 1, 3), np.uint8)
-    assert decode.decode_into(data, header, Preprocess(3, 1, "both", 1, "nearest"), out) == (1, 3)
+    assert decode.decode_into(data, header, PictureRecipe(3, 1, "both", 1, "nearest"), out) == (1, 3)
     assert out[:, 0, 0].tolist() == [1, 2, 3]
 
 
@@ -245,5 +245,5 @@ def test_fewer_pixels_than_the_header_says_are_an_error() -> None:
     header = decode.read_header(data, Limits())
     wrong = replace(header, width=9)
     with pytest.raises(DecodeError, match="not as many as its header says") as raised:
-        decode.decode_into(data, wrong, Preprocess(8, 8, "both", 1, "box"), np.empty((8, 8, 3), np.uint8))
+        decode.decode_into(data, wrong, PictureRecipe(8, 8, "both", 1, "box"), np.empty((8, 8, 3), np.uint8))
     assert raised.value.code == "corrupt"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fxengine.backbones.spec import Kernel, Preprocess
+from fxengine.backbones.spec import Kernel, PictureRecipe
 from fxengine.decode.picture import resize
 from fxengine.decode.picture.geometry import place, upright
 from fxengine.decode.picture.resize import resize_into
@@ -43,7 +43,7 @@ def noise(width: int, height: int) -> np.ndarray:
     return np.random.default_rng(width * 1000 + height).integers(90, 166, (height, width, 3), np.uint8)
 
 
-def expected(pixels: np.ndarray, orientation: int, recipe: Preprocess) -> np.ndarray:
+def expected(pixels: np.ndarray, orientation: int, recipe: PictureRecipe) -> np.ndarray:
     """Turn, resize everything, then cut or pad: the plain way."""
     image = Image.fromarray(pixels)
     turn = TURNS[orientation]
@@ -59,13 +59,13 @@ def expected(pixels: np.ndarray, orientation: int, recipe: Preprocess) -> np.nda
     return np.asarray(canvas)
 
 
-def resized(pixels: np.ndarray, orientation: int, recipe: Preprocess) -> np.ndarray:
+def resized(pixels: np.ndarray, orientation: int, recipe: PictureRecipe) -> np.ndarray:
     out = np.full((recipe.height, recipe.width, 3), 222, np.uint8)
     resize_into(pixels, orientation, recipe, out)
     return out
 
 
-def by_pillow(pixels: np.ndarray, orientation: int, recipe: Preprocess) -> np.ndarray:
+def by_pillow(pixels: np.ndarray, orientation: int, recipe: PictureRecipe) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resize, "simd", None)
         return resized(pixels, orientation, recipe)
@@ -77,7 +77,7 @@ def levels(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 RECIPES = st.builds(
-    Preprocess,
+    PictureRecipe,
     height=st.integers(1, 48),
     width=st.integers(1, 48),
     edge=st.sampled_from(["short", "long", "both"]),
@@ -92,13 +92,13 @@ SIDES, ORIENTATIONS = st.integers(1, 300), st.integers(1, 8)
 @settings(max_examples=150, deadline=None)
 @given(SIDES, SIDES, ORIENTATIONS, RECIPES)
 def test_resizing_a_box_is_resizing_all_and_cutting(
-    width: int, height: int, orientation: int, recipe: Preprocess
+    width: int, height: int, orientation: int, recipe: PictureRecipe
 ) -> None:
     pixels = noise(width, height)
     assert levels(by_pillow(pixels, orientation, recipe), expected(pixels, orientation, recipe)).max() <= 2
 
 
-def vertical_first(pixels: np.ndarray, orientation: int, recipe: Preprocess) -> np.ndarray:
+def vertical_first(pixels: np.ndarray, orientation: int, recipe: PictureRecipe) -> np.ndarray:
     """By Pillow with its two passes in the other order, which is that of the SIMD library."""
     swapped = orientation + 4 if orientation < 5 else orientation - 4
     return by_pillow(np.ascontiguousarray(pixels.transpose(1, 0, 2)), swapped, recipe)
@@ -106,7 +106,7 @@ def vertical_first(pixels: np.ndarray, orientation: int, recipe: Preprocess) -> 
 
 @settings(max_examples=150, deadline=None)
 @given(SIDES, SIDES, ORIENTATIONS, RECIPES)
-def check_simd(width: int, height: int, orientation: int, recipe: Preprocess) -> None:
+def check_simd(width: int, height: int, orientation: int, recipe: PictureRecipe) -> None:
     pixels = noise(width, height)
     found = resized(pixels, orientation, recipe)
     assert levels(found, by_pillow(pixels, orientation, recipe)).mean() <= 1.0
@@ -116,7 +116,7 @@ def check_simd(width: int, height: int, orientation: int, recipe: Preprocess) ->
 def check_sizes(*cases: tuple[int, int, int, int]) -> None:
     for width, height, orientation, size in cases:
         print(f"{width} x {height}, orientation {orientation}, short edge to {size}", flush=True)  # noqa: T201
-        pixels, recipe = noise(width, height), Preprocess(224, 224, "short", size, "bicubic")
+        pixels, recipe = noise(width, height), PictureRecipe(224, 224, "short", size, "bicubic")
         found, reference = resized(pixels, orientation, recipe), vertical_first(pixels, orientation, recipe)
         assert levels(found, reference).max() <= 2
 
@@ -156,7 +156,7 @@ def test_simd_draws_a_border_column_on_the_middle_of_a_pixel(orientation: int) -
 @pytest.mark.parametrize("size", [(640, 480), (90, 333)])
 def test_on_hard_edges_simd_differs_only_by_the_order_of_its_passes(kernel: Kernel, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(1).choice(np.array([0, 255], np.uint8), (size[1], size[0], 3))
-    recipe = Preprocess(64, 64, "short", 72, kernel)
+    recipe = PictureRecipe(64, 64, "short", 72, kernel)
     assert levels(resized(pixels, 1, recipe), vertical_first(pixels, 1, recipe)).max() <= 2
 
 
@@ -164,7 +164,7 @@ def test_on_hard_edges_simd_differs_only_by_the_order_of_its_passes(kernel: Kern
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["box", "bilinear", "bicubic", "lanczos"])
 def test_on_photos_simd_gives_what_pillow_gives(kernel: Kernel, shared_data: Callable[[str], Path]) -> None:
-    recipe = Preprocess(224, 224, "short", 256, kernel)
+    recipe = PictureRecipe(224, 224, "short", 256, kernel)
     for path in sorted(shared_data("imagenet_500").iterdir())[::20]:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
@@ -176,7 +176,7 @@ def test_on_photos_simd_gives_what_pillow_gives(kernel: Kernel, shared_data: Cal
 def test_at_its_own_size_a_picture_is_only_turned(kernel: Kernel, orientation: int) -> None:
     pixels = noise(31, 17)
     reference = upright(pixels, orientation)
-    recipe = Preprocess(reference.shape[0], reference.shape[1], "both", 1, kernel)
+    recipe = PictureRecipe(reference.shape[0], reference.shape[1], "both", 1, kernel)
     np.testing.assert_array_equal(resized(pixels, orientation, recipe), reference)
     np.testing.assert_array_equal(by_pillow(pixels, orientation, recipe), reference)
 
@@ -193,25 +193,25 @@ def test_upright_turns_as_exif_says(orientation: int) -> None:
 def test_a_landscape_is_cut_left_and_right() -> None:
     # Columns are their own number; the short edge already is 20 long, so the cut is all that happens.
     pixels = np.repeat(np.repeat(np.arange(50, dtype=np.uint8)[None, :, None], 20, 0), 3, 2)
-    found = resized(pixels, 1, Preprocess(20, 20, "short", 20, "bicubic"))
+    found = resized(pixels, 1, PictureRecipe(20, 20, "short", 20, "bicubic"))
     np.testing.assert_array_equal(found[:, :, 0], np.tile(np.arange(15, 35, dtype=np.uint8), (20, 1)))
-    mirrored = resized(pixels, 2, Preprocess(20, 20, "short", 20, "bicubic"))
+    mirrored = resized(pixels, 2, PictureRecipe(20, 20, "short", 20, "bicubic"))
     np.testing.assert_array_equal(mirrored[0, :, 0], np.arange(34, 14, -1))
 
 
 def test_an_odd_cut_takes_less_from_the_left_or_as_torchvision_does() -> None:
     pixels = np.repeat(np.repeat(np.arange(23, dtype=np.uint8)[None, :, None], 20, 0), 3, 2)  # 1.5 on each side
-    assert resized(pixels, 1, Preprocess(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 1
-    assert resized(pixels, 1, Preprocess(20, 20, "short", 20, "bicubic", rounding="torchvision"))[0, 0, 0] == 2
+    assert resized(pixels, 1, PictureRecipe(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 1
+    assert resized(pixels, 1, PictureRecipe(20, 20, "short", 20, "bicubic", rounding="torchvision"))[0, 0, 0] == 2
     # The picture as seen is what is cut, not the picture as stored.
-    assert resized(pixels, 2, Preprocess(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 22 - 1
-    assert resized(pixels.transpose(1, 0, 2), 5, Preprocess(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 1
-    assert resized(pixels.transpose(1, 0, 2), 8, Preprocess(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 1
-    assert resized(pixels.transpose(1, 0, 2), 6, Preprocess(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 22 - 1
+    assert resized(pixels, 2, PictureRecipe(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 22 - 1
+    assert resized(pixels.transpose(1, 0, 2), 5, PictureRecipe(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 1
+    assert resized(pixels.transpose(1, 0, 2), 8, PictureRecipe(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 1
+    assert resized(pixels.transpose(1, 0, 2), 6, PictureRecipe(20, 20, "short", 20, "bicubic"))[0, 0, 0] == 22 - 1
 
 
 def test_a_landscape_is_padded_above_and_below() -> None:
-    found = resized(np.full((15, 30, 3), 200, np.uint8), 1, Preprocess(20, 20, "long", 20, "bicubic", pad_color=PAD))
+    found = resized(np.full((15, 30, 3), 200, np.uint8), 1, PictureRecipe(20, 20, "long", 20, "bicubic", pad_color=PAD))
     assert (found[5:15] == 200).all()
     assert (found[:5] == PAD).all()
     assert (found[15:] == PAD).all()
@@ -221,13 +221,13 @@ def test_a_landscape_is_padded_above_and_below() -> None:
 def test_extreme_shapes_keep_their_one_colour(size: tuple[int, int]) -> None:
     pixels = np.full((size[1], size[0], 3), (7, 120, 250), np.uint8)
     for orientation in (1, 6):
-        for recipe in (Preprocess(224, 224, "short", 256, "bicubic"), Preprocess(224, 224, "both", 1, "bicubic")):
+        for recipe in (PictureRecipe(224, 224, "short", 256, "bicubic"), PictureRecipe(224, 224, "both", 1, "bicubic")):
             found = resized(pixels, orientation, recipe)
             assert (found == (7, 120, 250)).all()
 
 
 def test_only_the_cut_is_resized() -> None:
-    where = place(65_500, 8, 1, Preprocess(224, 224, "short", 256, "bicubic"))
+    where = place(65_500, 8, 1, PictureRecipe(224, 224, "short", 256, "bicubic"))
     assert where.size == (224, 224)
     x0, y0, x1, y1 = where.box
     assert x1 - x0 == pytest.approx(7, abs=1e-6)
@@ -238,12 +238,12 @@ def test_only_the_cut_is_resized() -> None:
 def test_without_antialias_a_pixel_is_drawn_from_its_neighbours_only() -> None:
     row = np.array([0, 100, 200, 40, 250, 250, 0, 10], np.uint8)
     pixels = np.repeat(np.repeat(row[None, :, None], 2, 0), 3, 2)
-    recipe = Preprocess(2, 2, "both", 1, "bilinear", antialias=False)
+    recipe = PictureRecipe(2, 2, "both", 1, "bilinear", antialias=False)
     # 8 to 2: the centres fall on 1.5 and 5.5, between (100, 200) and (250, 0).
     assert resized(pixels, 1, recipe)[0, :, 0].tolist() == [150, 125]
-    smoothed = resized(pixels, 1, Preprocess(2, 2, "both", 1, "bilinear"))[0, :, 0].tolist()
+    smoothed = resized(pixels, 1, PictureRecipe(2, 2, "both", 1, "bilinear"))[0, :, 0].tolist()
     assert smoothed != [150, 125]
     # 2 to 8: half-pixel centres, the border repeated.
-    recipe = Preprocess(1, 8, "both", 1, "bilinear", antialias=False)
+    recipe = PictureRecipe(1, 8, "both", 1, "bilinear", antialias=False)
     found = resized(np.repeat(np.array([[0, 80]], np.uint8)[:, :, None], 3, 2), 1, recipe)
     assert found[0, :, 0].tolist() == [0, 0, 10, 30, 50, 70, 80, 80]

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError
 from fxengine.features.schema import ERROR_CODES
 from tests.conftest import SHARED
 
-RECIPE = Preprocess(height=224, width=224, edge="short", size=256, kernel="bicubic")
+RECIPE = PictureRecipe(height=224, width=224, edge="short", size=256, kernel="bicubic")
 # An animated PNG whose one frame has no header of its own: Pillow refuses the file, so do we.
 NOT_HERE = {"pillow__chunk_no_fctl.png"}
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError
 
-WHOLE = Preprocess(height=240, width=320, edge="both", size=1, kernel="bilinear")
+WHOLE = PictureRecipe(height=240, width=320, edge="both", size=1, kernel="bilinear")
 
 
-def decoded(path: Path, recipe: Preprocess = WHOLE) -> tuple[np.ndarray, tuple[int, int]]:
+def decoded(path: Path, recipe: PictureRecipe = WHOLE) -> tuple[np.ndarray, tuple[int, int]]:
     data = path.read_bytes()
     out = np.empty((recipe.height, recipe.width, 3), np.uint8)
     return out, picture.decode_into(data, picture.read_header(data, Limits()), recipe, out)
@@ -31,7 +31,7 @@ def test_pixels_without_a_defined_colour(shared_data: Callable[[str], Path], nam
 
 def test_exif_behind_264_kilobytes(shared_data: Callable[[str], Path]) -> None:
     folder = shared_data("reports")
-    half = Preprocess(height=120, width=160, edge="both", size=1, kernel="box")
+    half = PictureRecipe(height=120, width=160, edge="both", size=1, kernel="box")
     turned, size = decoded(folder / "c2pa_300k.jpg", half)
     assert size == (160, 120)
     # The same photo as no_eoi.jpg at half the size, stored lying on its side.

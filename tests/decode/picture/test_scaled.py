@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fxengine.backbones.sources.efficientnet_lite import RECIPE
-from fxengine.backbones.spec import Preprocess
+from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import turbojpeg
@@ -36,7 +36,7 @@ def photo(width: int, height: int, orientation: int = 1, seed: int = 0) -> bytes
     return file.getvalue()
 
 
-def pixels(data: bytes, recipe: Preprocess) -> tuple[np.ndarray, tuple[int, int]]:
+def pixels(data: bytes, recipe: PictureRecipe) -> tuple[np.ndarray, tuple[int, int]]:
     out = np.zeros((recipe.height, recipe.width, 3), np.uint8)
     size = picture.decode_into(data, picture.read_header(data, Limits()), recipe, out)
     return out, size
