@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 EXPORT = """
 import json, onnx
-from fxengine.backbones.efficientnet_lite import RECIPE, build
+from fxengine.backbones.sources.efficientnet_lite import RECIPE, build
 from fxengine.backbones.fingerprint import fingerprint
 print(json.dumps([onnx.__version__, fingerprint(build(), RECIPE)]))
 """
