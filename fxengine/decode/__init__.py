@@ -5,73 +5,18 @@ open (what is it, what will it take? refuse) -> fill (into its row of the batch)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
 
-import numpy as np
-
 from fxengine.backbones.spec import PictureRecipe
-from fxengine.collect.item import Payload
 from fxengine.decode.limits import Limits
+from fxengine.decode.rows import Filled, Inputs, Opened, Preparer
 
 __all__ = ["MODALITIES", "Filled", "Inputs", "Modality", "Opened", "Preparer", "load_modality", "preparer_for"]
 
 # To add a modality: write decode/<name>/preparer.py with make(recipe, limits, on_gpu) -> Preparer, and name it here
 # by what the recipe's `modality` says.
 MODALITIES = {"picture": "fxengine.decode.picture.preparer"}
-
-# Name of a graph's input -> array [rows, ...].
-Inputs = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Filled:
-    """What a row of the store says of an input that was decoded.
-
-    Attributes:
-        width: upright width in pixels, or None.
-        height: upright height in pixels, or None.
-        further: values of the columns of further column groups.
-    """
-
-    width: int | None = None
-    height: int | None = None
-    further: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """An input that was looked at, but not yet decoded.
-
-    Attributes:
-        cost: bytes of memory that decoding it takes, estimated from above.
-        fill: decodes it into a row of the inputs; raises DecodeError where it is damaged, the row is then undefined.
-    """
-
-    cost: int
-    fill: Callable[[Inputs, int], Filled]
-
-
-class Preparer(Protocol):
-    """Turns what inputs hold into rows of a graph's inputs; any thread may use it."""
-
-    @property
-    def decoder(self) -> str:
-        """What decodes, with its version, for a store's metadata."""
-
-    def room(self, rows: int) -> Inputs:
-        """Return inputs for so many rows."""
-
-    def open(self, payload: Payload, /) -> Opened:
-        """Look at what an input holds; raises DecodeError where it is refused."""
-
-    def open_apart(self, payload: Payload, /) -> Opened:
-        """Do so for an input that is suspected to crash the decoder: it is decoded in a process of its own."""
-
-    def open_given(self, given: object, /) -> Opened:
-        """Do so for what a program gives by itself; raises InputError where it is nothing that is taken."""
 
 
 class Modality(Protocol):

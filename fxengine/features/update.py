@@ -39,6 +39,11 @@ class StoreUpdate:
         return self._writer.next_row
 
     @property
+    def new_part(self) -> Path:
+        """The part that the next new row goes to."""
+        return self._writer.part
+
+    @property
     def part_rows(self) -> int:
         """The rows of a new part at most."""
         return self._writer.part_rows
@@ -135,6 +140,9 @@ class Movable:
 
     def __contains__(self, digest: object) -> bool:
         return digest in self._rows
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rows.values()))
 
     def claim(self, digest: str) -> tuple[Path, int] | None:
         """Return (part, row) of a row with this content whose file is really gone, each only once.

@@ -39,6 +39,11 @@ class PartWriter:
         self._group = min(self.part_rows, parts.ROW_GROUP)
         self._vectors = {n: np.zeros((self._group, dim), provenance.dtype) for n, dim in provenance.columns.items()}
 
+    @property
+    def part(self) -> Path:
+        """The part that the next row goes to."""
+        return parts.part_path(self.folder, self._number)
+
     def append(self, row: Row, vectors: Vectors | None) -> None:
         """Add a row; commits a part when it is full."""
         for name, vector in (vectors or {}).items():
@@ -66,7 +71,7 @@ class PartWriter:
         filled = {name: matrix[: len(self._rows)] for name, matrix in self._vectors.items()}
         table = parts.part_table(self._rows, filled, self.provenance)
         if self._part is None:
-            self._part = OpenPart(parts.part_path(self.folder, self._number), table.schema)
+            self._part = OpenPart(self.part, table.schema)
         self._part.write(table)
         self._written += len(self._rows)
         self._rows = []

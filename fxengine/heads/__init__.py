@@ -5,20 +5,30 @@ A head is a scikit-learn pipeline: rows scaled to length 1, where asked for a PC
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from fxengine.errors import InputError
+from fxengine.heads.estimator import Estimator, HeadModule, HeadSettings, Kind, Pipeline
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-    from fxengine.heads.graph import HeadGraph
-
-# What is predicted: one of several classes, several labels of 0 and 1, or numbers.
-Kind = Literal["classes", "labels", "numbers"]
+__all__ = [
+    "HEADS",
+    "UNWEIGHTED",
+    "Estimator",
+    "HeadModule",
+    "HeadSettings",
+    "Kind",
+    "Pipeline",
+    "answers_of",
+    "head_model",
+    "heads_for",
+    "load_head",
+    "make_head",
+]
 
 # From the simplest to the most flexible. To add a head: write heads/<file>.py as a `HeadModule`, and name it here.
 HEADS = {
@@ -32,59 +42,6 @@ HEADS = {
 
 # That cannot let every class count as much: their fit takes no weights.
 UNWEIGHTED = ("lda", "knn")
-
-
-@dataclass(frozen=True)
-class HeadSettings:
-    """How to fit a head.
-
-    Attributes:
-        balanced: whether every class counts as much, whatever its rows.
-        seed: of anything random.
-        pca: components to reduce the rows to before it; 0 for none.
-        hidden: units of each dense layer of `mlp`, one to three layers; its own unless given.
-    """
-
-    balanced: bool = False
-    seed: int = 0
-    pca: int = 0
-    hidden: tuple[int, ...] = ()
-
-
-class Estimator(Protocol):
-    """What is used of a scikit-learn pipeline; only one that answers classes or labels has the last two."""
-
-    steps: list[tuple[str, Any]]
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Fit to [n, dim] rows and [n] or [n, outputs] targets."""
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return class numbers [n], 0 and 1 [n, labels], or numbers [n] or [n, targets]."""
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return probabilities [n, classes or labels]."""
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """Class numbers that it was fitted to, int64 [classes]."""
-
-
-Model = TypeVar("Model")
-
-
-class HeadModule(Protocol[Model]):
-    """A module of `HEADS`; `Model` is its estimator, as scikit-learn has them."""
-
-    @property
-    def KINDS(self) -> tuple[Kind, ...]:
-        """What it can predict."""
-
-    def make(self, kind: Kind, settings: HeadSettings, rows: int) -> Model:
-        """Return an unfitted estimator, which will be fitted to at least so many rows."""
-
-    def nodes(self, model: Model, graph: HeadGraph, x: str) -> str:
-        """Add the fitted estimator to a graph behind the tensor `x`; return the tensor of its answers."""
 
 
 def load_head(name: str, kind: Kind = "classes") -> HeadModule[Any]:
@@ -108,7 +65,7 @@ def heads_for(kind: Kind) -> list[str]:
 
 def make_head(
     name: str, kind: Kind = "classes", settings: HeadSettings | None = None, *, rows: int = 1 << 30
-) -> Estimator:
+) -> Pipeline:
     """Return an unfitted pipeline of raw vectors to answers.
 
     Args:
@@ -131,12 +88,12 @@ def make_head(
             f"{','.join(map(str, wanted.hidden))} for {name}."
         )
     reduction = [PCA(wanted.pca, random_state=wanted.seed)] if wanted.pca else []
-    made: Estimator = make_pipeline(Normalizer(), *reduction, module.make(kind, wanted, rows))
+    made: Pipeline = make_pipeline(Normalizer(), *reduction, module.make(kind, wanted, rows))
     return made
 
 
 def head_model(
-    name: str, pipeline: Estimator, dim: int, kind: Kind, outputs: int, scale: float = 1.0
+    name: str, pipeline: Pipeline, dim: int, kind: Kind, outputs: int, scale: float = 1.0
 ) -> onnx.ModelProto:
     """Return a fitted pipeline as an ONNX model; its output is `values` for numbers, else `probabilities`.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.classes import one_hot
+from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.graph import HeadGraph
 
 KINDS: tuple[Kind, ...] = ("classes", "numbers")

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fxengine.features.moments import Centred
-from fxengine.heads import HeadSettings, Kind
+from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.logistic import as_softmax
 from fxengine.heads.streams.closed_form import Fitted, shrunk

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 from fxengine.features.moments import Block, Blocks, Centred, eigh
-from fxengine.heads import HeadSettings, Kind
+from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.evaluate.calibration import fit_scale
 from fxengine.heads.graph import HeadGraph
 

@@ -13,8 +13,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.classes import balanced_weights, one_hot
+from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.graph import HeadGraph
 
 KINDS: tuple[Kind, ...] = ("classes", "labels", "numbers")

@@ -12,8 +12,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fxengine.features.moments import Block, Blocks, Centred, collect
-from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.classes import balanced_weights, deal_folds
+from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.evaluate.calibration import fit_scale, probabilities
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.streams.closed_form import STRENGTHS, Fitted, Targets, cross_validate, scores_out_of_fold, shrunk

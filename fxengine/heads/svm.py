@@ -8,8 +8,8 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fxengine.heads import HeadSettings, Kind
 from fxengine.heads.classes import deal_folds
+from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.evaluate.calibration import fit_scale, probabilities
 from fxengine.heads.graph import HeadGraph
 

@@ -5,11 +5,9 @@ plan (what is new, changed, gone) -> units (a part each, its rows numbered) -> r
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,12 +22,13 @@ from fxengine.features.lock import locked
 from fxengine.features.schema import Dtype
 from fxengine.features.update import StoreUpdate
 from fxengine.features.write import PART_ROWS
-from fxengine.pipeline.plan import Asked, RunPlan, guard_prune, plan_run
+from fxengine.pipeline.plan import Asked, RunPlan, guard_prune, plan_run, with_moves
 from fxengine.pipeline.precision import Wish, open_chosen
+from fxengine.pipeline.run import run
 from fxengine.pipeline.sink import Sink
-from fxengine.pipeline.summary import Progress, Summary
-from fxengine.pipeline.threads import Pipeline, Steps, bottleneck
-from fxengine.pipeline.units import NewRows, Unit, make_units, tasks_of
+from fxengine.pipeline.summary import Progress, Summary, Watch
+from fxengine.pipeline.threads import Pipeline, Steps
+from fxengine.pipeline.units import NewRows, make_units
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ class _How:
     decode_on: str
     part_rows: int
     allow_mixed_precision: bool
-    progress: Callable[[Progress], None] | None
-    cancel: Callable[[], bool] | None
+    watch: Watch
 
 
 def extract(
@@ -121,16 +119,28 @@ def extract(
             guard_prune(made, yes=yes)
         summary = Summary(str(store), made.found.facts.name)
         wish = Wish(precision, device, batch_size)
-        how = _How(wish, decoders or usable_cores(), decode_on, part_rows, allow_mixed_precision, progress, cancel)
-        if made.count:
-            update = _compute(made, folder, how, summary)
-        else:
-            update = StoreUpdate(folder, made.provenance, made.plan, made.known.next_row, part_rows)
+        how = _How(
+            wish, decoders or usable_cores(), decode_on, part_rows, allow_mixed_precision, Watch(progress, cancel)
+        )
+        try:
+            made = with_moves(made, how.watch)
+        except KeyboardInterrupt:
+            summary.interrupted = True
         if not summary.interrupted:
-            _finish(update, made, summary, prune=prune)
+            _update(made, folder, how, summary, prune=prune)
         summary.unreadable_folders = sorted(set(inputs.unreadable))
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+def _update(made: RunPlan, folder: Path, how: _How, summary: Summary, *, prune: bool) -> None:
+    """Compute what there is to compute, then relabel, remove and count."""
+    if made.count:
+        update = _compute(made, folder, how, summary)
+    else:
+        update = StoreUpdate(folder, made.provenance, made.plan, made.known.next_row, how.part_rows)
+    if not summary.interrupted:
+        _finish(update, made, summary, prune=prune)
 
 
 def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreUpdate:
@@ -155,64 +165,9 @@ def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreU
         sink = Sink(update, made.movable, plan, summary, made.columns, wanted.dtype)
         steps = Steps(inputs.read, made.limits.max_bytes, preparer, session, tuple(made.columns))
         pipeline = Pipeline(steps, how.decoders, made.movable, note)
-        new = NewRows(made.new(), made.moves, update.next_row, update.part_rows)
-        _run(make_units(folder, plan, new), pipeline, sink, how)
+        new = NewRows(made.new_items(), made.moves, update.next_row, update.part_rows)
+        run(make_units(folder, plan, new), pipeline, sink, how.watch)
     return update
-
-
-def _run(units: Iterable[Unit], pipeline: Pipeline, sink: Sink, how: _How) -> None:
-    """Compute units and commit each; however it ends, what was finished is committed."""
-    summary, begin = sink.summary, time.perf_counter()
-    total = sink.plan.new + sum(map(len, sink.plan.again.values()))
-    try:
-        with closing(pipeline.results(tasks_of(units))) as batches:
-            for batch in batches:
-                with _undisturbed():
-                    sink.take(batch)
-                if how.progress is not None:
-                    elapsed = time.perf_counter() - begin
-                    how.progress(Progress(sink.done, sum(summary.failed.values()), total, elapsed))
-                if how.cancel is not None and how.cancel():
-                    summary.interrupted = True
-                    break
-    except KeyboardInterrupt:
-        summary.interrupted = True
-    except BaseException:
-        with suppress(Exception):  # where the disk is full this fails again; the first error says why
-            sink.update.commit()
-        raise
-    try:
-        with _undisturbed():
-            sink.update.commit()
-    except KeyboardInterrupt:
-        summary.interrupted = True
-    summary.compute_seconds = time.perf_counter() - begin
-    busy = sum(stage.busy for stage in pipeline.stages.values()) or 1.0
-    summary.stage_share = {name: round(stage.busy / busy, 4) for name, stage in pipeline.stages.items()}
-    summary.bound_by = bottleneck(pipeline.stages, summary.compute_seconds)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold a Ctrl-C or SIGTERM back until what is being written is written; a second one breaks through."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        came.append(number)
-        if len(came) > 1:
-            raise KeyboardInterrupt
-
-    kept = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
 
 
 def _finish(update: StoreUpdate, made: RunPlan, summary: Summary, *, prune: bool) -> None:

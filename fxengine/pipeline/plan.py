@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
@@ -15,14 +17,16 @@ from fxengine.backbones import load_backbone, load_for_space, source_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect import Listing
-from fxengine.collect.item import Item, escape_path, sha256_of
+from fxengine.collect.item import Item, escape_path
 from fxengine.decode.limits import Limits
-from fxengine.errors import DecodeError, InputError
+from fxengine.errors import InputError
 from fxengine.features import parts
 from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.schema import FEATURE, Dtype, Provenance, layer_column, united_groups, widest_limits
 from fxengine.features.update import Movable
 from fxengine.features.write import check_fits
+from fxengine.pipeline.summary import Progress, Watch
+from fxengine.pipeline.threads import hash_each
 from fxengine.pipeline.units import Move
 
 _PRUNE_GUARD = 0.2
@@ -88,7 +92,7 @@ class RunPlan:
         layers = {layer_output(name): layer_column(name) for name, _ in self.found.facts.layers}
         return {layer_output(None): FEATURE, **layers}
 
-    def new(self) -> Iterator[Item]:
+    def new_items(self) -> Iterator[Item]:
         """Yield the inputs that the store has no row for, in their order."""
         return new_items(self.known, islice(self.inputs, self.limit))
 
@@ -117,8 +121,28 @@ def plan_run(inputs: Listing, folder: Path, asked: Asked) -> RunPlan:
     plan = _compare(made, asked.retry_failed)
     # Where a folder could not be read, what lies in it only looks gone.
     movable = Movable(plan.missing if plan.new and not inputs.unreadable else {}, inputs.root)
-    made = replace(made, plan=plan, movable=movable)
-    return replace(made, moves=_find_moves(made))
+    return replace(made, plan=plan, movable=movable)
+
+
+def with_moves(made: RunPlan, watch: Watch) -> RunPlan:
+    """Find the new inputs that are renamed ones; only those are read for it that are as long as one that is gone.
+
+    Raises:
+        KeyboardInterrupt: `watch` says that the run is to stop.
+    """
+    candidates = (item for item in made.new_items() if item.size in made.movable.sizes) if made.movable else ()
+    moves: dict[str, Move] = {}
+    begin = time.perf_counter()
+    with closing(hash_each(made.inputs.read, made.limits.max_bytes, candidates)) as hashed:
+        for item, digest in hashed:
+            claimed = made.movable.claim(digest) if digest in made.movable else None
+            if claimed is not None:
+                moves[item.key] = Move(item, digest, *claimed)
+            if len(moves) == len(made.movable):
+                break
+            if watch.tell(Progress(0, 0, made.count, time.perf_counter() - begin)):
+                raise KeyboardInterrupt
+    return replace(made, moves=moves)
 
 
 def guard_prune(made: RunPlan, *, yes: bool) -> None:
@@ -187,22 +211,3 @@ def _compare(made: RunPlan, retry_failed: bool) -> Plan:
         hint = f" {len(inputs.unreadable)} folders could not be read." if inputs.unreadable else ""
         raise InputError(f"There is no file to extract from in {inputs.root}.{hint} Hidden files are left out.")
     return plan
-
-
-def _find_moves(made: RunPlan) -> dict[str, Move]:
-    """Return the new inputs that are renamed ones; only those are read that are as long as one that is gone."""
-    if not made.movable.sizes:
-        return {}
-    moves = {}
-    for item in made.new():
-        if item.size not in made.movable.sizes:
-            continue
-        try:
-            payload, item = made.inputs.read(item, made.limits.max_bytes)
-        except DecodeError:
-            continue  # the run will say why
-        digest = sha256_of(payload)
-        claimed = made.movable.claim(digest) if digest in made.movable else None
-        if claimed is not None:
-            moves[item.key] = Move(item, digest, *claimed)
-    return moves

@@ -68,6 +68,7 @@ class Sink:
         if task.part in self.plan.again:
             self.update.replace(task.part, row, vectors)
         else:
+            assert task.part == self.update.new_part, "units are as long as parts"
             self.update.append(row, vectors)
         self._count(row, task.move)
         if task.move is not None:

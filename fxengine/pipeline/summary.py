@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,6 +22,25 @@ class Progress:
     failed: int
     total: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Whom a run tells how far it is, and who may stop it.
+
+    Attributes:
+        progress: called again and again, or None.
+        cancel: asked again and again; True stops the run cleanly.
+    """
+
+    progress: Callable[[Progress], None] | None = None
+    cancel: Callable[[], bool] | None = None
+
+    def tell(self, progress: Progress) -> bool:
+        """Say how far the run is; return whether it is to stop."""
+        if self.progress is not None:
+            self.progress(progress)
+        return self.cancel is not None and self.cancel()
 
 
 @dataclass

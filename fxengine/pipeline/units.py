@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, count, islice
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,13 +50,15 @@ class Task(NamedTuple):
 class Unit:
     """What is committed together: the rows of one part that a run computes.
 
+    It says all that a run needs to know of it, so it can be run again, or elsewhere.
+
     Attributes:
         part: the part, be it new or there already.
-        tasks: its inputs with the numbers of their rows; may be read once.
+        tasks: its inputs with the numbers of their rows, in the order of their ids.
     """
 
     part: Path
-    tasks: Iterable[Task]
+    tasks: tuple[Task, ...]
 
 
 @dataclass(frozen=True)
@@ -79,19 +81,17 @@ class NewRows:
 def make_units(folder: Path, plan: Plan, new: NewRows) -> Iterator[Unit]:
     """Yield the units of a run: first the parts of the store with rows to compute again, then new ones."""
     for part, rows in plan.again.items():
-        yield Unit(part, [Task(item, row, part) for row, item in rows])
-    waiting, rows_ahead = iter(new.items), count(new.first_row)
+        yield Unit(part, tuple(Task(item, row, part) for row, item in rows))
+    waiting, row = iter(new.items), new.first_row
     for number in count(next_part_number(folder)):
-        head = next(waiting, None)
-        if head is None:
+        tasks, part = [], part_path(folder, number)
+        for item in islice(waiting, new.part_rows):
+            move = new.moves.get(item.key)
+            tasks.append(Task(item, row, part) if move is None else Task(move.item, move.row, part, move))
+            row += move is None
+        if not tasks:
             return
-        part = part_path(folder, number)
-        items = chain([head], islice(waiting, new.part_rows - 1))
-        yield Unit(part, (_new_task(item, part, new.moves.get(item.key), rows_ahead) for item in items))
-
-
-def _new_task(item: Item, part: Path, move: Move | None, rows_ahead: Iterator[int]) -> Task:
-    return Task(item, next(rows_ahead), part) if move is None else Task(move.item, move.row, part, move)
+        yield Unit(part, tuple(tasks))
 
 
 def tasks_of(units: Iterable[Unit]) -> Iterator[Task]:

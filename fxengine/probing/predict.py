@@ -23,7 +23,7 @@ from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.heads.file import Head
 from fxengine.pipeline.precision import Wish, open_chosen
-from fxengine.pipeline.summary import Progress
+from fxengine.pipeline.summary import Progress, Watch
 from fxengine.pipeline.threads import Batch, Pipeline, Steps
 from fxengine.pipeline.units import Task
 
@@ -58,6 +58,7 @@ def predict(
     precision: str = "fp32",
     limit: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
     notes: Path | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every picture below `source`, by id, or for every row of a store, failed rows last.
@@ -71,6 +72,7 @@ def predict(
         precision: what the backbone computes in: "fp32", "bf16", "fp16", "int8", or "auto" as in `extract`.
         limit: only the first so many pictures.
         progress: called after every batch of pictures.
+        cancel: asked after every batch of pictures; True ends the predictions there.
         notes: a folder to note in what is being decoded: after a decoder has taken the process down, a run that is
             given the same folder decodes the suspected files apart.
 
@@ -87,7 +89,9 @@ def predict(
         return _from_store(FeatureStore.open(source), head, top)
     found = _backbone(head, backbone)
     namer = _own_namer(found, top) if head is None else _head_namer(head, top)
-    return _from_pictures(_Pictures(source, found, Wish(precision, device), limit, notes), namer, progress)
+    return _from_pictures(
+        _Pictures(source, found, Wish(precision, device), limit, notes), namer, Watch(progress, cancel)
+    )
 
 
 def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:
@@ -145,9 +149,7 @@ class _Pictures:
     notes: Path | None
 
 
-def _from_pictures(
-    pictures: _Pictures, namer: _Namer, progress: Callable[[Progress], None] | None
-) -> Iterator[Prediction]:
+def _from_pictures(pictures: _Pictures, namer: _Namer, watch: Watch) -> Iterator[Prediction]:
     inputs, limits, threads = collect(pictures.source), Limits(), usable_cores()
     count = inputs.count()
     total = count if pictures.limit is None else min(count, pictures.limit)
@@ -161,8 +163,8 @@ def _from_pictures(
                 yield from _name_batch(batch, namer)
                 done += len(batch.jobs)
                 failed += sum(job.error is not None for job in batch.jobs)
-                if progress is not None:
-                    progress(Progress(done, failed, total, time.perf_counter() - begin))
+                if watch.tell(Progress(done, failed, total, time.perf_counter() - begin)):
+                    break
 
 
 def _name_batch(batch: Batch, namer: _Namer) -> Iterator[Prediction]:

@@ -17,12 +17,12 @@ from fxengine.collect.item import SPLITS
 from fxengine.errors import InputError, StoreError
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
-from fxengine.heads import UNWEIGHTED, Estimator, HeadSettings, Kind, head_model, heads_for, load_head
+from fxengine.heads import UNWEIGHTED, HeadSettings, Kind, Pipeline, head_model, heads_for, load_head
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import Problem, assign_folds, interval_of
 from fxengine.heads.file import HeadFacts, save_head
-from fxengine.heads.streams.streamed import STREAMED
+from fxengine.heads.streams.streamed import streamed_for
 from fxengine.probing.report import Answered, Curve, ProbeReport, describe
 from fxengine.probing.targets import Labelled, check_enough, load_targets
 from fxengine.probing.trainer import Trainer, answers_in_blocks
@@ -79,7 +79,7 @@ class _Evaluated:
     score: Interval
     answers: np.ndarray
     scale: float
-    pipeline: Estimator | None
+    pipeline: Pipeline | None
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
         raise InputError("--hidden gives the layers of --head mlp: take that head, or leave it away.")
     if options.head == "auto":
         left = set(UNWEIGHTED) if options.balanced else set()
-        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in STREAMED[kind])]
+        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed_for(kind))]
     if options.head is not None:
         load_head(options.head, kind)
         return [options.head]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from fxengine.collect.item import Item, unescape_path
+from fxengine.collect.item import unescape_path
+from fxengine.collect.local import stat_item
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.features import parts
 from fxengine.features.schema import FEATURE, Provenance
@@ -35,52 +37,68 @@ def check_sample(
         net: the store's backbone.
         report: where it is noted.
     """
-    starts = np.concatenate([[0], np.cumsum([parts.read_part(path, ["row"]).num_rows for path in paths])])
     net = replace(net, limits=TAKEN_IN)
     root = Path(unescape_path(reference.root))
-    for path, start, stop in zip(paths, starts[:-1], starts[1:], strict=True):
-        mine = np.sort(chosen[(chosen >= start) & (chosen < stop)]) - start
+    asked = deque[_Asked]()
+
+    def tasks() -> Iterator[Task]:
+        for row in _rows(paths, chosen, reference.dim):
+            asked.append(row)
+            yield Task(stat_item(row.key, root / unescape_path(row.key)))
+
+    for job, fresh in run_files(net, tasks()):
+        row = asked.popleft()
+        report.sampled += 1
+        _judge(job, row, report)
+        if fresh is not None and job.content_hash == row.content_hash:
+            _compare(row, fresh, report)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A row to compute again: its id and content, its vector [dim], and whether its part says its limits."""
+
+    key: str
+    content_hash: str
+    vector: np.ndarray
+    limits_known: bool
+
+
+def _rows(paths: list[Path], chosen: np.ndarray, dim: int) -> Iterator[_Asked]:
+    """Yield those of the chosen rows that have a vector."""
+    start = 0
+    for path in paths:
+        count = parts.read_part(path, ["row"]).num_rows
+        mine = np.sort(chosen[(chosen >= start) & (chosen < start + count)]) - start
+        start += count
         if not len(mine):
             continue
         limits_known = bool(parts.read_provenance(path).limits)
-        ids, hashes, stored = _rows(path, mine, reference.dim)
-        report.sampled += len(ids)
-        for (job, fresh), digest, vector in zip(run_files(net, _tasks(root, ids)), hashes, stored, strict=True):
-            _judge(job, digest, limits_known, report)
-            if fresh is not None and job.content_hash == digest:
-                _compare(job.item.key, vector, fresh, report)
+        table = parts.read_part(path, ["id", "content_hash", "error_code", FEATURE]).take(pa.array(mine))
+        table = table.filter(table["error_code"].is_null()).combine_chunks()
+        vectors = parts.vector_matrix(table[FEATURE].chunk(0), dim) if len(table) else ()
+        ids, hashes = table["id"].to_pylist(), table["content_hash"].to_pylist()
+        for key, digest, vector in zip(ids, hashes, vectors, strict=True):
+            yield _Asked(key, digest, vector, limits_known)
 
 
-def _rows(path: Path, mine: np.ndarray, dim: int) -> tuple[list[str], list[str], np.ndarray]:
-    """Return ids, content hashes and vectors [n, dim] of those of a part's rows that have a vector."""
-    table = parts.read_part(path, ["id", "content_hash", "error_code", FEATURE]).take(pa.array(mine))
-    table = table.filter(table["error_code"].is_null()).combine_chunks()
-    stored = parts.vector_matrix(table[FEATURE].chunk(0), dim) if len(table) else np.zeros((0, dim))
-    return table["id"].to_pylist(), table["content_hash"].to_pylist(), stored
-
-
-def _tasks(root: Path, ids: list[str]) -> Iterator[Task]:
-    for key in ids:
-        yield Task(Item(key, str(root / unescape_path(key)), -1, 0))
-
-
-def _judge(job: Job, digest: str, limits_known: bool, report: VerifyReport) -> None:
+def _judge(job: Job, row: _Asked, report: VerifyReport) -> None:
     """Note an input that is another now, or that does not become a vector any more."""
-    key, error = job.item.key, job.error
-    if job.content_hash != digest:
+    error = job.error
+    if job.content_hash != row.content_hash:
         if error is not None and job.content_hash is None and error.code == "out_of_memory":
-            report.unchecked[key] = str(error)
+            report.unchecked[row.key] = str(error)
         else:
-            report.changed.append(key)
+            report.changed.append(row.key)
     elif error is not None:
         # A part that does not say by which rules it was made may have had others.
-        kept = error.code == "out_of_memory" or not limits_known
-        (report.unchecked if kept else report.wrong)[key] = f"Its input does not decode: {error}"
+        kept = error.code == "out_of_memory" or not row.limits_known
+        (report.unchecked if kept else report.wrong)[row.key] = f"Its input does not decode: {error}"
 
 
-def _compare(key: str, stored: np.ndarray, fresh: np.ndarray, report: VerifyReport) -> None:
-    a, b = stored.astype(np.float64), fresh.astype(np.float64)
+def _compare(row: _Asked, fresh: np.ndarray, report: VerifyReport) -> None:
+    a, b = row.vector.astype(np.float64), fresh.astype(np.float64)
     lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
     cosine = float(a @ b) / max(lengths[0] * lengths[1], 1e-12)
     if cosine < SAME or not 0.98 < lengths[0] / max(lengths[1], 1e-12) < 1.02:
-        report.wrong[key] = f"Its vector is not that of its input (cosine {cosine:.4f})."
+        report.wrong[row.key] = f"Its vector is not that of its input (cosine {cosine:.4f})."

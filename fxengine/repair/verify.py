@@ -19,11 +19,6 @@ from fxengine.repair.mend import mend
 from fxengine.repair.report import VerifyReport
 from fxengine.repair.sample import check_sample
 
-# Cosine between a stored vector and a fresh one below which they are not the same picture's: far below what
-# float16, batch size or another CPU change (over 0.9999), far above what another picture gives (under 0.95).
-SAME = 0.999
-_DAMAGED = "The part that held this row was damaged; it is computed again by the next run."
-
 
 def verify(
     store: str | Path,

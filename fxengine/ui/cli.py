@@ -17,7 +17,7 @@ from fxengine.errors import FxError
 from fxengine.ui import console
 from fxengine.ui.commands import COMMANDS, load_command
 from fxengine.ui.exit_codes import FINE, INTERRUPTED, MISTAKE, TERMINATED
-from fxengine.ui.supervise import is_child, supervise
+from fxengine.ui.supervise import ending_signals, is_child, is_store, supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,10 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.terminated = False
     if options.command == "extract" and not is_child():
         return supervise(arguments, options.output)
-    if options.command == "predict" and not is_child():
+    if options.command == "predict" and not is_child() and not is_store(options.source):
         with tempfile.TemporaryDirectory(prefix="fxengine-") as notes:
             return supervise(arguments, Path(notes))
-    signal.signal(signal.SIGTERM, partial(_terminate, options))
+    for number in ending_signals():
+        signal.signal(number, partial(_terminate, options))
     try:
         with console.native_libraries_silenced():
             return load_command(options.command).run(options)
@@ -76,7 +77,7 @@ def _version() -> str:
 
 
 def _terminate(options: argparse.Namespace, _: int, __: object) -> None:
-    """Stop as cleanly on SIGTERM as on Ctrl-C."""
+    """Stop as cleanly on SIGTERM, and when the terminal closes, as on Ctrl-C."""
     options.terminated = True
     raise KeyboardInterrupt
 

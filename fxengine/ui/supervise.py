@@ -29,9 +29,29 @@ def is_child() -> bool:
     return PARENT in os.environ
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that a run stops on cleanly, beside Ctrl-C; one that `nohup` had ignored stays so."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, hangup]
+
+
+def is_store(folder: Path) -> bool:
+    """Tell whether a folder holds parts, of which nothing is decoded; what reads the store looks closer."""
+    return any(folder.glob("part-*.parquet"))
+
+
 def orphaned() -> bool:
     """Tell whether the supervising process is gone: then the run stops cleanly, too."""
     return is_child() and os.getppid() != int(os.environ[PARENT])
+
+
+def stop_if_orphaned() -> bool:
+    """End the command as Ctrl-C does where the supervising process is gone: what it would write, nobody waits for."""
+    if orphaned():
+        raise KeyboardInterrupt
+    return False
 
 
 def notes_folder() -> Path | None:
@@ -66,7 +86,7 @@ def _run_once(arguments: Sequence[str], notes: Path) -> int:
     def forward(number: int, _: FrameType | None) -> None:
         child.send_signal(number)
 
-    kept = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.signal(number, forward) for number in (signal.SIGINT, *ending_signals())}
     try:
         return child.wait()
     finally:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from fxengine import FeatureStore, extract
@@ -147,7 +148,7 @@ def slow_run(tmp_path: Path, *extra: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)])
 def test_a_signal_stops_cleanly_and_keeps_what_was_finished(tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = slow_run(tmp_path)
     process.send_signal(number)
@@ -180,3 +181,23 @@ def test_a_second_writer_is_refused_and_a_killed_one_leaves_no_orphan(tmp_path: 
     third = json.loads(run_cli("extract", tmp_path / "photos", "-o", tmp_path / "s",
                                "--backbone", tmp_path / "tiny.onnx", "--json").stdout)  # fmt: skip
     assert third["extracted"] == 60 - kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_predictions_end_with_the_process_that_asked_for_them(tmp_path: Path, number: signal.Signals) -> None:
+    slow_run(tmp_path).communicate(timeout=60)  # the photos, the net and the slow model
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}"}
+    command = [sys.executable, "-m", "fxengine", "predict", str(tmp_path / "photos"), "--backbone",
+               str(tmp_path / "tiny.onnx"), "-o", str(tmp_path / "out.csv")]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 60
+    while not (children := psutil.Process(process.pid).children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(number)
+    process.wait(timeout=30)
+    psutil.wait_procs(children, timeout=30)
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert not (tmp_path / "out.csv").exists()

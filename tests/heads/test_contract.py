@@ -137,7 +137,7 @@ def test_rare_classes_are_found_more_often_where_every_class_counts_as_much(name
     assert found[0] < found[1] or (name in UNWEIGHTED and found[0] == found[1])
 
 
-@pytest.mark.parametrize(("name", "kind"), [(name, kind) for kind, names in STREAMED.items() for name in names])
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, head in STREAMED.items() for kind in head.kinds])
 def test_what_is_fitted_in_streams_makes_the_same_file(name: str, kind: Kind) -> None:
     assert kind in load_head(name).KINDS
     x, y, outputs = problem(kind)

@@ -469,6 +469,28 @@ def test_ctrl_c_while_a_part_is_written_loses_nothing(
     same(rows(tmp_path / "s"), rows_of_fresh_store(photos, tmp_path, tiny))
 
 
+def test_a_run_can_be_stopped_while_it_looks_for_renames(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path)
+    (photos / "cats" / "01.jpg").rename(photos / "cats" / "zz.jpg")
+    shutil.copy(photos / "cats" / "zz.jpg", photos / "cats" / "0.jpg")
+    (photos / "cats" / "0.jpg").write_bytes((photos / "cats" / "0.jpg").read_bytes()[:-1] + b"x")  # as long, another
+    before = {p.name: p.read_bytes() for p in list_parts(store)}
+    seen: list[Progress] = []
+    assert extract(photos, store, backbone=tiny.path, progress=seen.append, cancel=lambda: True).interrupted
+    assert [progress.done for progress in seen] == [0]
+
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert extract(photos, store, backbone=tiny.path, progress=ctrl_c).interrupted
+    assert {p.name: p.read_bytes() for p in list_parts(store)} == before
+    summary = extract(photos, store, backbone=tiny.path)
+    assert (summary.moved, summary.extracted, summary.interrupted) == (1, 1, False)
+
+
 class Frames:
     """A listing that holds pixels, as one of a video would."""
 

@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 
 from fxengine.backbones.spec import INPUT_NAME, PictureRecipe
-from fxengine.decode import Filled, Inputs, Opened
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import choose_decoder, decode_into, memory_needed, read_header, versions
 from fxengine.decode.picture.apart import decode_apart
 from fxengine.decode.picture.formats import Header, Picture, upright_size
 from fxengine.decode.picture.given import payload_of
 from fxengine.decode.picture.resize import resize_into
+from fxengine.decode.rows import Filled, Inputs, Opened
 
 
 def make(recipe: PictureRecipe, limits: Limits, on_gpu: bool) -> PicturePreparer:

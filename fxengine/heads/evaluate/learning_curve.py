@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxengine.heads import Estimator
+from fxengine.heads.estimator import Estimator
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import Problem, all_answers, deciding_score
 

@@ -14,7 +14,8 @@ from sklearn import metrics
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-from fxengine.heads import Estimator, Kind, answers_of
+from fxengine.heads import answers_of
+from fxengine.heads.estimator import Estimator, Kind
 from fxengine.heads.evaluate.calibration import TINY, expected_calibration_error
 from fxengine.heads.evaluate.interval import Interval, percentiles, wilson
 

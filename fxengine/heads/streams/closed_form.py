@@ -57,6 +57,10 @@ class Fitted:
         found += bias
         return found.reshape(len(x), *self.bias.shape)
 
+    def at(self, strength: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights [targets, dim] and bias [targets] of the strength with this index."""
+        return self.weights[strength], self.bias[strength]
+
     @cached_property
     def _flat(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights [dim, strengths * targets] and bias of all strengths side by side, float32."""
@@ -72,6 +76,7 @@ def shrunk(matrix: np.ndarray, rows: np.ndarray, strengths: Sequence[float]) -> 
         rows: [rows, dim].
         strengths: what is added to the diagonal.
     """
+    # Not by `moments.eigh`: a limit of threads holds for the whole process, so that it stands around the pool below.
     values, vectors = np.linalg.eigh(matrix)
     rotated = rows @ vectors
     return np.stack([(rotated / (np.maximum(values, 0) + s)) @ vectors.T for s in strengths])
@@ -148,8 +153,8 @@ def scores_out_of_fold(blocks: Blocks, found: FittedFolds, fold: np.ndarray) -> 
     scores = np.empty((len(fold), found.whole.bias.shape[1]), np.float32)
     chosen = []
     for number, model in enumerate(found.models):
-        strength = found.chosen(number)
-        chosen.append((model.weights[strength].T.astype(np.float32), model.bias[strength].astype(np.float32)))
+        weights, bias = model.at(found.chosen(number))
+        chosen.append((weights.T.astype(np.float32), bias.astype(np.float32)))
     for x, at in blocks():
         for number in np.unique(fold[at]):
             rows = fold[at] == number

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -10,31 +12,79 @@ from sklearn.linear_model import LogisticRegression
 
 from fxengine.errors import InputError
 from fxengine.features.moments import Block, Blocks, collect
-from fxengine.heads import Kind, lda, logistic, ridge
+from fxengine.heads import lda, logistic, ridge
 from fxengine.heads.classes import balanced_weights
+from fxengine.heads.estimator import Estimator, Kind
 from fxengine.heads.evaluate.calibration import TINY, fit_scale, probabilities
 from fxengine.heads.evaluate.scores import Problem
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor
-from fxengine.heads.streams.closed_form import STRENGTHS, Targets, cross_validate, scores_out_of_fold
+from fxengine.heads.streams.closed_form import (
+    STRENGTHS,
+    FittedFolds,
+    Solve,
+    Targets,
+    cross_validate,
+    scores_out_of_fold,
+)
 
-# The heads that rows in streams can have, the quickest first.
-STREAMED: dict[Kind, tuple[str, ...]] = {
-    "classes": ("ridge", "lda", "logistic"),
-    "labels": ("ridge",),
-    "numbers": ("ridge",),
-}
 _ROWS = 4096
 
 _Model = TypeVar("_Model")
 
 
+@dataclass(frozen=True)
+class StreamedRows:
+    """Rows that are read in passes, and what is to be predicted of them.
+
+    Attributes:
+        blocks: the rows, of length 1.
+        problem: what is to be predicted.
+        fold: int [n], the fold of every row.
+        weights: float64 [n] of every row; None where all count as much.
+        seed: of the rows that fix a scale.
+    """
+
+    blocks: Blocks
+    problem: Problem
+    fold: np.ndarray
+    weights: np.ndarray | None
+    seed: int
+
+    @property
+    def targets(self) -> Targets:
+        """What is regressed on."""
+        return Targets(self.problem.y, len(self.problem.names) if self.problem.kind == "classes" else 0)
+
+
+# The estimator fitted to all rows, and the answers of every row by one of the other folds, float32 [n, outputs].
+Fit = Callable[[StreamedRows], tuple[Estimator, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class StreamedHead:
+    """A head that rows in streams can have.
+
+    Attributes:
+        kinds: what it can predict, of what the head of this name can.
+        fit: fits it; its estimator is one that the head's `nodes` takes.
+    """
+
+    kinds: tuple[Kind, ...]
+    fit: Fit
+
+
+def streamed_for(kind: Kind) -> list[str]:
+    """Return the heads that rows in streams can have for a kind of target, the quickest first."""
+    return [name for name, head in STREAMED.items() if kind in head.kinds]
+
+
 def fit(
     name: str, blocks: Blocks, problem: Problem, fold: np.ndarray, *, balanced: bool = False, seed: int = 0
-) -> tuple[Any, np.ndarray]:
+) -> tuple[Estimator, np.ndarray]:
     """Return the fitted estimator, and the answers of every row by one of the other folds, float32 [n, outputs].
 
     Args:
-        name: one of `STREAMED[problem.kind]`.
+        name: one of `streamed_for(problem.kind)`.
         blocks: the rows, of length 1.
         problem: what is to be predicted.
         fold: int [n], from `assign_folds`.
@@ -44,26 +94,36 @@ def fit(
     Raises:
         InputError: there is no such head for rows in streams.
     """
-    there = STREAMED[problem.kind]
+    there = streamed_for(problem.kind)
     if name not in there:
         choice = " or ".join(there)
         raise InputError(f"The head {name!r} needs all vectors in memory, and they do not fit. Take {choice}.")
-    classes = len(problem.names) if problem.kind == "classes" else 0
-    weights = balanced_weights(problem.y, classes) if balanced and classes else None
-    if name == "logistic":
-        return _logistic(blocks, problem.y, classes, fold, np.ones(len(fold)) if weights is None else weights, seed)
-    solve = ridge.solve if name == "ridge" else lda.solve
-    found = cross_validate(solve, blocks, Targets(problem.y, classes), fold, weights=weights)
-    scores = scores_out_of_fold(blocks, found, fold)
-    coef, bias = found.whole.weights[found.best], found.whole.bias[found.best]
-    if problem.kind == "numbers":
-        return _fill(RidgeRegressor(), coef, bias, strength_=STRENGTHS[found.best], single_=False), scores
-    scale, labels = fit_scale(scores, problem.y, seed), problem.kind == "labels"
-    answers = _probabilities(scores, scale, labels)
-    if name == "lda":
-        return _linear(LinearDiscriminantAnalysis(), coef * scale, bias * scale), answers
-    facts = {"strength_": STRENGTHS[found.best], "classes_": np.arange(len(coef)), "multilabel_": labels}
-    return _fill(RidgeClassifier(), coef, bias, scale_=scale, **facts), answers
+    alike = not balanced or problem.kind != "classes"
+    weights = None if alike else balanced_weights(problem.y, len(problem.names))
+    return STREAMED[name].fit(StreamedRows(blocks, problem, fold, weights, seed))
+
+
+def _closed_form(solve: Solve, rows: StreamedRows) -> tuple[FittedFolds, np.ndarray]:
+    """Return the models of every fold, and the scores of every row by the others, float32 [n, outputs]."""
+    found = cross_validate(solve, rows.blocks, rows.targets, rows.fold, weights=rows.weights)
+    return found, scores_out_of_fold(rows.blocks, found, rows.fold)
+
+
+def _ridge(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
+    found, scores = _closed_form(ridge.solve, rows)
+    (coef, bias), strength = found.whole.at(found.best), STRENGTHS[found.best]
+    if rows.problem.kind == "numbers":
+        return _fill(RidgeRegressor(), coef, bias, strength_=strength, single_=False), scores
+    scale, labels = fit_scale(scores, rows.problem.y, rows.seed), rows.problem.kind == "labels"
+    facts = {"strength_": strength, "classes_": np.arange(len(coef)), "multilabel_": labels, "scale_": scale}
+    return _fill(RidgeClassifier(), coef, bias, **facts), _probabilities(scores, scale, labels)
+
+
+def _lda(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
+    found, scores = _closed_form(lda.solve, rows)
+    coef, bias = found.whole.at(found.best)
+    scale = fit_scale(scores, rows.problem.y, rows.seed)
+    return _linear(LinearDiscriminantAnalysis(), coef * scale, bias * scale), _probabilities(scores, scale, False)
 
 
 def _linear(model: _Model, coef: np.ndarray, bias: np.ndarray) -> _Model:
@@ -88,17 +148,16 @@ def _probabilities(scores: np.ndarray, scale: float, labels: bool) -> np.ndarray
     return scores
 
 
-def _logistic(
-    blocks: Blocks, y: np.ndarray, classes: int, fold: np.ndarray, weights: np.ndarray, seed: int
-) -> tuple[Any, np.ndarray]:
+def _logistic(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
     """Fit every fold and the whole, at the strength with the least log loss on the first fold's rows.
 
     The first fold's own score is therefore that of the best of three.
     """
-    folds = int(fold.max()) + 1
-    statistics = collect(blocks, Targets(y, classes).matrix(), fold, folds, weights)
-    some = _some_rows(blocks, np.random.default_rng(seed).permutation(len(y)) < _ROWS)
-    answers = np.empty((len(fold), classes), np.float32)
+    blocks, y, fold, folds = rows.blocks, rows.problem.y, rows.fold, int(rows.fold.max()) + 1
+    weights = np.ones(len(fold)) if rows.weights is None else rows.weights
+    statistics = collect(blocks, rows.targets.matrix(), fold, folds, weights)
+    some = _some_rows(blocks, np.random.default_rng(rows.seed).permutation(len(y)) < _ROWS)
+    answers = np.empty((len(fold), len(rows.problem.names)), np.float32)
     losses: dict[float, float] = {}
     for number in range(folds):
         held, moments = fold == number, statistics.without(number).centred()
@@ -132,3 +191,12 @@ def _answers(blocks: Blocks, held: np.ndarray, coef: np.ndarray, bias: np.ndarra
         mine = held[at]
         found[place[at[mine]]] = probabilities(x[mine] @ product + shift, 1.0)
     return found
+
+
+# The heads that rows in streams can have, the quickest first. To add one: write here what fits it, and name it here as
+# `heads.HEADS` does.
+STREAMED = {
+    "ridge": StreamedHead(("classes", "labels", "numbers"), _ridge),
+    "lda": StreamedHead(("classes",), _lda),
+    "logistic": StreamedHead(("classes",), _logistic),
+}

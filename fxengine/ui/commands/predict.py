@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fxengine.ui.arguments import PRECISIONS, add_backbone, add_output, positive
 from fxengine.ui.console import complain, progress_shown, say_json, table
 from fxengine.ui.exit_codes import FINE
-from fxengine.ui.supervise import notes_folder
+from fxengine.ui.supervise import notes_folder, stop_if_orphaned
 
 if TYPE_CHECKING:
     from fxengine.probing.predict import Prediction
@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
             precision=options.precision,
             limit=options.limit,
             progress=progress,
+            cancel=stop_if_orphaned,
             notes=notes_folder(),
         )
         if options.output is not None:

@@ -32,6 +32,7 @@ def test_ridge_in_streams_is_ridge_in_memory() -> None:
     x, problem = normalised(4)
     fold = assign_folds(problem, 5, 0)
     model, found = streamed.fit("ridge", blocks_of(x, 100, 17), problem, fold)
+    assert isinstance(model, RidgeClassifier)
     memory = RidgeClassifier(strengths=[model.strength_]).fit(x, problem.y)
     np.testing.assert_allclose(model.coef_, memory.coef_, atol=1e-4)
     held = fold == 2
@@ -97,6 +98,7 @@ def test_logistic_in_streams_soon_stops_near_the_least_loss(by_class: bool, monk
 def test_the_strength_has_the_least_log_loss_on_the_first_folds_rows() -> None:
     x, problem, fold = unequal_classes()
     model, _ = streamed.fit("logistic", blocks_of(x, 31), problem, fold)
+    assert isinstance(model, LogisticRegression)
     train, held = fold != 0, fold == 0
     loss = {}
     for c in logistic.STRENGTHS:

@@ -1,0 +1,74 @@
+"""Computes units and commits each as soon as it is whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+
+from fxengine.pipeline.sink import Sink
+from fxengine.pipeline.summary import Progress, Watch
+from fxengine.pipeline.threads import Pipeline, ahead, bottleneck
+from fxengine.pipeline.units import Unit, tasks_of
+
+
+def run(units: Iterable[Unit], pipeline: Pipeline, sink: Sink, watch: Watch) -> None:
+    """Run units one after another, without a pause between two; however it ends, what was finished is committed.
+
+    Args:
+        units: what to compute; each is made while the one before it is computed.
+        pipeline: what computes it, new: it runs once.
+        sink: where it goes; its summary says in the end how the run went.
+        watch: whom it tells, and who may stop it.
+    """
+    summary, begin = sink.summary, time.perf_counter()
+    total = sink.plan.new + sum(map(len, sink.plan.again.values()))
+    try:
+        with closing(pipeline.results(tasks_of(ahead(units)))) as batches:
+            for batch in batches:
+                with _undisturbed():
+                    sink.take(batch)
+                elapsed = time.perf_counter() - begin
+                if watch.tell(Progress(sink.done, sum(summary.failed.values()), total, elapsed)):
+                    summary.interrupted = True
+                    break
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    except BaseException:
+        with suppress(Exception):  # where the disk is full this fails again; the first error says why
+            sink.update.commit()
+        raise
+    try:
+        with _undisturbed():
+            sink.update.commit()
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    summary.compute_seconds = time.perf_counter() - begin
+    busy = sum(stage.busy for stage in pipeline.stages.values()) or 1.0
+    summary.stage_share = {name: round(stage.busy / busy, 4) for name, stage in pipeline.stages.items()}
+    summary.bound_by = bottleneck(pipeline.stages, summary.compute_seconds)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold a Ctrl-C or SIGTERM back until what is being written is written; a second one breaks through."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    kept = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
