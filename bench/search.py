@@ -21,6 +21,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+import pyarrow.compute as pc
 
 from bench.crops import write_part
 from bench.machine import ROOT, interleave, print_table, save
@@ -28,6 +29,7 @@ from fxengine import FeatureStore, Index
 from fxengine.features.schema import Provenance
 from fxengine.neighbours import tune
 from fxengine.neighbours.exact import exact_search, in_blocks
+from fxengine.neighbours.file import read_index
 from fxengine.neighbours.metric import prepare
 
 TARGETS = (0.95, 0.90, 0.99)
@@ -47,7 +49,7 @@ def judge(index: Index, queries: np.ndarray) -> dict[str, float]:
     k = tune.K
     truth = tune.find_truth(in_blocks(index.store.vectors(mmap=True)), queries, index.metric)
     found, _ = index.positions(queries, k)
-    hits = tune._hits(truth.found, truth.near, found).sum(axis=1) / k
+    hits = tune.is_hit(truth.found, truth.near, found).sum(axis=1) / k
     photo = np.arange(len(queries)) // -(-2 * len(queries) // PHOTOS)
     spread = 1.96 * float(np.sqrt((np.bincount(photo, hits - hits.mean()) ** 2).sum())) / len(hits)
     return {"recall": float(hits.mean()), "low": float(hits.mean() - spread), "high": float(hits.mean() + spread)}
@@ -110,10 +112,10 @@ def peers(folder: Path, rounds: int) -> dict[str, Any]:
     tuning, judging = halves(folder)
     store = FeatureStore.open(folder / "base")
     index = Index.load(store, folder=folder / "index-0.95")
-    made = index._faiss
     assert index.facts is not None
-    assert made is not None
-    unit = prepare(store.vectors()[index._at], "cosine")
+    made, rows = read_index(folder / "index-0.95", index.facts)
+    at = np.asarray(pc.index_in(rows["row"], index.table["row"].combine_chunks()))
+    unit = prepare(store.vectors()[at], "cosine")
     truths = {name: tune.find_truth(in_blocks(unit), q, "cosine") for name, q in (("tune", tuning), ("judge", judging))}
     parameters = tune.tune(made, truths["tune"], 0.95)
     result: dict[str, Any] = {

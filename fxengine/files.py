@@ -6,16 +6,21 @@ The new one is written in the same folder, as `.NAME.tmp-` and 16 random hex dig
 The new one is locked while it is written, and the operating system lets go of the lock when its process dies, even by
 SIGKILL: the next one for the same place removes those that nobody holds.
 
+Standard output by its name in /dev, and the devices there, are written to once the new one is complete.
+
 Imports the standard library alone: train/children/train_child.py loads this file by its path.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
 import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,15 +33,21 @@ _LONGEST = 200  # bytes of a name that are kept; file systems end at 255
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, *, or_into: bool = False) -> Iterator[Path]:
     """Yield an empty file beside `target`, which takes its place when the block ends well and is removed when not.
 
-    Its mode is the one that the umask leaves. A link at `target` is replaced; what it points to is not touched.
+    Its mode is that of the file that it replaces, else the one that the umask leaves. A link at `target` is replaced;
+    what it points to is not touched.
+
+    Args:
+        target: what is replaced.
+        or_into: whether it is written into what is there where that cannot be replaced (a pipe, a file in a folder that
+            may not be written to, one that is mounted by itself): for what a person can have made again.
 
     Raises:
         OSError: it cannot be made, written or put into place; what was at `target` is still there.
     """
-    new = Replacement(target)
+    new = Replacement(target, or_into=or_into)
     try:
         yield new.path
         new.commit()
@@ -51,21 +62,63 @@ class Replacement:
         path: where to write.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, or_into: bool = False) -> None:
         """Make it, empty; raises OSError."""
-        self._target = target
-        self.path, self._lock = _make(target, folder=False)
+        self._target, self._or_into = target, or_into
+        self._through = _is_of_system(target) or (or_into and not _can_be_replaced(target))
+        beside = Path(tempfile.gettempdir(), target.name) if self._through else target
+        self.path, self._lock = _make(beside, folder=False)
+        self._mode = _mode_of(target) or _mode_of(self.path)
+        self.path.chmod(self._mode | stat.S_IRUSR | stat.S_IWUSR)  # a umask may forbid even the owner
 
     def commit(self) -> None:
         """Flush it to the disk and put it into its place; raises OSError."""
+        if self._through:
+            self._copy()
+            return
         _flush(self.path)
-        self.path.replace(self._target)
+        self.path.chmod(self._mode)
+        try:
+            self.path.replace(self._target)
+        except OSError as error:
+            if error.errno != errno.EBUSY or not self._or_into:
+                raise
+            self._copy()  # mounted by itself, as containers do
         _flush_folder(self._target.parent)
+
+    def _copy(self) -> None:
+        with self.path.open("rb") as made, self._target.open("wb") as out:
+            shutil.copyfileobj(made, out)
 
     def close(self) -> None:
         """Remove it unless it was committed."""
         _remove(self.path)
         _release(self._lock)
+
+
+def _is_of_system(target: Path) -> bool:
+    """Tell whether a path is one of the system's own names for devices and open files."""
+    folder = f"{os.path.abspath(target.parent)}/"
+    return folder.startswith(("/dev/", "/proc/")) and not folder.startswith("/dev/shm/")
+
+
+def _can_be_replaced(target: Path) -> bool:
+    try:
+        mode = os.lstat(target).st_mode
+    except OSError:
+        return True
+    if stat.S_ISREG(mode):
+        return os.access(target.parent, os.W_OK) or not os.access(target, os.W_OK)
+    return stat.S_ISLNK(mode) or stat.S_ISDIR(mode)
+
+
+def _mode_of(file: Path) -> int:
+    """Return the permissions of a file, 0 where there is none."""
+    try:
+        mode = os.lstat(file).st_mode
+    except OSError:
+        return 0
+    return stat.S_IMODE(mode) if stat.S_ISREG(mode) else 0
 
 
 @contextmanager

@@ -364,3 +364,89 @@ def test_no_other_module_replaces_files_by_hand() -> None:
         if any(_hand_made(path))
     }
     assert found == {"fxengine/files.py": ["fsync", "fsync"]}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes of this kind here")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    with replacing(pipe, or_into=True) as new:
+        new.write_bytes(b"1,2\n")
+        assert new.parent != tmp_path
+    output, _ = reader.communicate(timeout=20)
+    assert output == b"1,2\n"
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    with replacing(pipe) as new:  # what nobody asked to be written to is replaced
+        new.write_bytes(b"3\n")
+    assert pipe.read_bytes() == b"3\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names here")
+def test_standard_output_by_its_name_stays_what_it_is(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path\nfrom fxengine.files import replacing\n"
+        "for name in ('/dev/stdout', '/dev/null'):\n"
+        "    with replacing(Path(name)) as new:\n        new.write_text('whole')\n"
+    )
+    kinds = {name: os.lstat(name).st_mode for name in ("/dev/stdout", "/dev/null")}
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=out, cwd=ROOT, timeout=60)
+    assert (tmp_path / "out").read_bytes() == b"whole"
+    assert {name: os.lstat(name).st_mode for name in kinds} == kinds
+
+
+def test_the_mode_of_what_is_replaced_is_kept(tmp_path: Path) -> None:
+    for mode in (0o600, 0o444, 0o664):
+        target = tmp_path / f"{mode:o}"
+        target.write_text("old")
+        target.chmod(mode)
+        with replacing(target) as new:
+            new.write_text("new")
+        assert target.read_text() == "new"
+        assert stat.S_IMODE(target.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no umask here")
+def test_a_umask_that_forbids_the_owner_to_write(tmp_path: Path) -> None:
+    kept = os.umask(0o222)
+    try:
+        with replacing(tmp_path / "a") as new:
+            new.write_text("new")
+    finally:
+        os.umask(kept)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o444
+
+
+def test_a_file_in_a_folder_that_may_not_be_written_to_is_written_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "plot.png"
+    target.write_text("a longer old one")
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: False if Path(path) == tmp_path else real(path, mode))
+    with replacing(target) as new:
+        assert new.parent == tmp_path
+        new.write_text("a longer old one")
+    before = target.stat().st_ino
+    with replacing(target, or_into=True) as new:
+        assert new.parent != tmp_path
+        new.write_text("new")
+    assert (target.read_text(), target.stat().st_ino) == ("new", before)
+
+
+def test_a_file_that_is_mounted_by_itself_is_written_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "plot.png"
+    target.write_text("old")
+
+    def busy(self: Path, _: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", busy)
+    with pytest.raises(OSError, match="busy"), replacing(target) as new:
+        new.write_text("new")
+    assert target.read_text() == "old"
+    with replacing(target, or_into=True) as new:
+        new.write_text("new")
+    assert target.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,16 +49,41 @@ HEAVY = {
     "openvino",
 }
 MODULES = sorted(PACKAGE.rglob("*.py")) + sorted((ROOT / "bench").rglob("*.py"))
+FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
+# A PCA is a source of backbones, of a backbone that may come from any source: the one circle that there is.
+RECURSION = ("fxengine.backbones.sources.from_pca", "fxengine.backbones")
+# Names with an underscore that are not the file's own.
+PRIVATE = {
+    "bench/pipeline.py": {"_options"},  # it times another setting of ONNX Runtime, which nobody may choose
+    "fxengine/heads/knn.py": {"_fit_X", "_y"},  # scikit-learn says under no other name which rows it was fitted to
+    "fxengine/train/children/train_child.py": {"_resource"},  # TensorFlow's raw operations take a writer's
+}
+NAMED_TUPLE = {"_replace"}  # is public, in spite of its name
+# Who has a pool of threads, and for what: one function over blocks, and nothing that outlives it.
+POOLS = {
+    "fxengine/features/blocks.py",  # reads the next block while one is worked on
+    "fxengine/heads/evaluate/scores.py",  # the area under the curve of every class
+    "fxengine/heads/streams/closed_form.py",  # the model without each fold
+    "fxengine/pipeline/threads.py",  # readers and runners
+    "fxengine/train/data.py",  # decodes the pictures of a training
+}
 
 
 def imports_of(path: Path) -> set[str]:
-    """Return what a file takes from the package and from bench, imports inside functions included."""
-    found = set()
+    """Return what a file takes from the package and from bench.
+
+    That is what it imports, inside functions, too, and every module that a string of it names: those are imported when
+    they are asked for. A string that ends in a dot, as an f-string's first part does, names all modules below.
+    """
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
+            text = node.value
+            found |= {name for name in FILES if name == text or (text.endswith(".") and name.startswith(text))}
     return {name for name in found if name.split(".")[0] in {"fxengine", "bench"}}
 
 
@@ -97,8 +123,8 @@ def test_no_room_is_called_like_a_public_function() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    files = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
-    graph = {name: _modules(imports_of(path), files) - {name, "fxengine"} for name, path in files.items()}
+    graph = {name: _modules(imports_of(path)) - {name, "fxengine"} for name, path in FILES.items()}
+    graph[RECURSION[0]].remove(RECURSION[1])
     finished: set[str] = set()
 
     def visit(name: str, on_the_way: tuple[str, ...]) -> None:
@@ -112,9 +138,15 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         visit(name, ())
 
 
-def _modules(names: set[str], files: dict[str, Path]) -> set[str]:
+def _modules(names: set[str]) -> set[str]:
     """Return the modules that names were taken from."""
-    return {name if name in files else name.rpartition(".")[0] for name in names} & files.keys()
+    return {name if name in FILES else name.rpartition(".")[0] for name in names} & FILES.keys()
+
+
+def test_modules_that_are_imported_by_a_string_count_as_imported() -> None:
+    decoders = imports_of(FILES["fxengine.decode.picture"])
+    assert {"fxengine.decode.picture.pillow", "fxengine.decode.picture.turbojpeg"} <= decoders
+    assert {"fxengine.ui.commands.extract", "fxengine.ui.commands.info"} <= imports_of(FILES["fxengine.ui.commands"])
 
 
 def test_no_private_name_is_used_across_modules() -> None:
@@ -124,11 +156,34 @@ def test_no_private_name_is_used_across_modules() -> None:
             assert not last.startswith("_") or last.startswith("__"), f"{path.relative_to(ROOT)} imports {name}"
 
 
+def test_no_private_attribute_of_another_module_is_used() -> None:
+    used = {str(path.relative_to(ROOT)): _foreign(ast.parse(path.read_text())) for path in MODULES}
+    assert {path: names for path, names in used.items() if names} == PRIVATE
+
+
+def _foreign(tree: ast.Module) -> set[str]:
+    """Return the names with an underscore that a file takes of something and does not define itself."""
+    own, used = set(NAMED_TUPLE), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            own.add(node.attr)
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            used.add(node.attr)
+    return used - own
+
+
 def test_only_the_pipeline_starts_threads() -> None:
-    starters = [
-        str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py") if "threading.Thread(" in path.read_text()
-    ]
-    assert starters == ["fxengine/pipeline/threads.py"]
+    assert _files_with("Thread(") == {"fxengine/pipeline/threads.py"}
+    assert _files_with("ThreadPoolExecutor(") == POOLS
+
+
+def _files_with(call: str) -> set[str]:
+    word = re.compile(rf"\b{re.escape(call)}")
+    return {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py") if word.search(path.read_text())}
 
 
 def loaded_after(code: str) -> set[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -73,16 +75,19 @@ def load_backbone(source: str | Path, options: ExportOptions | None = None) -> B
     Raises:
         InputError: there is no such name or file (the message lists the nearest), or it cannot be exported.
     """
+    return _load(source, options or ExportOptions(), None)
+
+
+def _load(source: str | Path, options: ExportOptions, space: str | None) -> BackboneFile:
+    """Return what `load_backbone` does; where that was of this feature space before it was mended, as it was."""
     name = str(source)
     kind, _, what = name.partition(":")
-    options = options or ExportOptions()
     if name in EMBEDDED:
-        return _embedded(load_embedded(name), options)
+        return _embedded(load_embedded(name), options, space)
     if kind in SOURCES and what:
-        return _exported(kind, what, options)
+        return _kept(_export_key(kind, what, options), lambda: load_source(kind).export(what, options), space)
     if name.endswith(".onnx") or Path(name).exists():
-        found = cache.read_backbone(Path(name))
-        return found if not options.layers else _with_layers(found, options)
+        return _with_layers(cache.read_backbone(Path(name)), options, space)
     near = difflib.get_close_matches(name, EMBEDDED, n=3, cutoff=0.3) or list(EMBEDDED)
     kinds = ", ".join(f"{kind}:NAME" for kind in SOURCES)
     raise InputError(
@@ -90,28 +95,36 @@ def load_backbone(source: str | Path, options: ExportOptions | None = None) -> B
     )
 
 
-def _embedded(module: Embedded, options: ExportOptions) -> BackboneFile:
-    found = cache.find_by_source(module.BUILD) or cache.keep(module.build(), module.BUILD)
-    return found if not options.layers else _with_layers(found, options)
+def _embedded(module: Embedded, options: ExportOptions, space: str | None) -> BackboneFile:
+    return _with_layers(_kept(module.BUILD, module.build, space), options, space)
 
 
-def _with_layers(found: BackboneFile, options: ExportOptions) -> BackboneFile:
-    """Return the backbone with other outputs, made once."""
+def _with_layers(found: BackboneFile, options: ExportOptions, space: str | None) -> BackboneFile:
+    """Return the backbone with the outputs that are asked for, made once; as it is where none are."""
+    if not options.layers:
+        return found
     wanted = json.dumps([found.fingerprint, options.layers, options.pooling])
-    key = f"layers-{hashlib.sha256(wanted.encode()).hexdigest()[:32]}"
-    known = cache.find_by_source(key)
-    if known is not None:
-        return known
-    import onnx
 
-    from fxengine.backbones.graph.layers import with_layers
+    def make() -> onnx.ModelProto:
+        import onnx
 
-    return cache.keep(with_layers(onnx.load(found.path), options.layers, options.pooling or "avg"), key)
+        from fxengine.backbones.graph.layers import with_layers
+
+        return with_layers(onnx.load(found.path), options.layers, options.pooling or "avg")
+
+    return _kept(f"layers-{hashlib.sha256(wanted.encode()).hexdigest()[:32]}", make, space)
 
 
-def _exported(kind: str, what: str, options: ExportOptions) -> BackboneFile:
-    key = _export_key(kind, what, options)
-    return cache.find_by_source(key) or cache.keep(load_source(kind).export(what, options), key)
+def _kept(key: str, make: Callable[[], onnx.ModelProto], space: str | None) -> BackboneFile:
+    """Return an export, made once: mended for plain sessions, or as it was before where that is of this space."""
+    model = None
+    found = cache.find_by_source(key)
+    if found is None:
+        model = make()
+        found = cache.keep(model, key)
+    if space is None or found.fingerprint == space or cache.space_before_mending(key) != space:
+        return found
+    return cache.find_by_fingerprint(space) or cache.keep_as_it_is(make() if model is None else model)
 
 
 def _export_key(kind: str, what: str, options: ExportOptions) -> str:
@@ -130,24 +143,19 @@ def load_for_space(source: str | Path, space: str, options: ExportOptions | None
 
     It may be of another space still, which is for the caller to refuse in its own words. Raises as `load_backbone`.
     """
-    found = load_backbone(source, options)
-    own = _as_it_was(found, space)
-    if own is None and not (options and options.layers):
-        former = former_backbone(str(source))
-        own = None if former is None else _as_it_was(former, space)
-    return own or found
-
-
-def _as_it_was(found: BackboneFile, space: str) -> BackboneFile | None:
-    """Return the file of this space that `found` is, or was before it was mended for plain sessions."""
-    if found.fingerprint == space:
+    found = _load(source, options or ExportOptions(), space)
+    if found.fingerprint == space or (options and options.layers):
         return found
-    kept = cache.find_by_fingerprint(space)
-    return kept if kept is not None and cache.is_mended_as(kept, found) else None
+    former = former_source(str(source))
+    if former is not None:
+        with suppress(InputError):
+            older = _load(former, ExportOptions(), space)
+            return older if older.fingerprint == space else found
+    return found
 
 
 def find_space(fingerprint: str, source: str) -> BackboneFile:
-    """Return the backbone of a feature space: from the cache, else a fresh export of its source.
+    """Return the backbone of a feature space: from the cache, else what its source gives, now or in earlier versions.
 
     Raises:
         InputError: neither gives that very space.
@@ -155,15 +163,11 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
     found = cache.find_by_fingerprint(fingerprint)
     if found is not None:
         return found
-    try:
-        fresh = load_backbone(source)
-    except InputError:
-        fresh = None  # gone, or it wants the flags of its first export
-    if fresh is not None and fresh.fingerprint == fingerprint:
-        return fresh
-    found = former_backbone(source)
-    if found is not None and found.fingerprint == fingerprint:
-        return found
+    for name in _names(source):
+        with suppress(InputError):  # gone, or it wants the flags of its first export
+            fresh = _load(name, ExportOptions(), fingerprint)
+            if fresh.fingerprint == fingerprint:
+                return fresh
     former = former_source(source)
     way_out = f" It may be what {former} gives: its default cut was there before." if former is not None else ""
     raise InputError(
@@ -172,13 +176,12 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
     )
 
 
-def former_backbone(source: str) -> BackboneFile | None:
-    """Return the backbone that a source gave by default in earlier versions; None where it is the same or not made."""
+def _names(source: str) -> Iterator[str]:
+    """Yield the source, and the one that gives what it gave in earlier versions where that is another."""
+    yield source
     former = former_source(source)
-    try:
-        return None if former is None else load_backbone(former)
-    except InputError:
-        return None
+    if former is not None:
+        yield former
 
 
 def former_source(source: str) -> str | None:

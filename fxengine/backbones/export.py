@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ from typing import Any
 import onnx
 
 from fxengine.backbones import load_backbone
+from fxengine.backbones.cache import copy_backbone
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import ExportReport, measure
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
+from fxengine.facts import FactsError
 from fxengine.files import replacing
 
 
@@ -66,20 +67,23 @@ def export(source: str | Path, output: Path, options: ExportOptions | None = Non
     if output.suffix != ".onnx":
         raise InputError(f"-o {output} must end in .onnx.")
     found = load_backbone(source, options)
-    noted = found.facts.notes.get("export")
-    report = ExportReport(**{**noted, "failed": tuple(noted["failed"])}) if noted else measure(onnx.load(found.path))
-    report_path = output.with_suffix(".report.json")
+    report, report_path = _report(found), output.with_suffix(".report.json")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as temporary:
-            shutil.copyfile(found.path, temporary)
-        file = BackboneFile(output, found.fingerprint, found.facts)
+        file = copy_backbone(found, output)
         made = Exported(file, report, report_path, *_removed(str(source), found.facts.notes))
         with replacing(report_path) as temporary:
             temporary.write_text(json.dumps(made.to_dict(), indent=2) + "\n")
     except OSError as error:
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
     return made
+
+
+def _report(found: BackboneFile) -> ExportReport:
+    """Return the report that the file holds of its own export; measured where it holds none that can be read."""
+    try:
+        return ExportReport.from_dict(found.facts.notes.get("export"))
+    except FactsError:
+        return measure(onnx.load(found.path))
 
 
 def _removed(source: str, notes: dict[str, Any]) -> tuple[tuple[str, ...], str | None, int | None]:

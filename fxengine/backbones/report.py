@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from fxengine.backbones.graph.run import run_tensors
 from fxengine.backbones.graph.surgery import all_nodes, attribute, inferred, tensor_shapes
 from fxengine.backbones.spec import FEATURE_OUTPUT, PROLOGUE
+from fxengine.facts import facts_from
 
 _SMALL = 4096
 
@@ -52,6 +53,17 @@ class ExportReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         return {**asdict(self), "failed": list(self.failed)}
+
+    @classmethod
+    def from_dict(cls, values: object) -> ExportReport:
+        """Rebuild a report from its JSON values; what this version does not know is left out.
+
+        Raises:
+            FactsError: an entry is missing or not of its type.
+        """
+        if isinstance(values, dict):
+            values = {"format": 1, **{entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}}
+        return facts_from(cls, values, 1)
 
     def to_text(self) -> str:
         """Return the report as lines for a person."""

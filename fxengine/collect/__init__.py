@@ -8,11 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from fxengine.collect.item import Filters, Item, Payload, Source
+from fxengine.collect.item import Filters, Item, Payload, Place
 
 __all__ = ["CONTAINERS", "Container", "Filters", "Listing", "collect", "load_container"]
 
-# To add a kind of container: write collect/<file>.py with takes(source) and open_listing(source), and name it here,
+# To add a kind of container: write collect/<file>.py with takes(place) and open_listing(place), and name it here,
 # before those that would take it, too.
 CONTAINERS = {
     "paths": "fxengine.collect.paths",
@@ -49,11 +49,11 @@ class Listing(Protocol):
 class Container(Protocol):
     """A module of `CONTAINERS`."""
 
-    def takes(self, source: Source, /) -> bool:
-        """Tell whether it lists such a source."""
+    def takes(self, place: Place, /) -> bool:
+        """Tell whether it lists such a place."""
 
-    def open_listing(self, source: Source, /) -> Listing:
-        """Return the listing; raises InputError where the source is not there or cannot be read."""
+    def open_listing(self, place: Place, /) -> Listing:
+        """Return the listing; raises InputError where it is not there or cannot be read."""
 
 
 def load_container(name: str) -> Container:
@@ -76,6 +76,6 @@ def collect(
     Raises:
         InputError: the folder or the list is not there or cannot be read.
     """
-    asked = Source(Path(os.path.abspath(source)), listing, Filters(tuple(include), tuple(exclude)))
+    asked = Place(Path(os.path.abspath(source)), listing, Filters(tuple(include), tuple(exclude)))
     containers = map(load_container, CONTAINERS)
     return next(container for container in containers if container.takes(asked)).open_listing(asked)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from fxengine.collect.item import SPLITS, Filters, Item, Payload, Source, escape_path, stamp
+from fxengine.collect.item import SPLITS, Filters, Item, Payload, Place, escape_path, stamp
 from fxengine.collect.local import read_input
 from fxengine.errors import InputError
 
@@ -124,14 +124,14 @@ class FolderListing:
         return any(suffix in PICTURE_SUFFIXES or not suffix for suffix in suffixes)
 
 
-def takes(_: Source) -> bool:
-    """Tell whether it lists such a source: everything that nothing else takes is a folder, be it there or not."""
+def takes(_: Place) -> bool:
+    """Tell whether it lists such a place: everything that nothing else takes is a folder, be it there or not."""
     return True
 
 
-def open_listing(source: Source) -> FolderListing:
+def open_listing(place: Place) -> FolderListing:
     """Return the listing of a folder; raises InputError as `list_folder` does."""
-    return list_folder(source.root, source.filters)
+    return list_folder(place.root, place.filters)
 
 
 def list_folder(root: Path, filters: Filters) -> FolderListing:

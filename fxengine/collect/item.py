@@ -80,7 +80,7 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Source:
+class Place:
     """What a listing is asked for.
 
     Attributes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from fxengine.collect.item import Filters, Item, Payload, Source, escape_path, unescape_path
+from fxengine.collect.item import Filters, Item, Payload, Place, escape_path, unescape_path
 from fxengine.collect.local import read_input, stat_item
 from fxengine.collect.table import BYTE_ORDER_MARKS, TABLES, column_of, decode_text, id_columns, read_table
 from fxengine.errors import InputError
@@ -55,16 +55,16 @@ class PathListing:
         return read_input(item, max_bytes)
 
 
-def takes(source: Source) -> bool:
-    """Tell whether it lists such a source: a list of paths, or a single file."""
-    return source.listing is not None or source.root.is_file()
+def takes(place: Place) -> bool:
+    """Tell whether it lists such a place: a list of paths, or a single file."""
+    return place.listing is not None or place.root.is_file()
 
 
-def open_listing(source: Source) -> PathListing:
+def open_listing(place: Place) -> PathListing:
     """Return what the list names, or the one file; raises InputError as `list_paths` does."""
-    if source.listing is not None:
-        return list_paths(source.listing, source.root, source.filters)
-    return PathListing(source.root.parent, [source.root.name])
+    if place.listing is not None:
+        return list_paths(place.listing, place.root, place.filters)
+    return PathListing(place.root.parent, [place.root.name])
 
 
 def list_paths(listing: Path, root: Path, filters: Filters | None = None) -> PathListing:

@@ -55,7 +55,7 @@ def count() -> int:
 
 
 def providers(
-    device: str, number: int, file: Path, shape: tuple[int, int, int], precision: str
+    device: str, number: int, file: Path, rows: int, precision: str
 ) -> list[str | tuple[str, dict[str, str]]]:
     """Return ONNX Runtime's providers for GPU `number`, with their options.
 
@@ -63,7 +63,7 @@ def providers(
         device: "cuda" or "tensorrt".
         number: of the GPU.
         file: the model.
-        shape: rows, height and width of the compiled batch.
+        rows: of the compiled batch.
         precision: "fp32" or "fp16".
     """
     cuda = {
@@ -78,14 +78,14 @@ def providers(
     }
     chain: list[str | tuple[str, dict[str, str]]] = [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
     if device == "tensorrt":
-        chain.insert(0, ("TensorrtExecutionProvider", _tensorrt(number, file, shape, precision)))
+        chain.insert(0, ("TensorrtExecutionProvider", _tensorrt(number, file, rows, precision)))
     return chain
 
 
-def _tensorrt(number: int, file: Path, shape: tuple[int, int, int], precision: str) -> dict[str, str]:
-    rows, height, width = shape
-    cache = str(engine_folder(number, file, shape, precision))
-    largest = f"images:{rows}x{height}x{width}x3"
+def _tensorrt(number: int, file: Path, rows: int, precision: str) -> dict[str, str]:
+    cache = str(engine_folder(number, file, rows, precision))
+    shapes = input_shapes(file)
+    largest = _profile(shapes, rows)
     return {
         "device_id": str(number),
         "trt_fp16_enable": "1" if precision == "fp16" else "0",
@@ -93,18 +93,22 @@ def _tensorrt(number: int, file: Path, shape: tuple[int, int, int], precision: s
         "trt_engine_cache_path": cache,
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": cache,
-        "trt_profile_min_shapes": f"images:1x{height}x{width}x3",
+        "trt_profile_min_shapes": _profile(shapes, 1),
         "trt_profile_opt_shapes": largest,
         "trt_profile_max_shapes": largest,
     }
 
 
-def engine_folder(number: int, file: Path, shape: tuple[int, int, int], precision: str) -> Path:
-    """Return where TensorRT keeps its engines: one folder for each model, shape, precision, GPU and set of versions."""
+def _profile(shapes: Mapping[str, tuple[int, ...]], rows: int) -> str:
+    return ",".join(f"{name}:{'x'.join(map(str, (rows, *shape)))}" for name, shape in shapes.items())
+
+
+def engine_folder(number: int, file: Path, rows: int, precision: str) -> Path:
+    """Return where TensorRT keeps its engines: one folder for each model, batch, precision, GPU and set of versions."""
     gpus = names()
     libraries = [f"{name} {_version(name)}" for name in ("onnxruntime-gpu", "tensorrt", "tensorrt-cu12")]
     model = hashlib.sha256(file.read_bytes()).hexdigest()
-    key = [model, shape, precision, gpus[number] if number < len(gpus) else "", *libraries]
+    key = [model, rows, precision, gpus[number] if number < len(gpus) else "", *libraries]
     folder = cache_folder() / "tensorrt" / hashlib.sha256(repr(key).encode()).hexdigest()[:32]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -117,13 +121,12 @@ def _version(name: str) -> str:
         return "none"
 
 
-def input_size(path: Path) -> tuple[int, int]:
-    """Return the height and width that a backbone file takes."""
+def input_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return each input of a backbone file with the shape of one row of it, 0 for an axis that is open."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
-    _, height, width, _ = (axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim)
-    return height, width
+    return {value.name: tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim[1:]) for value in graph.input}
 
 
 def half_precision_file(path: Path) -> Path:

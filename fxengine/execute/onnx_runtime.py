@@ -71,10 +71,9 @@ def _open_gpu(path: Path, device: str, batch_size: int, precision: str) -> Sessi
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them
     file = gpu.half_precision_file(path) if precision == "fp16" else path
-    height, width = gpu.input_size(path)
     runners = []
     for number in range(gpu.count()):
-        providers = gpu.providers(device, number, file, (batch_size, height, width), precision)
+        providers = gpu.providers(device, number, file, batch_size, precision)
         try:
             session = _load(file, _options(1), providers)
         except InputError as error:

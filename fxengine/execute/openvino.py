@@ -89,8 +89,8 @@ class _Model:
 
     def _compile(self, rows: int) -> Any:
         copied = self._model.clone()
-        shapes = {port.get_any_name(): port.partial_shape for port in copied.inputs}
-        copied.reshape({name: [rows, *(n.get_length() for n in list(shape)[1:])] for name, shape in shapes.items()})
+        # What is open beside the rows stays open.
+        copied.reshape({port.get_any_name(): [rows, *list(port.partial_shape)[1:]] for port in copied.inputs})
         return self._core.compile_model(copied, "CPU", self._settings)
 
     def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:

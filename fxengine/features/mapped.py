@@ -17,7 +17,7 @@ from fxengine.features.schema import FEATURE
 from fxengine.files import replacing
 
 
-def stamp(files: Sequence[Path]) -> str:
+def store_stamp(files: Sequence[Path]) -> str:
     """Return a digest that differs as soon as a part is rewritten: it is then another file with another inode."""
     digest = hashlib.sha256()
     for file in files:
@@ -33,7 +33,7 @@ def stamp(files: Sequence[Path]) -> str:
 
 def matrix_cache(files: Sequence[Path], column: str = FEATURE) -> Path:
     """Return where the cache keeps the vectors of these very parts."""
-    digest = hashlib.sha256(f"{stamp(files)} {column}".encode())
+    digest = hashlib.sha256(f"{store_stamp(files)} {column}".encode())
     return cache_folder() / "vectors" / f"{digest.hexdigest()}.npy"
 
 

@@ -17,7 +17,7 @@ from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.float16 import widen
 from fxengine.features.footer import read_footer
-from fxengine.features.mapped import let_go, map_matrix, matrix_cache, read_blocks, stamp, write_matrix
+from fxengine.features.mapped import let_go, map_matrix, matrix_cache, read_blocks, store_stamp, write_matrix
 from fxengine.features.row_numbers import older_halves
 from fxengine.features.schema import (
     FeatureTable,
@@ -59,7 +59,7 @@ class FeatureStore:
         """
         folder = Path(path)
         found = parts.list_parts(folder) if folder.is_dir() else []
-        made_of = stamp(found)
+        made_of = store_stamp(found)
         if not found:
             raise StoreError(f"{folder} is no feature store: it has no part-*.parquet. `fxengine extract` makes one.")
         all_provenance = [parts.read_provenance(part) for part in found]
@@ -186,7 +186,7 @@ class FeatureStore:
 
     def _check_unchanged(self) -> None:
         """Raise StoreError where a part was rewritten: rows and vectors read apart would not belong together."""
-        if stamp(self._parts) != self._stamp:
+        if store_stamp(self._parts) != self._stamp:
             raise StoreError(f"{self.path} was changed since it was opened: open it again.")
 
     def _read_vectors(self, column: str, out: np.ndarray | None = None) -> np.ndarray:

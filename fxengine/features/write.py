@@ -141,6 +141,11 @@ def _relabel(table: pa.Table, relabel: Mapping[int, tuple[str | None, str | None
 def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_mixed_precision: bool = False) -> None:
     """Raise StoreError where rows made with `wanted` do not belong beside those made with `existing`."""
     if existing.space != wanted.space:
+        if existing.source == wanted.source:
+            raise StoreError(
+                f"{folder} holds features of another space: {existing.source!r} gave {existing.space[:12]} when they "
+                f"were made and gives {wanted.space[:12]} now. Give it as it was then, or another folder with -o."
+            )
         raise StoreError(
             f"{folder} holds features of another space: {existing.source!r} ({existing.space[:12]}), asked for "
             f"{wanted.source!r} ({wanted.space[:12]}). Give that backbone, or another folder with -o."

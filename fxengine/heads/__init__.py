@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fxengine.errors import InputError
-from fxengine.heads.estimator import Estimator, HeadModule, HeadSettings, Kind, Pipeline
+from fxengine.heads.estimator import Estimator, HeadModule, HeadPipeline, HeadSettings, Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +20,9 @@ __all__ = [
     "UNWEIGHTED",
     "Estimator",
     "HeadModule",
+    "HeadPipeline",
     "HeadSettings",
     "Kind",
-    "Pipeline",
     "answers_of",
     "head_model",
     "heads_for",
@@ -65,7 +65,7 @@ def heads_for(kind: Kind) -> list[str]:
 
 def make_head(
     name: str, kind: Kind = "classes", settings: HeadSettings | None = None, *, rows: int = 1 << 30
-) -> Pipeline:
+) -> HeadPipeline:
     """Return an unfitted pipeline of raw vectors to answers.
 
     Args:
@@ -88,12 +88,12 @@ def make_head(
             f"{','.join(map(str, wanted.hidden))} for {name}."
         )
     reduction = [PCA(wanted.pca, random_state=wanted.seed)] if wanted.pca else []
-    made: Pipeline = make_pipeline(Normalizer(), *reduction, module.make(kind, wanted, rows))
+    made: HeadPipeline = make_pipeline(Normalizer(), *reduction, module.make(kind, wanted, rows))
     return made
 
 
 def head_model(
-    name: str, pipeline: Pipeline, dim: int, kind: Kind, outputs: int, scale: float = 1.0
+    name: str, pipeline: HeadPipeline, dim: int, kind: Kind, outputs: int, scale: float = 1.0
 ) -> onnx.ModelProto:
     """Return a fitted pipeline as an ONNX model; its output is `values` for numbers, else `probabilities`.
 

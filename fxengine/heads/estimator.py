@@ -48,7 +48,7 @@ class Estimator(Protocol):
         """Class numbers that it was fitted to, int64 [classes]."""
 
 
-class Pipeline(Estimator, Protocol):
+class HeadPipeline(Estimator, Protocol):
     """A scikit-learn pipeline: rows scaled to length 1, where asked for a PCA, then the model."""
 
     steps: list[tuple[str, Any]]

@@ -15,6 +15,7 @@ from onnx import helper
 from fxengine.errors import InputError, StoreError
 from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.files import replacing
+from fxengine.heads.graph import INPUT
 
 METADATA_KEY = "fxengine_head"
 FORMAT = 1
@@ -105,7 +106,7 @@ class Head:
 
     def answers(self, vectors: np.ndarray) -> np.ndarray:
         """Return probabilities (or numbers), float32 [n, classes], for raw (not normalised) vectors [n, dim]."""
-        result: np.ndarray = self._session.run(None, {"features": np.asarray(vectors, np.float32)})[0]
+        result: np.ndarray = self._session.run(None, {INPUT: np.asarray(vectors, np.float32)})[0]
         return result
 
     def check_space(self, space: str, name: str) -> None:

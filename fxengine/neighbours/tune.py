@@ -105,11 +105,23 @@ def find_truth(blocks: Iterable[np.ndarray], queries: np.ndarray, metric: str) -
 
 def recall(truth: Truth, found: np.ndarray) -> Recall:
     """Return how many of the exact neighbours are in `found`, int64 [q, k]."""
-    hits = _hits(truth.found, truth.near, found).sum(axis=1) / truth.k
-    first = _hits(truth.found, truth.first, found[:, :1]).any(axis=1)
+    hits = is_hit(truth.found, truth.near, found).sum(axis=1) / truth.k
+    first = is_hit(truth.found, truth.first, found[:, :1]).any(axis=1)
     mean = float(hits.mean())
     spread = 1.96 * float(hits.std(ddof=1)) / len(hits) ** 0.5 if len(hits) > 1 else 1.0
     return Recall(float(first.mean()), mean, max(0.0, mean - spread), min(1.0, mean + spread))
+
+
+def is_hit(truth: np.ndarray, counted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return bool [q, k]: which of the found, int64 [q, k], are neighbours that count.
+
+    Args:
+        truth: int64 [q, neighbours], the exact ones.
+        counted: bool [q, neighbours], which of these count.
+        found: int64 [q, k].
+    """
+    hits: np.ndarray = ((found[:, :, None] == truth[:, None, :]) & counted[:, None, :]).any(axis=2)
+    return hits
 
 
 def tune(index: FaissIndex, truth: Truth, target: float) -> dict[str, int]:
@@ -177,9 +189,3 @@ def _least(values: list[int], low: Callable[[int], float], target: float) -> tup
         middle = (at + below) // 2
         at, below = (middle, below) if low(values[middle]) >= target else (at, middle)
     return values[at], True
-
-
-def _hits(truth: np.ndarray, counted: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return bool [q, k]: which of the found are counted neighbours."""
-    hits: np.ndarray = ((found[:, :, None] == truth[:, None, :]) & counted[:, None, :]).any(axis=2)
-    return hits

@@ -122,12 +122,9 @@ def extract(
         how = _How(
             wish, decoders or usable_cores(), decode_on, part_rows, allow_mixed_precision, Watch(progress, cancel)
         )
-        try:
-            made = with_moves(made, how.watch)
-        except KeyboardInterrupt:
-            summary.interrupted = True
-        if not summary.interrupted:
-            _update(made, folder, how, summary, prune=prune)
+        made = with_moves(made, how.watch)
+        summary.interrupted = made.stopped
+        _update(made, folder, how, summary, prune=prune)
         summary.unreadable_folders = sorted(set(inputs.unreadable))
     summary.seconds = time.perf_counter() - begin
     return summary
@@ -135,6 +132,8 @@ def extract(
 
 def _update(made: RunPlan, folder: Path, how: _How, summary: Summary, *, prune: bool) -> None:
     """Compute what there is to compute, then relabel, remove and count."""
+    if made.stopped and not made.moves:
+        return
     if made.count:
         update = _compute(made, folder, how, summary)
     else:

@@ -69,6 +69,7 @@ class RunPlan:
         provenance: what new rows are made with, but for how they are computed.
         movable: rows whose input is gone, by their content.
         moves: id of a new input -> the row that it takes over, since it has the content of one that is gone.
+        stopped: whether it was stopped while these were looked for: then they are all that the run still does.
     """
 
     inputs: Listing
@@ -80,10 +81,13 @@ class RunPlan:
     provenance: Provenance
     movable: Movable
     moves: dict[str, Move] = field(default_factory=dict)
+    stopped: bool = False
 
     @property
     def count(self) -> int:
-        """How many inputs are computed."""
+        """How many inputs go through the run."""
+        if self.stopped:
+            return len(self.moves)
         return self.plan.new + sum(map(len, self.plan.again.values()))
 
     @property
@@ -94,7 +98,8 @@ class RunPlan:
 
     def new_items(self) -> Iterator[Item]:
         """Yield the inputs that the store has no row for, in their order."""
-        return new_items(self.known, islice(self.inputs, self.limit))
+        new = new_items(self.known, islice(self.inputs, self.limit))
+        return (item for item in new if item.key in self.moves) if self.stopped else new
 
     def check_parts(self, wanted: Provenance, *, allow_mixed_precision: bool) -> None:
         """Raise StoreError where rows made with `wanted` do not belong into the store."""
@@ -125,24 +130,24 @@ def plan_run(inputs: Listing, folder: Path, asked: Asked) -> RunPlan:
 
 
 def with_moves(made: RunPlan, watch: Watch) -> RunPlan:
-    """Find the new inputs that are renamed ones; only those are read for it that are as long as one that is gone.
-
-    Raises:
-        KeyboardInterrupt: `watch` says that the run is to stop.
-    """
+    """Find the new inputs that are renamed ones; only those are read for it that are as long as one that is gone."""
     candidates = (item for item in made.new_items() if item.size in made.movable.sizes) if made.movable else ()
     moves: dict[str, Move] = {}
-    begin = time.perf_counter()
-    with closing(hash_each(made.inputs.read, made.limits.max_bytes, candidates)) as hashed:
-        for item, digest in hashed:
-            claimed = made.movable.claim(digest) if digest in made.movable else None
-            if claimed is not None:
-                moves[item.key] = Move(item, digest, *claimed)
-            if len(moves) == len(made.movable):
-                break
-            if watch.tell(Progress(0, 0, made.count, time.perf_counter() - begin)):
-                raise KeyboardInterrupt
-    return replace(made, moves=moves)
+    begin, stopped = time.perf_counter(), False
+    try:
+        with closing(hash_each(made.inputs.read, made.limits.max_bytes, candidates)) as hashed:
+            for item, digest in hashed:
+                claimed = made.movable.claim(digest) if digest in made.movable else None
+                if claimed is not None:
+                    moves[item.key] = Move(item, digest, *claimed)
+                if len(moves) == len(made.movable):
+                    break
+                if watch.tell(Progress(0, 0, made.count, time.perf_counter() - begin)):
+                    stopped = True
+                    break
+    except KeyboardInterrupt:
+        stopped = True
+    return replace(made, moves=moves, stopped=stopped, plan=replace(made.plan, again={}) if stopped else made.plan)
 
 
 def guard_prune(made: RunPlan, *, yes: bool) -> None:

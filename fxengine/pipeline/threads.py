@@ -2,7 +2,8 @@
 
     feed -> [readers] -> [decoders] -> [runners] -> results, in the order of the inputs
 
-Extraction, prediction, verification and queries are all driven by it. This is the only file that starts threads.
+Extraction, prediction, verification and queries are all driven by it. No other file starts threads of its own:
+elsewhere a pool runs one function over blocks.
 """
 
 from __future__ import annotations

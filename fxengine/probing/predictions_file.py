@@ -45,7 +45,7 @@ def write_predictions(predictions: Iterable[Prediction], path: Path) -> tuple[in
         raise InputError(f"-o {path} must end in {', '.join(writers)}.")
     count = failed = 0
     try:
-        with replacing(path) as temporary, writers[path.suffix.lower()](temporary) as write:
+        with replacing(path, or_into=True) as temporary, writers[path.suffix.lower()](temporary) as write:
             iterator = iter(predictions)
             while chunk := [_row(p) for p in islice(iterator, _CHUNK)]:
                 write(chunk)

@@ -17,7 +17,7 @@ from fxengine.collect.item import SPLITS
 from fxengine.errors import InputError, StoreError
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
-from fxengine.heads import UNWEIGHTED, HeadSettings, Kind, Pipeline, head_model, heads_for, load_head
+from fxengine.heads import UNWEIGHTED, HeadPipeline, HeadSettings, Kind, head_model, heads_for, load_head
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import Problem, assign_folds, interval_of
@@ -79,7 +79,7 @@ class _Evaluated:
     score: Interval
     answers: np.ndarray
     scale: float
-    pipeline: Pipeline | None
+    pipeline: HeadPipeline | None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fxengine.features.blocks import Say, matrix_blocks, store_blocks, told
-from fxengine.heads import HeadSettings, Pipeline, make_head
+from fxengine.heads import HeadPipeline, HeadSettings, make_head
 from fxengine.heads.evaluate.calibration import TINY, fit_scale, sharpen
 from fxengine.heads.evaluate.scores import Problem, all_answers, out_of_fold
 from fxengine.heads.streams import streamed
@@ -31,7 +31,7 @@ class Trainer:
     calibrate: bool = False
     progress: Say | None = None
 
-    def make(self, problem: Problem) -> Callable[[], Pipeline]:
+    def make(self, problem: Problem) -> Callable[[], HeadPipeline]:
         """Return what makes an unfitted pipeline."""
         rows = len(problem.y) // 2  # no fold leaves fewer
         return lambda: make_head(self.name, problem.kind, self.settings, rows=rows)
@@ -61,7 +61,7 @@ class Trainer:
             found, scale = scaled, fit_scale(logs, y)
         return CrossValidated(found, scale, pipeline)
 
-    def train(self, rows: Vectors, fold: np.ndarray) -> Pipeline:
+    def train(self, rows: Vectors, fold: np.ndarray) -> HeadPipeline:
         """Return the pipeline fitted to all rows.
 
         Args:
@@ -82,7 +82,7 @@ class Trainer:
             return True
         return self.name == "ridge" and not self.settings.pca and len(rows.x) > 2 * rows.dim
 
-    def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[Pipeline, np.ndarray]:
+    def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[HeadPipeline, np.ndarray]:
         """Return the pipeline fitted to all rows, and their answers out of fold, float32 [n, outputs]."""
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import Normalizer
@@ -109,10 +109,10 @@ class CrossValidated:
 
     answers: np.ndarray
     scale: float
-    pipeline: Pipeline | None
+    pipeline: HeadPipeline | None
 
 
-def answers_in_blocks(pipeline: Pipeline, rows: Vectors, scale: float = 1.0) -> np.ndarray:
+def answers_in_blocks(pipeline: HeadPipeline, rows: Vectors, scale: float = 1.0) -> np.ndarray:
     """Return float32 [n, outputs]: a fitted pipeline's answers for rows, read block by block.
 
     Args:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones.graph.model import make_model, metadata_of
 from fxengine.backbones.pca_facts import PCA_FORMAT, PcaFacts
-from fxengine.backbones.spec import PCA_METADATA_KEY
+from fxengine.backbones.spec import FEATURE_OUTPUT, PCA_METADATA_KEY
 from fxengine.errors import InputError
 from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.files import replacing
@@ -51,11 +51,11 @@ class Pca:
         constants = {"mean": self.mean, "components": self.components}
         graph = helper.make_graph(
             [
-                helper.make_node("Sub", ["features", "mean"], ["centred"]),
+                helper.make_node("Sub", [FEATURE_OUTPUT, "mean"], ["centred"]),
                 helper.make_node("Gemm", ["centred", "components"], ["reduced"], transB=1),
             ],
             "pca",
-            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", dim])],
+            [helper.make_tensor_value_info(FEATURE_OUTPUT, TensorProto.FLOAT, ["batch", dim])],
             [helper.make_tensor_value_info("reduced", TensorProto.FLOAT, ["batch", k])],
             [numpy_helper.from_array(np.ascontiguousarray(v, np.float32), n) for n, v in constants.items()],
         )

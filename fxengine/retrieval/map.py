@@ -16,11 +16,11 @@ from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
 from fxengine.neighbours.choose import cells
 from fxengine.neighbours.exact import in_blocks
+from fxengine.neighbours.groups import ALL_PAIRS
 from fxengine.neighbours.index import Index, open_index
 from fxengine.neighbours.metric import prepare
 
 METHODS = ("pca", "umap")
-_EXACTLY = 30_000  # rows whose neighbours are all looked up exactly
 _ASKED = 4096  # rows at a time
 _SAMPLE = 50_000  # rows to learn the principal components from
 
@@ -101,7 +101,7 @@ def _index(store: FeatureStore, layer: str | None, progress: Callable[[str], Non
     if found is not None and found.fresh and found.metric == "cosine":
         return found
     exact = Index.exact(store, layer=layer)
-    if len(exact) <= _EXACTLY:
+    if len(exact) <= ALL_PAIRS:
         return exact
     factory = f"IVF{cells(len(exact))},SQ8"
     return Index.build(store, layer=layer, factory=factory, progress=progress)

@@ -24,12 +24,14 @@ from PIL import Image
 
 from fxengine.backbones import DEFAULT, cache
 from fxengine.backbones.children import keras_env
+from fxengine.backbones.children.layout import ANSWER
 from fxengine.backbones.children.process import check_answer, run_program
 from fxengine.backbones.fingerprint import fingerprint
+from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.sources.feature_check import sample_photos
 from fxengine.backbones.sources.from_keras import Checked, check_export
-from fxengine.backbones.spec import METADATA_KEY, BackboneFile
+from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, BackboneFile
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
@@ -132,12 +134,12 @@ def preview_augmentation(
         order = {
             "data": name,
             "folder": name,
-            "preview": str(folder / "samples.npy"),
+            "preview": str(folder / layout.SAMPLES),
             "settings": {"augmentations": augmentations(augment), "seed": seed},
         }
         log, ended = run_program(keras_env.program(_CHILD), order, folder, seconds=keras_env.SECONDS_A_NET)
         check_answer(str(sheet), folder, log, ended, "drawn")
-        rows, columns, height, width, _ = (samples := np.load(folder / "samples.npy")).shape
+        rows, columns, height, width, _ = (samples := np.load(folder / layout.SAMPLES)).shape
     grid = samples.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     try:
         Image.fromarray(grid).save(sheet)
@@ -173,7 +175,7 @@ def _train(
     """Run the training process to its end."""
     write_training_data(data, net.preparation.recipe, options, work)
     np.save(work / layout.PHOTOS, sample_photos())
-    (work / layout.ANSWER).unlink(missing_ok=True)
+    (work / ANSWER).unlink(missing_ok=True)
     wants = net.preparation
     order = {
         "net": net.job,
@@ -223,8 +225,7 @@ def _finish(
         file = _write_tuned(output, net, data, checked, sides["tuned"])
         head = with_weights(data.head, outputs["head_weights"], outputs["head_bias"])
     else:
-        shutil.copyfile(net.file.path, output)
-        file, head = replace(net.file, path=output), data.head
+        file, head = cache.copy_backbone(net.file, output), data.head
     head_path = output.with_suffix(layout.HEAD)
     score = sides[kept].test
     save_head(
@@ -316,7 +317,7 @@ def _write_tuned(output: Path, net: Trainable, data: TrainingData, checked: Chec
         old,
         name=f"{old.name}-tuned",
         source=f"{old.source}, fine-tuned on {count} pictures of {data.root.name}",
-        dim=checked.dims["features"],
+        dim=checked.dims[FEATURE_OUTPUT],
         cut=checked.answer["cut"],
         parameters=checked.report.parameters,
         multiply_adds=checked.report.multiply_adds,
@@ -325,10 +326,11 @@ def _write_tuned(output: Path, net: Trainable, data: TrainingData, checked: Chec
         layers=(),
         notes={"export": checked.report.to_dict(), "tuned": tuned},
     )
-    helper.set_model_props(checked.model, {METADATA_KEY: facts.to_json()})
-    cache.write_backbone(checked.model, output)
-    digest = fingerprint(checked.model, facts.recipe)
-    return cache.keep(checked.model, f"tuned-{digest[:32]}")
+    model = with_safe_pads(checked.model)
+    helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
+    cache.write_backbone(model, output)
+    digest = fingerprint(model, facts.recipe)
+    return cache.keep(model, f"tuned-{digest[:32]}")
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

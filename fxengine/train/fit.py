@@ -10,6 +10,7 @@ from typing import Any
 
 from fxengine.backbones import DEFAULT
 from fxengine.errors import InputError
+from fxengine.files import replacing
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.summary import Progress
@@ -78,7 +79,7 @@ def fit(
     if output.suffix != ".onnx":
         raise InputError(f"-o {output} must end in .onnx.")
     folder, steps = output.with_suffix(layout.FIT), list[Step]()
-    store, head, used = folder / layout.FEATURES, folder / "head.onnx", backbone
+    store, head, used = folder / layout.FEATURES, folder / layout.PROBE, backbone
     done = extract(photos, store, backbone=backbone, dtype="float32", prune=True, yes=True, progress=progress)
     if done.interrupted:
         raise KeyboardInterrupt
@@ -89,7 +90,7 @@ def fit(
     advice, score = advise(store, target=target), found.score
     steps.append(Step("advise", " ".join(advice.sentences()[1:])))
     if advice.finetune_pays:
-        tuned = finetune(photos, folder / "tuned.onnx", backbone=backbone, options=options, progress=progress)
+        tuned = finetune(photos, folder / layout.TUNED, backbone=backbone, options=options, progress=progress)
         words = "kept" if tuned.kept == "tuned" else "no better on the validation pictures: the probe is kept"
         steps.append(Step("finetune", f"test {tuned.metric.replace('_', ' ')} {tuned.tuned.test}; {words}."))
         if tuned.kept == "tuned":
@@ -97,5 +98,6 @@ def fit(
     made = bundle(used, head, output, store=store if used == backbone else None)
     steps.append(Step("bundle", f"{output}, {made.bytes / 1e6:.1f} MB."))
     report = FitReport(tuple(steps), target, score, score.mean >= target, made)
-    (folder / "report.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
+    with replacing(folder / layout.REPORT) as temporary:
+        temporary.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     return report

@@ -3,6 +3,9 @@
 # Beside NET.onnx: its head, the folder of its run, and that of `fit`.
 HEAD, RUN, FIT = ".head.onnx", ".run", ".fit"
 
+# In the folder of `fit`, beside the store of its pictures: the probe's head, the tuned net, and what was done.
+PROBE, TUNED, REPORT = "head.onnx", "tuned.onnx", "report.json"
+
 # In the run's folder: what it is and found, the store of its pictures, and what people look at.
 RECORD, FEATURES, TENSORBOARD = "run.json", "features", "tensorboard"
 PAGE, CURVES, CONFUSION = "report.html", "curves.png", "confusion.png"
@@ -12,4 +15,4 @@ PAGE, CURVES, CONFUSION = "report.html", "curves.png", "confusion.png"
 WORK = "work"
 IMAGES, ARRAYS, PHOTOS = "images.npy", "arrays.npz", "photos.npy"
 # and what it leaves, beside the files of an export.
-CHECKPOINT, PROGRESS, OUTPUTS, ANSWER = "checkpoint.npz", "progress.jsonl", "outputs.npz", "answer.json"
+CHECKPOINT, PROGRESS, OUTPUTS, SAMPLES = "checkpoint.npz", "progress.jsonl", "outputs.npz", "samples.npy"

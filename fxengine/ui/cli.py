@@ -6,18 +6,16 @@ import argparse
 import logging
 import signal
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import NoReturn
 
 from fxengine.errors import FxError
 from fxengine.ui import console
 from fxengine.ui.commands import COMMANDS, load_command
-from fxengine.ui.exit_codes import FINE, INTERRUPTED, MISTAKE, TERMINATED
-from fxengine.ui.supervise import ending_signals, is_child, is_store, supervise
+from fxengine.ui.exit_codes import FINE, INTERRUPTED, MISTAKE
+from fxengine.ui.supervise import crash_notes, ending_signals, is_child, is_store, supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\..*")
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a file is in the file's row
     options = build_parser().parse_args(arguments)
-    options.terminated = False
+    options.stopped = INTERRUPTED
     if options.command == "extract" and not is_child():
         return supervise(arguments, options.output)
     if options.command == "predict" and not is_child() and not is_store(options.source):
-        with tempfile.TemporaryDirectory(prefix="fxengine-") as notes:
-            return supervise(arguments, Path(notes))
+        with crash_notes() as notes:
+            return supervise(arguments, notes)
     for number in ending_signals():
         signal.signal(number, partial(_terminate, options))
     try:
@@ -42,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISTAKE
     except KeyboardInterrupt:
         console.complain("fxengine: interrupted")
-        return TERMINATED if options.terminated else INTERRUPTED
+        return int(options.stopped)
     except BrokenPipeError:
         sys.stdout = None
         return FINE
@@ -76,9 +74,9 @@ def _version() -> str:
     return fxengine.__version__
 
 
-def _terminate(options: argparse.Namespace, _: int, __: object) -> None:
+def _terminate(options: argparse.Namespace, number: int, _: object) -> None:
     """Stop as cleanly on SIGTERM, and when the terminal closes, as on Ctrl-C."""
-    options.terminated = True
+    options.stopped = 128 + number
     raise KeyboardInterrupt
 
 

@@ -6,10 +6,13 @@ The run that follows a crash decodes the suspected files in processes of their o
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -50,16 +53,30 @@ def orphaned() -> bool:
 def stop_if_orphaned() -> bool:
     """End the command as Ctrl-C does where the supervising process is gone: what it would write, nobody waits for."""
     if orphaned():
+        if (notes := notes_folder()) is not None:
+            shutil.rmtree(notes, ignore_errors=True)  # who made it cannot any more
         raise KeyboardInterrupt
     return False
 
 
 def notes_folder() -> Path | None:
     """Return the folder that the supervising process looks for suspects in, None without one."""
-    return Path(os.environ[NOTES]) if NOTES in os.environ else None
+    return Path(os.environ[NOTES]) if os.environ.get(NOTES) else None
 
 
-def supervise(arguments: Sequence[str], notes: Path) -> int:
+@contextmanager
+def crash_notes() -> Iterator[Path | None]:
+    """Yield a folder to note crashes in, for a command that has none of its own; None where none can be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="fxengine-", ignore_cleanup_errors=True)
+    except OSError:
+        yield None
+        return
+    with folder as path:
+        yield Path(path)
+
+
+def supervise(arguments: Sequence[str], notes: Path | None) -> int:
     """Run `fxengine ARGUMENTS`, again after each crash that names new suspects in `notes`; return its exit code.
 
     A crash without a new suspect is not a decoder's, and would come again for ever; so would too many of them.
@@ -67,7 +84,7 @@ def supervise(arguments: Sequence[str], notes: Path) -> int:
     known: frozenset[bytes] = frozenset()
     for _ in range(_MOST_CRASHES):
         code = _run_once(arguments, notes)
-        suspects = read_suspects(notes) if code in _CRASHES else known
+        suspects = read_suspects(notes) if notes is not None and code in _CRASHES else known
         if suspects <= known:
             break
         known |= suspects
@@ -75,18 +92,25 @@ def supervise(arguments: Sequence[str], notes: Path) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _run_once(arguments: Sequence[str], notes: Path) -> int:
+def _run_once(arguments: Sequence[str], notes: Path | None) -> int:
     # Its own process group: a Ctrl-C reaches it once, through here, and not a second time from the terminal.
     child = subprocess.Popen(
         [sys.executable, "-m", "fxengine", *arguments],
-        env={**os.environ, PARENT: str(os.getpid()), NOTES: str(notes)},
+        env={**os.environ, PARENT: str(os.getpid()), NOTES: str(notes or "")},
         process_group=0 if os.name == "posix" else None,
     )
 
     def forward(number: int, _: FrameType | None) -> None:
         child.send_signal(number)
 
+    def pause(_: int, __: FrameType | None) -> None:
+        child.send_signal(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        child.send_signal(signal.SIGCONT)  # and so is this process again, by `fg` or `bg`
+
     kept = {number: signal.signal(number, forward) for number in (signal.SIGINT, *ending_signals())}
+    if hasattr(signal, "SIGTSTP"):
+        kept[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, pause)
     try:
         return child.wait()
     finally:

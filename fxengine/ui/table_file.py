@@ -24,7 +24,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     """
     check_suffix(path)
     try:
-        with replacing(path) as temporary:
+        with replacing(path, or_into=True) as temporary:
             if path.suffix.lower() == ".parquet":
                 pq.write_table(table, temporary)
             elif path.suffix.lower() == ".csv":
@@ -55,7 +55,7 @@ def write_picture(png: bytes, path: Path) -> None:
 
 def _write(data: bytes, path: Path) -> None:
     try:
-        with replacing(path) as temporary:
+        with replacing(path, or_into=True) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones import cache, load_backbone
 from fxengine.backbones.graph.model import make_model
+from fxengine.backbones.options import ExportOptions
 from fxengine.cache import cache_folder
 
 
@@ -58,11 +59,12 @@ def unmended(model: onnx.ModelProto) -> onnx.ModelProto:
     return old
 
 
-def keep_as_before(source: str) -> str:
+def keep_as_before(source: str, options: ExportOptions | None = None) -> str:
     """Leave a cache as an earlier version did after it exported `source`; return the fingerprint."""
+    known = set(cache_folder().glob("sources/*"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "with_safe_pads", unmended)
-        digest = load_backbone(source).fingerprint
-    (note,) = (cache_folder() / "sources").iterdir()
+        patch.setattr(cache, "with_safe_pads", lambda model: model)
+        digest = load_backbone(source, options).fingerprint
+    (note,) = set(cache_folder().glob("sources/*")) - known
     note.write_text(json.dumps({"fingerprint": digest}))
     return digest

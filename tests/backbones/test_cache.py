@@ -164,6 +164,23 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     assert path.read_bytes() == whole
 
 
+def test_a_copy_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, path = cache.keep(tiny_model(), "tiny-1"), tmp_path / "out" / "net.onnx"
+    copied = cache.copy_backbone(kept, path)
+    assert copied == cache.read_backbone(path)
+    assert (copied.fingerprint, copied.facts) == (kept.fingerprint, kept.facts)
+
+    def killed(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.copyfile", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cache.copy_backbone(cache.keep(tiny_model(scale=2), "tiny-2"), path)
+    assert cache.read_backbone(path) == copied
+    assert [file.name for file in path.parent.iterdir()] == ["net.onnx"]
+
+
 @pytest.mark.parametrize("name", ["efficientnet_lite", "EfficientNet_lite0", "efficientnet-lite0"])
 def test_an_unknown_name_lists_the_nearest(name: str) -> None:
     with pytest.raises(InputError, match=rf"no backbone '{name}'\. Did you mean efficientnet_lite0, "):

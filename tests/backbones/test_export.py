@@ -10,16 +10,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine import InputError, extract
+from fxengine import InputError, StoreError, extract
 from fxengine.backbones import find_space, load_backbone, source_name
-from fxengine.backbones.cache import read_backbone
+from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.export import export
-from fxengine.backbones.graph.model import make_model
+from fxengine.backbones.graph.model import make_model, metadata_of
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.spec import BackboneFile
+from fxengine.backbones.report import measure
+from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.features.read import FeatureStore
 from fxengine.ui.info import describe, layers
-from tests.conftest import run_cli
+from tests.conftest import run_cli, tiny_model
 
 PIXELS = ExportOptions(size=(32, 32), channels="rgb", scale=1.0, mean=(120.0,) * 3, std=(60.0,) * 3)
 
@@ -60,6 +61,27 @@ def test_a_plain_onnx_file_becomes_a_backbone_with_its_report(plain: Path, photo
     assert extract(photos, tmp_path / "s", backbone=made.file.path).extracted == 20
     assert FeatureStore.open(tmp_path / "s").provenance.dim == 6
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["net.onnx", "net.report.json"]
+
+
+def with_report(report: object, path: Path) -> Path:
+    """Write the tiny net with something in the place of its report."""
+    model = tiny_model()
+    facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
+    helper.set_model_props(model, {METADATA_KEY: replace(facts, notes={"export": report}).to_json()})
+    write_backbone(model, path)
+    return path
+
+
+def test_a_report_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
+    said = replace(measure(tiny_model()), differences={"relative": 1e-5}, failed=("one way",))
+    path = with_report({**said.to_dict(), "later": 1}, tmp_path / "later.onnx")
+    assert export(path, tmp_path / "out.onnx").report == said
+
+
+@pytest.mark.parametrize("report", [{}, 7, None, {"nodes": 7}], ids=str)
+def test_in_the_place_of_a_damaged_report_the_file_is_measured(report: object, tmp_path: Path) -> None:
+    path = with_report(report, tmp_path / "damaged.onnx")
+    assert export(path, tmp_path / "out.onnx").report == measure(onnx.load(path))
 
 
 def test_an_export_is_taken_from_the_cache_the_second_time(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +129,22 @@ def test_the_source_of_a_gone_export_is_named(plain: Path, tmp_path: Path, monke
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "empty"))
     with pytest.raises(InputError, match=r"neither in the cache nor made by a fresh export. Give its file"):
         find_space(found.fingerprint, f"onnx:{plain}")
+
+
+def test_a_file_that_gives_other_features_now_is_said(photos: Path, tmp_path: Path) -> None:
+    path, store = tmp_path / "net.onnx", tmp_path / "s"
+    spaces = []
+    for scale in (1.0, 2.0):
+        write_backbone(tiny_model(scale=scale), path)
+        spaces.append(load_backbone(path).fingerprint[:12])
+        if scale == 1:
+            extract(photos, store, backbone=path)
+    with pytest.raises(StoreError) as raised:
+        extract(photos, store, backbone=path)
+    assert str(raised.value) == (
+        f"{store} holds features of another space: '{path}' gave {spaces[0]} when they were made and gives {spaces[1]} "
+        "now. Give it as it was then, or another folder with -o."
+    )
 
 
 def test_names_of_sources_are_absolute(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

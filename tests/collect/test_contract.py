@@ -8,41 +8,41 @@ from pathlib import Path
 import pytest
 
 from fxengine.collect import CONTAINERS, Container, Listing, collect, folder, load_container, paths
-from fxengine.collect.item import Filters, Source, escape_path
+from fxengine.collect.item import Filters, Place, escape_path
 from fxengine.errors import DecodeError
 
 # Checked by mypy: each module is what the table says it is.
 MODULES: dict[str, Container] = {"folder": folder, "paths": paths}
 
 
-def in_a_folder(root: Path) -> Source:
-    return Source(root)
+def in_a_folder(root: Path) -> Place:
+    return Place(root)
 
 
-def in_a_list(root: Path) -> Source:
+def in_a_list(root: Path) -> Place:
     listing = root.parent / "list.txt"
     listing.write_text("".join(f"{path.relative_to(root)}\n" for path in reversed(sorted(root.rglob("*.jpg")))))
-    return Source(root, listing)
+    return Place(root, listing)
 
 
-SOURCES: dict[str, Callable[[Path], Source]] = {"folder": in_a_folder, "paths": in_a_list}
+PLACES: dict[str, Callable[[Path], Place]] = {"folder": in_a_folder, "paths": in_a_list}
 containers = pytest.mark.parametrize("name", sorted(CONTAINERS))
 
 
 def opened(name: str, root: Path) -> Listing:
-    return load_container(name).open_listing(SOURCES[name](root))
+    return load_container(name).open_listing(PLACES[name](root))
 
 
 def test_every_container_is_checked_here() -> None:
-    assert MODULES.keys() == SOURCES.keys() == CONTAINERS.keys()
+    assert MODULES.keys() == PLACES.keys() == CONTAINERS.keys()
 
 
 @containers
-def test_it_is_chosen_for_its_own_sources(photos: Path, name: str) -> None:
-    source = SOURCES[name](photos)
-    first = next(each for each in CONTAINERS if load_container(each).takes(source))
+def test_it_is_chosen_for_its_own_places(photos: Path, name: str) -> None:
+    place = PLACES[name](photos)
+    first = next(each for each in CONTAINERS if load_container(each).takes(place))
     assert first == name
-    assert [*collect(source.root, listing=source.listing)] == [*opened(name, photos)]
+    assert [*collect(place.root, listing=place.listing)] == [*opened(name, photos)]
 
 
 @containers
@@ -82,7 +82,7 @@ def test_what_it_cannot_read_is_an_error_of_that_item(photos: Path, name: str) -
 
 @containers
 def test_filters_leave_out(photos: Path, name: str) -> None:
-    source = SOURCES[name](photos)
-    filtered = Source(source.root, source.listing, Filters(("cats/*",), ("*5.jpg",)))
+    place = PLACES[name](photos)
+    filtered = Place(place.root, place.listing, Filters(("cats/*",), ("*5.jpg",)))
     found = [item.key for item in load_container(name).open_listing(filtered)]
     assert found == sorted(f"cats/{i:02d}.jpg" for i in range(1, 20, 2) if i % 10 != 5)

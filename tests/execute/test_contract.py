@@ -18,7 +18,7 @@ from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.errors import DeviceError, InputError
 from fxengine.execute import RUNTIMES, Runtime, onnx_runtime, open_session, openvino
-from tests.execute.test_onnx_runtime import images
+from tests.execute.test_onnx_runtime import images, two_inputs
 
 # Checked by mypy: each module is what the table says it is.
 MODULES: dict[str, Runtime] = {"onnxruntime": onnx_runtime, "openvino": openvino}
@@ -65,6 +65,16 @@ def test_only_what_is_asked_for_comes_back(tiny: BackboneFile, runtime: str) -> 
     both, one = session.run({"images": images(6)}), session.run({"images": images(6)}, ["logits"])
     assert list(one) == ["logits"]
     np.testing.assert_array_equal(one["logits"], both["logits"])
+
+
+@runtimes
+def test_inputs_are_named_and_an_open_axis_stays_open(tmp_path: Path, runtime: str) -> None:
+    session = open_session(two_inputs(tmp_path / "two.onnx", "length"), "cpu", 4, runtime=runtime)
+    pairs = np.arange(10, dtype=np.float32).reshape(5, 2)
+    for length in (3, 8):
+        tokens = np.ones((5, length), np.float32)
+        found = session.run({"tokens": tokens, "pairs": pairs})["features"]
+        np.testing.assert_allclose(found, np.stack([pairs.sum(axis=1), tokens.sum(axis=1)], axis=1))
 
 
 @runtimes

@@ -17,11 +17,11 @@ from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import DeviceError
 from fxengine.execute import gpu, open_session
-from tests.execute.test_onnx_runtime import CPU, CUDA, TENSORRT, FakeRuntime, cosines, images
+from tests.execute.test_onnx_runtime import CPU, CUDA, TENSORRT, FakeRuntime, cosines, images, two_inputs
 
 
 def test_cuda_keeps_fp32_and_tunes_by_heuristic(tiny: BackboneFile) -> None:
-    chain = gpu.providers("cuda", 1, tiny.path, (128, 32, 32), "fp32")
+    chain = gpu.providers("cuda", 1, tiny.path, 128, "fp32")
     assert chain == [
         (
             CUDA,
@@ -38,7 +38,7 @@ def test_cuda_keeps_fp32_and_tunes_by_heuristic(tiny: BackboneFile) -> None:
 
 
 def test_tensorrt_caches_its_engines_and_knows_both_shapes(tiny: BackboneFile) -> None:
-    chain = gpu.providers("tensorrt", 0, tiny.path, (64, 32, 32), "fp16")
+    chain = gpu.providers("tensorrt", 0, tiny.path, 64, "fp16")
     assert [entry if isinstance(entry, str) else entry[0] for entry in chain] == [TENSORRT, CUDA, CPU]
     options = chain[0][1]
     assert isinstance(options, dict)
@@ -57,21 +57,30 @@ def test_tensorrt_caches_its_engines_and_knows_both_shapes(tiny: BackboneFile) -
     }
 
 
+def test_every_input_has_its_shape_in_the_profile(tmp_path: Path) -> None:
+    path = two_inputs(tmp_path / "two.onnx", 7)
+    assert gpu.input_shapes(path) == {"pairs": (2,), "tokens": (7,)}
+    options = gpu.providers("tensorrt", 0, path, 64, "fp32")[0][1]
+    assert isinstance(options, dict)
+    assert options["trt_profile_min_shapes"] == "pairs:1x2,tokens:1x7"
+    assert options["trt_profile_opt_shapes"] == options["trt_profile_max_shapes"] == "pairs:64x2,tokens:64x7"
+
+
 def test_an_engine_is_kept_by_model_shape_precision_gpu_and_versions(
     tiny: BackboneFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(b"another model")
     folders = {
-        gpu.engine_folder(0, tiny.path, (64, 32, 32), "fp16"),
-        gpu.engine_folder(0, other, (64, 32, 32), "fp16"),
-        gpu.engine_folder(0, tiny.path, (32, 32, 32), "fp16"),
-        gpu.engine_folder(0, tiny.path, (64, 32, 32), "fp32"),
+        gpu.engine_folder(0, tiny.path, 64, "fp16"),
+        gpu.engine_folder(0, other, 64, "fp16"),
+        gpu.engine_folder(0, tiny.path, 32, "fp16"),
+        gpu.engine_folder(0, tiny.path, 64, "fp32"),
     }
     monkeypatch.setattr(gpu, "names", lambda: ["NVIDIA H100, 580.1"])
-    folders.add(gpu.engine_folder(0, tiny.path, (64, 32, 32), "fp16"))
+    folders.add(gpu.engine_folder(0, tiny.path, 64, "fp16"))
     monkeypatch.setattr(gpu, "_version", lambda name: "99")
-    folders.add(gpu.engine_folder(0, tiny.path, (64, 32, 32), "fp16"))
+    folders.add(gpu.engine_folder(0, tiny.path, 64, "fp16"))
     assert len(folders) == 6
 
 

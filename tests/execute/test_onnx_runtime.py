@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones import load_backbone
+from fxengine.backbones.graph.model import make_model
 from fxengine.backbones.spec import BackboneFile
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
@@ -22,6 +25,27 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 
 def images(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)
+
+
+def two_inputs(path: Path, length: int | str) -> Path:
+    """Write a net of a row of two numbers and one of tokens, which gives their sums."""
+    nodes = [
+        helper.make_node("ReduceSum", ["pairs"], ["a"], keepdims=1),
+        helper.make_node("ReduceSum", ["tokens"], ["b"], keepdims=1),
+    ]
+    for node in nodes:
+        node.input.append("axis")
+    nodes.append(helper.make_node("Concat", ["a", "b"], ["features"], axis=1))
+    inputs = {"pairs": 2, "tokens": length}
+    graph = helper.make_graph(
+        nodes,
+        "two",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in inputs.items()],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(np.array([1]), "axis")],
+    )
+    onnx.save(make_model(graph), path)
+    return path
 
 
 def singles(session: Session, pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -65,9 +89,6 @@ def test_a_session_says_what_it_is(tiny: BackboneFile) -> None:
 
 def test_the_numbers_are_those_of_the_net(tiny: BackboneFile) -> None:
     """The tiny net, computed by hand: prologue, 3x3 convolution, ReLU, mean over the picture."""
-    import onnx
-    from onnx import numpy_helper
-
     weights = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in onnx.load(tiny.path).graph.initializer}
     pictures = images(2)
     x = (pictures - np.array([100.0, 110, 120])) / np.array([50.0, 55, 60])

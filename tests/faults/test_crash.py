@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from fxengine.decode.picture.apart import decode_apart
 from fxengine.errors import DecodeError
 from fxengine.features.crash_note import CrashNote
 from fxengine.probing.predict import predict
+from fxengine.ui.supervise import crash_notes
 from tests.conftest import TINY_RECIPE, make_photo, run_cli, take_signals, tiny_model
 
 # A decoder that dies on files that hold this mark; put in place by a sitecustomize of the test's own.
@@ -148,7 +150,7 @@ def slow_run(tmp_path: Path, *extra: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_stops_cleanly_and_keeps_what_was_finished(tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = slow_run(tmp_path)
     process.send_signal(number)
@@ -187,7 +189,9 @@ def test_a_second_writer_is_refused_and_a_killed_one_leaves_no_orphan(tmp_path: 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_predictions_end_with_the_process_that_asked_for_them(tmp_path: Path, number: signal.Signals) -> None:
     slow_run(tmp_path).communicate(timeout=60)  # the photos, the net and the slow model
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}"}
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}",
+                   "TMPDIR": str(tmp_path / "tmp")}  # fmt: skip
     command = [sys.executable, "-m", "fxengine", "predict", str(tmp_path / "photos"), "--backbone",
                str(tmp_path / "tiny.onnx"), "-o", str(tmp_path / "out.csv")]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
@@ -201,3 +205,27 @@ def test_predictions_end_with_the_process_that_asked_for_them(tmp_path: Path, nu
     psutil.wait_procs(children, timeout=30)
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
     assert not (tmp_path / "out.csv").exists()
+    assert not [*(tmp_path / "tmp").glob("fxengine-*")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGTSTP"), reason="no such signal here")
+def test_a_run_that_is_suspended_pauses_and_goes_on(tmp_path: Path) -> None:
+    process = slow_run(tmp_path)
+    (child,) = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGTSTP)
+    time.sleep(1)
+    assert {psutil.Process(process.pid).status(), child.status()} == {psutil.STATUS_STOPPED}
+    process.send_signal(signal.SIGCONT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["extracted"] == 60
+
+
+def test_predictions_need_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", none)
+    with crash_notes() as notes:
+        assert notes is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fxengine.errors import StoreError
-from fxengine.features.mapped import let_go, map_matrix, read_blocks, stamp, write_matrix
+from fxengine.features.mapped import let_go, map_matrix, read_blocks, store_stamp, write_matrix
 
 
 @pytest.fixture
@@ -70,11 +70,11 @@ def test_a_file_that_is_replaced_has_another_stamp(tmp_path: Path) -> None:
     files = [tmp_path / name for name in "ab"]
     for file in files:
         file.write_bytes(b"same")
-    before = stamp(files)
-    assert stamp(files) == before
-    assert stamp(files[::-1]) != before
+    before = store_stamp(files)
+    assert store_stamp(files) == before
+    assert store_stamp(files[::-1]) != before
     (tmp_path / "c").write_bytes(b"same")
     (tmp_path / "c").replace(files[0])
-    assert stamp(files) != before
+    assert store_stamp(files) != before
     files[1].unlink()
-    assert stamp(files) != before
+    assert store_stamp(files) != before

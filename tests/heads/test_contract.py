@@ -152,6 +152,18 @@ def test_what_is_fitted_in_streams_makes_the_same_file(name: str, kind: Kind) ->
     assert np.corrcoef(out_of_fold.ravel(), found.ravel())[0, 1] > 0.8
     memory = answers_of(make_head(name, kind).fit(x, y), x, kind)
     assert np.corrcoef(memory.ravel(), found.ravel())[0, 1] > 0.95
+    if kind != "numbers":
+        assert (memory.argmax(axis=1) == found.argmax(axis=1)).mean() > 0.98
+    else:
+        np.testing.assert_allclose(found, memory, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name not in STREAMED])
+def test_what_is_not_in_the_table_is_not_fitted_in_streams(name: str) -> None:
+    x, y, _ = problem("classes")
+    wanted = Problem("classes", ("a", "b", "c"), y, np.arange(len(y)))
+    with pytest.raises(InputError, match=f"The head '{name}' needs all vectors in memory.*ridge or lda or logistic"):
+        streamed.fit(name, blocks_of(x, 50), wanted, assign_folds(wanted, 4, 0))
 
 
 def test_what_there_is_not() -> None:

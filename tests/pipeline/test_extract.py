@@ -487,8 +487,19 @@ def test_a_run_can_be_stopped_while_it_looks_for_renames(
 
     assert extract(photos, store, backbone=tiny.path, progress=ctrl_c).interrupted
     assert {p.name: p.read_bytes() for p in list_parts(store)} == before
+    (photos / "cats" / "03.jpg").rename(photos / "cats" / "0a.jpg")
+
+    def after_two(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    summary = extract(photos, store, backbone=tiny.path, progress=after_two)  # 0.jpg and 0a.jpg were looked at
+    assert (summary.moved, summary.extracted, summary.interrupted) == (1, 0, True)
     summary = extract(photos, store, backbone=tiny.path)
     assert (summary.moved, summary.extracted, summary.interrupted) == (1, 1, False)
+    found = FeatureStore.open(store).rows(["row", "id"]).to_pylist()
+    assert sorted(row["row"] for row in found) == list(range(21))
 
 
 class Frames:

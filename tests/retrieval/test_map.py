@@ -71,7 +71,7 @@ def test_an_index_finds_the_neighbours_where_there_is_one_or_are_many_rows(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exactly = make_map(store, k=3).table["neighbors"].to_pylist()
-    monkeypatch.setattr(map_module, "_EXACTLY", 10)
+    monkeypatch.setattr(map_module, "ALL_PAIRS", 10)
     said: list[str] = []
     by_lists = make_map(store, k=3, progress=said.append).table["neighbors"].to_pylist()
     assert said == ["trying IVF32,SQ8 on 80 rows"]

@@ -128,6 +128,23 @@ def disk(folder: Path) -> dict[str, Any]:
     return {"words": words, "kept": kept[0].epoch, "files": sorted(p.name for p in folder.glob("*.npz"))}
 
 
+def damage(folder: Path) -> dict[str, Any]:
+    """Read checkpoints that are none, or of another version."""
+    trained(folder, epochs=1)
+    path = folder / "checkpoint.npz"
+    whole = path.read_bytes()
+    np.savez(folder / "other.npz", state=np.asarray('{"later": 1}'))
+    other = (folder / "other.npz").read_bytes()
+    found = {}
+    for name, data in {"empty": b"", "half": whole[: len(whole) // 2], "words": b"words", "other": other}.items():
+        path.write_bytes(data)
+        try:
+            train_child.read_checkpoint(path)
+        except train_child.Refused as error:
+            found[name] = str(error).replace(str(path), "PATH")
+    return found
+
+
 def choice(_: Path) -> dict[str, Any]:
     model = tiny()
     choose = train_child.nets_child.choose_trainable
@@ -247,7 +264,7 @@ def augmentation(_: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for check in (resume, memory, disk, choice, kinds, rates, sources, augmentation):
+        for check in (resume, memory, disk, damage, choice, kinds, rates, sources, augmentation):
             for part in ("whole", "stopped", ""):
                 (Path(scratch) / check.__name__ / part).mkdir(parents=True, exist_ok=True)
             results[check.__name__] = check(Path(scratch) / check.__name__)

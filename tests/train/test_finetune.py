@@ -135,6 +135,16 @@ def test_a_full_disk_keeps_the_last_checkpoint(done: tuple[FinetuneReport, dict[
 
 @needs_keras
 @pytest.mark.slow
+def test_a_damaged_checkpoint_is_said(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["damage"]
+    assert found.keys() == {"empty", "half", "words", "other"}
+    for words in found.values():
+        assert words.startswith("the checkpoint PATH is damaged (")
+        assert words.endswith("). Delete it to begin anew.")
+
+
+@needs_keras
+@pytest.mark.slow
 def test_layers_are_chosen_by_number_and_name(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
     found = done[1]["choice"]
     assert found["all"] == ["first", "second", "head"]

@@ -1,9 +1,9 @@
 """The program that Keras, TensorFlow and tf2onnx run in: `python keras_child.py JOB.json`. No part of the engine.
 
 It may run in an environment that has no fxengine, so it imports only numpy, onnx, keras, tensorflow and tf2onnx,
-and talks by files. JOB.json holds {"photos": .npy, "jobs": [job, ...]}; each job names a folder, into which go:
-net.onnx (float32 pictures after preprocessing in, NHWC), reference.npz (uint8 photos, those after Keras's own
-preprocessing, and what Keras makes of them) and answer.json ("ok" or an error in words).
+and talks by files. JOB.json holds {"photos": .npy, "jobs": [job, ...]}; each job names a folder, into which go, by the
+names of layout.py: the net (float32 pictures after preprocessing in, NHWC), the reference (uint8 photos, those after
+Keras's own preprocessing, and what Keras makes of them) and the answer ("ok" or an error in words).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import os
+import runpy
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import traceback
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
 # Read when Keras is imported; a user's keras.json may say another.
@@ -31,6 +33,9 @@ import onnx
 import onnx.numpy_helper
 import tensorflow as tf
 import tf2onnx
+
+# By its path: the folder must not be searched for modules.
+layout = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("layout.py"))))
 
 Job = dict[str, Any]
 FEATURES, LOGITS = "features", "logits"
@@ -137,7 +142,7 @@ def main(path: Path) -> None:
             traceback.print_exc()
             # The line that names the layer, the shape or the op is often not the first one.
             answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
-        (folder / "answer.json").write_text(json.dumps({**answer, "tried": tried}))
+        (folder / layout.ANSWER).write_text(json.dumps({**answer, "tried": tried}))
 
 
 def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
@@ -158,11 +163,11 @@ def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
 
 
 def finish(net: Net, photos: np.ndarray, ready: np.ndarray, folder: Path, tried: list[str]) -> Job:
-    """Write net.onnx and reference.npz; return what the answer says of them."""
+    """Write the net and the reference; return what the answer says of them."""
     reference = by_batches(net, ready)
-    recipe = convert(net, folder / "net.onnx", tried)
+    recipe = convert(net, folder / layout.NET, tried)
     arrays = {"photos": photos, "preprocessed": ready, **reference}
-    np.savez(folder / "reference.npz", allow_pickle=False, **arrays)
+    np.savez(folder / layout.REFERENCE, allow_pickle=False, **arrays)
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__, "tf2onnx": tf2onnx.__version__}
     return {"cut": net.cut, "recipe": recipe, "versions": versions, "removed": net.removed, "batch": net.batch}
 

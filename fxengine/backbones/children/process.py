@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fxengine.backbones.children.layout import ANSWER
 from fxengine.cache import cache_folder
 from fxengine.errors import InputError
 
@@ -87,7 +88,7 @@ def _wait(child: subprocess.Popen[bytes], seconds: float, watch: Callable[[], No
 
 def check_answer(name: str, folder: Path, log: Path, ended: str, doing: str = "exported") -> None:
     """Raise InputError where the job of a folder failed, in the child's words and with the last lines of its log."""
-    path = folder / "answer.json"
+    path = folder / ANSWER
     answer: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"ok": False, "error": ended}
     if answer["ok"]:
         return

@@ -34,6 +34,7 @@ def with_safe_pads(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = inferred(made).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
     kinds |= {tensor.name: tensor.data_type for tensor in made.graph.initializer}
+    zeros = {name for pad, _ in found for name in pad.input[2:3]}
     for pad, pool in found:
         kind = next((kinds[name] for name in (*pad.input[2:3], pad.output[0]) if name in kinds), TensorProto.FLOAT)
         pads = attribute(pool, "pads")
@@ -42,6 +43,7 @@ def with_safe_pads(model: onnx.ModelProto) -> onnx.ModelProto:
         elif kind == TensorProto.INT8 and not (isinstance(pads, list) and any(pads)):
             _set(pool, "pads", None)
             _set(pool, "auto_pad", "VALID")
+    _drop_unused(made.graph, zeros)
     return made
 
 
@@ -85,6 +87,14 @@ def _pad_with(graph: onnx.GraphProto, pad: onnx.NodeProto, value: np.ndarray) ->
     pad.input[2:] = [name]
     if name not in {tensor.name for tensor in graph.initializer}:  # one for all: it counts as a parameter
         graph.initializer.append(numpy_helper.from_array(value, name))
+
+
+def _drop_unused(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Take weights that nothing reads any more out of a graph: a plain session warns of them."""
+    read = {name for node in all_nodes(graph.node) for name in node.input} | {value.name for value in graph.output}
+    for i in reversed(range(len(graph.initializer))):
+        if graph.initializer[i].name in names - read:
+            del graph.initializer[i]
 
 
 def _set(node: onnx.NodeProto, name: str, value: object) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from fxengine.backbones.children import keras_env
+from fxengine.backbones.children import keras_env, layout
 from fxengine.backbones.graph.batch import with_open_batch
 from fxengine.backbones.graph.model import IR_VERSION, make_model
 from fxengine.backbones.graph.pads import with_safe_pads
@@ -235,7 +235,7 @@ def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
         InputError: the file does not compute what Keras does, or its features say nothing of a picture.
     """
     name = f"keras:{an_order.what}"
-    with np.load(folder / "reference.npz") as arrays:
+    with np.load(folder / layout.REFERENCE) as arrays:
         check_vectors(arrays[FEATURE_OUTPUT], name, "Keep another layer with --layers NAME, or mend its weights.")
     checked = check_export(name, an_order.preparation, folder)
     helper.set_model_props(checked.model, {METADATA_KEY: _facts(an_order, checked).to_json()})
@@ -248,12 +248,12 @@ def check_export(name: str, wants: Preparation, folder: Path) -> Checked:
     Raises:
         InputError: the file does not compute what Keras does.
     """
-    answer = json.loads((folder / "answer.json").read_text())
-    with np.load(folder / "reference.npz") as arrays:
+    answer = json.loads((folder / layout.ANSWER).read_text())
+    with np.load(folder / layout.REFERENCE) as arrays:
         outputs = dict(arrays)
     reference = _Reference(outputs.pop("photos"), outputs.pop("preprocessed"), outputs)
     levels = _pixel_difference(wants, reference)
-    model, ours = _computed(name, wants, onnx.load(folder / "net.onnx"), reference, answer.get("batch"))
+    model, ours = _computed(name, wants, onnx.load(folder / layout.NET), reference, answer.get("batch"))
     worst = {output: differences(ours[output], values) for output, values in outputs.items()}
     relative = max(found["relative"] for found in worst.values())
     half = any(tensor.data_type in _HALF for tensor in model.graph.initializer if len(tensor.dims) > 1)
@@ -266,7 +266,7 @@ def check_export(name: str, wants: Preparation, folder: Path) -> Checked:
         )
     found = {"preprocessing_levels": levels, **worst[FEATURE_OUTPUT], "relative_all_outputs": relative}
     failed = tuple(answer["tried"][:-1])
-    report = replace(measure(model), differences=found, recipe=answer["recipe"], failed=failed)
+    report = replace(measure(with_safe_pads(model)), differences=found, recipe=answer["recipe"], failed=failed)
     return Checked(model, report, {output: values.shape[1] for output, values in outputs.items()}, answer)
 
 
@@ -288,7 +288,7 @@ def _computed(
         opened = keep_only(with_open_batch(net, reference.ready[:batch]), list(reference.outputs)) if opens else net
         model = _attach(wants, opened, reference.outputs)
         try:
-            ours = run_model(model, reference.photos)
+            ours = run_model(with_safe_pads(model), reference.photos)
         except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
             problem = first_line(error)
             continue
@@ -324,7 +324,7 @@ def _attach(wants: Preparation, net: onnx.ModelProto, reference: dict[str, np.nd
     )
     used = {node.domain for node in graph.node}  # tf2onnx names more, which would be part of the fingerprint
     opsets = [entry for entry in net.opset_import if entry.domain in used]
-    model = with_safe_pads(helper.make_model(graph, opset_imports=opsets, ir_version=max(net.ir_version, IR_VERSION)))
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=max(net.ir_version, IR_VERSION))
     onnx.checker.check_model(model)
     return model
 

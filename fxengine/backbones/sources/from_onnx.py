@@ -100,7 +100,6 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     size = (preparation.recipe.height, preparation.recipe.width)
     tensors = list(dict.fromkeys(outputs.values()))
     cut = surgery.with_input(surgery.keep_only(net.model, tensors), net.dims(net.batch or BATCH, size))
-    cut = with_safe_pads(cut)
     check_scales(cut, str(path))
     pictures = sample_pictures(*size)
     pixels = _as_input(pictures, preparation, net)
@@ -251,7 +250,7 @@ def _reference(cut: onnx.ModelProto, net: _Net, pixels: np.ndarray) -> dict[str,
     """Return what the file itself gives for each picture; each fed as often as a fixed batch wants it."""
     repeats = net.batch or 1
     try:
-        session = open_plain(cut)
+        session = open_plain(with_safe_pads(cut))  # as the cache will keep it: the file itself may not be run right
         rows = [outputs_of(session, np.repeat(pixels[i : i + 1], repeats, axis=0)) for i in range(len(pixels))]
     except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
         raise InputError(f"ONNX Runtime cannot run {net.path}: {first_line(error)}") from error
@@ -314,7 +313,7 @@ def _difference(body: onnx.ModelProto, pixels: np.ndarray, wanted: dict[str, np.
     half = any(tensor.data_type != TensorProto.FLOAT for tensor in body.graph.initializer if len(tensor.dims) > 1)
     tolerance = _HALF_TOLERANCE if half else _TOLERANCE
     try:
-        session = open_plain(body)
+        session = open_plain(with_safe_pads(body))
         for rows in (1, len(pixels)):
             for name, value in outputs_of(session, pixels[:rows]).items():
                 right = wanted[name][:rows].astype(np.float64)
@@ -361,7 +360,7 @@ def _assemble(
 def _check(model: onnx.ModelProto, path: Path, pictures: np.ndarray, cuts: dict[str, Cut]) -> None:
     try:
         onnx.checker.check_model(model)
-        found = run_model(model, pictures)
+        found = run_model(with_safe_pads(model), pictures)
     except Exception as error:  # as in _reference
         raise InputError(f"The backbone made of {path} does not run: {first_line(error)}") from error
     for value in model.graph.output:

@@ -25,10 +25,13 @@ class Placement:
     top: int
     whole: bool
 
-    def shrunk(self, x: float, y: float) -> Placement:
-        """Return the same placement of a stored picture that was made smaller by `x` and `y`."""
+    def shrunk(self, stored: tuple[int, int], size: tuple[int, int]) -> Placement:
+        """Return the same placement of a picture that was made smaller, from its `stored` (width, height) to `size`."""
         left, top, right, bottom = self.box
-        return replace(self, box=(left * x, top * y, right * x, bottom * y))
+        (width, height), x, y = size, size[0] / stored[0], size[1] / stored[1]
+        # The product of a border may be a rounding over it: resizers refuse that.
+        box = (left * x, top * y, min(right * x, float(width)), min(bottom * y, float(height)))
+        return replace(self, box=box)
 
 
 def place(width: int, height: int, orientation: int, recipe: PictureRecipe) -> Placement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from importlib import import_module
 from typing import Any
@@ -51,7 +52,7 @@ def resize_into(
     stored_width, stored_height = size or (width, height)
     where = place(stored_width, stored_height, orientation, recipe)
     if (stored_width, stored_height) != (width, height):
-        where = where.shrunk(width / stored_width, height / stored_height)
+        where = where.shrunk((stored_width, stored_height), (width, height))
     quick = _simd_can(where, recipe) and width * height <= _MOST_SIMD
     resized = (_resize_simd if quick else resize_pillow)(pixels, where, recipe)
     resized = upright(resized, orientation)
@@ -83,13 +84,20 @@ def resize_pillow(pixels: np.ndarray, where: Placement, recipe: PictureRecipe) -
     return np.asarray(image.transform(where.size, Image.Transform.AFFINE, matrix, kernel))
 
 
+def length_within(start: float, stop: float, most: int) -> float:
+    """Return stop - start, rounded so that start and length together are not over `most`."""
+    length = stop - start
+    return length if start + length <= most else math.nextafter(length, 0.0)
+
+
 def _resize_simd(pixels: np.ndarray, where: Placement, recipe: PictureRecipe) -> np.ndarray:
     if not hasattr(_local, "resizer"):
         _local.resizer = simd.Resizer()
     height, width = pixels.shape[:2]
     x0, y0, x1, y1 = where.box
     algorithm = simd.ResizeAlg.convolution(simd.FilterType[_SIMD_KERNELS[recipe.kernel]])
-    options = simd.ResizeOptions(resize_alg=algorithm, crop_box=simd.CropBox(x0, y0, x1 - x0, y1 - y0))
+    cut = simd.CropBox(x0, y0, length_within(x0, x1, width), length_within(y0, y1, height))
+    options = simd.ResizeOptions(resize_alg=algorithm, crop_box=cut)
     source = simd.ImageData(width, height, simd.PixelType.U8x3, pixels.tobytes())
     target = simd.ImageData(*where.size, simd.PixelType.U8x3)
     _local.resizer.resize(source, target, options)

@@ -2,7 +2,7 @@
 
 JOB.json holds what fxengine.train.finetune writes. Into its `folder` go, by the names of layout.py, the checkpoint
 (after every epoch), the progress, the outputs (answers on the rows to select and to report on, and the trained head),
-and what keras_child.py leaves: net.onnx, reference.npz, answer.json.
+and what keras_child.py leaves.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import traceback
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ def main(path: Path) -> None:
     except Exception as error:
         traceback.print_exc()
         answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
-    (folder / layout.ANSWER).write_text(json.dumps({**answer, "tried": tried}))
+    (folder / keras_child.layout.ANSWER).write_text(json.dumps({**answer, "tried": tried}))
 
 
 def run(order: Job, folder: Path, tried: list[str]) -> Job:
@@ -111,7 +112,7 @@ def run(order: Job, folder: Path, tried: list[str]) -> Job:
     net = backbone(order["net"])
     assert net.model is not None
     head = keras.layers.Dense(data.targets.shape[1], name="fx_head")
-    unit = keras.layers.UnitNormalization(name="fx_unit")(net.model.output["features"])
+    unit = keras.layers.UnitNormalization(name="fx_unit")(net.model.output[keras_child.FEATURES])
     model = keras.Model(net.model.inputs, head(unit))
     with np.load(Path(order["data"]) / layout.ARRAYS) as arrays:
         head.set_weights([arrays["head_weights"].T, arrays["head_bias"]])
@@ -153,7 +154,7 @@ def saved_model(job: Job) -> Net:
     except (ValueError, AttributeError, TypeError) as error:
         raise Refused(f"its functions cannot be trained through: {str(error)[:300]}") from error
     tensor = given[net.cut] if isinstance(given, dict) else given
-    model = keras.Model(inputs, {"features": keras_child.pooled(tensor, job["pooling"] or "avg")})
+    model = keras.Model(inputs, {keras_child.FEATURES: keras_child.pooled(tensor, job["pooling"] or "avg")})
     if not model.trainable_variables:
         raise Refused("it holds no variable that can be trained: it was frozen when it was saved.")
     trained: Net = keras_child.Net(lambda pictures: model(pictures, training=False), net.size, net.cut, model)
@@ -348,10 +349,15 @@ def read_checkpoint(path: Path) -> tuple[State, list[np.ndarray], list[np.ndarra
     """Return state, weights, best weights and the optimizer's variables; None where there is no checkpoint."""
     if not path.is_file():
         return None
-    with np.load(path) as arrays:
-        state = State(**json.loads(str(arrays["state"])))
-        groups = [[arrays[f"{name}{i}"] for i in range(sum(key.startswith(name) for key in arrays))]
-                  for name in ("weight", "best", "optimizer")]  # fmt: skip
+    try:
+        with np.load(path) as arrays:
+            state = State(**json.loads(str(arrays["state"])))
+            groups = [[arrays[f"{name}{i}"] for i in range(sum(key.startswith(name) for key in arrays))]
+                      for name in ("weight", "best", "optimizer")]  # fmt: skip
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise Refused(
+            f"the checkpoint {path} is damaged ({type(error).__name__}: {error}). Delete it to begin anew."
+        ) from error
     return state, groups[0], groups[1], groups[2]
 
 

@@ -1,7 +1,7 @@
 """The commands, one file each.
 
 To add a command: write commands/<name>.py with what `Command` says, and name it here. A command holds no logic: it
-calls a task and prints what that returns.
+calls what computes and prints what that returns.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import BACKBONE, DTYPES, PRECISIONS, add_backbone, add_layers, add_output, positive
 from fxengine.ui.console import printable, progress_shown, say, say_json
-from fxengine.ui.exit_codes import FINE, INTERRUPTED, TERMINATED, TOO_MANY_ERRORS
+from fxengine.ui.exit_codes import FINE, TOO_MANY_ERRORS
 from fxengine.ui.supervise import orphaned
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     elif not options.quiet:
         show(summary)
     if summary.interrupted:
-        return TERMINATED if options.terminated else INTERRUPTED
+        return int(options.stopped)
     failed = sum(summary.failed.values())
     return TOO_MANY_ERRORS if options.max_errors is not None and failed > options.max_errors else FINE
 

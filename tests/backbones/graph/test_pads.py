@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,12 @@ from fxengine.backbones.graph.model import make_model
 from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.graph.run import open_plain, outputs_of
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.pca_facts import PcaFacts
+from fxengine.backbones.sources import from_onnx
+from fxengine.backbones.spec import BackboneFile
 from fxengine.cache import cache_folder
-from fxengine.errors import InputError
+from fxengine.execute import open_session
+from fxengine.reduce.pca import Pca
 from tests.backbones.padded import classifier, keep_as_before, unmended
 from tests.conftest import tiny_model
 
@@ -172,6 +178,23 @@ def padded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return classifier(tmp_path / "padded.onnx", padded=True)
 
 
+def reduction(padded: Path, space: str) -> Path:
+    """Write a transform that was fitted on features of `padded` by an earlier version."""
+    rng = np.random.default_rng(1)
+    facts = PcaFacts(
+        space=space,
+        source=f"onnx:{padded}",
+        layer=None,
+        rows=20,
+        whiten=False,
+        explained_variance=(2.0, 1.0, 0.5),
+        total_variance=4.0,
+    )
+    path = padded.with_name("pca.onnx")
+    Pca(rng.normal(0, 1, 6), rng.normal(0, 1, (3, 6)), facts).save(path)
+    return path
+
+
 @pytest.fixture
 def kept_before(padded: Path) -> str:
     """The fingerprint of what an earlier version kept of `padded`."""
@@ -211,9 +234,90 @@ def test_a_source_kept_before_is_mended_and_its_store_goes_on(padded: Path, kept
     layered = ExportOptions(layers=("map",))
     assert load_for_space(source, kept_before, layered) == load_backbone(source, layered)
     (cache_folder() / "backbones" / f"{kept_before}.onnx").unlink()
-    assert load_for_space(source, kept_before) == found
-    with pytest.raises(InputError, match="Give its file with --backbone"):
-        find_space(kept_before, source)
+    assert load_for_space(source, kept_before).fingerprint == kept_before
+    assert load_backbone(source) == found
+
+
+WAYS: list[Callable[[str, str], BackboneFile]] = [load_for_space, lambda source, space: find_space(space, source)]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["load_for_space", "find_space"])
+@pytest.mark.parametrize("pca", [False, True], ids=["the net", "a reduction of it"])
+def test_without_a_cache_a_store_from_before_finds_its_backbone(
+    padded: Path, kept_before: str, pca: bool, way: Callable[[str, str], BackboneFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, space = f"onnx:{padded}", kept_before
+    if pca:
+        source = f"pca:{reduction(padded, kept_before)}"
+        space = keep_as_before(source)
+    former = cache.find_by_fingerprint(space)
+    assert former is not None
+    right = outputs_of(open_plain(former.path, optimised=False), PICTURES)["features"]
+    monkeypatch.setenv("FXENGINE_CACHE", str(padded.with_name("empty")))
+    found = way(source, space)
+    assert found.fingerprint == space
+    ours = open_session(found.path, "cpu").run({"images": PICTURES})["features"]
+    np.testing.assert_allclose(ours, right, rtol=1e-5, atol=1e-4)
+    assert load_backbone(source).fingerprint != space
+
+
+@pytest.mark.parametrize("layers", [("map", "pool"), ("pool",)])
+def test_without_a_cache_layers_from_before_are_found(
+    padded: Path, layers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ExportOptions(layers=layers)
+    space = keep_as_before(f"onnx:{padded}", options)
+    monkeypatch.setenv("FXENGINE_CACHE", str(padded.with_name("empty")))
+    assert load_for_space(f"onnx:{padded}", space, options).fingerprint == space
+    assert load_backbone(f"onnx:{padded}", options).fingerprint != space
+
+
+def test_without_a_cache_layers_of_a_file_from_before_are_found(
+    padded: Path, kept_before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = cache.find_by_fingerprint(kept_before)
+    assert former is not None
+    file, options = padded.with_name("before.onnx"), ExportOptions(layers=("net/map", "features"))
+    file.write_bytes(former.path.read_bytes())
+    space = keep_as_before(str(file), options)
+    monkeypatch.setenv("FXENGINE_CACHE", str(padded.with_name("empty")))
+    assert load_for_space(file, space, options).fingerprint == space
+
+
+def test_another_space_makes_no_second_export(padded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exports, export = [], from_onnx.export
+
+    def noted(what: str, options: ExportOptions) -> onnx.ModelProto:
+        exports.append(what)
+        return export(what, options)
+
+    monkeypatch.setattr(from_onnx, "export", noted)
+    found = load_for_space(f"onnx:{padded}", "0" * 64)
+    assert load_for_space(f"onnx:{padded}", found.fingerprint) == found
+    assert exports == [str(padded)]
+
+
+def refuse(target: Path) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(target))
+
+
+def test_a_cache_from_before_that_cannot_be_written_is_used(
+    padded: Path, kept_before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "replacing", refuse)
+    former = cache.find_by_fingerprint(kept_before)
+    assert load_backbone(f"onnx:{padded}") == former
+    assert load_for_space(f"onnx:{padded}", kept_before) == former
+
+
+def test_a_net_without_such_a_pad_is_not_written_again(padded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = f"onnx:{classifier(padded.with_name('plain.onnx'), padded=False)}"
+    space = keep_as_before(source)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "replacing", refuse)
+        assert load_backbone(source).fingerprint == space
+    monkeypatch.setattr(cache, "write_backbone", None)
+    assert load_backbone(source).fingerprint == space
 
 
 def test_other_exports_keep_their_fingerprint(padded: Path, kept_before: str) -> None:

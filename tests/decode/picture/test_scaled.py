@@ -17,6 +17,8 @@ from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import turbojpeg
+from fxengine.decode.picture.geometry import place
+from fxengine.decode.picture.resize import length_within
 
 PLAIN = replace(RECIPE, scaled_decode=False)
 
@@ -120,3 +122,27 @@ def test_a_format_that_cannot_shrink_is_decoded_whole() -> None:
     for recipe, out in zip((RECIPE, PLAIN), found, strict=True):
         assert picture.decode_into(data, header, recipe, out, "pillow") == (1603, 1205)
     np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize(("edge", "size", "side"), [("both", 64, 64), ("long", 64, 64), ("short", 64, 64)])
+def test_a_border_that_rounds_over_the_edge_is_no_fault(edge: Any, size: int, side: int) -> None:
+    """470 * (845 / 8 / 845) is over 470 / 8 by a rounding; the whole run ended there."""
+    recipe = PictureRecipe(side, side, edge, size, "bilinear", scaled_decode=True)
+    plain = replace(recipe, scaled_decode=False)
+    for width, height in ((845, 563), (563, 845), (601, 449), (940, 627)):
+        data = photo(width, height)
+        assert recipe.shrink(width, height) > 1
+        difference = np.abs(pixels(data, recipe)[0].astype(int) - pixels(data, plain)[0])
+        assert difference.mean() < 2
+
+
+@given(st.integers(600, 6000), st.integers(600, 6000), st.integers(1, 8), st.sampled_from(["short", "long", "both"]))
+def test_every_placement_lies_within_what_was_decoded(width: int, height: int, orientation: int, edge: Any) -> None:
+    recipe = PictureRecipe(224, 224, edge, 224, "bilinear", scaled_decode=True)
+    shrink = recipe.shrink(width, height)
+    size = -(-width // shrink), -(-height // shrink)
+    x0, y0, x1, y1 = place(width, height, orientation, recipe).shrunk((width, height), size).box
+    assert 0 <= x0 < x1 <= size[0]
+    assert 0 <= y0 < y1 <= size[1]
+    assert x0 + length_within(x0, x1, size[0]) <= size[0]
+    assert y0 + length_within(y0, y1, size[1]) <= size[1]
