@@ -47,14 +47,19 @@ class Item(NamedTuple):
     split: str | None = None
 
 
+_LARGEST = 2**63 - 1
+
+
 def stamp(status: os.stat_result) -> tuple[int, int]:
     """Return (size, mtime_ns) of a file as a store holds them: what int64 cannot hold becomes the nearest that it can.
 
     File systems and Python know times before 1677 and after 2262, whose nanoseconds take more than 64 bits. Everything
     that fills an `Item` takes them from here, so that an unchanged file compares equal in the next run.
     """
-    size, mtime_ns = (max(-(2**63), min(2**63 - 1, number)) for number in (status.st_size, status.st_mtime_ns))
-    return size, mtime_ns
+    size, mtime_ns = status.st_size, status.st_mtime_ns
+    if 0 <= size <= _LARGEST and -_LARGEST <= mtime_ns <= _LARGEST:  # the rule, asked for every file of a listing
+        return size, mtime_ns
+    return max(-(2**63), min(_LARGEST, size)), max(-(2**63), min(_LARGEST, mtime_ns))
 
 
 @dataclass(frozen=True)
