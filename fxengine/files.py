@@ -64,6 +64,8 @@ class Replacement:
 
     def __init__(self, target: Path, *, or_into: bool = False) -> None:
         """Make it, empty; raises OSError."""
+        if not target.name:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
         self._target, self._or_into = target, or_into
         self._through = _is_of_system(target) or (or_into and not _can_be_replaced(target))
         beside = Path(tempfile.gettempdir(), target.name) if self._through else target

@@ -450,3 +450,9 @@ def test_a_file_that_is_mounted_by_itself_is_written_itself(tmp_path: Path, monk
         new.write_text("new")
     assert target.read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_place_without_a_name_is_a_folder(name: str) -> None:
+    with pytest.raises(IsADirectoryError), replacing(Path(name)):
+        pass

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fxengine.collect.item import Filters, Item, Payload, Place
+from fxengine.errors import InputError
 
 __all__ = ["CONTAINERS", "Container", "Filters", "Listing", "collect", "load_container"]
 
@@ -77,5 +78,7 @@ def collect(
         InputError: the folder or the list is not there or cannot be read.
     """
     asked = Place(Path(os.path.abspath(source)), listing, Filters(tuple(include), tuple(exclude)))
-    containers = map(load_container, CONTAINERS)
-    return next(container for container in containers if container.takes(asked)).open_listing(asked)
+    try:
+        return next(each for each in map(load_container, CONTAINERS) if each.takes(asked)).open_listing(asked)
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror or error}.") from error

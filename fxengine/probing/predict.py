@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -83,7 +83,7 @@ def predict(
     if top < 1:
         raise InputError(f"--top must be at least 1. Got {top}.")
     head = None if model is None else Head.load(model)
-    if Path(source).is_dir() and list_parts(Path(source)):
+    if _is_store(source):
         if head is None:
             raise InputError(f"{source} is a feature store: give a head with --model, or give the folder of pictures.")
         return _from_store(FeatureStore.open(source), head, top)
@@ -92,6 +92,12 @@ def predict(
     return _from_pictures(
         _Pictures(source, found, Wish(precision, device), limit, notes), namer, Watch(progress, cancel)
     )
+
+
+def _is_store(source: str | Path) -> bool:
+    with suppress(OSError):  # a name that is too long to be one; who lists the pictures says so
+        return Path(source).is_dir() and bool(list_parts(Path(source)))
+    return False
 
 
 def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fxengine.errors import StoreError
+from fxengine.errors import InputError, StoreError
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import doubled_ids, find_clashes, read_numbers
@@ -41,8 +41,10 @@ def verify(
 
     Raises:
         StoreError: there is no part at all, or none is readable; `repair`, and two parts have rows of one id.
-        InputError: the backbone of the store's space is not to be had.
+        InputError: `sample` is negative, or the backbone of the store's space is not to be had.
     """
+    if sample < 0:
+        raise InputError(f"sample must not be negative. Got {sample}.")
     folder = Path(store)
     paths = parts.list_parts(folder) if folder.is_dir() else []
     if not paths:

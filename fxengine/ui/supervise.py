@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -42,7 +42,9 @@ def ending_signals() -> list[signal.Signals]:
 
 def is_store(folder: Path) -> bool:
     """Tell whether a folder holds parts, of which nothing is decoded; what reads the store looks closer."""
-    return any(folder.glob("part-*.parquet"))
+    with suppress(OSError):  # a name that is too long to be one
+        return any(folder.glob("part-*.parquet"))
+    return False
 
 
 def orphaned() -> bool:

@@ -357,3 +357,8 @@ def test_a_class_may_be_called_like_a_split(tmp_path: Path, name: str) -> None:
     }
     touch(tmp_path, f"{name}/cats/1.jpg", f"{name}/dogs/1.jpg")
     assert labels(root)[f"{name}/cats/1.jpg"] == ("cats", name)
+
+
+def test_a_name_that_is_too_long_to_be_one_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        collect(tmp_path / ("x" * 300))

@@ -200,3 +200,8 @@ def test_a_store_of_one_part_that_contradicts_itself_is_mended(
     verify(tmp_path / "one", repair=True)
     assert verify(tmp_path / "one", sample=50).fine
     same(before, rows(tmp_path / "one"), but=("row",))
+
+
+def test_a_sample_of_less_than_nothing_is_refused(store: Path) -> None:
+    with pytest.raises(InputError, match=r"sample must not be negative\. Got -1"):
+        verify(store, sample=-1)

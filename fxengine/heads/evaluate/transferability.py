@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 _ITERATIONS, _TOLERANCE = 100, 1e-4
+_LEAST = 1e-12
 
 
 def log_me(x: np.ndarray, targets: np.ndarray) -> float:
@@ -42,7 +43,8 @@ def _evidence(u: np.ndarray, squares: np.ndarray, dim: int, y: np.ndarray) -> fl
         gamma = float((squares / (squares + ratio)).sum())
         weights = float((squares * along / (squares + ratio) ** 2).sum())
         residual = float((along * (ratio / (squares + ratio)) ** 2).sum()) + outside
-        alpha, beta = gamma / max(weights, 1e-300), (n - gamma) / max(residual, 1e-300)
+        # As many features as rows reach every target: what is left over is then a rounding, or nothing.
+        alpha, beta = gamma / max(weights, 1e-300), max(n - gamma, _LEAST) / max(residual, 1e-300)
         if abs(alpha / beta - ratio) <= _TOLERANCE * ratio:
             break
     ratio = alpha / beta

@@ -29,3 +29,9 @@ def test_features_that_tell_classes_apart_score_higher() -> None:
     noise = np.random.default_rng(0).normal(size=x.shape)
     targets = np.eye(4)[y]
     assert log_me(x, targets) > log_me(x + noise, targets) > log_me(noise, targets)
+
+
+def test_features_that_reach_every_target_have_a_score() -> None:
+    """As many as rows, all strong: nothing is left over for noise."""
+    x = 1e9 * np.eye(16)
+    assert np.isfinite(log_me(x, np.eye(4)[np.arange(16) % 4]))
