@@ -111,8 +111,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def take_signals() -> None:
-    """Undo an inherited "ignore Ctrl-C", which a shell gives to what it starts in the background."""
+    """Undo an inherited "ignore Ctrl-C", which a shell gives to what it starts in the background, and nohup's."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def run_cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:

@@ -194,7 +194,8 @@ def test_predictions_end_with_the_process_that_asked_for_them(tmp_path: Path, nu
                    "TMPDIR": str(tmp_path / "tmp")}  # fmt: skip
     command = [sys.executable, "-m", "fxengine", "predict", str(tmp_path / "photos"), "--backbone",
                str(tmp_path / "tiny.onnx"), "-o", str(tmp_path / "out.csv")]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
+                               preexec_fn=take_signals)  # fmt: skip
     deadline = time.monotonic() + 60
     while not (children := psutil.Process(process.pid).children()):
         assert time.monotonic() < deadline
