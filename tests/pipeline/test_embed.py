@@ -18,14 +18,18 @@ def test_files_give_what_embed_gives_in_the_order_given(photos: Path, tiny: Back
     net = Backbone.load(tiny.path)
     paths = [*sorted(photos.rglob("*.jpg"), key=lambda path: path.name[::-1]), photos / "cats" / "01.jpg"]
     np.testing.assert_allclose(embed_files(net, paths), net.embed(paths), rtol=1e-5, atol=1e-6)
-    assert embed_files(net, []).shape == (0, 8)
+    for count in (0, 1, 2, 3):
+        found = embed_files(net, paths[:count])
+        assert found.shape == (count, 8)
+        np.testing.assert_allclose(found, net.embed(paths[:count]), rtol=1e-5, atol=1e-6)
 
 
 def test_the_first_that_fails_is_named(photos: Path, tiny: BackboneFile) -> None:
     paths = [photos / "dogs" / "00.jpg", photos / "gone.jpg", photos / "also.jpg"]
-    with pytest.raises(DecodeError, match=r"gone\.jpg: The file is not there") as caught:
-        embed_files(Backbone.load(tiny.path), paths)
-    assert caught.value.code == "vanished"
+    for some in (paths, paths[:2]):
+        with pytest.raises(DecodeError, match=r"gone\.jpg: The file is not there") as caught:
+            embed_files(Backbone.load(tiny.path), some)
+        assert caught.value.code == "vanished"
 
 
 def test_a_job_says_why_it_has_no_vector(photos: Path, tiny: BackboneFile) -> None:
