@@ -64,7 +64,8 @@ POOLS = {
     "fxengine/features/blocks.py",  # reads the next block while one is worked on
     "fxengine/heads/evaluate/scores.py",  # the area under the curve of every class
     "fxengine/heads/streams/closed_form.py",  # the model without each fold
-    "fxengine/pipeline/threads.py",  # readers and runners
+    "fxengine/pipeline/lookahead.py",  # lists the next unit of a run, and reads what may be renamed
+    "fxengine/pipeline/threads.py",  # a net on its streams
     "fxengine/train/data.py",  # decodes the pictures of a training
 }
 

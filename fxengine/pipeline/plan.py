@@ -25,8 +25,8 @@ from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.schema import FEATURE, Dtype, Provenance, layer_column, united_groups, widest_limits
 from fxengine.features.update import Movable
 from fxengine.features.write import check_fits
+from fxengine.pipeline.lookahead import hash_each
 from fxengine.pipeline.summary import Progress, Watch
-from fxengine.pipeline.threads import hash_each
 from fxengine.pipeline.units import Move
 
 _PRUNE_GUARD = 0.2
@@ -118,7 +118,7 @@ def plan_run(inputs: Listing, folder: Path, asked: Asked) -> RunPlan:
     known = Known.read(parts.list_parts(folder))
     limits = asked.limits
     if not isinstance(limits, Limits):
-        limits = replace(recorded_limits(known.paths) or Limits(), **(limits or {}))
+        limits = _with(recorded_limits(known.paths) or Limits(), limits or {})
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
     wanted = replace(wanted, groups=united_groups(map(parts.read_provenance, known.paths), asked.add_columns))
     made = RunPlan(inputs, asked.limit, found, limits, known, Plan(), wanted, Movable({}, inputs.root))
@@ -168,6 +168,17 @@ def recorded_limits(paths: Sequence[Path]) -> Limits | None:
     """Return the widest limits that parts were made with, None where none says."""
     found = widest_limits([parts.read_provenance(path) for path in paths])
     return Limits(**found) if found else None
+
+
+def _with(limits: Limits, stated: Mapping[str, int]) -> Limits:
+    """Return limits with some stated anew; raises InputError on a name that is none of theirs, or no count."""
+    there = asdict(limits)
+    for name, value in stated.items():
+        if name not in there:
+            raise InputError(f"There is no limit {name!r}. There is: {', '.join(there)}.")
+        if type(value) is not int or value < 1:
+            raise InputError(f"The limit {name} must be a positive whole number. Got {value!r}.")
+    return replace(limits, **stated)
 
 
 def provenance_of(found: BackboneFile, source: str, root: Path, dtype: Dtype, limits: Limits) -> Provenance:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 
+from fxengine.pipeline.lookahead import ahead
 from fxengine.pipeline.sink import Sink
 from fxengine.pipeline.summary import Progress, Watch
-from fxengine.pipeline.threads import Pipeline, ahead, bottleneck
+from fxengine.pipeline.threads import Pipeline, bottleneck
 from fxengine.pipeline.units import Unit, tasks_of
 
 

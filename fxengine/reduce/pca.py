@@ -10,11 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones.graph.model import make_model, metadata_of
-from fxengine.backbones.pca_facts import PCA_FORMAT, PcaFacts
+from fxengine.backbones.graph.model import make_model
+from fxengine.backbones.pca_facts import PCA_FORMAT, PcaFacts, read_transform
 from fxengine.backbones.spec import FEATURE_OUTPUT, PCA_METADATA_KEY
 from fxengine.errors import InputError
-from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.files import replacing
 
 
@@ -77,19 +76,7 @@ class Pca:
             InputError: there is no such file, it is no such transform, or what it says of itself is damaged or newer
                 than this version knows.
         """
-        if not path.is_file():
-            raise InputError(f"There is no transform {path}. `fxengine pca STORE -o pca.onnx` makes one.")
-        try:
-            model = onnx.load(path)
-        except Exception as error:
-            raise InputError(f"{path} is not a readable ONNX file.") from error
-        text = metadata_of(model).get(PCA_METADATA_KEY)
-        if text is None:
-            raise InputError(f"{path} is an ONNX file, but no transform that `fxengine pca` wrote.")
-        try:
-            facts = facts_from(PcaFacts, read_json(text), PCA_FORMAT)
-        except FactsError as error:
-            raise InputError(f"{path} {error}. Update fxengine, or fit it again: `fxengine pca`.") from error
+        model, facts = read_transform(path)
         constants = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer}
         return cls(constants["mean"], constants["components"], facts)
 

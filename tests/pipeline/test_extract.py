@@ -606,3 +606,18 @@ def test_a_store_is_given_a_column_group_later(
             assert row["brightness"] is None
     assert extract(photos, store, backbone=tiny.path).unchanged == 22
     assert verify(store, sample=22).fine
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"max_pixel": 5}, r"There is no limit 'max_pixel'\. There is: max_pixels, max_bytes\."),
+        ({"max_pixels": "5"}, r"The limit max_pixels must be a positive whole number\. Got '5'\."),
+        ({"max_bytes": 0}, r"The limit max_bytes must be a positive whole number\. Got 0\."),
+    ],
+)
+def test_limits_that_are_none_are_told(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, limits: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        extract(photos, tmp_path / "s", backbone=tiny.path, limits=limits)

@@ -13,13 +13,11 @@ from pathlib import Path
 import onnx
 from onnx import helper, numpy_helper
 
-from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.pca_facts import PCA_FORMAT, PcaFacts
-from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, PCA_METADATA_KEY, layer_output
+from fxengine.backbones.pca_facts import read_transform
+from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, layer_output
 from fxengine.errors import InputError
-from fxengine.facts import FactsError, facts_from, read_json
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
 BUILD = "1"
@@ -35,7 +33,7 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
 
     if options.layers:
         raise InputError(f"pca:{what} has one layer, its own: leave --layers away.")
-    transform, facts = _read(Path(what))
+    transform, facts = read_transform(Path(what))
     base = find_space(facts.space, facts.source)
     graph = transform.graph
     graph.input[0].name = graph.node[0].input[0] = "raw"
@@ -68,17 +66,3 @@ def identity(what: str, options: ExportOptions) -> str:
     if not path.is_file():
         raise InputError(f"There is no transform {path}. `fxengine pca STORE -o pca.onnx` makes one.")
     return f"{BUILD} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def _read(path: Path) -> tuple[onnx.ModelProto, PcaFacts]:
-    try:
-        model = onnx.load(path)
-    except Exception as error:
-        raise InputError(f"{path} is not a readable ONNX file.") from error
-    text = metadata_of(model).get(PCA_METADATA_KEY)
-    if text is None:
-        raise InputError(f"{path} is an ONNX file, but no transform that `fxengine pca` wrote.")
-    try:
-        return model, facts_from(PcaFacts, read_json(text), PCA_FORMAT)
-    except FactsError as error:
-        raise InputError(f"{path} {error}.") from error

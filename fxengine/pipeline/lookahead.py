@@ -1,0 +1,54 @@
+"""What is made or read ahead of its use, in order: the next unit of a run, and the contents of renamed files."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from fxengine.collect.item import Item, Payload, sha256_of
+from fxengine.errors import DecodeError
+
+T = TypeVar("T")
+
+_READERS = 2
+
+
+def ahead(things: Iterable[T]) -> Iterator[T]:
+    """Yield things, each of which is made while the one before it is in use."""
+    following = iter(things)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(lambda: [*itertools.islice(following, 1)])
+        while found := made.result():
+            made = pool.submit(lambda: [*itertools.islice(following, 1)])
+            yield found[0]
+
+
+def hash_each(
+    read: Callable[[Item, int], tuple[Payload, Item]], max_bytes: int, items: Iterable[Item]
+) -> Generator[tuple[Item, str], None, None]:
+    """Yield items as they were when they were read, with the SHA-256 of what they hold, in order.
+
+    Args:
+        read: returns what an item holds; a listing's own.
+        max_bytes: what is too large to read.
+        items: the items; those that cannot be read are left out.
+    """
+
+    def hash_one(item: Item) -> list[tuple[Item, str]]:
+        try:
+            payload, item = read(item, max_bytes)
+        except DecodeError:
+            return []
+        return [(item, sha256_of(payload))]
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        waiting = deque[Future[list[tuple[Item, str]]]]()
+        for item in items:
+            waiting.append(pool.submit(hash_one, item))
+            if len(waiting) > 4 * _READERS:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
