@@ -13,7 +13,7 @@ from fxengine.errors import DecodeError
 
 T = TypeVar("T")
 
-_READERS = 2
+READERS = 2  # of a disk or a share at once
 
 
 def ahead(things: Iterable[T]) -> Iterator[T]:
@@ -44,11 +44,11 @@ def hash_each(
             return []
         return [(item, sha256_of(payload))]
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         waiting = deque[Future[list[tuple[Item, str]]]]()
         for item in items:
             waiting.append(pool.submit(hash_one, item))
-            if len(waiting) > 4 * _READERS:
+            if len(waiting) > 4 * READERS:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()

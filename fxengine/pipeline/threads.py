@@ -24,6 +24,7 @@ from fxengine.decode import Filled, Inputs, Preparer
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session
 from fxengine.features.crash_note import CrashNote
+from fxengine.pipeline.lookahead import READERS
 from fxengine.pipeline.queues import Budget, Channel, Stopped
 from fxengine.pipeline.units import Task
 
@@ -31,7 +32,6 @@ T = TypeVar("T")
 
 READ_AHEAD_BYTES = 64 << 20
 DECODE_BYTES = 512 << 20
-_READERS = 2
 _SPARE_BUFFERS = 3  # batches that are being filled while every runner has one
 _WINDOW = 256  # batches that may be finished ahead of one that takes long
 
@@ -142,13 +142,13 @@ class Pipeline:
         note: CrashNote | None = None,
     ) -> None:
         session = steps.session
-        self.stages = {"read": Stage(_READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
+        self.stages = {"read": Stage(READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
         self._steps, self._known_content, self._note = steps, known_content, note
         self._batch_size = session.batch_size  # the session's own may shrink in the run
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
-        self._to_read: Channel[Job] = Channel(_READERS * 2, self._stop)
+        self._to_read: Channel[Job] = Channel(READERS * 2, self._stop)
         self._to_decode: Channel[Job] = Channel(decoders * 4, self._stop)
         buffers = session.streams + _SPARE_BUFFERS
         self._to_run: Channel[Batch] = Channel(buffers, self._stop)
