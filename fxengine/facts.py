@@ -20,21 +20,46 @@ class _Dataclass(Protocol):
 
 T = TypeVar("T", bound=_Dataclass)
 
+_DEEPEST = 32  # objects and arrays within each other; what is read here goes through functions that call themselves
+
 
 def read_json(text: str | bytes) -> object:
-    """Return a JSON value; raises FactsError where the text is none."""
+    """Return a JSON value that can be written as JSON again.
+
+    Raises:
+        FactsError: the text is none, is nested more than 32 deep, or holds a number that is not finite or text that no
+            file can hold.
+    """
     try:
-        return json.loads(text)
+        value = json.loads(text, parse_constant=_refuse)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise FactsError("is damaged: what it says of itself is not JSON") from error
+    if _depth(value) > _DEEPEST:
+        raise FactsError(f"is damaged: what it says of itself is nested more than {_DEEPEST} deep")
+    return value
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _depth(value: object) -> int:
+    """Return how many objects and arrays lie within each other; without calling itself."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def facts_from(cls: type[T], values: object, version: int) -> T:
     """Return the facts that a JSON object of the format `version` says; its arrays become tuples.
 
     Raises:
-        FactsError: it is of another format, an entry is missing or not of its type, or there is one that this version
-            of fxengine does not know; the message says which, and by what version that was written.
+        FactsError: it is of another format, an entry is missing, not of its type or what its dataclass refuses with a
+            ValueError, or there is one that this version of fxengine does not know; the message says which, and by what
+            version that was written.
     """
     if not isinstance(values, Mapping):
         raise FactsError("is damaged: what it says of itself is no JSON object")
@@ -55,7 +80,11 @@ def _made(cls: type[T], values: Mapping[str, object], within: str, writer: str) 
     if missing:
         raise FactsError(f"is damaged: {within + missing[0]!r} is missing")
     kinds = _kinds(cls)
-    return cls(**{name: _value(value, kinds[name], within + name, writer) for name, value in values.items()})
+    checked = {name: _value(value, kinds[name], within + name, writer) for name, value in values.items()}
+    try:
+        return cls(**checked)
+    except ValueError as error:
+        raise FactsError(f"is damaged: {error}") from error
 
 
 def _value(value: object, kind: Any, name: str, writer: str) -> object:

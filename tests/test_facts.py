@@ -23,6 +23,10 @@ class Whole:
     sizes: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"'count' cannot be {self.count}")
+
 
 WHOLE = Whole(3, True, (Part(0.5, "a"), Part(1)), ("x", "y"), {"a": 2, "b": 0.5}, {"fxengine": "9.1"})
 
@@ -43,6 +47,7 @@ def test_what_is_written_is_read_back() -> None:
         ({"count": 3.5}, "is damaged: 'count' cannot be 3.5"),
         ({"count": True}, "is damaged: 'count' cannot be True"),
         ({"count": None}, "is damaged: 'count' cannot be None"),
+        ({"count": 0}, "is damaged: 'count' cannot be 0"),
         ({"sure": 1}, "is damaged: 'sure' cannot be 1"),
         ({"names": "xy"}, "is damaged: 'names' cannot be 'xy'"),
         ({"names": ["x", 4]}, "is damaged: 'names' cannot be 4"),
@@ -74,9 +79,17 @@ def test_a_missing_entry_is_named() -> None:
         facts_from(Whole, values, 1)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, b"\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 100_000, b"\xff", "NaN", '{"a": -Infinity}', "1e999", '"\\ud800"', "9" * 5000]
+)
 def test_what_is_no_json_is_refused(text: str | bytes) -> None:
     with pytest.raises(FactsError, match="is damaged: what it says of itself is not JSON"):
         read_json(text)
     with pytest.raises(FactsError, match="is no JSON object"):
         facts_from(Whole, read_json("[1]"), 1)
+
+
+def test_what_is_nested_deep_is_refused_before_anything_walks_it() -> None:
+    assert read_json("[" * 32 + "]" * 32) is not None
+    with pytest.raises(FactsError, match="nested more than 32 deep"):
+        read_json('{"recipe": ' + "[" * 32 + "]" * 32 + "}")

@@ -32,7 +32,7 @@ ORDER = (
     "ui",
     "bench",
 )
-GROUND = ("errors", "cache", "facts", "files")  # imported from anywhere, each only by what stands after it
+GROUND = ("errors", "cache", "facts", "files", "trust")  # imported from anywhere, each only by what stands after it
 ROOT_FILES = ("__init__", "__main__")  # the public names, and `python -m fxengine`
 HEAVY = {
     "faiss",
