@@ -64,7 +64,7 @@ def main() -> None:
     backbone = load_backbone(options.backbone, ExportOptions(weights="random") if random else None)
     recipe, folder = backbone.recipe, photos("imagenet_500")
     if options.precision == "auto":
-        calibrate(folder, backbone.path, device="cpu")
+        calibrate(backbone.path, folder, device="cpu")
     blobs = [path.read_bytes() for path in sorted(folder.iterdir())[: options.photos]]
     session, choice = open_chosen(backbone, collect(folder), len(blobs), Wish(options.precision, "cpu"))
     batch = np.empty((session.batch_size, recipe.height, recipe.width, 3), np.uint8)

@@ -58,7 +58,7 @@ def planted(folder: Path, count: int) -> Path:
 def tuned(source: Path, options: FinetuneOptions) -> dict[str, Any]:
     """Fine-tune once; return scores with intervals, and what it took."""
     with tempfile.TemporaryDirectory(prefix="fxengine-bench-") as folder:
-        report = finetune(source, Path(folder) / "net.onnx", options=options)
+        report = finetune(source, Path(folder) / "net.onnx", **asdict(options))
     return {
         "rows": report.rows,
         "probe": asdict(report.probe),

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from bench.machine import photos, save
-from fxengine import FeatureStore, ProbeOptions, extract
+from fxengine import FeatureStore, extract
 from fxengine.heads import HEADS
 from fxengine.heads.evaluate.interval import wilson
 from fxengine.probing.mislabeled import mislabeled
@@ -34,8 +34,8 @@ def accuracies(folder: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for name in SETS:
         store = folder / name
-        found[name] = {head: str(probe(store, options=ProbeOptions(head=head)).score) for head in HEADS}
-        found[name]["auto"] = str(probe(store, options=ProbeOptions(head="auto")).score)
+        found[name] = {head: str(probe(store, head=head).score) for head in HEADS}
+        found[name]["auto"] = str(probe(store, head="auto").score)
         opened = FeatureStore.open(store)
         x, y = opened.vectors(dtype="float32"), np.array(opened.labels())
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
@@ -47,7 +47,7 @@ def accuracies(folder: Path) -> dict[str, dict[str, str]]:
     plain_model = LogisticRegression(max_iter=1000).fit(train.vectors(dtype="float32"), train.labels())
     right = plain_model.predict(val.vectors(dtype="float32")) == np.array(val.labels())
     found["cats_dogs, train to val"] = {
-        **{h: str(probe(cats.path, options=ProbeOptions(head=h, split=True)).score) for h in HEADS},
+        **{h: str(probe(cats.path, head=h, split=True).score) for h in HEADS},
         "scikit-learn LogisticRegression": str(wilson(float(right.sum()), len(right))),
     }
     print(found["cats_dogs, train to val"], flush=True)

@@ -17,6 +17,8 @@ from fxengine.execute.cpus import usable_cores
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 DATA = Path(os.environ.get("FXENGINE_TEST_DATA", ROOT.parent / "shared" / "data"))
+DIRTY = "+changes"  # behind the commit of a result that was measured with changes that it does not hold
+_CODE = ("--", ".", ":!bench/results", ":!docs", ":!README.md")  # what a benchmark before this one wrote is no change
 _LIBRARIES = (
     "numpy",
     "pyarrow",
@@ -44,7 +46,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD") + (DIRTY if _git("status", "--porcelain", *_CODE) else ""),
         "libraries": {name: version(name) for name in _LIBRARIES if _installed(name)},
     }
 

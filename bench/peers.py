@@ -158,7 +158,7 @@ def main() -> None:
     backbone = load_backbone(source, None if real else ExportOptions(weights="random"))
     with tempfile.TemporaryDirectory() as scratch:
         folder = gather(Path(scratch) / "photos", options.photos, options.large)
-        chosen = calibrate(folder, backbone.path, device="cpu")
+        chosen = calibrate(backbone.path, folder, device="cpu")
         timm = best_workers("timm", options.net, folder)
         peers = {timm: timm, "plain ONNX Runtime loop": f"plain:{backbone.path}", "Keras predict": "keras"}
         if openvino.missing("bf16") is None:

@@ -31,9 +31,9 @@ _PATH = RESULTS / "probe.json"
 def ours(name: str, store: Path, test: Path) -> dict[str, Any]:
     """Probe, and apply the head."""
     from fxengine.heads.file import Head
-    from fxengine.probing.probe import ProbeOptions, probe
+    from fxengine.probing.probe import probe
 
-    report = probe(store, store.with_suffix(".onnx"), options=ProbeOptions(head=name, near=2))
+    report = probe(store, store.with_suffix(".onnx"), head=name, near=2)
     head = Head.load(store.with_suffix(".onnx"))
     right = []
     for table in FeatureStore.open(test).batches():

@@ -1,24 +1,10 @@
-"""Rows of the README's table: exports, heads, PCA and fine-tuning."""
+"""Rows of docs/figures.md: exports, heads, PCA and fine-tuning."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 Row = tuple[str, str, str]
-
-
-def head_figures(read: Callable[[str], dict[str, Any]]) -> list[Row]:
-    """Return (what, figure, command) of every result that is there."""
-    makers = {
-        "export": _export,
-        "heads": _heads,
-        "probe": _probe,
-        "pca": _pca,
-        "finetune": _finetune,
-        "advise": _advise,
-    }
-    return [row for name, make in makers.items() if (found := read(name)) for row in make(found)]
 
 
 def _export(export: dict[str, Any]) -> list[Row]:
@@ -100,3 +86,13 @@ def _percent(score: dict[str, float]) -> str:
 def _advise(advise: dict[str, Any]) -> list[Row]:
     figure = f"{advise['inside']} of {len(advise['splits'])} inside the stated 95% interval"
     return [("accuracy with all labels, foretold from half of them", figure, "`scripts/bench advise`")]
+
+
+HEADS = {
+    "export": _export,
+    "heads": _heads,
+    "probe": _probe,
+    "pca": _pca,
+    "finetune": _finetune,
+    "advise": _advise,
+}  # result -> rows of (what, figure, command)

@@ -1,31 +1,10 @@
-"""The rows of README's table that the benchmarks of extraction and of the store give."""
+"""The rows of docs/figures.md that the benchmarks of extraction and of the store give."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 Row = tuple[str, str, str]
-
-
-def speed_figures(read: Callable[[str], dict[str, Any]]) -> list[Row]:
-    """Return (what, figure, command) of every result that is there; `read` gives an empty dictionary for the others."""
-    rows: list[Row] = []
-    for name, of in (
-        ("decode", _decode),
-        ("extract", _extract),
-        ("peers_efficientnet_lite0", _peers),
-        ("peers_efficientnet_lite0_12mp", _peers),
-        ("peers_resnet50", _peers),
-        ("precision", _precision),
-        ("memory", _memory),
-        ("store", _store),
-        ("update", _update),
-    ):
-        result = read(name)
-        if result:
-            rows += of(result)
-    return rows
 
 
 def _decode(decode: dict[str, Any]) -> list[Row]:
@@ -147,3 +126,16 @@ def _update(update: dict[str, Any]) -> list[Row]:
             "`scripts/bench update`",
         )
     ]
+
+
+SPEED = {
+    "decode": _decode,
+    "extract": _extract,
+    "peers_efficientnet_lite0": _peers,
+    "peers_efficientnet_lite0_12mp": _peers,
+    "peers_resnet50": _peers,
+    "precision": _precision,
+    "memory": _memory,
+    "store": _store,
+    "update": _update,
+}  # result -> rows of (what, figure, command)

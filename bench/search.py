@@ -113,7 +113,7 @@ def peers(folder: Path, rounds: int) -> dict[str, Any]:
     store = FeatureStore.open(folder / "base")
     index = Index.load(store, folder=folder / "index-0.95")
     assert index.facts is not None
-    made, rows = read_index(folder / "index-0.95", index.facts)
+    made, rows = read_index(folder / "index-0.95", index.facts, store.provenance.dim)
     at = np.asarray(pc.index_in(rows["row"], index.table["row"].combine_chunks()))
     unit = prepare(store.vectors()[at], "cosine")
     truths = {name: tune.find_truth(in_blocks(unit), q, "cosine") for name, q in (("tune", tuning), ("judge", judging))}

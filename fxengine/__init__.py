@@ -18,16 +18,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fxengine.backbones.export import export
+    from fxengine.backbones.zoo import list_backbones
     from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
+    from fxengine.features.dump import dump
     from fxengine.features.read import FeatureStore
     from fxengine.features.schema import FeatureTable
     from fxengine.neighbours.index import Index, SearchResult
+    from fxengine.neighbours.index_store import index
+    from fxengine.pipeline.calibrate import calibrate
     from fxengine.pipeline.embed import Backbone
     from fxengine.pipeline.extract import extract
     from fxengine.pipeline.sklearn_extractor import FeatureExtractor
     from fxengine.pipeline.summary import Progress, Summary
-    from fxengine.probing.probe import Probe, ProbeOptions
+    from fxengine.probing.bundle import bundle
+    from fxengine.probing.compare import compare
+    from fxengine.probing.mislabeled import mislabeled
+    from fxengine.probing.predict import predict
+    from fxengine.probing.probe import Probe, ProbeOptions, probe
+    from fxengine.reduce.fit import pca
     from fxengine.reduce.pca import Pca
+    from fxengine.repair.doctor import doctor
+    from fxengine.repair.verify import verify
+    from fxengine.retrieval.cluster import cluster
+    from fxengine.retrieval.duplicates import duplicates
+    from fxengine.retrieval.map import map
+    from fxengine.retrieval.search import search
+    from fxengine.train.advise import advise
+    from fxengine.train.finetune import finetune
+    from fxengine.train.fit import fit
+    from fxengine.ui.info import info
+    from fxengine.ui.pages import write_page
 
 __version__ = "0.1.0"
 
@@ -49,7 +70,29 @@ _PUBLIC = {
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
     "Summary": "fxengine.pipeline.summary",
+    "advise": "fxengine.train.advise",
+    "bundle": "fxengine.probing.bundle",
+    "calibrate": "fxengine.pipeline.calibrate",
+    "cluster": "fxengine.retrieval.cluster",
+    "compare": "fxengine.probing.compare",
+    "doctor": "fxengine.repair.doctor",
+    "dump": "fxengine.features.dump",
+    "duplicates": "fxengine.retrieval.duplicates",
+    "export": "fxengine.backbones.export",
     "extract": "fxengine.pipeline.extract",
+    "finetune": "fxengine.train.finetune",
+    "fit": "fxengine.train.fit",
+    "index": "fxengine.neighbours.index_store",
+    "info": "fxengine.ui.info",
+    "list_backbones": "fxengine.backbones.zoo",
+    "map": "fxengine.retrieval.map",
+    "mislabeled": "fxengine.probing.mislabeled",
+    "pca": "fxengine.reduce.fit",
+    "predict": "fxengine.probing.predict",
+    "probe": "fxengine.probing.probe",
+    "search": "fxengine.retrieval.search",
+    "verify": "fxengine.repair.verify",
+    "write_page": "fxengine.ui.pages",
 }
 __all__ = [
     "Backbone",
@@ -69,7 +112,29 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "Summary",
+    "advise",
+    "bundle",
+    "calibrate",
+    "cluster",
+    "compare",
+    "doctor",
+    "dump",
+    "duplicates",
+    "export",
     "extract",
+    "finetune",
+    "fit",
+    "index",
+    "info",
+    "list_backbones",
+    "map",
+    "mislabeled",
+    "pca",
+    "predict",
+    "probe",
+    "search",
+    "verify",
+    "write_page",
 ]
 
 

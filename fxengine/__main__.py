@@ -1,6 +1,28 @@
-"""Lets `python -m fxengine` do what the `fxengine` command does."""
+"""Lets `python -m fxengine` do what the `fxengine` command does, and is that command."""
 
-from fxengine.ui.cli import main
+import os
+import signal
+from typing import NoReturn
+
+# What is loaded first takes a moment, in which a Ctrl-C would be answered with a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
+
+
+def run() -> NoReturn:
+    """Run the command line as a process of its own."""
+    from fxengine.ui import cli, console
+
+    console.open_closed()
+    try:
+        code = cli.main()
+    except SystemExit as stopped:  # after a help text, a mistake in the arguments, or where nobody reads any more
+        code = int(stopped.code or 0)
+    code = console.finish(code)
+    if code > 128:
+        os._exit(code)  # threads in native code may never end, and leaving would wait for them
+    raise SystemExit(code)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run()

@@ -97,6 +97,8 @@ def _value(value: object, kind: Any, name: str, writer: str) -> object:
         inner = inner[:1] * len(value) if inner[-1] is ... else inner
         if len(inner) == len(value):
             return tuple(_value(each, kind, name, writer) for each, kind in zip(value, inner, strict=True))
+    if outer is list and type(value) is list:
+        return [_value(each, inner[0], name, writer) for each in value]
     if outer is dict and type(value) is dict:
         return {key: _value(each, inner[1], f"{name}.{key}", writer) for key, each in value.items()}
     if isinstance(kind, type) and is_dataclass(kind) and type(value) is dict:

@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -53,6 +54,42 @@ def replacing(target: Path, *, or_into: bool = False) -> Iterator[Path]:
         new.commit()
     finally:
         new.close()
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """Return what is in a regular file of at most `most` bytes; neither is a link followed nor a pipe waited for.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it is a link, a folder, a pipe or a device, is longer, or cannot be read; `strerror` says which.
+    """
+    with open_regular(path) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        content = opened.read(most + 1) if size <= most else b""
+    if max(size, len(content)) > most:
+        raise OSError(errno.EFBIG, f"It is longer than {most:,} bytes", str(path))
+    return content
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading; neither is a link followed nor a pipe waited for.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it is a link, a folder, a pipe or a device, or cannot be read; `strerror` says which.
+    """
+    # Windows knows neither of the first two, and would end a file at its first Ctrl-Z without the last.
+    flags = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    try:
+        handle = os.open(path, os.O_RDONLY | flags)
+    except OSError as error:
+        if not path.is_symlink():
+            raise
+        raise OSError(errno.ELOOP, "It is a link, and links are not followed", str(path)) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "It is not a regular file", str(path))
+    return open(handle, "rb")  # noqa: PTH123
 
 
 class Replacement:
@@ -94,7 +131,7 @@ class Replacement:
 
     def close(self) -> None:
         """Remove it unless it was committed."""
-        _remove(self.path)
+        remove(self.path)
         _release(self._lock)
 
 
@@ -141,7 +178,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         _exchange(made, target)
         _flush_folder(target.parent)
     finally:
-        _remove(made)
+        remove(made)
         _release(lock)
 
 
@@ -156,12 +193,12 @@ def _exchange(made: Path, target: Path) -> None:
         with suppress(OSError):
             old.replace(target)
         raise
-    _remove(old)
+    remove(old)
 
 
 def _make(target: Path, *, folder: bool) -> tuple[Path, int | None]:
     """Make an empty file or folder beside `target`; return it and the handle of its lock."""
-    _remove_leftovers(target)
+    remove_temporaries(target.parent, re.escape(_prefix(target)))
     while True:
         path = _beside(target)
         if folder:
@@ -183,15 +220,20 @@ def _prefix(target: Path) -> str:
     return f".{name}{TEMPORARY}"
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove what processes that died left beside `target`; where nothing can be locked, it stays."""
-    ours = re.compile(re.escape(_prefix(target)) + "[0-9a-f]{16}")
-    with suppress(OSError), os.scandir(target.parent) as found:
+def remove_temporaries(folder: Path, name: str = r"\..*" + re.escape(TEMPORARY)) -> None:
+    """Remove what processes that died left in a folder; where nothing can be locked, it stays.
+
+    Args:
+        folder: where it is looked for.
+        name: a regular expression for what the names begin with, all before the random digits; any unless given.
+    """
+    ours = re.compile(name + "[0-9a-f]{16}")
+    with suppress(OSError), os.scandir(folder) as found:
         leftovers = [Path(entry.path) for entry in found if ours.fullmatch(entry.name)]
         for path in leftovers:
             lock = _hold(path, wait=False)
             if lock is not None:
-                _remove(path)
+                remove(path)
                 _release(lock)
 
 
@@ -218,8 +260,8 @@ def _release(lock: int | None) -> None:
         os.close(lock)
 
 
-def _remove(path: Path) -> None:
-    """Remove a temporary; one that cannot be removed is left to the next writer."""
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder; what cannot be removed, as a temporary of another user's, stays."""
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

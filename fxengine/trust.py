@@ -11,28 +11,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from fxengine.cache import cache_folder
+from fxengine.cache import find, keep
 from fxengine.errors import InputError
 
 Named = Literal["root", "backbone"]
 
 
 def note_named(kind: Named, value: str) -> None:
-    """Note that this user named a root (its absolute path) or a backbone (its fingerprint); where that can be noted."""
-    with suppress(OSError, InputError):
-        note = _note(kind, value)
-        note.parent.mkdir(mode=0o700, exist_ok=True)
-        note.touch()
+    """Note that this user named a root (its absolute path) or a backbone (its source, as a store says it), where
+    that can be noted.
+    """
+    with suppress(InputError):
+        if not was_named(kind, value):
+            keep(_note(kind, value), Path.touch)
 
 
 def was_named(kind: Named, value: str) -> bool:
     """Tell whether this user named it before."""
     try:
-        return _note(kind, value).is_file()
-    except (OSError, InputError):
+        return find(_note(kind, value)) is not None
+    except InputError:
         return False
 
 
-def _note(kind: Named, value: str) -> Path:
-    digest = hashlib.sha256(value.encode(errors="surrogateescape")).hexdigest()
-    return cache_folder() / "named" / f"{kind}-{digest}"
+def _note(kind: Named, value: str) -> str:
+    return f"named/{kind}-{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()}"

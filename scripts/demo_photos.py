@@ -39,7 +39,9 @@ def main(folder: Path) -> None:
             made = photo if i == 0 else edit(photo, rng)
             if not path.exists():
                 made.save(path, quality=90)
-    print(f"{folder}: {COUNT} crops and edits of each of scikit-learn's sample photos ({', '.join(map(str, samples.filenames))})")
+    print(
+        f"{folder}: {COUNT} crops and edits of each of scikit-learn's sample photos ({', '.join(map(str, samples.filenames))})"
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fxengine import files
-from fxengine.files import Replacement, replacing, replacing_folder
+from fxengine.files import Replacement, read_small, replacing, replacing_folder
 from tests.conftest import ROOT
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks and links of POSIX")
@@ -363,7 +363,8 @@ def test_no_other_module_replaces_files_by_hand() -> None:
         for path in (ROOT / "fxengine").rglob("*.py")
         if any(_hand_made(path))
     }
-    assert found == {"fxengine/files.py": ["fsync", "fsync"]}
+    # The cache's is no file's: a folder that a process keeps to its end.
+    assert found == {"fxengine/cache.py": ["mkdtemp"], "fxengine/files.py": ["fsync", "fsync"]}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes of this kind here")
@@ -456,3 +457,41 @@ def test_a_file_that_is_mounted_by_itself_is_written_itself(tmp_path: Path, monk
 def test_a_place_without_a_name_is_a_folder(name: str) -> None:
     with pytest.raises(IsADirectoryError), replacing(Path(name)):
         pass
+
+
+def test_a_small_file_is_read_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "note"
+    with pytest.raises(FileNotFoundError):
+        read_small(path, 5)
+    path.write_bytes(b"\x1a1234")
+    assert read_small(path, 5) == b"\x1a1234"
+    with pytest.raises(OSError, match="It is longer than 4 bytes"):
+        read_small(path, 4)
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name, strerror in {
+        "link": "It is a link, and links are not followed",
+        "dangling": "It is a link, and links are not followed",
+        "pipe": "It is not a regular file",
+        ".": "It is not a regular file",
+    }.items():
+        with pytest.raises(OSError, match=strerror) as raised:
+            read_small(tmp_path / name, 5)
+        assert (raised.value.strerror, raised.value.filename) == (strerror, str(tmp_path / name))
+
+
+@posix
+def test_temporaries_of_any_name_are_removed_but_for_those_that_are_written(tmp_path: Path) -> None:
+    child, held = start("file", tmp_path / "held")
+    (tmp_path / f".left.tmp-{'a' * 16}").touch()
+    (tmp_path / f".folder.tmp-{'b' * 16}").mkdir()
+    (tmp_path / ".no.tmp-temporary").touch()
+    (tmp_path / "precious").touch()
+    (tmp_path / f".link.tmp-{'c' * 16}").symlink_to("precious")
+    files.remove_temporaries(tmp_path)
+    assert names(tmp_path) == sorted([held, ".no.tmp-temporary", "precious", f".link.tmp-{'c' * 16}"])
+    child.kill()
+    child.wait()
+    files.remove_temporaries(tmp_path)
+    assert held not in names(tmp_path)

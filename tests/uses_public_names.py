@@ -65,10 +65,38 @@ def use_a_store(folder: Path, net: Path) -> None:
     np.testing.assert_allclose(FeatureExtractor(str(net)).fit_transform(np.array(
         [str(folder / "photos" / key) for key in table.keys])), vectors, atol=1e-5)  # fmt: skip
     np.testing.assert_allclose(vectors, table.vectors, atol=5e-3)  # stored as float16
-    from fxengine.reduce.fit import pca
-
-    pca(store.path, folder / "pca.onnx", dim=2)
+    fxengine.pca(store.path, folder / "pca.onnx", dim=2)
     assert Pca.load(folder / "pca.onnx").transform(vectors).shape == (12, 2)
+    use_every_verb(folder, net)
+
+
+def use_every_verb(folder: Path, net: Path) -> None:
+    """Call what a user calls, with text for paths; `finetune` and `calibrate` take too long."""
+    store, photos, head = str(folder / "store"), str(folder / "photos"), str(folder / "head.onnx")
+    assert fxengine.probe(store, head, folds=2, near=2).output == head
+    assert fxengine.predict(photos, model=head, backbone=str(net), output=str(folder / "p.csv")).count == 12
+    assert len(fxengine.predict(store, model=head, top=1)) == 12
+    assert fxengine.compare(store, folds=2).rows == 12
+    assert fxengine.mislabeled(store, folds=2, output=str(folder / "m.csv")).checked == 12
+    assert fxengine.bundle(str(net), head, str(folder / "bundle.onnx")).agreement is not None
+    found = fxengine.search(store, f"{photos}/cats/01.jpg", k=2, backbone=str(net), output=str(folder / "s.json"))
+    assert found.answers[0].neighbours[0].id == "cats/01.jpg"
+    assert fxengine.index(store).done == "built"
+    assert fxengine.duplicates(store, output=str(folder / "d.parquet")).rows == 12
+    drawn = fxengine.map(store, k=3, output=str(folder / "map.parquet"))
+    assert len(drawn.table) == 12
+    fxengine.write_page(found, str(folder / "s.html"))
+    fxengine.write_page(drawn, str(folder / "map.png"))
+    assert len(fxengine.cluster(store, 2, output=str(folder / "c.csv")).clusters) == 2
+    assert fxengine.advise(store, target=0.01).enough
+    assert fxengine.export(str(net), str(folder / "copy.onnx")).report.dim == 8
+    assert len(fxengine.dump(store, str(folder / "v.npy")).files) == 2
+    assert fxengine.verify(store).fine
+    assert fxengine.info(head).facts["kind"] == "head"
+    assert fxengine.info(str(net), layers=True).facts["layers"]
+    assert fxengine.list_backbones().backbones[0]["name"] == "efficientnet_lite0"
+    assert fxengine.doctor().findings
+    assert fxengine.fit(photos, str(folder / "fit.onnx"), target=0.01, backbone=str(net)).reached
 
 
 def make_every_mistake(folder: Path, net: Path) -> None:
@@ -91,7 +119,8 @@ def make_every_mistake(folder: Path, net: Path) -> None:
 def main(folder: Path) -> None:
     import_everything()
     for name in fxengine.__all__:
-        assert getattr(fxengine, name) is globals()[name], f"fxengine.{name} is {getattr(fxengine, name)!r}"
+        defined = getattr(import_module(fxengine._PUBLIC[name]), name)
+        assert getattr(fxengine, name) is defined, f"fxengine.{name} is {getattr(fxengine, name)!r}"
     net = folder / "tiny.onnx"
     write_backbone(tiny_model(), net)
     use_a_store(folder, net)

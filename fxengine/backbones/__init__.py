@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from fxengine import trust
 from fxengine.backbones import cache
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
@@ -70,17 +71,19 @@ def load_source(kind: str) -> Source:
 def load_backbone(source: str | Path, options: ExportOptions | None = None) -> BackboneFile:
     """Return the backbone that `source` names: a plain name, KIND:WHAT, or a file that fxengine exported.
 
-    A named source is exported once and then taken from the cache.
+    A named source is exported once and then taken from the cache. It is what this user names: see `find_space`.
 
     Raises:
         InputError: there is no such name or file (the message lists the nearest), or it cannot be exported.
     """
-    return _load(source, options or ExportOptions(), None)
+    found = _load(source, options or ExportOptions(), None)
+    trust.note_named("backbone", source_name(source))
+    return found
 
 
 def _load(source: str | Path, options: ExportOptions, space: str | None) -> BackboneFile:
     """Return what `load_backbone` does; where that was of this feature space before it was mended, as it was."""
-    name = str(source)
+    name = plain_name(str(source))
     kind, _, what = name.partition(":")
     if name in EMBEDDED:
         return _embedded(load_embedded(name), options, space)
@@ -141,9 +144,11 @@ def is_cached(kind: str, what: str) -> bool:
 def load_for_space(source: str | Path, space: str, options: ExportOptions | None = None) -> BackboneFile:
     """Return the backbone that `source` names, or of what it gave in earlier versions the one of this feature space.
 
-    It may be of another space still, which is for the caller to refuse in its own words. Raises as `load_backbone`.
+    It may be of another space still, which is for the caller to refuse in its own words. It is what this user names,
+    as for `load_backbone`, which says what is raised.
     """
     found = _load(source, options or ExportOptions(), space)
+    trust.note_named("backbone", source_name(source))
     if found.fingerprint == space or (options and options.layers):
         return found
     former = former_source(str(source))
@@ -157,12 +162,20 @@ def load_for_space(source: str | Path, space: str, options: ExportOptions | None
 def find_space(fingerprint: str, source: str) -> BackboneFile:
     """Return the backbone of a feature space: from the cache, else what its source gives, now or in earlier versions.
 
+    A store, a head or a transform names the source, and somebody else may have made that: a file is opened only where
+    this user named it before, by `load_backbone` or `load_for_space`.
+
     Raises:
-        InputError: neither gives that very space.
+        InputError: neither gives that very space, or the source is a file that this user did not name.
     """
     found = cache.find_by_fingerprint(fingerprint)
     if found is not None:
         return found
+    if not _is_of_a_package(source) and not trust.was_named("backbone", source):
+        raise InputError(
+            f"The backbone of feature space {fingerprint[:12]} is not in the cache, and its source {source!r} is a "
+            "file that you have not named here. Where you trust it, give it as `backbone`, or once to `fxengine info`."
+        )
     for name in _names(source):
         with suppress(InputError):  # gone, or it wants the flags of its first export
             fresh = _load(name, ExportOptions(), fingerprint)
@@ -172,8 +185,18 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
     way_out = f" It may be what {former} gives: its default cut was there before." if former is not None else ""
     raise InputError(
         f"The backbone of feature space {fingerprint[:12]} (from {source!r}) is neither in the cache nor made "
-        f"by a fresh export. Give its file with --backbone.{way_out}"
+        f"by a fresh export. Give its file as `backbone`.{way_out}"
     )
+
+
+def _is_of_a_package(source: str) -> bool:
+    """Tell whether a source is a net that a package brings or fetches, and no file that is named."""
+    kind, _, what = source.partition(":")
+    if kind != "keras":
+        return source in EMBEDDED
+    from fxengine.backbones.sources.keras_applications import APPLICATIONS
+
+    return what in APPLICATIONS
 
 
 def _names(source: str) -> Iterator[str]:
@@ -204,4 +227,11 @@ def source_name(source: str | Path) -> str:
     if kind in SOURCES and what:
         file, at, tensor = what.partition("@")
         return f"{kind}:{Path(file).absolute() if Path(file).exists() else file}{at}{tensor}"
-    return str(source) if str(source) in EMBEDDED else str(Path(source).absolute())
+    name = plain_name(str(source))
+    return name if name in EMBEDDED else str(Path(source).absolute())
+
+
+def plain_name(name: str) -> str:
+    """Return the name of an embedded net, which may be written with hyphens; every other name as it is."""
+    written = name.replace("-", "_")
+    return written if written in EMBEDDED else name

@@ -6,22 +6,29 @@ The cache is never state: deleting it loses only time.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
+from fxengine import cache
+from fxengine.backbones.contract import check_contract
 from fxengine.backbones.fingerprint import fingerprint
+from fxengine.backbones.graph.external_data import MAX_BYTES
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
-from fxengine.cache import cache_folder
-from fxengine.errors import InputError
-from fxengine.files import replacing
+from fxengine.errors import InputError, first_line
+from fxengine.facts import read_json
+from fxengine.files import read_small, replacing
 
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 # In the note of a source: the feature space of its export, and that after `with_safe_pads`, which earlier ones lack.
+_LONGEST = 4096  # bytes of a note
 _BEFORE, _MENDED = "fingerprint", "safe_pads"
 
 
@@ -29,10 +36,13 @@ def read_backbone(path: Path) -> BackboneFile:
     """Return the backbone in an .onnx file that fxengine exported.
 
     Raises:
-        InputError: there is no such file, it is not ONNX, or it was not exported by fxengine.
+        InputError: there is no such file, it is not ONNX, was not exported by fxengine, or its net is not the one that
+            it describes.
     """
     if not path.is_file():
         raise InputError(f"There is no backbone file {path}.")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path} is over 2 GB, which no backbone is.")
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:
@@ -42,11 +52,12 @@ def read_backbone(path: Path) -> BackboneFile:
         raise InputError(f"{path} is an ONNX file, but no backbone that fxengine exported: it has no recipe.")
     try:
         parsed = Facts.from_json(facts, str(path))
+        check_contract(model, parsed, str(path))
         return BackboneFile(path, fingerprint(model, parsed.recipe), parsed)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path} is a damaged backbone file: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"{path} is a damaged backbone file: {first_line(error)}.") from error
 
 
 def write_backbone(model: onnx.ModelProto, path: Path) -> None:
@@ -76,8 +87,7 @@ def keep_as_it_is(model: onnx.ModelProto) -> BackboneFile:
     """Put a finished model into the cache under its feature space alone."""
     facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
     digest = fingerprint(model, facts.recipe)
-    path = _by_fingerprint(digest)
-    write_backbone(model, path)
+    path = cache.keep(_by_fingerprint(digest), lambda path: path.write_bytes(model.SerializeToString()))
     return BackboneFile(path, digest, facts)
 
 
@@ -93,11 +103,11 @@ def find_by_source(source_key: str) -> BackboneFile | None:
 def _mended(found: BackboneFile, source_key: str) -> BackboneFile:
     """Return what an earlier version kept, mended; it stays beside it, for the stores that were made by it.
 
-    Where the cache cannot be written, it is taken as it is: our own sessions compute it right.
+    Where nothing can be written, it is taken as it is: our own sessions compute it right.
     """
     model = onnx.load(found.path)
     mended, kept = with_safe_pads(model), found
-    with suppress(OSError):
+    with suppress(InputError):
         if mended is not model:
             kept = keep_as_it_is(mended)
         _write_note(source_key, found.fingerprint, kept.fingerprint)
@@ -111,8 +121,13 @@ def space_before_mending(source_key: str) -> str | None:
 
 def find_by_fingerprint(digest: str) -> BackboneFile | None:
     """Return the cached backbone of a feature space, or None; a damaged cache entry counts as absent."""
+    if not _FINGERPRINT.fullmatch(digest):  # a store says it: it could be a path to anywhere
+        return None
+    path = cache.find(_by_fingerprint(digest))
+    if path is None:
+        return None
     try:
-        found = read_backbone(_by_fingerprint(digest))
+        found = read_backbone(path)
     except InputError:
         return None
     return found if found.fingerprint == digest else None
@@ -120,28 +135,30 @@ def find_by_fingerprint(digest: str) -> BackboneFile | None:
 
 def has_source(source_key: str) -> bool:
     """Tell whether a source's export is kept, without reading it."""
-    return _note(source_key).is_file()
+    return cache.find(_note(source_key)) is not None
 
 
-def _note(source_key: str) -> Path:
-    return cache_folder() / "sources" / f"{source_key}.json"
+def _note(source_key: str) -> str:
+    return f"sources/{source_key}.json"
 
 
 def _write_note(source_key: str, before: str, mended: str) -> None:
-    note = _note(source_key)
-    note.parent.mkdir(exist_ok=True)
-    with replacing(note) as temporary:
-        temporary.write_text(json.dumps({_BEFORE: before, _MENDED: mended}))
+    noted = json.dumps({_BEFORE: before, _MENDED: mended})
+    cache.keep(_note(source_key), lambda path: path.write_text(noted))
 
 
 def _read_note(source_key: str) -> tuple[str | None, str | None]:
     """Return the feature spaces of a source's export, before and after it was mended, as far as they are noted."""
-    try:
-        noted = json.loads(_note(source_key).read_text())
-        return noted[_BEFORE], noted.get(_MENDED)
-    except (OSError, ValueError, KeyError, TypeError):
+    note = cache.find(_note(source_key))
+    if note is None:
         return None, None
+    try:
+        noted: Any = read_json(read_small(note, _LONGEST))
+        before, mended = noted[_BEFORE], noted.get(_MENDED)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, None
+    return (before, mended) if isinstance(before, str) and isinstance(mended, str | None) else (None, None)
 
 
-def _by_fingerprint(digest: str) -> Path:
-    return cache_folder() / "backbones" / f"{digest}.onnx"
+def _by_fingerprint(digest: str) -> str:
+    return f"backbones/{digest}.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import onnx
 
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import copy_backbone
-from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.options import Channels, ExportOptions, Pooling, input_size, three_numbers
 from fxengine.backbones.report import ExportReport, measure
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
@@ -58,14 +59,61 @@ class Exported:
         }
 
 
-def export(source: str | Path, output: Path, options: ExportOptions | None = None) -> Exported:
+def export(
+    source: str | Path,
+    output: str | Path,
+    *,
+    layers: str | Sequence[str] = (),
+    pooling: Pooling | None = None,
+    logits: bool = False,
+    size: int | Sequence[int] | None = None,
+    weights: str = "imagenet",
+    trust: bool = False,
+    preprocess: str | Path | None = None,
+    channels: Channels | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    resize: str | None = None,
+) -> Exported:
     """Export `source` (or take it from the cache) to `output`; the report is written beside it.
+
+    Args:
+        source: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported.
+        output: the .onnx file to make.
+        layers: tensors or layers to keep; see `ExportOptions`, as for all of the others.
+        pooling: how a map becomes a vector.
+        logits: keep the net's own classifier.
+        size: input height and width in pixels, or one number for both.
+        weights: for Keras Applications: "imagenet", "random", or a weights file.
+        trust: run a SavedModel, which is a program.
+        preprocess: a JSON file that states the preprocessing.
+        channels: order of the colours that the net takes.
+        scale: factor of pixel values from 0 to 255.
+        mean: three numbers, subtracted after `scale`, in the order of `channels`.
+        std: three numbers, divided by after `mean`.
+        resize: the rule of resizing, as "short:256:bicubic".
 
     Raises:
         InputError: there is no such source, it cannot be exported, or the file cannot be written.
     """
+    output = Path(output)
     if output.suffix != ".onnx":
-        raise InputError(f"-o {output} must end in .onnx.")
+        raise InputError(f"`output` {output} must end in .onnx.")
+    options = ExportOptions(
+        layers=(layers,) if isinstance(layers, str) else tuple(layers),
+        pooling=pooling,
+        logits=logits,
+        size=input_size(size),
+        weights=weights,
+        trust=trust,
+        preprocess=None if preprocess is None else Path(preprocess),
+        channels=channels,
+        scale=scale,
+        mean=three_numbers(mean, "mean"),
+        std=three_numbers(std, "std"),
+        resize=resize,
+    )
     found = load_backbone(source, options)
     report, report_path = _report(found), output.with_suffix(".report.json")
     try:

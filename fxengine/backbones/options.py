@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from fxengine.errors import InputError
+
+Pooling = Literal["avg", "max", "cls"]
+Channels = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,35 @@ class ExportOptions:
     """
 
     layers: tuple[str, ...] = ()
-    pooling: Literal["avg", "max", "cls"] | None = None
+    pooling: Pooling | None = None
     logits: bool = False
     size: tuple[int, int] | None = None
     weights: str = "imagenet"
     trust: bool = False
     preprocess: Path | None = None
-    channels: Literal["rgb", "bgr"] | None = None
+    channels: Channels | None = None
     scale: float | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     resize: str | None = None
+
+
+def input_size(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """Return (height, width) of a size that is given as both at once or as one of each; None for None.
+
+    Raises:
+        InputError: it is neither.
+    """
+    numbers = (size,) if isinstance(size, int) else tuple(size or ())
+    if len(numbers) > 2 or any(number < 1 for number in numbers):
+        raise InputError(f"`size` must be a height and a width in pixels, or one number for both. Got {size}.")
+    return (numbers[0], numbers[-1]) if numbers else None
+
+
+def three_numbers(numbers: Sequence[float] | None, name: str) -> tuple[float, float, float] | None:
+    """Return a number for each colour; raise InputError where there are more or fewer."""
+    if numbers is None:
+        return None
+    if len(numbers) != 3:
+        raise InputError(f"`{name}` must be three numbers, one for each colour. Got {numbers}.")
+    return numbers[0], numbers[1], numbers[2]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from fxengine.backbones.graph.gate import check_graph
 from fxengine.backbones.graph.model import metadata_of
-from fxengine.backbones.spec import PCA_METADATA_KEY
+from fxengine.backbones.graph.wire import read_small_model
+from fxengine.backbones.spec import FEATURE_OUTPUT, PCA_METADATA_KEY
 from fxengine.errors import InputError
 from fxengine.facts import FactsError, facts_from, read_json
 
@@ -38,6 +41,15 @@ class PcaFacts:
     explained_variance: tuple[float, ...]
     total_variance: float
 
+    def __post_init__(self) -> None:
+        if not 2 <= self.rows < 1 << 62:
+            raise ValueError("'rows' is out of range")
+        if not 0 < self.total_variance < 1e300:
+            raise ValueError("'total_variance' is out of range")
+        along = self.explained_variance
+        if not along or not all(0 <= b <= a < 1e300 for a, b in pairwise((*along, 0))):
+            raise ValueError("'explained_variance' is not one number for each component, the largest first")
+
     @property
     def explained_variance_ratio(self) -> np.ndarray:
         """Share of the total variance along each component, [k]."""
@@ -55,13 +67,19 @@ def read_transform(path: Path) -> tuple[onnx.ModelProto, PcaFacts]:
     if not path.is_file():
         raise InputError(f"There is no transform {path}. `fxengine pca STORE -o pca.onnx` makes one.")
     try:
-        model = onnx.load(path)
-    except Exception as error:
-        raise InputError(f"{path} is not a readable ONNX file.") from error
-    text = metadata_of(model).get(PCA_METADATA_KEY)
-    if text is None:
-        raise InputError(f"{path} is an ONNX file, but no transform that `fxengine pca` wrote.")
-    try:
-        return model, facts_from(PcaFacts, read_json(text), PCA_FORMAT)
+        model, _ = read_small_model(path)
+        text = metadata_of(model).get(PCA_METADATA_KEY)
+        if text is None:
+            raise InputError(f"{path} is an ONNX file, but no transform that `fxengine pca` wrote.")
+        facts, passed = facts_from(PcaFacts, read_json(text), PCA_FORMAT), check_graph(model, FEATURE_OUTPUT)
+        written = ["Sub", "Gemm"], ["mean", "components"]
+        if (
+            [node.op_type for node in model.graph.node],
+            [weights.name for weights in model.graph.initializer],
+        ) != written:
+            raise FactsError("is damaged: it is no product of centred vectors")
+        if passed.outputs != len(facts.explained_variance):
+            raise FactsError(f"is damaged: it has {passed.outputs} components, not one for each variance that it says")
     except FactsError as error:
         raise InputError(f"{path} {error}. Update fxengine, or fit it again: `fxengine pca`.") from error
+    return model, facts

@@ -17,6 +17,7 @@ BUNDLE_METADATA_KEY = "fxengine_bundle"
 INPUT_NAME = "images"
 FEATURE_OUTPUT = "features"
 LOGITS_OUTPUT = "logits"
+_LONGEST_EDGE = 1 << 14  # pixels; a net takes a few hundred, and a picture of this is 800 MB
 PROLOGUE = "fx_pre/"  # what the names of the nodes and weights begin with that take pixels to the net
 
 
@@ -59,6 +60,12 @@ class PictureRecipe:
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.size) < 1:
             raise InputError(f"A recipe needs positive sizes. Got {self.height}x{self.width}, size {self.size}.")
+        if max(self.height, self.width, self.size) > _LONGEST_EDGE:
+            raise InputError(
+                f"A recipe's sizes end at {_LONGEST_EDGE}. Got {self.height}x{self.width}, size {self.size}."
+            )
+        if not all(0 <= level <= 255 for level in self.pad_color):
+            raise InputError(f"A recipe's pad_color is three levels from 0 to 255. Got {self.pad_color}.")
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Return (width, height) after the resize and before crop or pad."""
@@ -100,17 +107,6 @@ class PictureRecipe:
             if f.name in required or getattr(self, f.name) != f.default
         }
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> PictureRecipe:
-        """Rebuild a recipe from its JSON form; raises InputError on a field this version does not know."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise InputError(f"The recipe has unknown fields {sorted(unknown)}: made by a newer fxengine?")
-        values = dict(values)
-        if "pad_color" in values:
-            values["pad_color"] = tuple(values["pad_color"])
-        return cls(**values)
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -146,6 +142,11 @@ class Facts:
     layers: tuple[tuple[str, int], ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for dim in (self.dim, *(dim for _, dim in self.layers)):
+            if not 1 <= dim < 2**31:
+                raise InputError(f"{dim} is no count of a vector's numbers")
+
     def to_json(self) -> str:
         """Return the JSON text that goes into the model's metadata."""
         return json.dumps({"format": 1, **asdict(self)}, sort_keys=True)
@@ -171,3 +172,8 @@ class BackboneFile:
     def recipe(self) -> PictureRecipe:
         """The recipe of the pictures that it takes."""
         return self.facts.recipe
+
+    @property
+    def dims(self) -> dict[str | None, int]:
+        """Layer -> numbers of its vectors; the default one is None."""
+        return {None: self.facts.dim, **dict(self.facts.layers)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from fxengine.backbones import EMBEDDED, is_cached, load_backbone
@@ -12,8 +13,24 @@ from fxengine.errors import InputError
 _INSTALL = "pip install 'fxengine[keras]'"
 
 
-def list_backbones() -> list[dict[str, Any]]:
-    """Return name, source, dim, size, parameters, multiply_adds, licence, installed, install and cached of each.
+@dataclass(frozen=True)
+class Backbones:
+    """The backbones that can be used by name.
+
+    Attributes:
+        backbones: name, source, dim (numbers of a vector), size (input height in pixels), parameters, multiply_adds,
+            licence, installed, install (the command that makes it usable, or "") and cached of each.
+    """
+
+    backbones: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return them as JSON data."""
+        return {"backbones": list(self.backbones)}
+
+
+def list_backbones() -> Backbones:
+    """Return what there is, and what each needs.
 
     Parameters and multiply-adds are those of the headless net at its default size; TensorFlow is never loaded for it.
     """
@@ -34,7 +51,7 @@ def list_backbones() -> list[dict[str, Any]]:
                 "cached": ready and is_cached("keras", name),
             }
         )
-    return rows
+    return Backbones(tuple(rows))
 
 
 def _keras_is_installed() -> bool:

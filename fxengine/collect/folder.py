@@ -54,24 +54,38 @@ class FolderListing:
     def _walk(
         self, folder: str, prefix: str, parents: tuple[tuple[int, int], ...]
     ) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield path and entry of every input, in the order of the paths, however deep folders lie."""
+        inside = [*parents]
+        first = self._entries(folder, inside)
+        levels = [] if first is None else [(prefix, iter(first))]
+        while levels:
+            prefix, entries = levels[-1]
+            name, entry = next(entries, ("", None))
+            if entry is None:
+                levels.pop()
+                inside.pop()
+            elif name[-1] == "/":
+                if (below := self._entries(entry.path, inside)) is not None:
+                    levels.append((prefix + name, iter(below)))
+            elif _is_input(entry) and self.filters.admit(prefix + name):
+                yield prefix + name, entry
+
+    def _entries(self, folder: str, inside: list[tuple[int, int]]) -> list[tuple[str, os.DirEntry[str]]] | None:
+        """Return what is in a folder, which joins those that the walk is inside of; None where it is not entered."""
         try:
             status = os.stat(folder)
             here = (status.st_dev, status.st_ino)
-            if here in parents:
-                return
+            if here in inside:
+                return None
             with os.scandir(folder) as entries:
                 found = [(e.name + "/" if _is_folder(e) else e.name, e) for e in entries if e.name[0] != "."]
         except OSError:
             if folder not in self.unreadable:
                 self.unreadable.append(folder)
-            return
+            return None
+        inside.append(here)
         # A folder sorts by its name with the slash, so that the whole listing is in the order of the paths.
-        for name, entry in sorted(found, key=lambda pair: escape_path(pair[0]).encode()):
-            path = prefix + name
-            if name[-1] == "/":
-                yield from self._walk(entry.path, path, (*parents, here))
-            elif _is_input(entry) and self.filters.admit(path):
-                yield path, entry
+        return sorted(found, key=lambda pair: escape_path(pair[0]).encode())
 
     def _label_rule(self) -> Callable[[str], tuple[str | None, str | None]]:
         """Return path -> (label, split) by the folders that hold pictures."""

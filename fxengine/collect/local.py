@@ -40,7 +40,7 @@ def read_file(path: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tupl
             if not stat.S_ISREG(before.st_mode):
                 raise DecodeError("not_a_file", "It is a folder, a pipe or a device, not a file.")
             if before.st_size > max_bytes:
-                raise DecodeError("too_large", f"{before.st_size} bytes; --max-bytes allows {max_bytes}.")
+                raise DecodeError("too_large", f"{before.st_size} bytes; `max_bytes` allows {max_bytes}.")
             require(before.st_size, "Reading it")
             data = _read_all(handle, before.st_size)
             after = os.fstat(handle)

@@ -7,7 +7,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -147,3 +147,13 @@ def _names_in(folder: Path) -> dict[str, str]:
         return {}
     times = Counter(map(plain_path, names))
     return {plain_path(name): name for name in names if times[plain_path(name)] == 1}
+
+
+def several(given: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Return the paths of one or of several."""
+    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+
+
+def names_of(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one name, or several, as several."""
+    return (given,) if isinstance(given, str) else tuple(given)

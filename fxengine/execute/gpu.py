@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from fxengine.backbones.spec import PROLOGUE
-from fxengine.cache import cache_folder
-from fxengine.files import replacing
+from fxengine.cache import find, keep, working_folder
+from fxengine.errors import DeviceError, reason
 
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "cudaerrormemoryallocation", "bad allocation")
 
@@ -109,9 +109,7 @@ def engine_folder(number: int, file: Path, rows: int, precision: str) -> Path:
     libraries = [f"{name} {_version(name)}" for name in ("onnxruntime-gpu", "tensorrt", "tensorrt-cu12")]
     model = hashlib.sha256(file.read_bytes()).hexdigest()
     key = [model, rows, precision, gpus[number] if number < len(gpus) else "", *libraries]
-    folder = cache_folder() / "tensorrt" / hashlib.sha256(repr(key).encode()).hexdigest()[:32]
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return working_folder(f"tensorrt/{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}")
 
 
 def _version(name: str) -> str:
@@ -130,16 +128,23 @@ def input_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def half_precision_file(path: Path) -> Path:
-    """Return the backbone computed in fp16, made once and kept in the cache; its input and outputs stay as they are."""
+    """Return the backbone computed in fp16, made once and kept in the cache; its input and outputs stay as they are.
+
+    Raises:
+        DeviceError: the converter cannot take this net.
+    """
     import onnx
 
     data = path.read_bytes()
-    made = cache_folder() / "fp16" / f"{hashlib.sha256(data).hexdigest()}.onnx"
-    if not made.exists():
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(made) as temporary:
-            temporary.write_bytes(_to_half(onnx.load_model_from_string(data)).SerializeToString())
-    return made
+    name = f"fp16/{hashlib.sha256(data).hexdigest()}.onnx"
+    found = find(name)
+    if found is not None:
+        return found
+    try:
+        made = _to_half(onnx.load_model_from_string(data)).SerializeToString()
+    except Exception as error:  # the converter has no class of its own for what it cannot do
+        raise DeviceError(f"No fp16 copy of {path} can be made: {reason(error)}") from error
+    return keep(name, lambda path: path.write_bytes(made))
 
 
 def _to_half(model: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,15 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from fxengine.backbones.spec import PROLOGUE
-from fxengine.cache import cache_folder
+from fxengine.cache import find, kind_folder
+from fxengine.errors import DeviceError, explained, reason
 from fxengine.files import replacing
 
 _STRIDE = 4  # pictures whose activations the quantiser holds at once
 
 
-def int8_file(digest: str) -> Path:
-    """Return where the int8 copy with this SHA-256 is kept; it may be gone, as anything in the cache."""
-    return cache_folder() / "int8" / f"{digest}.onnx"
+def int8_file(digest: str) -> Path | None:
+    """Return the int8 copy with this SHA-256, None where it is not in the cache any more.
+
+    Raises:
+        DeviceError: it is no SHA-256.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", digest):  # a store says it: it could be a path to anywhere
+        raise DeviceError(f"There is no int8 copy {digest[:80]!r}: a store names one by its SHA-256.")
+    return find(f"int8/{digest}.onnx")
 
 
 def quantise(path: Path, inputs: Mapping[str, np.ndarray]) -> str:
@@ -29,6 +37,10 @@ def quantise(path: Path, inputs: Mapping[str, np.ndarray]) -> str:
     n at least 4. The prologue, the first convolution and depthwise convolutions stay in fp32:
     they have few multiplications and lose most (EfficientNet-Lite0: mean cosine to fp32 0.978 with them, 0.992
     without).
+
+    Raises:
+        DeviceError: the quantiser cannot take this net, or the cache cannot hold the copy, which who goes on with the
+            vectors needs.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -51,11 +63,15 @@ def quantise(path: Path, inputs: Mapping[str, np.ndarray]) -> str:
                 extra_options={"CalibStridedMinMax": _STRIDE},  # else it holds those of all pictures: a gigabyte
             )
             data = made.read_bytes()
+    except Exception as error:  # the quantiser has no class of its own for what it cannot do
+        raise DeviceError(f"No int8 copy of {path} can be made: {reason(error)}") from error
     finally:
         logging.disable(logging.NOTSET)
-    kept = int8_file(digest := hashlib.sha256(data).hexdigest())
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(kept) as temporary:
+    digest = hashlib.sha256(data).hexdigest()
+    with (
+        explained("int8 needs a cache that can be written to", "Set FXENGINE_CACHE to another folder.", DeviceError),
+        replacing(kind_folder("int8") / f"{digest}.onnx") as temporary,
+    ):
         temporary.write_bytes(data)
     return digest
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from fxengine.errors import DeviceError, InputError
+from fxengine.errors import DeviceError, InputError, reason
 from fxengine.execute import gpu
 from fxengine.execute.session import CPU_BATCH, GPU_BATCH, Session
 
@@ -78,11 +78,11 @@ def _open_gpu(path: Path, device: str, batch_size: int, precision: str) -> Sessi
             session = _load(file, _options(1), providers)
         except InputError as error:
             _load(path, _options(1), [NAMES["cpu"]])  # a file that cannot be loaded anywhere is another mistake
-            raise DeviceError(f"--device {device} does not start: {error} It needs {_INSTALL_GPU}.") from error
+            raise DeviceError(f"`device` {device} does not start: {error} It needs {_INSTALL_GPU}.") from error
         if session.get_providers()[0] != NAMES[device]:
             raise DeviceError(
-                f"--device {device} was asked for, but ONNX Runtime could only start {session.get_providers()[0]}. "
-                f"It needs {_INSTALL_GPU}. `--device auto` goes on without."
+                f"`device` {device} was asked for, but ONNX Runtime could only start {session.get_providers()[0]}. "
+                f"It needs {_INSTALL_GPU}. `device` auto goes on without."
             )
         runners.append(gpu.Runner(session, number))
     return _wrap(runners[0].session, gpu.Pool(runners), batch_size, len(runners), precision)
@@ -124,4 +124,4 @@ def _load(path: Path, options: Any, providers: list[Any]) -> Any:
             str(path), options, providers=providers, disabled_optimizers=["Pad_Fusion"], enable_fallback=0
         )
     except Exception as error:
-        raise InputError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"ONNX Runtime cannot load {path}: {reason(error)}") from error

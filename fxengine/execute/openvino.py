@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.errors import DeviceError, InputError
+from fxengine.errors import DeviceError, InputError, is_foreign, reason
 from fxengine.execute.session import CPU_BATCH, Session
 
 PROVIDER = "OpenVINO CPU"
@@ -30,7 +30,7 @@ def open_session(
         InputError: the file cannot be loaded.
     """
     if device not in ("cpu", "auto"):
-        raise DeviceError(f"OpenVINO runs on the CPU here, not on {device!r}: use --device cpu.")
+        raise DeviceError(f"OpenVINO runs on the CPU here, not on {device!r}: use `device` cpu.")
     problem = missing(precision)
     if problem is not None:
         raise DeviceError(problem)
@@ -56,9 +56,14 @@ def missing(precision: str) -> str | None:
         return (
             f"Precision {precision} needs OpenVINO: pip install openvino (it has wheels for x86-64 and Apple silicon)."
         )
-    import openvino
+    try:
+        import openvino
 
-    there = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        there = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        return f"Precision {precision} needs OpenVINO, which does not start here: {reason(error)}"
     if precision in _NEEDS and _NEEDS[precision] not in there:
         return f"This processor does not compute in {precision}: it has no {_INSTRUCTIONS[precision]}."
     return None
@@ -70,7 +75,6 @@ class _Model:
     def __init__(self, path: Path, batch_size: int, threads: int, streams: int, precision: str) -> None:
         import openvino
 
-        self._core = openvino.Core()
         self._settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -79,11 +83,13 @@ class _Model:
             "ENABLE_CPU_PINNING": False,
         }
         try:
+            self._core = openvino.Core()
             self._model = self._core.read_model(path)
             self.outputs = tuple(output.get_any_name() for output in self._model.outputs)
             self._compiled = {batch_size: self._compile(batch_size)}
         except Exception as error:
-            raise InputError(f"OpenVINO cannot load {path}: {str(error).strip().splitlines()[-1]}") from error
+            *_, why = ["no reason given", *str(error).strip().splitlines()]  # the last line says it
+            raise InputError(f"OpenVINO cannot load {path}: {why}") from error
         self._compiling = threading.Lock()
         self._local = threading.local()
 

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from fxengine.errors import StoreError, is_foreign, reason
+
 CPU_BATCH = 4  # the activations of more pictures leave the processor's cache
 GPU_BATCH = 128
 
@@ -48,6 +50,7 @@ class Session:
 
         Raises:
             MemoryError: the device has not even the memory for one row.
+            StoreError: the runtime cannot run the net, or that gives another number of rows.
         """
         names = list(outputs or self.outputs)
         rows = len(next(iter(inputs.values())))
@@ -69,9 +72,21 @@ class Session:
     def _run_padded(self, inputs: Mapping[str, np.ndarray], size: int, names: list[str]) -> list[np.ndarray]:
         assert self.runner is not None, "the session was closed"
         count = len(next(iter(inputs.values())))
-        if count not in (1, size):
+        rows = count if count in (1, size) else size
+        if rows != count:
             inputs = {name: _padded(values, size) for name, values in inputs.items()}
-        return [result[:count] for result in self.runner.run(names, inputs)]
+        try:
+            results = self.runner.run(names, inputs)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if not is_foreign(error):
+                raise
+            raise StoreError(f"{self.engine} cannot run the backbone: {reason(error)}") from error
+        shapes = [np.shape(result) for result in results]
+        if any(len(shape) != 2 or shape[0] != rows for shape in shapes):
+            raise StoreError(f"The backbone gives arrays of {shapes} for {rows} pictures, not a vector for each.")
+        return [result[:count] for result in results]
 
     def close(self) -> None:
         """Free the model's memory."""

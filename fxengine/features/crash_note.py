@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fxengine.errors import StoreError
+from fxengine.errors import StoreError, explained
+from fxengine.files import read_small
 
 _NAME = ".decoding"
 _DIGEST = hashlib.sha256().digest_size
+_LONGEST = 1 << 20  # bytes; a note of a hundred crashes of a hundred threads has a third of that
 
 
 class CrashNote:
@@ -22,17 +24,20 @@ class CrashNote:
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
-        """Read what an earlier run left and begin anew; the store's lock must be held."""
+        """Read what an earlier run left and begin anew; the store's lock must be held.
+
+        Raises:
+            StoreError: the note cannot be written.
+        """
         self._path = folder / _NAME
         self.suspects = read_suspects(folder)
-        try:
-            self._file = self._path.open("w+b")
-        except OSError as error:
-            raise StoreError(f"Cannot write to {folder}: {error.strerror or error}.") from error
-        # The suspects stay noted until this run ends by its own will: it may die of another file.
-        self._file.write(bytes(threads * _DIGEST) + b"".join(self.suspects))
-        self._file.flush()
-        self._map = mmap.mmap(self._file.fileno(), threads * _DIGEST)
+        with explained(f"Cannot write to {folder}", kind=StoreError):
+            self._path.unlink(missing_ok=True)  # it may be a link, or a pipe: nothing is written through what is there
+            self._file = self._path.open("x+b")
+            # The suspects stay noted until this run ends by its own will: it may die of another file.
+            self._file.write(bytes(threads * _DIGEST) + b"".join(self.suspects))
+            self._file.flush()
+            self._map = mmap.mmap(self._file.fileno(), threads * _DIGEST)
 
     def is_suspect(self, key: str) -> bool:
         """Tell whether an earlier run died while it decoded this input, or one beside it."""
@@ -52,13 +57,14 @@ class CrashNote:
         """Remove the note: the run ended by its own will."""
         self._map.close()
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # one that stays suspects nothing
+            self._path.unlink()
 
 
 def read_suspects(folder: Path) -> frozenset[bytes]:
-    """Return the digests that a run which died left in the store."""
+    """Return the digests that a run which died left in the store; none where its note is none of ours."""
     try:
-        data = (folder / _NAME).read_bytes()
+        data = read_small(folder / _NAME, _LONGEST)
     except OSError:
         return frozenset()
     digests = (data[i : i + _DIGEST] for i in range(0, len(data) - _DIGEST + 1, _DIGEST))

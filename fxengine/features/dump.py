@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +20,25 @@ from fxengine.files import replacing
 _SUFFIXES = (".npy", ".csv", ".parquet")
 
 
-def dump(store: str | Path, output: Path, *, normalize: bool = False, layer: str | None = None) -> list[Path]:
-    """Write the rows that have a vector; return the files made.
+@dataclass(frozen=True)
+class Dumped:
+    """What was written.
+
+    Attributes:
+        files: the file that was asked for, and of a .npy the table of its rows.
+        rows: how many rows they hold.
+    """
+
+    files: tuple[Path, ...]
+    rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {"files": [str(path) for path in self.files], "rows": self.rows}
+
+
+def dump(store: str | Path, output: str | Path, *, normalize: bool = False, layer: str | None = None) -> Dumped:
+    """Write the rows that have a vector.
 
     `.npy`: float32 [n, dim], and beside it `NAME.ids.csv` (row, id, label, split) in the same order: what autofaiss
     and embedding readers take. `.parquet`: id, label, split and `embedding` as a list of float32, one file: what
@@ -36,19 +55,20 @@ def dump(store: str | Path, output: Path, *, normalize: bool = False, layer: str
         InputError: the suffix is none of these, or the file cannot be written.
         StoreError: the store is damaged.
     """
+    output = Path(output)
     suffix = output.suffix.lower()
     if suffix not in _SUFFIXES:
-        raise InputError(f"-o {output} must end in {', '.join(_SUFFIXES)}.")
+        raise InputError(f"`output` {output} must end in {', '.join(_SUFFIXES)}.")
     opened = FeatureStore.open(store)
     try:
         with replacing(output) as temporary:
             made = {".npy": _npy, ".csv": _csv, ".parquet": _parquet}[suffix](opened, temporary, normalize, layer)
         if made is None:
-            return [output]
+            return Dumped((output,), len(opened.ids()))
         beside = output.with_suffix(".ids.csv")
         with replacing(beside) as temporary:
             pa.csv.write_csv(made, temporary)
-        return [output, beside]
+        return Dumped((output, beside), len(opened.ids()))
     except OSError as error:
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
 

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fxengine.errors import StoreError, StoreLocked
+from fxengine.errors import StoreError, StoreLocked, explained
+from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.features.schema import LOCK_NAME
+from fxengine.files import read_small, replacing
+
+_FORMAT = 1
+_LONGEST = 4096  # bytes of the holder's note
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """Who holds the lock: its process, its machine, and since when, in seconds since 1970."""
+
+    pid: int
+    host: str
+    since: float
+
+    def __post_init__(self) -> None:
+        if self.pid < 1:
+            raise ValueError(f"'pid' cannot be {self.pid}")
+        if not self.host.isprintable():
+            raise ValueError(f"'host' cannot be {self.host[:60]!r}")
+        if not 0 <= self.since < 1 << 40:  # later, no calendar has a year for it
+            raise ValueError(f"'since' cannot be {self.since}")
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"process {self.pid} on {self.host} since {since}"
 
 
 @contextmanager
@@ -24,24 +53,30 @@ def locked(folder: Path) -> Iterator[None]:
         StoreLocked: another process holds it; says which.
         StoreError: the folder cannot be made or written to.
     """
-    try:
+    with explained(f"Cannot write to {folder}", "Choose another as `output`.", StoreError):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME, timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise StoreLocked(f"{folder} is being written to by {_holder(folder)}. Wait for it, or stop it.") from None
-    except OSError as error:
-        raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another with -o.") from error
+        lock = FileLock(_regular(folder / LOCK_NAME), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StoreLocked(f"{folder} is being written to by {_holder(folder)}. Wait for it, or stop it.") from None
     try:
-        _note(folder).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
+        with explained(f"Cannot write to {folder}", kind=StoreError), replacing(_note(folder)) as temporary:
+            holder = _Holder(os.getpid(), socket.gethostname(), max(0.0, time.time()))
+            temporary.write_text(json.dumps({"format": _FORMAT, **asdict(holder)}))
         yield
-    except OSError as error:
-        if error.filename == str(_note(folder)):
-            raise StoreError(f"Cannot write to {folder}: {error.strerror}.") from error
-        raise
     finally:
-        _note(folder).unlink(missing_ok=True)
+        with suppress(OSError):
+            _note(folder).unlink()
         lock.release()
+
+
+def _regular(path: Path) -> Path:
+    """Return the path of a lock; raises OSError where what is there is no file: a link would be followed by some."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise OSError(errno.EINVAL, "It is not a regular file, delete it", str(path))
+    return path
 
 
 def _note(folder: Path) -> Path:
@@ -49,9 +84,10 @@ def _note(folder: Path) -> Path:
 
 
 def _holder(folder: Path) -> str:
+    note = _note(folder)
     try:
-        note = json.loads(_note(folder).read_text())
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(note["since"]))
-        return f"process {note['pid']} on {note['host']} since {since}"
-    except (OSError, ValueError, KeyError):
+        return str(facts_from(_Holder, read_json(read_small(note, _LONGEST)), _FORMAT))
+    except FactsError as error:
+        return f"another process ({note.name} {error})"
+    except OSError:
         return "another process"

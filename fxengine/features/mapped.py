@@ -1,20 +1,29 @@
-"""A copy of a store's vectors in the cache, for those who read them again and again: one matrix, mapped into memory."""
+"""A copy of a store's vectors in the cache, for those who read them again and again: one matrix, mapped into memory.
+
+There is one of each column of a store, of its last state; all together take a tenth of the disk at most.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import mmap
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fxengine.cache import cache_folder
 from fxengine.errors import StoreError
 from fxengine.features.schema import FEATURE
-from fxengine.files import replacing
+from fxengine.files import TEMPORARY, open_regular, remove_temporaries, replacing
+
+KIND = "vectors"  # of what is in the cache
+_SHARE = 10  # of the disk's bytes
 
 
 def store_stamp(files: Sequence[Path]) -> str:
@@ -23,25 +32,42 @@ def store_stamp(files: Sequence[Path]) -> str:
     for file in files:
         try:
             status = file.stat()
-        except FileNotFoundError:
+        except OSError:  # what is wrong with it is said by who reads it
             digest.update(b"gone")
             continue
         facts = (str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        digest.update(repr(facts).encode())
+        digest.update(repr(facts).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def matrix_cache(files: Sequence[Path], column: str = FEATURE) -> Path:
-    """Return where the cache keeps the vectors of these very parts."""
-    digest = hashlib.sha256(f"{store_stamp(files)} {column}".encode())
-    return cache_folder() / "vectors" / f"{digest.hexdigest()}.npy"
+def matrix_name(store: Path, stamp: str, column: str = FEATURE) -> str:
+    """Return what the copy of a column is called: first which store's, then of which state of it."""
+    place = hashlib.sha256(f"{store.resolve()} {column}".encode(errors="surrogateescape"))
+    return f"{place.hexdigest()[:32]}-{stamp[:32]}.npy"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A copy that is open: it can be read to the end, though it may lose its name meanwhile.
+
+    Attributes:
+        path: the .npy file.
+        file: the same, open.
+        values: its numbers, [n, dim], mapped, read-only.
+    """
+
+    path: Path
+    file: io.BufferedReader
+    values: np.memmap
 
 
 def write_matrix(path: Path, shape: tuple[int, int], dtype: str, fill: Callable[[np.ndarray], object]) -> None:
     """Write a matrix through a mapping, so that memory does not grow with it.
 
+    Older copies make room for it: those of other states of the store, and those that were used least recently.
+
     Args:
-        path: the .npy file to make.
+        path: the .npy file to make, in a folder of such.
         shape: of the matrix, [n, dim].
         dtype: of its numbers.
         fill: puts them into the matrix that it is given; may `let_go` of what it has put.
@@ -49,19 +75,75 @@ def write_matrix(path: Path, shape: tuple[int, int], dtype: str, fill: Callable[
     Raises:
         OSError: it cannot be written, or the disk has no room for it.
     """
-    path.parent.mkdir(exist_ok=True)
-    _check_room(path, shape[0] * shape[1] * np.dtype(dtype).itemsize)
-    with replacing(path) as temporary:
-        out = np.lib.format.open_memmap(temporary, "w+", dtype, shape)
+    header = _header(shape, dtype)
+    size = len(header) + shape[0] * shape[1] * np.dtype(dtype).itemsize
+    _make_room(path, size)
+    with replacing(path) as temporary, temporary.open("r+b") as file:
+        file.write(header)
+        file.flush()
+        _reserve(file, size)
+        out = np.memmap(file, dtype, "r+", len(header), shape)
         fill(out)
         out.flush()
 
 
-def _check_room(path: Path, size: int) -> None:
-    """Raise OSError where the disk has no room for `size` bytes: a mapping would crash on them."""
-    free = shutil.disk_usage(path.parent).free
-    if free < size:
-        raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free", str(path.parent))
+def open_matrix(path: Path, shape: tuple[int, int], dtype: str) -> Matrix | None:
+    """Return a matrix that `write_matrix` wrote; None where there is none of this shape and type, whole."""
+    header = _header(shape, dtype)
+    size = len(header) + shape[0] * shape[1] * np.dtype(dtype).itemsize
+    try:
+        file = open_regular(path)
+        if os.fstat(file.fileno()).st_size != size or file.read(len(header)) != header:
+            file.close()
+            return None
+    except OSError:
+        return None
+    with suppress(OSError):
+        os.utime(path)  # what is used stays longest
+    return Matrix(path, file, np.memmap(file, dtype, "r", len(header), shape))
+
+
+def _header(shape: tuple[int, int], dtype: str) -> bytes:
+    """Return how the .npy file of such a matrix begins; what does not begin so is not ours, and never parsed."""
+    header = io.BytesIO()
+    facts = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, facts)
+    return header.getvalue()
+
+
+def _make_room(path: Path, size: int) -> None:
+    """Remove older copies; raise OSError where the disk has no room for `size` bytes even so.
+
+    A process that has one of them mapped keeps it until it lets go.
+    """
+    remove_temporaries(path.parent)
+    store = path.name.partition("-")[0]
+    others = []
+    for other in path.parent.iterdir():
+        with suppress(OSError):
+            if other.name.partition("-")[0] == store:
+                other.unlink()
+            elif TEMPORARY not in other.name:
+                found = other.lstat()
+                others.append((found.st_mtime_ns, found.st_size, other))
+    taken, disk = sum(each[1] for each in others), shutil.disk_usage(path.parent)
+    for _, freed, other in sorted(others):
+        if taken + size <= disk.total // _SHARE and size <= disk.free:
+            break
+        with suppress(OSError):
+            other.unlink()
+            taken, disk = taken - freed, shutil.disk_usage(path.parent)
+    if size > disk.free:
+        needed = f"{size / 1e6:.0f} MB are needed, {disk.free / 1e6:.0f} MB are free"
+        raise OSError(errno.ENOSPC, needed, str(path.parent))
+
+
+def _reserve(file: io.BufferedRandom, size: int) -> None:
+    """Give a file its length, its place on the disk included: a mapping would end the process where none is left."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
 
 
 def let_go(matrix: np.ndarray) -> None:
@@ -70,12 +152,7 @@ def let_go(matrix: np.ndarray) -> None:
         matrix.base.madvise(mmap.MADV_DONTNEED)
 
 
-def map_matrix(path: Path) -> np.memmap:
-    """Return a matrix that `write_matrix` wrote, [n, dim], read-only."""
-    return np.lib.format.open_memmap(path, mode="r")
-
-
-def read_blocks(matrix: np.memmap, rows: int) -> Iterator[np.ndarray]:
+def read_blocks(matrix: Matrix, rows: int) -> Iterator[np.ndarray]:
     """Yield a mapped matrix at most `rows` rows at a time, [n, dim], read, not mapped: memory does not grow with it.
 
     The memory of a block serves again for the next.
@@ -83,12 +160,11 @@ def read_blocks(matrix: np.memmap, rows: int) -> Iterator[np.ndarray]:
     Raises:
         StoreError: its file is not whole any more.
     """
-    path = Path(str(matrix.filename))
-    room = np.empty((rows, matrix.shape[1]), matrix.dtype)
-    with path.open("rb") as file:
-        file.seek(matrix.offset)
-        for start in range(0, len(matrix), rows):
-            block = room[: len(matrix) - start]
-            if file.readinto(block.data.cast("B")) != block.nbytes:
-                raise StoreError(f"{path} is shorter than it was: delete it.")
-            yield block
+    values = matrix.values
+    room = np.empty((rows, values.shape[1]), values.dtype)
+    matrix.file.seek(values.offset)
+    for start in range(0, len(values), rows):
+        block = room[: len(values) - start]
+        if matrix.file.readinto(block.data.cast("B")) != block.nbytes:
+            raise StoreError(f"{matrix.path} is shorter than it was: delete it.")
+        yield block

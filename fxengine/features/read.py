@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +15,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxengine.cache import kind_folder, tell
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.float16 import widen
 from fxengine.features.footer import read_footer
-from fxengine.features.mapped import let_go, map_matrix, matrix_cache, read_blocks, store_stamp, write_matrix
+from fxengine.features.mapped import (
+    KIND,
+    Matrix,
+    let_go,
+    matrix_name,
+    open_matrix,
+    read_blocks,
+    store_stamp,
+    write_matrix,
+)
 from fxengine.features.row_numbers import older_halves
 from fxengine.features.schema import (
     FeatureTable,
@@ -171,14 +183,21 @@ class FeatureStore:
             normalize: scale every vector to length 1 (in float32 unless `dtype` says otherwise); zero stays zero.
             dtype: the result's type; the store's own unless given.
             mmap: read through a copy in the cache that is mapped into memory: made by the first call, far faster from
-                then on, as large as the vectors. The result is then read-only.
+                then on, as large as the vectors. The result is then read-only. Where the cache has no room for it, they
+                are read into memory.
 
         Raises:
             StoreError: there is no such layer, the store was rewritten since it was opened, or a part is damaged: a
                 vector has another length or a value that is not finite; names part and id.
+            InputError: `mmap`, and others own the cache or can write to it.
         """
         column = self.provenance.column(layer)
-        out = self._mapped_selection(column) if mmap else self._read_vectors(column)
+        out = None
+        if mmap:
+            with suppress(OSError):
+                out = self._mapped_selection(column)
+        if out is None:
+            out = self._read_vectors(column)
         if normalize:
             out = _copied(out, dtype or np.float32)
             unit_length(out, out=out)
@@ -215,18 +234,29 @@ class FeatureStore:
         self._check_unchanged()
         return out
 
-    def _mapped(self, column: str) -> np.memmap:
-        """Return all vectors of the store out of the cache, which is made where it is not there."""
-        whole = self._whole
+    def _mapped(self, column: str) -> Matrix:
+        """Return all vectors of the store out of the copy in the cache, which is made where it is not there.
+
+        Raises OSError where there can be none; the reason is logged.
+        """
+        whole, dtype = self._whole, self.provenance.dtype
         self._check_unchanged()
-        path = matrix_cache(self._parts, column)
-        if not path.exists():
-            shape = (len(whole._fine), self.provenance.columns[column])
-            write_matrix(path, shape, self.provenance.dtype, lambda out: whole._read_vectors(column, out))
-        return map_matrix(path)
+        shape = (len(whole._fine), self.provenance.columns[column])
+        try:
+            path = kind_folder(KIND) / matrix_name(self.path, self._stamp, column)
+            found = open_matrix(path, shape, dtype)
+            if found is None:
+                write_matrix(path, shape, dtype, lambda out: whole._read_vectors(column, out))
+                found = open_matrix(path, shape, dtype)
+            if found is None:
+                raise FileNotFoundError(errno.ENOENT, "the copy is gone as soon as it is made", str(path))
+        except OSError as error:
+            tell(error)
+            raise
+        return found
 
     def _mapped_selection(self, column: str) -> np.ndarray:
-        matrix = self._mapped(column)
+        matrix = self._mapped(column).values
         if self._selection is None:
             return matrix
         positions = pc.index_in(self._selection["row"].combine_chunks(), self._whole._fine["row"].combine_chunks())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,11 +16,10 @@ import pyarrow.compute as pc
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.schema import MOST_ROWS
-from fxengine.files import replacing
+from fxengine.files import read_small, replacing
 
 _NAME = ".next_row"
 _LONGEST = 32  # bytes
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class Clash(NamedTuple):
@@ -44,18 +41,9 @@ class Clash(NamedTuple):
 def noted_next_row(folder: Path) -> int:
     """Return the number that a store's note says; 0 where there is none that can be read."""
     try:
-        handle = os.open(folder / _NAME, _FLAGS)
+        found = re.fullmatch(rb"(\d+)\s*", read_small(folder / _NAME, _LONGEST))
     except OSError:
         return 0
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LONGEST:
-            return 0
-        found = re.fullmatch(rb"(\d+)\s*", os.read(handle, _LONGEST))
-    except OSError:
-        return 0
-    finally:
-        os.close(handle)
     number = int(found[1]) if found else 0
     return number if number < MOST_ROWS // 2 else 0  # else there were soon none left
 

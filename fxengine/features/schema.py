@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from fxengine.errors import InputError, StoreError
+from fxengine.facts import FactsError, facts_from, read_json
 
 FORMAT = 1
 NEWER = "update fxengine, or extract into a new folder."
+_MENDED = "`fxengine verify STORE --repair` makes the part anew."
 METADATA_KEY = b"fxengine"
 PART_PATTERN = "part-*.parquet"
 LOCK_NAME = ".lock"
@@ -29,7 +30,7 @@ ERROR_CODES = TRANSIENT_ERRORS | {
     "raw_photo",  # a camera's RAW file
     "truncated",  # the data ends too early
     "corrupt",  # the data is damaged
-    "too_large",  # over --max-pixels or --max-bytes
+    "too_large",  # over `max_pixels` or `max_bytes`
     "unsupported_pixels",  # decodes, but its pixels have no defined colour
     "bad_feature",  # the net gave a value that is not finite, or too large for the store's type
     "decoder_crash",  # the decoder took its process down
@@ -42,6 +43,8 @@ Dtype = Literal["float16", "float32"]
 # hold a value in every row with a vector, for by it a row that lacks the group is told. Their values come in a row's
 # `further`.
 COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {}
+
+_LIMITS = {"max_pixels", "max_bytes"}
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
 MOST_ROWS = 2**62  # row numbers stay below: int64, with room for those that are still given out
@@ -89,6 +92,15 @@ class Provenance:
     tried: list[dict[str, Any]] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=dict)
     groups: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for dim in (self.dim, *self.layers.values()):
+            if not 1 <= dim <= MOST_NUMBERS:
+                raise ValueError(f"{dim} is no count of a vector's numbers")
+        if not 0 <= self.next_row <= MOST_ROWS:
+            raise ValueError(f"'next_row' cannot be {self.next_row}")
+        if self.limits and (self.limits.keys() != _LIMITS or min(self.limits.values()) < 1):
+            raise ValueError(f"'limits' cannot be {self.limits}")
 
     @property
     def columns(self) -> dict[str, int]:
@@ -148,89 +160,18 @@ class Provenance:
         raw = (schema.metadata or {}).get(METADATA_KEY)
         if raw is None:
             raise StoreError(f"{name} was not written by fxengine. Move it out of the store's folder.")
-        values = _read_json(raw, name)
-        if values.pop("format", None) != FORMAT:
-            raise StoreError(f"{name} is of another store format: {NEWER}")
-        known = {entry.name: entry for entry in fields(cls)}
-        unknown = sorted(values.keys() - known.keys())
-        if unknown:
-            raise StoreError(
-                f"{name} was written by fxengine {_writer(values)} and says {unknown[0]!r} of itself, which this "
-                f"version does not know: {NEWER}"
-            )
-        missing = [n for n, e in known.items() if n not in values and e.default is e.default_factory is MISSING]
-        if missing:
-            raise StoreError(_broken(name, f"{missing[0]!r} is missing"))
-        made = cls(**values)
-        problem = _problem(made)
-        if problem is not None:
-            raise StoreError(_broken(name, problem))
+        try:
+            made = facts_from(cls, read_json(raw), FORMAT)
+        except FactsError as error:
+            damaged = str(error).startswith("is damaged")
+            raise StoreError(f"{name} {error}. {_MENDED}" if damaged else f"{name} {error}: {NEWER}") from error
         foreign = [group for group in made.groups if group not in COLUMN_GROUPS]
         if foreign:
             raise StoreError(
-                f"{name} was written by fxengine {_writer(values)} and has the column group {foreign[0]!r}, which this "
-                f"version does not know: {NEWER}"
+                f"{name} was written by fxengine {made.versions.get('fxengine', 'of unknown version')} and has the "
+                f"column group {foreign[0]!r}, which this version does not know: {NEWER}"
             )
         return made
-
-
-def _read_json(raw: bytes, name: str) -> dict[str, Any]:
-    """Return an object's entries; raises StoreError where it is none, or holds text that cannot be written again."""
-    try:
-        values = json.loads(raw)
-        json.dumps(values, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise StoreError(_broken(name, "it is not JSON")) from error
-    if not isinstance(values, dict):
-        raise StoreError(_broken(name, "it is not a JSON object"))
-    return values
-
-
-def _writer(values: dict[str, Any]) -> str:
-    versions = values.get("versions")
-    return str(versions.get("fxengine", "of unknown version")) if isinstance(versions, dict) else "of unknown version"
-
-
-def _broken(name: str, problem: str) -> str:
-    return (
-        f"What {name} says of itself (metadata key {METADATA_KEY.decode()!r}) is broken: {problem}. "
-        "`fxengine verify STORE --repair` makes the part anew."
-    )
-
-
-_LIMITS = {"max_pixels", "max_bytes"}
-
-
-def _problem(made: Provenance) -> str | None:
-    """Return what in a provenance that was read is not of its type or cannot be, or None."""
-    for name, kind in _kinds().items():
-        if not _is_of(getattr(made, name), kind):
-            return f"{name!r} cannot be {repr(getattr(made, name))[:60]}"
-    for dim in (made.dim, *made.layers.values()):
-        if not 1 <= dim <= MOST_NUMBERS:
-            return f"{dim!r} is no count of a vector's numbers"
-    if not 0 <= made.next_row <= MOST_ROWS:
-        return f"'next_row' cannot be {made.next_row}"
-    if made.limits and (made.limits.keys() != _LIMITS or min(made.limits.values()) < 1):
-        return f"'limits' cannot be {made.limits}"
-    return None
-
-
-@cache
-def _kinds() -> dict[str, object]:
-    return get_type_hints(Provenance)
-
-
-def _is_of(value: object, kind: object) -> bool:
-    """Tell whether a JSON value is of an annotated type; true is no number."""
-    outer, inner = get_origin(kind), get_args(kind)
-    if outer is Literal:
-        return value in inner
-    if outer is dict:
-        return isinstance(value, dict) and all(_is_of(each, inner[1]) for each in value.values())
-    if outer is list:
-        return isinstance(value, list) and all(_is_of(each, inner[0]) for each in value)
-    return kind is Any or type(value) is kind
 
 
 def widest_limits(made: Sequence[Provenance]) -> dict[str, int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fxengine.errors import InputError
+from fxengine.errors import InputError, first_line
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -21,6 +22,9 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+# Arrow goes through conditions by calling itself, and dies of too many; this file does, too.
+_DEEPEST, _MOST = 100, 1000
+_SHOWN = 200  # characters of a filter in a sentence
 _ALLOWED = "columns, texts and numbers with == != < <= > >=, in (...), is None, and, or, not"
 
 
@@ -37,9 +41,7 @@ def matching(table: pa.Table, where: str) -> np.ndarray:
     try:
         kept = numbered.filter(expression)[""]
     except pa.ArrowException as error:
-        raise InputError(
-            f"--where {where!r} compares what cannot be compared: {str(error).splitlines()[0]}."
-        ) from error
+        raise _not_comparable(where, error) from error
     found = np.zeros(len(table), bool)
     found[np.asarray(kept)] = True
     return found
@@ -50,35 +52,49 @@ def parse(where: str, columns: list[str]) -> pc.Expression:
     try:
         tree = ast.parse(where.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"--where {where!r} is no expression. It takes {_ALLOWED}.") from error
-    return _Reader(where, columns).condition(tree.body)
+        raise InputError(f"`where` {_short(where)!r} is no expression. It takes {_ALLOWED}.") from error
+    try:
+        return _Reader(where, columns).condition(tree.body)
+    except (OverflowError, UnicodeError, pa.ArrowException) as error:
+        raise _not_comparable(where, error) from error
+
+
+def _not_comparable(where: str, error: Exception) -> InputError:
+    return InputError(f"`where` {_short(where)!r} compares what cannot be compared: {first_line(error)}.")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 class _Reader:
     """Turns the nodes of one filter into expressions, and refuses every node that is not on the list."""
 
     def __init__(self, where: str, columns: list[str]) -> None:
-        self._where = where
+        self._where = _short(where)
+        self._source = where.strip()
         self._columns = columns
+        self._count = 0
 
-    def condition(self, node: ast.expr) -> pc.Expression:
+    def condition(self, node: ast.expr, depth: int = 1) -> pc.Expression:
+        if depth > _DEEPEST:
+            raise InputError(f"`where` {self._where!r}: conditions lie more than {_DEEPEST} deep within each other.")
         if isinstance(node, ast.BoolOp):
             join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
-            joined = self.condition(node.values[0])
-            for value in node.values[1:]:
-                joined = join(joined, self.condition(value))
-            return joined
+            return reduce(join, (self.condition(value, depth + 1) for value in node.values))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return ~self.condition(node.operand)
+            return ~self.condition(node.operand, depth + 1)
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            joined = self._compare(sides[0], node.ops[0], sides[1])
-            for left, op, right in zip(sides[1:], node.ops[1:], sides[2:], strict=False):
-                joined &= self._compare(left, op, right)
-            return joined
+            return reduce(operator.and_, map(self._compare, sides, node.ops, sides[1:]))
         self._refuse(node)
 
     def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pc.Expression:
+        self._count += 1
+        if self._count > _MOST:
+            raise InputError(
+                f"`where` {self._where!r} holds more than {_MOST} conditions. `in (...)` takes any number of values."
+            )
         if isinstance(op, ast.In | ast.NotIn):
             if not isinstance(right, ast.List | ast.Tuple | ast.Set):
                 self._refuse(right)
@@ -95,7 +111,7 @@ class _Reader:
         if isinstance(node, ast.Name):
             if node.id not in self._columns:
                 raise InputError(
-                    f"--where {self._where!r}: there is no column {node.id!r}. There is: {', '.join(self._columns)}."
+                    f"`where` {self._where!r}: there is no column {node.id!r}. There is: {', '.join(self._columns)}."
                 )
             return pc.field(node.id)
         return pc.scalar(self._constant(node))
@@ -111,5 +127,5 @@ class _Reader:
         self._refuse(node)
 
     def _refuse(self, node: ast.AST) -> NoReturn:
-        shown = ast.get_source_segment(self._where.strip(), node) or type(node).__name__
-        raise InputError(f"--where {self._where!r}: {shown!r} may not stand there. It takes {_ALLOWED}.")
+        shown = _short(ast.get_source_segment(self._source, node) or type(node).__name__)
+        raise InputError(f"`where` {self._where!r}: {shown!r} may not stand there. It takes {_ALLOWED}.")

@@ -144,30 +144,30 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
         if existing.source == wanted.source:
             raise StoreError(
                 f"{folder} holds features of another space: {existing.source!r} gave {existing.space[:12]} when they "
-                f"were made and gives {wanted.space[:12]} now. Give it as it was then, or another folder with -o."
+                f"were made and gives {wanted.space[:12]} now. Give it as it was then, or another folder as `output`."
             )
         raise StoreError(
             f"{folder} holds features of another space: {existing.source!r} ({existing.space[:12]}), asked for "
-            f"{wanted.source!r} ({wanted.space[:12]}). Give that backbone, or another folder with -o."
+            f"{wanted.source!r} ({wanted.space[:12]}). Give that backbone, or another folder as `output`."
         )
     if existing.root != wanted.root:
         raise StoreError(
             f"{folder} was made from {existing.root}, asked for {wanted.root}. "
-            "Give that folder, or another one with -o."
+            "Give that folder, or another one as `output`."
         )
     if existing.dtype != wanted.dtype:
         raise StoreError(
-            f"{folder} stores {existing.dtype}, asked for {wanted.dtype}. Leave --dtype away, or use another -o."
+            f"{folder} stores {existing.dtype}, asked for {wanted.dtype}. Leave `dtype` away, or use another `output`."
         )
     if existing.columns != wanted.columns:
         raise StoreError(
             f"{folder} holds vectors of {existing.columns} numbers, this backbone gives {wanted.columns}. "
-            "Use another folder with -o."
+            "Use another folder as `output`."
         )
     if existing.precision != wanted.precision and not allow_mixed_precision:
         raise StoreError(
             f"{folder} was computed in {existing.precision}, this run computes in {wanted.precision}. "
-            f"Use --precision {existing.precision}, or allow both with --allow-mixed-precision."
+            f"Use `precision` {existing.precision}, or allow both with `allow_mixed_precision`."
         )
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fxengine.errors import InputError
-from fxengine.heads.estimator import Estimator, HeadModule, HeadPipeline, HeadSettings, Kind
+from fxengine.heads.estimator import Estimator, HeadModule, HeadPipeline, HeadSettings, Kind, output_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,7 @@ def make_head(
     module, wanted = load_head(name, kind), settings or HeadSettings()
     if wanted.hidden and (name != "mlp" or len(wanted.hidden) > 3 or min(wanted.hidden) < 1):
         raise InputError(
-            f"--hidden gives --head mlp the units of its one to three dense layers, as 256,128. Got "
+            f"`hidden` gives the `head` mlp the units of its one to three dense layers, as 256,128. Got "
             f"{','.join(map(str, wanted.hidden))} for {name}."
         )
     reduction = [PCA(wanted.pca, random_state=wanted.seed)] if wanted.pca else []
@@ -117,7 +117,7 @@ def head_model(
     if scale != 1.0:
         logs = graph.node("Log", graph.node("Max", x, graph.constant(TINY)))
         x = graph.softmax(graph.node("Mul", logs, graph.constant(scale)))
-    return graph.model(x, "values" if kind == "numbers" else "probabilities", outputs)
+    return graph.model(x, output_name(kind), outputs)
 
 
 def answers_of(pipeline: Estimator, vectors: np.ndarray, kind: Kind) -> np.ndarray:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 Kind = Literal["classes", "labels", "numbers"]
 
 
+def output_name(kind: Kind) -> str:
+    """Return what a head's output is called: `values` for numbers, else `probabilities`."""
+    return "values" if kind == "numbers" else "probabilities"
+
+
 @dataclass(frozen=True)
 class HeadSettings:
     """How to fit a head.

@@ -12,13 +12,19 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-from fxengine.errors import InputError, StoreError
+from fxengine.backbones.graph.gate import Passed, check_graph
+from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.graph.wire import read_small_model
+from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
+from fxengine.errors import InputError, StoreError, explained
 from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.files import replacing
+from fxengine.heads.estimator import Kind, output_name
 from fxengine.heads.graph import INPUT
 
 METADATA_KEY = "fxengine_head"
 FORMAT = 1
+_AT_ONCE = 1 << 26  # numbers in the largest tensor of a run, 256 MB: the nearest rows of many take all of them
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class HeadFacts:
         rows: rows that it was trained on.
         versions: of the libraries that trained it.
         layer: the layer whose vectors it takes, or None for the default one.
-        predicts: "classes", "labels" or "numbers".
+        predicts: what kind of target.
         metric: what `accuracy` measures.
         store: folder of the store that it was trained on.
     """
@@ -47,9 +53,19 @@ class HeadFacts:
     rows: int
     versions: dict[str, str] = field(default_factory=dict)
     layer: str | None = None
-    predicts: str = "classes"
+    predicts: Kind = "classes"
     metric: str = "accuracy"
     store: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise ValueError("'classes' names none, or one twice")
+        if not 0 <= self.rows < 1 << 62:
+            raise ValueError("'rows' is out of range")
+        if "mean" not in self.accuracy or not set(self.accuracy) <= {"mean", "low", "high"}:
+            raise ValueError("'accuracy' is not said as mean, low and high")
+        if any(abs(score) > 1e300 for score in self.accuracy.values()):
+            raise ValueError("'accuracy' is out of range")
 
 
 def save_head(path: Path, model: onnx.ModelProto, facts: HeadFacts) -> None:
@@ -72,41 +88,87 @@ def save_head(path: Path, model: onnx.ModelProto, facts: HeadFacts) -> None:
 
 
 @dataclass(frozen=True)
+class HeadFile:
+    """A head's file that was looked through, and is safe to run.
+
+    Attributes:
+        model: the graph.
+        content: the same as bytes.
+        facts: what it says of itself.
+        passed: what its graph says.
+    """
+
+    model: onnx.ModelProto
+    content: bytes
+    facts: HeadFacts
+    passed: Passed
+
+
+def read_head(path: Path) -> HeadFile:
+    """Return what is in a head's file.
+
+    Raises:
+        InputError: there is no such file, it is no head that fxengine wrote, or what it says of itself is damaged
+            or newer than this version knows.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no head file {path}. `fxengine probe STORE -o head.onnx` makes one.")
+    try:
+        model, content = read_small_model(path)
+        text = metadata_of(model).get(METADATA_KEY)
+        if text is None:
+            raise InputError(f"{path} is an ONNX file, but no head that `fxengine probe` wrote.")
+        facts, passed = facts_from(HeadFacts, read_json(text), FORMAT), check_graph(model, INPUT)
+        if (passed.output, passed.outputs) != (output_name(facts.predicts), len(facts.classes)):
+            raise FactsError(
+                f"is damaged: it gives {passed.outputs} {passed.output}, not a number for each name it has"
+            )
+    except FactsError as error:
+        raise InputError(f"{path} {error}. Update fxengine, or train the head again: `fxengine probe`.") from error
+    return HeadFile(model, content, facts, passed)
+
+
+@dataclass(frozen=True)
 class Head:
     """A head that is ready to run."""
 
     facts: HeadFacts
     dim: int
     _session: Any
+    _rows: int
 
     @classmethod
     def load(cls, path: Path) -> Head:
         """Read a head file.
 
         Raises:
-            InputError: there is no such file, it is no head that fxengine wrote, or what it says of itself is damaged
-                or newer than this version knows.
+            InputError: as `read_head` does.
         """
-        if not path.is_file():
-            raise InputError(f"There is no head file {path}. `fxengine probe STORE -o head.onnx` makes one.")
+        found = read_head(path)
+        content, facts, passed = found.content, found.facts, found.passed
+        del found  # with its graph: a head of nearest neighbours holds all rows
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise InputError(f"{path} is not a readable ONNX file.") from error
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise InputError(f"{path} is an ONNX file, but no head that `fxengine probe` wrote.")
-        try:
-            facts = facts_from(HeadFacts, read_json(text), FORMAT)
-        except FactsError as error:
-            raise InputError(f"{path} {error}. Update fxengine, or train the head again: `fxengine probe`.") from error
-        return cls(facts, session.get_inputs()[0].shape[1], session)
+        with explained(f"ONNX Runtime cannot load {path}", kind=InputError):
+            session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return cls(facts, passed.dim, session, max(1, _AT_ONCE // passed.widest))
 
     def answers(self, vectors: np.ndarray) -> np.ndarray:
-        """Return probabilities (or numbers), float32 [n, classes], for raw (not normalised) vectors [n, dim]."""
+        """Return probabilities (or numbers), float32 [n, classes], for raw (not normalised) vectors [n, dim].
+
+        Raises:
+            StoreError: the vectors are of another length, the answers are not finite, or memory does not suffice.
+        """
+        if vectors.shape[1] != self.dim:
+            raise StoreError(f"The head takes vectors of {self.dim} numbers. Got some of {vectors.shape[1]}.")
+        with explained("ONNX Runtime cannot run the head"):
+            blocks = [self._run(vectors[i : i + self._rows]) for i in range(0, max(1, len(vectors)), self._rows)]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+    def _run(self, vectors: np.ndarray) -> np.ndarray:
         result: np.ndarray = self._session.run(None, {INPUT: np.asarray(vectors, np.float32)})[0]
+        if not np.isfinite(result).all():
+            raise StoreError("The head's answers are not finite numbers: train it again, `fxengine probe`.")
         return result
 
     def check_space(self, space: str, name: str) -> None:
@@ -115,4 +177,13 @@ class Head:
             raise StoreError(
                 f"The head was trained on features of {self.facts.source!r} ({self.facts.space[:12]}); {name} holds "
                 f"those of another space ({space[:12]}). Train a head on it: fxengine probe."
+            )
+
+    def check_backbone(self, found: BackboneFile, name: str) -> None:
+        """Raise StoreError where a backbone does not give the features that this head was trained on."""
+        self.check_space(found.fingerprint, name)
+        if found.dims.get(self.facts.layer) != self.dim:
+            raise StoreError(
+                f"The head takes {self.dim} numbers of the layer {self.facts.layer or FEATURE_OUTPUT!r}, which {name} "
+                "does not give. Train a head on it: `fxengine probe`."
             )

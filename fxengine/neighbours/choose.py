@@ -7,6 +7,7 @@ docs/search.md measured on real features.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ FLAT_ROWS = 10_000  # up to here a plain scan takes milliseconds
 _SCAN_ROWS = 50_000  # up to here a scan of shortened vectors keeps up with the others, and is built at once
 _PCA_DIM = 256  # keeps the neighbours of real features; an exact look at the best candidates mends the rest
 _GRAPH = 8 * 32 + 4  # bytes of a vertex: its links, 4 bytes each, of which the lowest level has twice 32
+
+# Of FAISS's name of an index. What is beyond takes the machine's memory before FAISS says that it cannot be.
+_LONGEST, _MOST, _LINKS, _BITS = 200, 1 << 20, 512, 16
 
 _SCAN = "{pca}Flat,Refine(SQfp16)"
 # Index, the most promising first -> bytes of a vector in it, by its numbers and by those that the PCA leaves. To add
@@ -58,6 +62,25 @@ class Wanted:
         check(self.metric)
         if not 0 < self.recall < 1:
             raise InputError(f"The recall must be between 0 and 1. Got {self.recall}.")
+        for name, most in (("memory", self.memory), ("latency_ms", self.latency_ms)):
+            if most is not None and not 0 < most < math.inf:
+                raise InputError(f"`{name}` must be more than 0. Got {most}.")
+        if self.factory is not None:
+            _check_factory(self.factory)
+
+
+def _check_factory(factory: str) -> None:
+    """Raise InputError where no index is called so, or one that FAISS takes no end of memory for."""
+    numbers = [int(number) for number in re.findall(r"\d+", factory[:_LONGEST])]
+    if not re.fullmatch(rf"[A-Za-z0-9_,.()\[\]]{{1,{_LONGEST}}}", factory):
+        raise InputError(f"FAISS has no index {factory[:_LONGEST]!r}; `IVF1024,SQ8` is one.")
+    links = [int(number) for number in re.findall(r"(?:HNSW|NSG)(\d+)", factory)]
+    bits = [int(number) for number in re.findall(r"x(\d+)", factory)]
+    if max(numbers, default=0) > _MOST or max(links, default=0) > _LINKS or max(bits, default=0) > _BITS:
+        raise InputError(
+            f"The index {factory!r} is too large: at most {_MOST} lists or numbers, {_LINKS} links a vector and "
+            f"{_BITS} bits."
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable
 
@@ -9,7 +10,9 @@ import faiss
 import numpy as np
 
 from fxengine.errors import InputError
-from fxengine.neighbours.faiss_index import FaissIndex
+from fxengine.facts import FactsError
+from fxengine.neighbours.faiss_file import look
+from fxengine.neighbours.faiss_index import FaissIndex, faiss_reason
 from fxengine.neighbours.metric import faiss_metric, findable, prepare
 from fxengine.neighbours.parameters import search_parameters
 
@@ -21,23 +24,16 @@ def train(factory: str, metric: str, sample: np.ndarray) -> FaissIndex:
         InputError: FAISS does not know such an index, or the sample is too small or its dim does not suit it.
     """
     dim = sample.shape[1]
-    if re.search(r"(HNSW|NSG)0+(?!\d)", factory):  # FAISS divides by it, and takes the process along
-        raise InputError(f"FAISS cannot make {factory!r}: a graph without links.")
+    if re.search(r"(HNSW|NSG)0*[01](?!\d)", factory):  # FAISS divides by it or its logarithm: the process ends
+        raise InputError(f"FAISS cannot make {factory!r}: a graph of fewer than two links a vector.")
     try:
         index: FaissIndex = faiss.index_factory(dim, factory, faiss_metric(metric))
         index.train(prepare(sample, metric))
     except (RuntimeError, AssertionError, MemoryError) as error:
         raise InputError(
-            f"FAISS cannot make {factory!r} of {len(sample)} vectors of {dim} numbers: {_reason(error)}."
+            f"FAISS cannot make {factory!r} of {len(sample)} vectors of {dim} numbers: {faiss_reason(error)}."
         ) from error
     return index
-
-
-def _reason(error: Exception) -> str:
-    """Return what FAISS says, without the C++ signature, file and condition before it."""
-    text = " ".join(str(error).split())
-    said = re.split(r" failed: |Error: |\.(?:cpp|h):\d+: ", text)[-1]
-    return said.strip().rstrip(".")[:200] or "it does not say why"
 
 
 def try_out(index: FaissIndex, factory: str, metric: str, sample: np.ndarray) -> None:
@@ -50,17 +46,19 @@ def try_out(index: FaissIndex, factory: str, metric: str, sample: np.ndarray) ->
         sample: [n, dim] raw vectors.
 
     Raises:
-        InputError: the index has no such filter, or takes no vectors as they are.
+        InputError: the index has no such filter, takes no vectors as they are, or would not be read back.
     """
     try:
         index.add(prepare(sample[:1], metric))
         selector = faiss.IDSelectorBitmap(np.asarray([1], np.uint8))
         index.search(prepare(sample[:1], metric), 1, params=search_parameters(index, {}, selector))
         index.reset()
-    except (RuntimeError, AssertionError, MemoryError) as error:
+        with io.BytesIO(faiss.serialize_index(index)) as written:
+            look(written, sample.shape[1], 0, faiss_metric(metric))
+    except (RuntimeError, FactsError, AssertionError, MemoryError) as error:
         raise InputError(
             f"FAISS's index {factory!r} does not serve here, where vectors have no ids and searches a filter by rows: "
-            f"{_reason(error)}. Flat, IVF, HNSW and SQ do, also behind a PCA or before a Refine."
+            f"{faiss_reason(error)}. Flat, IVF, HNSW and SQ do, also behind a PCA or before a Refine."
         ) from error
 
 

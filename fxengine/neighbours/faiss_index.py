@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -25,3 +28,19 @@ class FaissIndex(Protocol):
 
     def reset(self) -> None:
         """Forget all vectors, not what was learnt."""
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Leave away the C++ signature, file and condition before what FAISS says where it fails inside the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(faiss_reason(error)) from error
+
+
+def faiss_reason(error: Exception) -> str:
+    """Return what FAISS says, without the C++ signature, file and condition before it."""
+    text = " ".join(str(error).split())
+    said = re.split(r" failed: |Error: |\.(?:cpp|h):\d+: ", text)[-1]
+    return said.strip().rstrip(".")[:200] or "it does not say why"

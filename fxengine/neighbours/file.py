@@ -1,26 +1,43 @@
-"""An index on disk: a folder of index.faiss, rows.parquet and index.json, which names the hashes of the other two."""
+"""An index on disk: a folder of index.faiss, rows.parquet and index.json, which names the hashes of the other two.
+
+The hashes tell a damaged file. Who sends a hostile one sends its hash along: what is in it is looked at, too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import faiss
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fxengine.errors import InputError, StoreError
+from fxengine.errors import StoreError, explained, reason
 from fxengine.facts import FactsError, facts_from, read_json
-from fxengine.files import replacing_folder
+from fxengine.files import open_regular, read_small, replacing_folder
 from fxengine.neighbours.choose import Wanted
-from fxengine.neighbours.faiss_index import FaissIndex
-from fxengine.neighbours.tune import Trial
+from fxengine.neighbours.faiss_file import ensure, look
+from fxengine.neighbours.faiss_index import FaissIndex, in_words
+from fxengine.neighbours.metric import faiss_metric
+from fxengine.neighbours.tune import Trial, fits
 
 FORMAT = 1
 _FAISS, _ROWS, _JSON = "index.faiss", "rows.parquet", "index.json"
+_LONGEST = 1 << 24  # bytes of index.json, which is a few thousand
+_MOST = 1 << 31  # rows
+_TRIALS = 100
+_SMALL = 1 << 26  # bytes that are allocated whatever a file's size
+_LONGEST_TEXT = 1 << 12  # bytes of an id, which is a path, or a hash, in the mean
+_TEXTS = ["id", "content_hash"]
 # One row for every vector in the FAISS file, in its order: FAISS counts them from 0. One that is gone from the store
 # stays in the file until the next rebuild, and is never found.
 ROWS_SCHEMA = pa.schema(
@@ -59,6 +76,18 @@ class IndexFacts:
     versions: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        texts = [self.space, self.store, self.queries, *self.versions, *self.versions.values()]
+        if not all(text.isprintable() and len(text) <= 200 for text in texts):
+            raise ValueError("a text of it is none that can be printed")
+        if not 0 < len(self.trials) <= _TRIALS:
+            raise ValueError(f"it names {len(self.trials)} trials")
+        if not (0 <= self.added < _MOST and 0 <= self.removed < _MOST):
+            raise ValueError(f"{self.added} rows were added to it and {self.removed} removed")
+        for name, digest in self.hashes.items():
+            if name not in (_FAISS, _ROWS) or not re.fullmatch("[0-9a-f]{64}", digest):
+                raise ValueError(f"{name[:40]!r} is no file of it, or has no hash")
+
     @property
     def trial(self) -> Trial:
         """The index itself, as it was measured."""
@@ -74,7 +103,6 @@ class IndexFacts:
 
         Raises:
             FactsError: they are of another format, damaged, or newer than this version knows.
-            InputError: what was wanted of the index cannot be.
         """
         return facts_from(cls, data, FORMAT)
 
@@ -85,16 +113,16 @@ def write_index(folder: Path, index: FaissIndex, rows: pa.Table, facts: IndexFac
     Raises:
         StoreError: the disk is full or the folder cannot be written to; an index that was there is kept.
     """
-    try:
+    with explained(f"Cannot write the index {folder}", "The one before, if any, is kept."):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with replacing_folder(folder) as made:
-            faiss.write_index(index, str(made / _FAISS))
-            pq.write_table(rows.cast(ROWS_SCHEMA), made / _ROWS)
-            hashes = {name: _sha256(made / name) for name in (_FAISS, _ROWS)}
-            facts = replace(facts, hashes=hashes)
+            with in_words():
+                faiss.write_index(index, str(made / _FAISS))
+            # Texts that all differ, in a dictionary, would be written twice, and a reader could not tell how many bytes
+            # they take.
+            pq.write_table(rows.cast(ROWS_SCHEMA), made / _ROWS, use_dictionary=False)
+            facts = replace(facts, hashes={name: _sha256(made / name) for name in (_FAISS, _ROWS)})
             (made / _JSON).write_text(json.dumps(facts.to_dict(), indent=2) + "\n")
-    except (OSError, RuntimeError) as error:
-        raise StoreError(f"Cannot write the index {folder}: {error}. The one before, if any, is kept.") from error
     return facts
 
 
@@ -106,39 +134,116 @@ def read_facts(folder: Path) -> IndexFacts | None:
     """
     path = folder / _JSON
     try:
-        return IndexFacts.from_dict(read_json(path.read_bytes()))
+        with _damage_named(path):
+            return IndexFacts.from_dict(read_json(read_small(path, _LONGEST)))
     except FileNotFoundError:
         return None
-    except FactsError as error:
-        raise StoreError(f"{path} {error}. {_again(folder)}") from error
-    except (OSError, InputError) as error:
-        raise StoreError(f"{path} is damaged: {error} {_again(folder)}") from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {reason(error)}. {_again(folder)}") from error
 
 
-_SMALL = 1 << 26
+def read_index(folder: Path, facts: IndexFacts, dim: int) -> tuple[FaissIndex, pa.Table]:
+    """Return the FAISS index, and of its rows the columns that a search needs: `row` and `living`.
 
+    Both files are checked by their hashes, and looked through, before FAISS and Arrow read them: nothing in them names
+    another file, is out of its range, or takes more memory than the files have bytes, but for small things.
 
-def read_index(folder: Path, facts: IndexFacts) -> tuple[FaissIndex, pa.Table]:
-    """Return the FAISS index and its rows; both files are checked by their hashes before they are read.
+    Args:
+        folder: the index's folder.
+        facts: what index.json says.
+        dim: numbers of a vector of the store.
 
     Raises:
-        StoreError: a file is missing, or is not the one that index.json was written with.
+        StoreError: a file is missing, is not the one that index.json was written with, or holds what `fxengine index`
+            does not write.
     """
-    for name in (_FAISS, _ROWS):
-        path = folder / name
-        if not path.is_file() or _sha256(path) != facts.hashes.get(name):
-            raise StoreError(f"{path} is damaged, or is not the file that was written here. {_again(folder)}")
-    # FAISS allocates what a file asks for: nothing in it can be larger than the file itself, but for small things, such
-    # as the matrix that FAISS counts for a transform without one.
-    faiss.set_deserialization_vector_byte_limit(max((folder / _FAISS).stat().st_size, _SMALL))
-    try:
-        index = faiss.read_index(str(folder / _FAISS))
-        rows = pq.read_table(folder / _ROWS)
-    except (RuntimeError, pa.ArrowException) as error:
-        raise StoreError(f"{folder} cannot be read ({str(error)[-200:]}). {_again(folder)}") from error
-    if not rows.schema.equals(ROWS_SCHEMA) or len(rows) != index.ntotal:
-        raise StoreError(f"{folder} has {index.ntotal} vectors, but rows for {len(rows)}. {_again(folder)}")
+    of_faiss, of_rows = folder / _FAISS, folder / _ROWS
+    _check_hash(of_faiss, facts)
+    _check_hash(of_rows, facts)
+    with explained(f"{folder} cannot be read", _again(folder)):
+        with _damage_named(of_rows), open_regular(of_rows) as opened:
+            rows = _read_living(opened)
+        with _damage_named(of_faiss), open_regular(of_faiss) as opened:
+            look(opened, dim, len(rows), faiss_metric(facts.wanted.metric))
+        index = _read_faiss(of_faiss)
+        with _damage_named(folder / _JSON):
+            ensure(fits(index, facts.trial.parameters), "its parameters are not those of the index")
     return index, rows
+
+
+def _check_hash(path: Path, facts: IndexFacts) -> None:
+    try:
+        right = _sha256(path) == facts.hashes.get(path.name)
+    except FileNotFoundError:
+        right = False
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {reason(error)}. {_again(path.parent)}") from error
+    if not right:
+        raise StoreError(f"{path} is damaged, or is not the file that was written here. {_again(path.parent)}")
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Say of which file it is that what it holds does not fit."""
+    try:
+        yield
+    except FactsError as error:
+        raise StoreError(f"{path} {str(error).rstrip('.')}. {_again(path.parent)}") from error
+
+
+def _read_faiss(path: Path) -> FaissIndex:
+    # FAISS allocates what a file asks for: nothing in it can be larger than the file itself, but for small things, such
+    # as the tables that FAISS makes itself.
+    most = max(path.stat().st_size, _SMALL)
+    faiss.set_deserialization_vector_byte_limit(most)
+    if hasattr(faiss, "set_deserialization_loop_limit"):
+        faiss.set_deserialization_loop_limit(most)
+    with in_words():
+        index: FaissIndex = faiss.read_index(str(path))
+    return index
+
+
+def read_rows(folder: Path, facts: IndexFacts) -> pa.Table:
+    """Return a row for every vector in the FAISS file, in its order; see `ROWS_SCHEMA`.
+
+    Raises:
+        StoreError: the file is missing, is not the one that index.json was written with, or holds other columns.
+    """
+    path = folder / _ROWS
+    _check_hash(path, facts)
+    with explained(f"{path} cannot be read", _again(folder)), _damage_named(path), open_regular(path) as opened:
+        _check_rows(opened)
+        # In memory, a text that the file keeps once would be repeated for every row: kept once until that is counted.
+        rows = pq.read_table(opened, read_dictionary=_TEXTS)
+        for name in _TEXTS:
+            lengths = [pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in rows[name].chunks]
+            took = sum(pc.sum(each.cast(pa.int64())).as_py() or 0 for each in lengths)
+            ensure(took <= max(len(rows) * _LONGEST_TEXT, _SMALL), f"its column {name!r} takes {took} bytes")
+        return rows.cast(ROWS_SCHEMA)
+
+
+def _read_living(opened: BinaryIO) -> pa.Table:
+    """Return the columns `row` and `living`; raises FactsError where they are not as `ROWS_SCHEMA` has them."""
+    _check_rows(opened)
+    rows = pq.read_table(opened, columns=["row", "living"])
+    living = np.sort(np.asarray(rows["row"])[np.asarray(rows["living"])])
+    ensure(not (living[1:] == living[:-1]).any(), "a row of it is there twice")
+    return rows
+
+
+def _check_rows(opened: BinaryIO) -> None:
+    """Check what the footer announces, before anything is allocated for it."""
+    file = pq.ParquetFile(opened)
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    ensure(file.schema_arrow.equals(ROWS_SCHEMA), "its columns are not those of an index")
+    counts, said, size = [group.num_rows for group in groups], file.metadata.num_rows, os.fstat(opened.fileno()).st_size
+    # Numbers that differ from row to row take more than a byte each, however well they are packed.
+    right = sum(counts) == said <= size and min(counts, default=0) >= 0
+    ensure(right, f"it announces {said} rows in {size} bytes")
+    chunks = [group.column(number) for group in groups for number in range(len(ROWS_SCHEMA))]
+    most = max(said * _LONGEST_TEXT, _SMALL)
+    ensure(all(0 <= chunk.total_uncompressed_size <= most for chunk in chunks), "it announces more than rows can take")
+    opened.seek(0)
 
 
 def size(index: FaissIndex) -> int:
@@ -163,5 +268,5 @@ def _again(folder: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fxengine.errors import InputError, StoreError
+from fxengine.errors import InputError, StoreError, explained
 from fxengine.features.fingerprint import store_fingerprint
 from fxengine.features.read import FeatureStore
 from fxengine.features.where import matching
@@ -20,7 +20,7 @@ from fxengine.neighbours import file
 from fxengine.neighbours.builder import Built, build, update
 from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.exact import exact_search, in_blocks
-from fxengine.neighbours.faiss_index import FaissIndex
+from fxengine.neighbours.faiss_index import FaissIndex, in_words
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.metric import check_queries, prepare, scores
 from fxengine.neighbours.parameters import search_parameters
@@ -29,6 +29,7 @@ from fxengine.neighbours.rows import check_searchable, searchable_rows
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
 _IN_MEMORY = 2**28  # bytes of vectors that are simply read
+_LESS = "Free memory, or ask for an index that takes less."
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Index:
     fresh: bool = True
     _faiss: FaissIndex | None = None
     _vectors: pa.Table | None = None
+    _folder: Path | None = None
 
     @classmethod
     def exact(cls, store: FeatureStore | str | Path, metric: str = "cosine", layer: str | None = None) -> Index:
@@ -109,7 +111,8 @@ class Index:
             StoreError: the store has no vector or no such layer.
         """
         opened, wanted = _opened(store), Wanted(metric, layer, recall, memory, latency_ms, factory)
-        return _built(opened, build(opened, wanted, queries, progress or _silent))
+        with explained(f"{opened.path} cannot be indexed", _LESS):
+            return _built(opened, build(opened, wanted, queries, progress or _silent))
 
     @classmethod
     def load(cls, store: FeatureStore | str | Path, *, layer: str | None = None, folder: Path | None = None) -> Index:
@@ -139,7 +142,7 @@ class Index:
         if self.facts is None or self._faiss is None:
             raise InputError("Exact search has no index to save.")
         target = folder or index_folder(self.store, self.layer)
-        file.write_index(target, self._faiss, self._vectors, self.facts)
+        file.write_index(target, self._faiss, self._all_rows, self.facts)
         return target
 
     def update(self, *, queries: np.ndarray | None = None, progress: Callable[[str], None] | None = None) -> Index:
@@ -156,10 +159,11 @@ class Index:
             StoreError: the store has no vector any more, or is of another feature space.
         """
         store = FeatureStore.open(self.store.path)
-        if self.facts is None or self._faiss is None or self._vectors is None:
+        if self.facts is None or self._faiss is None:
             return replace(self, store=store)
-        made = Built(self._faiss, self._vectors, self.facts)
-        return _built(store, update(store, made, queries, progress or _silent))
+        made = Built(self._faiss, self._all_rows, self.facts)
+        with explained(f"The index of {store.path} cannot be updated", _LESS):
+            return _built(store, update(store, made, queries, progress or _silent))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -185,7 +189,7 @@ class Index:
             return None
         kept = matching(self.table, where)
         if not kept.any():
-            raise InputError(f"--where {where!r} leaves none of the {len(self)} rows of {self.store.path}.")
+            raise InputError(f"`where` {where!r} leaves none of the {len(self)} rows of {self.store.path}.")
         return kept
 
     def positions(
@@ -213,13 +217,14 @@ class Index:
         if not 1 <= k <= len(self):
             raise InputError(f"k must be between 1 and {len(self)}, the rows of {self.store.path}. Got {k}.")
         k = k if allowed is None else min(k, int(allowed.sum()))
-        if self._faiss is None or (allowed is not None and allowed.sum() <= _NARROW):
-            return self._exactly(queries, k, allowed)
-        found, near = self._approximately(queries, k, allowed)
-        short = (found < 0).any(axis=1)
-        if short.any():  # the lists that were visited hold fewer than k
-            found[short], near[short] = self._exactly(queries[short], k, allowed)
-        return found, near
+        with explained(f"{self.store.path} cannot be searched", "Free memory, or ask less at once."):
+            if self._faiss is None or (allowed is not None and allowed.sum() <= _NARROW):
+                return self._exactly(queries, k, allowed)
+            found, near = self._approximately(queries, k, allowed)
+            short = (found < 0).any(axis=1)
+            if short.any():  # the lists that were visited hold fewer than k
+                found[short], near[short] = self._exactly(queries[short], k, allowed)
+            return found, near
 
     def _exactly(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         rows = None if allowed is None else np.flatnonzero(allowed)
@@ -233,7 +238,8 @@ class Index:
         assert self.facts is not None
         assert self._faiss is not None
         set_to = search_parameters(self._faiss, self.facts.trial.parameters, selector, float(may.mean()))
-        distances, found = self._faiss.search(prepare(queries, self.metric), k, params=set_to)
+        with in_words():
+            distances, found = self._faiss.search(prepare(queries, self.metric), k, params=set_to)
         return np.where(found < 0, -1, at[found]), scores(distances, self.metric)
 
     @cached_property
@@ -251,6 +257,14 @@ class Index:
         provenance = self.store.provenance
         size = len(self) * provenance.dim_of(self.layer) * np.dtype(provenance.dtype).itemsize
         return self.store.vectors(layer=self.layer, mmap=size > _IN_MEMORY)
+
+    @property
+    def _all_rows(self) -> pa.Table:
+        """A row for every vector of the index; of one that was loaded they are read now, since no search needs all."""
+        if self._folder is None:
+            return self._vectors
+        assert self.facts is not None
+        return file.read_rows(self._folder, self.facts)
 
     @cached_property
     def _at(self) -> np.ndarray:
@@ -277,9 +291,9 @@ def open_index(store: FeatureStore, layer: str | None, folder: Path | None = Non
             f"{folder} is of feature space {_space(*of)}, not of {_space(*wanted)}. "
             f"`fxengine index {store.path} --rebuild` makes it anew."
         )
-    loaded, vectors = file.read_index(folder, facts)
+    loaded, vectors = file.read_index(folder, facts, store.provenance.dim_of(layer))
     fresh = facts.store == store_fingerprint(store)
-    return Index(store, facts.wanted.metric, layer, facts, fresh, loaded, vectors)
+    return Index(store, facts.wanted.metric, layer, facts, fresh, loaded, vectors, folder)
 
 
 def index_folder(store: FeatureStore, layer: str | None) -> Path:

@@ -51,23 +51,31 @@ class IndexReport:
         return asdict(self)
 
 
-def index_store(
+def index(
     store: str | Path,
-    wishes: Wishes | None = None,
     *,
-    layer: str | None = None,
-    queries: Path | None = None,
+    recall: float | None = None,
+    memory: int | None = None,
+    latency: float | None = None,
+    metric: str | None = None,
+    factory: str | None = None,
+    queries: str | Path | None = None,
     rebuild: bool = False,
+    layer: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> IndexReport:
     """Build the index of a store; where there is one and nothing else is asked of it, only what changed is done.
 
     Args:
         store: folder of a feature store.
-        wishes: what is asked of the index.
-        layer: a further layer's name; the default one unless given.
+        recall: share of the 10 exact neighbours to find; that of the index, else 0.95, unless given.
+        memory: most memory of the index, in bytes.
+        latency: longest time of a query, in milliseconds.
+        metric: "cosine", "ip" or "l2"; that of the index, else cosine, unless given.
+        factory: FAISS's name of an index, instead of one chosen.
         queries: .npy file of raw vectors [n, dim] to tune with; held-out rows unless given.
         rebuild: build anew whatever is there.
+        layer: a further layer's name; the default one unless given.
         progress: called with a sentence at every step.
 
     Raises:
@@ -76,19 +84,19 @@ def index_store(
     """
     opened = FeatureStore.open(store)
     dim = opened.provenance.dim_of(layer)
-    vectors = None if queries is None else read_vectors(queries, dim)
-    given = (wishes or Wishes()).given()
+    vectors = None if queries is None else read_vectors(Path(queries), dim)
+    given = Wishes(metric, recall, memory, latency, factory).given()
     found = None if rebuild or queries is not None else open_index(opened, layer)
     done: Literal["built", "updated", "unchanged"]
     if found is None or found.facts is None or not given.items() <= asdict(found.facts.wanted).items():
-        index, done = Index.build(opened, layer=layer, queries=vectors, progress=progress, **given), "built"
+        made, done = Index.build(opened, layer=layer, queries=vectors, progress=progress, **given), "built"
     elif found.fresh:
-        index, done = found, "unchanged"
+        made, done = found, "unchanged"
     else:
-        index, done = found.update(progress=progress), "updated"
-    folder = index_folder(opened, layer) if done == "unchanged" else index.save()
-    assert index.facts is not None
-    return IndexReport(str(folder), done, len(index), index.facts, _shortcomings(index.facts))
+        made, done = found.update(progress=progress), "updated"
+    folder = index_folder(opened, layer) if done == "unchanged" else made.save()
+    assert made.facts is not None
+    return IndexReport(str(folder), done, len(made), made.facts, _shortcomings(made.facts))
 
 
 def _shortcomings(facts: IndexFacts) -> list[str]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.exact import exact_search
 from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.metric import findable, prepare
-from fxengine.neighbours.parameters import K_FACTOR, inner, ladder, search_parameters
+from fxengine.neighbours.parameters import EF_SEARCH, K_FACTOR, NPROBE, inner, ladder, search_parameters
 
 K = 10
 _TIES = 100  # so many neighbours are known of each query, to tell copies that are as near as the last one
@@ -57,6 +58,10 @@ class Recall:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not all(0 <= share <= 1 for share in (self.at_1, self.at_10, self.low, self.high)):
+            raise ValueError("a recall is a share, between 0 and 1")
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -81,6 +86,14 @@ class Trial:
     megabytes: float
     build_seconds: float
     rows: int
+
+    def __post_init__(self) -> None:
+        spans = (self.queries_per_second, self.latency_ms, self.megabytes, self.build_seconds, self.rows)
+        if not all(0 <= value < np.inf for value in spans):
+            raise ValueError("a trial has a rate, a time or a size below 0")
+        if not self.parameters.keys() <= {K_FACTOR, NPROBE, EF_SEARCH}:
+            raise ValueError(f"no index has the parameters {', '.join(map(repr, self.parameters))[:100]}")
+        Wanted(factory=self.factory)  # as far as that can be an index's name
 
 
 def find_truth(blocks: Iterable[np.ndarray], queries: np.ndarray, metric: str) -> Truth:
@@ -146,6 +159,15 @@ def tune(index: FaissIndex, truth: Truth, target: float) -> dict[str, int]:
         elif reached:
             break  # looking at more again costs more from here on
     return best[2]
+
+
+def fits(index: FaissIndex, parameters: Mapping[str, int]) -> bool:
+    """Tell whether an index can be asked with these parameters: it has them, and `tune` could have found them."""
+    name, values = ladder(index)
+    most = {name: values[-1]} if name else {}
+    if inner(index)[1]:
+        most[K_FACTOR] = _K_FACTORS[-1]
+    return parameters.keys() == most.keys() and all(1 <= parameters[each] <= most[each] for each in most)
 
 
 def ask(index: FaissIndex, truth: Truth, parameters: Mapping[str, int]) -> np.ndarray:

@@ -71,7 +71,7 @@ class Backbone:
             found = load_for_space(override, stored.space)
             if found.fingerprint != stored.space:
                 raise InputError(
-                    f"--backbone {override} makes features of space {found.fingerprint[:12]}; "
+                    f"`backbone` {override} makes features of space {found.fingerprint[:12]}; "
                     f"asked for is {stored.space[:12]} (from {stored.source!r})."
                 )
         return _opened(found, Limits(**stored.limits), partial(open_stored, found, stored, device))

@@ -5,6 +5,7 @@ plan (what is new, changed, gone) -> units (a part each, its rows numbered) -> r
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from fxengine.backbones import DEFAULT
 from fxengine.collect import Listing, collect
+from fxengine.collect.paths import names_of
 from fxengine.decode import preparer_for
 from fxengine.decode.limits import Limits
 from fxengine.execute import usable_cores
@@ -29,6 +31,7 @@ from fxengine.pipeline.sink import Sink
 from fxengine.pipeline.summary import Progress, Summary, Watch
 from fxengine.pipeline.threads import Pipeline, Steps
 from fxengine.pipeline.units import NewRows, make_units
+from fxengine.trust import note_named
 
 
 @dataclass(frozen=True)
@@ -44,17 +47,19 @@ class _How:
 
 
 def extract(
-    source: str | Path | Listing,
+    inputs: str | Path | Listing,
     store: str | Path,
     *,
     backbone: str | Path = DEFAULT,
-    layers: tuple[str, ...] = (),
+    layers: str | Sequence[str] = (),
     device: str = "auto",
     dtype: Dtype = "float16",
-    listing: Path | None = None,
-    include: tuple[str, ...] = (),
-    exclude: tuple[str, ...] = (),
+    listing: str | Path | None = None,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     limit: int | None = None,
+    max_pixels: int | None = None,
+    max_bytes: int | None = None,
     precision: str = "auto",
     batch_size: int | None = None,
     decoders: int | None = None,
@@ -65,29 +70,30 @@ def extract(
     prune: bool = False,
     yes: bool = False,
     allow_mixed_precision: bool = False,
-    add_columns: Sequence[str] = (),
+    add_columns: str | Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Summary:
-    """Extract features of every input below `source` into the store, or bring the store up to date.
+    """Extract features of every input below `inputs` into the store, or bring the store up to date.
 
     Args:
-        source: a folder of pictures, one picture, or a listing that was made already.
+        inputs: a folder of pictures, one picture, or a listing that was made already.
         store: folder of Parquet parts, made where it is not there.
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported.
         layers: layers of the backbone to store, the last one as `feature`, the others as `feature@NAME`.
         device: "auto", "cpu", "cuda" or "tensorrt".
         dtype: type of the stored vectors, "float16" or "float32".
-        listing: a file that names the inputs (.txt, .csv, .tsv, .parquet), relative to `source`.
+        listing: a file that names the inputs (.txt, .csv, .tsv, .parquet), relative to `inputs`.
         include: patterns of which an input must fit one.
         exclude: patterns of which an input must fit none.
         limit: take only the first so many inputs, in the order of their ids.
+        max_pixels: refuse larger pictures; that of the store, else 128 million, unless given.
+        max_bytes: refuse larger files; that of the store, else a billion, unless given.
         precision: "fp32", "bf16", "fp16", "int8", or "auto": see `pipeline.precision.open_chosen`.
         batch_size: pictures in one run of the model; 4 on a CPU and 128 on a GPU unless given.
         decoders: decoding threads; every usable core unless given.
         decode_on: "cpu", or "gpu" for JPEGs by nvImageCodec, where the CPU cannot feed the GPU.
-        limits: what is refused as too large, or some of its fields by name; those that the store was made with unless
-            given.
+        limits: both of these at once, or some of them by name.
         part_rows: rows of a part at most.
         retry_failed: try inputs again that failed for a lasting reason.
         prune: remove rows whose input is gone.
@@ -103,18 +109,20 @@ def extract(
         committed and the summary says `interrupted`.
 
     Raises:
-        InputError: the source, the backbone or an option cannot be used.
+        InputError: the inputs, the backbone or an option cannot be used.
         StoreError: the store belongs to another backbone or root, is damaged, or cannot be written.
         DeviceError: the device was asked for by name and does not start.
     """
     begin = time.perf_counter()
-    inputs = source
     if isinstance(inputs, str | Path):
-        inputs = collect(inputs, listing=listing, include=include, exclude=exclude)
-    folder = Path(store)
+        names = None if listing is None else Path(listing)
+        inputs = collect(inputs, listing=names, include=names_of(include), exclude=names_of(exclude))
+    folder, limits = Path(store), _limits(limits, max_pixels, max_bytes)
+    asked = Asked(backbone, names_of(layers), dtype, limits, limit, retry_failed, names_of(add_columns))
     with locked(folder):
         parts.remove_leftovers(folder)
-        made = plan_run(inputs, folder, Asked(backbone, layers, dtype, limits, limit, retry_failed, tuple(add_columns)))
+        made = plan_run(inputs, folder, asked)
+        note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
         if prune:
             guard_prune(made, yes=yes)
         summary = Summary(str(store), made.found.facts.name)
@@ -128,6 +136,16 @@ def extract(
         summary.unreadable_folders = sorted(set(inputs.unreadable))
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+def _limits(
+    limits: Limits | Mapping[str, int] | None, max_pixels: int | None, max_bytes: int | None
+) -> Limits | Mapping[str, int] | None:
+    named = {"max_pixels": max_pixels, "max_bytes": max_bytes}
+    given = {name: value for name, value in named.items() if value is not None}
+    if isinstance(limits, Limits):
+        return replace(limits, **given)
+    return {**limits, **given} if limits is not None else given
 
 
 def _update(made: RunPlan, folder: Path, how: _How, summary: Summary, *, prune: bool) -> None:

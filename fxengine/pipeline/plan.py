@@ -156,11 +156,11 @@ def guard_prune(made: RunPlan, *, yes: bool) -> None:
     if not missing:
         return
     if inputs.unreadable:
-        raise InputError(f"--prune is refused: {inputs.unreadable[0]} cannot be read, so its files only look gone.")
+        raise InputError(f"`prune` is refused: {inputs.unreadable[0]} cannot be read, so its files only look gone.")
     if missing > _PRUNE_GUARD * len(known) and not yes:
         raise InputError(
-            f"--prune would remove {missing} of {len(known)} rows from the store. Is a share not mounted? "
-            "If not, add --yes."
+            f"`prune` would remove {missing} of {len(known)} rows from the store. Is a share not mounted? "
+            "If not, add `yes`."
         )
 
 

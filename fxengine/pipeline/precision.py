@@ -9,15 +9,15 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
-from fxengine.cache import cache_folder
+from fxengine.cache import find, keep
 from fxengine.collect import Listing
 from fxengine.collect.item import Item
 from fxengine.decode import Inputs, preparer_for
@@ -28,8 +28,9 @@ from fxengine.execute.cpus import processor
 from fxengine.execute.fidelity import Fidelity, compare
 from fxengine.execute.int8 import int8_file, quantise
 from fxengine.execute.session import Session
+from fxengine.facts import read_json
 from fxengine.features.schema import Provenance
-from fxengine.files import replacing
+from fxengine.files import read_small
 from fxengine.pipeline.rate import rows_in, rows_per_second, warm_rows_per_second
 from fxengine.pipeline.threads import run_on_streams
 
@@ -39,6 +40,7 @@ _FEWEST = 32  # on fewer pictures neighbours say nothing
 _WORTH_SECONDS = 60.0  # a job that takes less in fp32 has nothing to gain
 _PASS_SECONDS = 3.0
 _ROUNDS, _ROUND_SECONDS = 4, 0.5
+_LONGEST = 1 << 20  # bytes of what was found before
 _GAIN = 1.05  # what is not faster by so much is not worth leaving the reference for
 
 
@@ -144,7 +146,7 @@ def open_chosen(
     digest = ""
     if precision == "int8":
         digest = stored.int8 if stored is not None else ""
-        if not digest or not int8_file(digest).exists():
+        if not digest or int8_file(digest) is None:
             sample = _sample(found, inputs, count, _CALIBRATION, limits or Limits())
             digest = quantise(found.path, sample)
     choice = Choice(Way(runtime_for(precision, device), precision, usable_cores()), digest)
@@ -221,33 +223,36 @@ def calibrate(
 
 def recall(found: BackboneFile, device: str) -> Choice | None:
     """Return what this machine was found to run the backbone best by, or None where it was not looked into."""
+    note = find(_memory(found, device))
+    if note is None:
+        return None
     try:
-        values = json.loads(_memory(found, device).read_text())
+        values: Any = read_json(read_small(note, _LONGEST))
         way = values["way"]
         choice = Choice(Way(way["runtime"], way["precision"], way["streams"]), values["int8"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return choice if choice.way.precision != "int8" or int8_file(choice.int8).exists() else None
+    return choice if choice.way.precision != "int8" or int8_file(choice.int8) is not None else None
 
 
 def _remember(found: BackboneFile, device: str, choice: Choice) -> None:
-    path = _memory(found, device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(choice.to_dict()))
+    with suppress(InputError):  # there is no room for it
+        keep(_memory(found, device), lambda path: path.write_text(json.dumps(choice.to_dict())))
 
 
-def _memory(found: BackboneFile, device: str) -> Path:
+def _memory(found: BackboneFile, device: str) -> str:
+    """Return what the cache keeps it as."""
     key = [found.fingerprint, device, *processor(), *runtime_versions()]
-    return cache_folder() / "precision" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.json"
+    return f"precision/{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.json"
 
 
 def _open(found: BackboneFile, choice: Choice, device: str, batch_size: int | None) -> Session:
     way, path = choice.way, found.path
     if way.precision == "int8":
-        path = int8_file(choice.int8)
-        if not path.exists():
+        copy = int8_file(choice.int8)
+        if copy is None:
             raise DeviceError(f"The int8 copy {choice.int8[:12]} that the store was computed by is not in the cache.")
+        path = copy
     return open_session(path, device, batch_size, way.streams, precision=way.precision, runtime=way.runtime)
 
 

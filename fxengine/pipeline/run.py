@@ -54,7 +54,7 @@ def run(units: Iterable[Unit], pipeline: Pipeline, sink: Sink, watch: Watch) -> 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold a Ctrl-C or SIGTERM back until what is being written is written; a second one breaks through."""
+    """Hold Ctrl-C, SIGTERM and SIGHUP back until what is being written is written; a second one breaks through."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -65,7 +65,9 @@ def _undisturbed() -> Iterator[None]:
         if len(came) > 1:
             raise KeyboardInterrupt
 
-    kept = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    ending = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ignored = [number for number in ending if signal.getsignal(number) is signal.SIG_IGN]  # as `nohup` leaves it
+    kept = {number: signal.signal(number, note) for number in ending if number not in ignored}
     try:
         yield
     finally:

@@ -86,5 +86,5 @@ class Sink:
 
 def _bad_feature(vector: np.ndarray, dtype: Dtype) -> str:
     if np.isfinite(vector).all():
-        return f"A value of {np.abs(vector).max():.3g} is too large for {dtype}. Extract with --dtype float32."
+        return f"A value of {np.abs(vector).max():.3g} is too large for {dtype}. Extract with `dtype` float32."
     return "The net gave a value that is not a finite number."

@@ -34,6 +34,7 @@ READ_AHEAD_BYTES = 64 << 20
 DECODE_BYTES = 512 << 20
 _SPARE_BUFFERS = 3  # batches that are being filled while every runner has one
 _WINDOW = 256  # batches that may be finished ahead of one that takes long
+_LEAVING = 0.8  # seconds that threads get to end in where a run is stopped; native code may never come back
 
 
 @dataclass
@@ -120,8 +121,11 @@ def run_on_streams(session: Session, inputs: Mapping[str, np.ndarray], output: s
     """Return one output, float32 [n, dim], of inputs, name -> array [n, ...], by a thread for each stream."""
     size, rows = session.batch_size, len(next(iter(inputs.values())))
     chunks = [{name: values[i : i + size] for name, values in inputs.items()} for i in range(0, rows, size)]
-    with ThreadPoolExecutor(session.streams) as pool:
+    pool = ThreadPoolExecutor(session.streams)
+    try:
         return np.concatenate(list(pool.map(lambda chunk: session.run(chunk, (output,))[output], chunks)))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a Ctrl-C does not wait for a net that never ends
 
 
 class Pipeline:
@@ -162,7 +166,10 @@ class Pipeline:
             self._buffers.put(steps.preparer.room(self._batch_size))
 
     def results(self, tasks: Iterable[Task]) -> Generator[Batch, None, None]:
-        """Yield finished batches in the order of the tasks; closing the generator stops every thread."""
+        """Yield finished batches in the order of the tasks; closing the generator stops every thread.
+
+        A thread in native code that does not come back soon is left to itself: what it makes, nobody takes.
+        """
         work: list[tuple[Callable[..., None], tuple[object, ...], int]] = [
             (self._feed, (tasks,), 1),
             (self._read, (), self.stages["read"].threads),
@@ -181,9 +188,10 @@ class Pipeline:
             yield from self._in_order()
         finally:
             self._stop.set()
+            end = time.monotonic() + _LEAVING
             for thread in threads:
                 if thread.ident is not None:
-                    thread.join()
+                    thread.join(max(0.0, end - time.monotonic()))
 
     def _in_order(self) -> Iterator[Batch]:
         waiting: dict[int, Batch] = {}

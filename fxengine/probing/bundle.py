@@ -19,11 +19,12 @@ from fxengine.backbones.spec import BUNDLE_METADATA_KEY, BackboneFile, layer_out
 from fxengine.collect.item import unescape_path
 from fxengine.decode import preparer_for
 from fxengine.decode.limits import TAKEN_IN
-from fxengine.errors import DecodeError, InputError, StoreError
+from fxengine.errors import DecodeError, InputError, StoreError, explained, first_line
 from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
-from fxengine.heads.file import Head, HeadFacts
+from fxengine.heads.estimator import output_name
+from fxengine.heads.file import Head, HeadFacts, read_head
 
 _SAMPLE = 200
 
@@ -68,9 +69,7 @@ class Bundled:
         return asdict(self)
 
 
-def bundle(
-    backbone: str | Path, head: Path, output: Path, *, store: str | Path | None = None, seed: int = 0
-) -> Bundled:
+def bundle(backbone: str | Path, model: str | Path, output: str | Path, *, store: str | Path | None = None) -> Bundled:
     """Write one model: `images` uint8 [batch, height, width, 3] -> `probabilities` [batch, classes], `label` [batch].
 
     A head of numbers gives `values` alone, one of labels `probabilities` alone. The recipe for pictures and the names
@@ -78,40 +77,41 @@ def bundle(
 
     Args:
         backbone: a name or file.
-        head: a head file.
+        model: a head file.
         output: the .onnx file to make.
         store: its pictures and vectors say how well the bundle agrees with the head; the store that the head was
-            trained on unless given, where it is still there.
-        seed: of the sample of 200 rows.
+            trained on unless given, where it is still there; 200 of its rows, chosen at random, are compared.
 
     Raises:
         InputError: there is no such backbone or head, or the file cannot be written.
         StoreError: head and backbone, or head and store, are of different spaces.
     """
+    output = Path(output)
     if output.suffix != ".onnx":
-        raise InputError(f"-o {output} must end in .onnx.")
-    loaded = Head.load(head)
+        raise InputError(f"`output` {output} must end in .onnx.")
+    loaded = Head.load(Path(model))
     found = load_for_space(backbone, loaded.facts.space)
-    loaded.check_space(found.fingerprint, f"the backbone {backbone}")
+    loaded.check_backbone(found, f"the backbone {backbone}")
     compared = _store_of(store, loaded)
-    model = _joined(found, head, loaded.facts)
+    joined = _joined(found, Path(model), loaded.facts)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with replacing(output) as temporary:
-            temporary.write_bytes(model.SerializeToString())
-            agreement = None if compared is None else _agreement(temporary, found, loaded, compared, seed)
+            temporary.write_bytes(joined.SerializeToString())
+            agreement = None if compared is None else _agreement(temporary, found, loaded, compared)
     except OSError as error:
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
     return Bundled(str(output), found.facts.name, loaded.facts, output.stat().st_size, agreement)
 
 
 def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProto:
-    graph = onnx.load(head).graph
+    graph = read_head(head).model.graph
     if facts.predicts == "classes":
         _add_label(graph, facts.classes)
     model = with_safe_pads(followed_by(onnx.load(found.path), layer_output(facts.layer), graph, "head/"))
     del model.metadata_props[:]
     told = {
+        facts.metric: facts.accuracy,  # before the others, since a head says its name
         "format": 1,
         "space": found.fingerprint,
         "backbone": found.facts.name,
@@ -119,13 +119,12 @@ def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProt
         "recipe": asdict(found.recipe),
         "classes": list(facts.classes),
         "predicts": facts.predicts,
-        facts.metric: facts.accuracy,
     }
     helper.set_model_props(model, {BUNDLE_METADATA_KEY: json.dumps(told)})
     try:
         onnx.checker.check_model(model)
-    except ValueError as error:
-        raise InputError(f"{head} does not fit behind {found.facts.name}: {str(error).splitlines()[0]}") from error
+    except (ValueError, onnx.checker.ValidationError) as error:
+        raise InputError(f"{head} does not fit behind {found.facts.name}: {first_line(error)}") from error
     return model
 
 
@@ -150,13 +149,14 @@ def _store_of(store: str | Path | None, head: Head) -> FeatureStore | None:
     return opened if opened.provenance.space == head.facts.space else None
 
 
-def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore, seed: int) -> Agreement:
+def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore) -> Agreement:
     """Run the bundle on the pictures of some rows, and the head on their vectors."""
     ids = store_rows(store)["id"].to_pylist()
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(ids))[:_SAMPLE])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(ids))[:_SAMPLE])
     root = Path(unescape_path(store.provenance.root))
-    output = "values" if head.facts.predicts == "numbers" else "probabilities"
-    session = open_plain(path)
+    output = output_name(head.facts.predicts)
+    with explained("ONNX Runtime cannot load the bundle"):
+        session = open_plain(path)
     preparer = preparer_for(found.recipe, TAKEN_IN)
     inputs = preparer.room(1)
     fresh, kept = [], []
@@ -165,7 +165,8 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore,
             preparer.open_given(root / unescape_path(ids[i])).fill(inputs, 0)
         except DecodeError:
             continue
-        fresh.append(session.run([output], inputs)[0][0])
+        with explained("ONNX Runtime cannot run the bundle"):
+            fresh.append(session.run([output], inputs)[0][0])
         kept.append(ids[i])
     if not kept:
         return Agreement(0, 0.0, 0.0, len(chosen))

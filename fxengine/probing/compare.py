@@ -11,6 +11,7 @@ import numpy as np
 
 from fxengine.backbones import find_space
 from fxengine.backbones.spec import BackboneFile
+from fxengine.collect.paths import several
 from fxengine.decode import preparer_for
 from fxengine.errors import FxError, InputError, StoreError
 from fxengine.execute import open_session, usable_cores
@@ -82,7 +83,7 @@ class Comparison:
 
 
 def compare(
-    stores: Sequence[str | Path],
+    stores: str | Path | Sequence[str | Path],
     *,
     labels: str | Path | None = None,
     head: str | None = None,
@@ -96,7 +97,7 @@ def compare(
     Near-duplicates are looked for in the first store's vectors, and the folds made there serve all.
 
     Args:
-        stores: folders of feature stores of the same pictures.
+        stores: folders of feature stores of the same pictures, or one.
         labels: as for a probe.
         head: as for a probe, without "auto".
         folds: of the cross-validation.
@@ -108,9 +109,9 @@ def compare(
         InputError: no store, no common row, or stores that disagree about labels.
         StoreError: as for a probe.
     """
-    if not stores:
+    opened = [FeatureStore.open(store) for store in several(stores)]
+    if not opened:
         raise InputError("Give one store or several.")
-    opened = [FeatureStore.open(store) for store in stores]
     labelled = _common([load_targets(store, labels) for store in opened], opened)
     folds = check_enough(labelled[0], opened[0], folds)
     first = load_vectors(opened[0], labelled[0], threshold(near))

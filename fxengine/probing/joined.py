@@ -87,7 +87,7 @@ def _file_and_columns(labels: str) -> tuple[Path, str]:
         file, _, wanted = labels.rpartition(":")
         path = Path(file)
     if path.suffix.lower() not in TABLES:
-        raise InputError(f"--labels {path} must be a .csv, .tsv or .parquet file, or FILE:COLUMN.")
+        raise InputError(f"`labels` {path} must be a .csv, .tsv or .parquet file, or FILE:COLUMN.")
     return path, wanted
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.item import unescape_path
 from fxengine.errors import InputError
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
+from fxengine.features.table_file import check_suffix, write_table
 from fxengine.heads import HeadSettings
 from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.probing.targets import check_enough, load_targets
@@ -48,6 +50,7 @@ class Suspects:
         rows: the ranking.
         checked: how many rows were looked at.
         head: that answered.
+        store: folder of the store.
         root: folder that ids are relative to.
         notes: how many labels of a file fit, and what was left out, a sentence each.
     """
@@ -55,6 +58,7 @@ class Suspects:
     rows: list[Suspect]
     checked: int
     head: str
+    store: str
     root: str
     notes: tuple[str, ...] = ()
 
@@ -73,8 +77,9 @@ class Suspects:
             "rows": [asdict(r) for r in self.rows],
         }
 
+    @property
     def table(self) -> pa.Table:
-        """Return the ranking as a table."""
+        """The ranking, a row a suspect."""
         names = ("id", "label", "suggestion", "probability", "own_probability", "issue")
         return pa.table({name: [getattr(row, name) for row in self.rows] for name in names})
 
@@ -86,6 +91,7 @@ def mislabeled(
     head: str | None = None,
     folds: int = 10,
     seed: int = 0,
+    output: str | Path | None = None,
     layer: str | None = None,
     progress: Say | None = None,
 ) -> Suspects:
@@ -102,13 +108,16 @@ def mislabeled(
         head: as for a probe, without "auto".
         folds: of the cross-validation.
         seed: of the folds.
+        output: a .parquet, .csv or .json file to write the ranking to.
         layer: a further layer's name; the default one unless given.
         progress: called with a sentence every few seconds, where vectors do not fit into memory.
 
     Raises:
-        InputError: the targets are not classes.
+        InputError: the targets are not classes, or `output` cannot be written.
         StoreError: as for a probe.
     """
+    if output is not None:
+        check_suffix(output)
     opened = FeatureStore.open(store)
     labelled = load_targets(opened, labels)
     if labelled.problem.kind != "classes":
@@ -128,7 +137,11 @@ def mislabeled(
         for i in order
         if said[i] != y[i]
     ]
-    return Suspects(found, len(y), name, opened.provenance.root, labelled.notes)
+    root = unescape_path(opened.provenance.root)
+    suspects = Suspects(found, len(y), name, str(store), root, labelled.notes)
+    if output is not None:
+        write_table(suspects.table, output)
+    return suspects
 
 
 def rank(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

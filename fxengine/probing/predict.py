@@ -21,77 +21,81 @@ from fxengine.execute import usable_cores
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
+from fxengine.features.table_file import check_suffix
 from fxengine.heads.file import Head
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.summary import Progress, Watch
 from fxengine.pipeline.threads import Batch, Pipeline, Steps
 from fxengine.pipeline.units import Task
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What one picture shows.
-
-    Attributes:
-        id: path relative to the folder, or the store's id.
-        labels: the k most probable classes, the most probable first (of a head of numbers, the targets' names); empty
-            where it failed.
-        probabilities: as many, between 0 and 1; empty for a head of numbers.
-        error: why it failed, or None.
-        values: as many, of a head of numbers.
-    """
-
-    id: str
-    labels: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    error: str | None = None
-    values: tuple[float, ...] = ()
+from fxengine.probing.prediction import Prediction, Predictions
+from fxengine.probing.predictions_file import write_predictions
 
 
 def predict(
-    source: str | Path,
+    inputs: str | Path,
     *,
-    model: Path | None = None,
+    model: str | Path | None = None,
     backbone: str | Path | None = None,
     top: int = 5,
     device: str = "auto",
     precision: str = "fp32",
     limit: int | None = None,
+    output: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
     notes: Path | None = None,
-) -> Iterator[Prediction]:
-    """Yield a prediction for every picture below `source`, by id, or for every row of a store, failed rows last.
+) -> Predictions:
+    """Return a prediction for every picture below `inputs`, by id, or for every row of a store, failed rows last.
 
     Args:
-        source: a folder of pictures, one picture, or a feature store (then `model` is needed).
+        inputs: a folder of pictures, one picture, or a feature store (then `model` is needed).
         model: a head file; without one the backbone's own classes are used.
         backbone: a name or file; with `model` only where its space is not found otherwise.
         top: how many classes to name.
         device: "auto", "cpu", "cuda" or "tensorrt".
         precision: what the backbone computes in: "fp32", "bf16", "fp16", "int8", or "auto" as in `extract`.
         limit: only the first so many pictures.
+        output: a .json, .csv or .parquet file that the predictions are written to as they come, in memory of one size;
+            without one all are returned.
         progress: called after every batch of pictures.
         cancel: asked after every batch of pictures; True ends the predictions there.
         notes: a folder to note in what is being decoded: after a decoder has taken the process down, a run that is
             given the same folder decodes the suspected files apart.
 
     Raises:
-        InputError: the source cannot be read, or the backbone has no classes of its own.
+        InputError: the inputs cannot be read, the backbone has no classes of its own, or `output` cannot be written.
         StoreError: the head belongs to another feature space than the store.
     """
+    if output is not None:
+        check_suffix(output)
+    wish, watch = Wish(precision, device), Watch(progress, cancel)
+    found = _predictions(inputs, model, backbone, top, wish, limit, watch, notes)
+    if output is not None:
+        return Predictions((), *write_predictions(found, output), str(output))
+    predictions = tuple(found)
+    return Predictions(predictions, len(predictions), sum(each.error is not None for each in predictions))
+
+
+def _predictions(
+    inputs: str | Path,
+    model: str | Path | None,
+    backbone: str | Path | None,
+    top: int,
+    wish: Wish,
+    limit: int | None,
+    watch: Watch,
+    notes: Path | None,
+) -> Iterator[Prediction]:
     if top < 1:
-        raise InputError(f"--top must be at least 1. Got {top}.")
-    head = None if model is None else Head.load(model)
-    if _is_store(source):
+        raise InputError(f"`top` must be at least 1. Got {top}.")
+    head = None if model is None else Head.load(Path(model))
+    if _is_store(inputs):
         if head is None:
-            raise InputError(f"{source} is a feature store: give a head with --model, or give the folder of pictures.")
-        return _from_store(FeatureStore.open(source), head, top)
+            raise InputError(f"{inputs} is a feature store: give a head as `model`, or give the folder of pictures.")
+        return _from_store(FeatureStore.open(inputs), head, top)
     found = _backbone(head, backbone)
     namer = _own_namer(found, top) if head is None else _head_namer(head, top)
-    return _from_pictures(
-        _Pictures(source, found, Wish(precision, device), limit, notes), namer, Watch(progress, cancel)
-    )
+    return _from_pictures(_Pictures(inputs, found, wish, limit, notes), namer, watch)
 
 
 def _is_store(source: str | Path) -> bool:
@@ -105,13 +109,14 @@ def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:
         found = load_backbone(backbone or DEFAULT)
         if not found.facts.classes:
             raise InputError(
-                f"{found.facts.name} has no classes of its own: train a head (fxengine probe), give it as --model."
+                f"{found.facts.name} has no classes of its own: train a head (fxengine probe), give it as `model`."
             )
         return found
     if backbone is None:
-        return find_space(head.facts.space, head.facts.source)
-    found = load_for_space(backbone, head.facts.space)
-    head.check_space(found.fingerprint, f"--backbone {backbone}")
+        found, name = find_space(head.facts.space, head.facts.source), f"its backbone {head.facts.source}"
+    else:
+        found, name = load_for_space(backbone, head.facts.space), f"`backbone` {backbone}"
+    head.check_backbone(found, name)
     return found
 
 

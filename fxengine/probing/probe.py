@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from fxengine.collect.item import SPLITS
+from fxengine.collect.item import SPLITS, unescape_path
 from fxengine.errors import InputError, StoreError
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
@@ -67,7 +67,7 @@ class ProbeOptions:
     hidden: tuple[int, ...] = ()
     near: float = NEAR
     split: bool = False
-    test: Path | None = None
+    test: str | Path | None = None
     budget: float = 60.0
     curve: bool = False
 
@@ -149,25 +149,65 @@ class Probe:
         """
         path = Path(path)
         if path.suffix != ".onnx":
-            raise InputError(f"-o {path} must end in .onnx.")
+            raise InputError(f"`output` {path} must end in .onnx.")
         save_head(path, self.model, self.facts)
         return replace(self._report, output=str(path))
 
 
 def probe(
     store: str | Path,
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
     labels: str | Path | None = None,
-    options: ProbeOptions | None = None,
+    kind: Kind | None = None,
+    head: str | None = None,
+    pca: int = 0,
+    hidden: tuple[int, ...] = (),
+    balanced: bool = False,
+    calibrate: bool = False,
+    budget: float = 60.0,
+    folds: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    split: bool = False,
+    test: str | Path | None = None,
+    near: float = NEAR,
+    curve: bool = False,
+    layer: str | None = None,
     progress: Say | None = None,
 ) -> ProbeReport:
-    """Evaluate a head on a store's features, and write the one trained on all rows to `output` unless that is None.
+    """Evaluate a head on a store's features, and write the one trained on all rows to `output`.
 
-    Arguments and errors are those of `Probe.fit`.
+    Args:
+        store: folder of a feature store.
+        output: the .onnx file to write the head to; None writes none.
+        labels: None for the store's own; else FILE, FILE:COLUMN or FILE:A,B,C, joined by id.
+        kind: see `ProbeOptions`, as all of the others.
+        head: a kind of head.
+        pca: components to reduce vectors to before it.
+        hidden: units of the layers of the head "mlp".
+        balanced: let every class count as much.
+        calibrate: give calibrated probabilities, scaled to the least log loss.
+        budget: seconds that the head "auto" may try.
+        folds: of the cross-validation.
+        repeats: times, with other folds.
+        seed: of the folds.
+        split: train on the split "train", evaluate on the others.
+        test: folder of a store to evaluate on instead.
+        near: cosine from which rows stay in one fold.
+        curve: compute the learning curve.
+        layer: a further layer's name; the default one unless given.
+        progress: called with a sentence every few seconds, and for every head where several are tried.
+
+    Raises:
+        StoreError, InputError: as `Probe.fit`; `output` does not end in .onnx, or cannot be written.
     """
+    output = None if output is None else Path(output)
     if output is not None and output.suffix != ".onnx":
-        raise InputError(f"-o {output} must end in .onnx.")
+        raise InputError(f"`output` {output} must end in .onnx.")
+    options = ProbeOptions(
+        head, kind, folds, repeats, seed, layer, balanced, calibrate, pca, hidden, near, split, test, budget, curve
+    )
     made = Probe.fit(store, labels=labels, options=options, progress=progress)
     return made.report() if output is None else made.save(output)
 
@@ -206,7 +246,8 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
         tried={name: each.score for name, each in found.items()},
         notes=tuple(dict.fromkeys((*known.notes, *evaluated.labelled.notes))),
     )
-    report = replace(report, seconds=round(time.perf_counter() - begin, 3))
+    root = unescape_path(store.provenance.root)
+    report = replace(report, store=str(store.path), root=root, seconds=round(time.perf_counter() - begin, 3))
     return Probe(_facts(store, report, problem, options), model, report)
 
 
@@ -215,7 +256,7 @@ def _train_and_test(
 ) -> tuple[Vectors, Vectors | None]:
     """Return the rows to train on, and those to evaluate on where they are others."""
     if options.split and options.test is not None:
-        raise InputError("Give either --split or --test STORE.")
+        raise InputError("Give either `split` or `test`.")
     near = threshold(options.near)
     if options.test is not None:
         other = FeatureStore.open(options.test)
@@ -230,7 +271,7 @@ def _train_and_test(
     test = np.array([split is not None for split in known.splits], bool) & ~train
     if not train.any() or not test.any():
         there = ", ".join(sorted({split for split in known.splits if split})) or "none"
-        raise StoreError(f"{store.path} needs a split 'train' and another one for --split. There is: {there}.")
+        raise StoreError(f"{store.path} needs a split 'train' and another one for `split`. There is: {there}.")
     return (
         load_vectors(store, known.take(np.flatnonzero(train)), near, options.layer),
         load_vectors(store, known.take(np.flatnonzero(test)), None, options.layer),
@@ -241,9 +282,9 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
     """Return the heads to try, the simplest first."""
     kind = rows.problem.kind
     if options.balanced and options.head in UNWEIGHTED:
-        raise InputError(f"--balanced cannot be had with {options.head}, which takes no weights: use another --head.")
+        raise InputError(f"`balanced` cannot be had with {options.head}, which takes no weights: use another `head`.")
     if options.hidden and options.head != "mlp":
-        raise InputError("--hidden gives the layers of --head mlp: take that head, or leave it away.")
+        raise InputError("`hidden` gives the layers of the `head` mlp: take that head, or leave it away.")
     if options.head == "auto":
         left = set(UNWEIGHTED) if options.balanced else set()
         return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed_for(kind))]

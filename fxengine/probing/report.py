@@ -78,6 +78,8 @@ class ProbeReport:
         seconds: that all this took.
         output: file of the head, or None.
         notes: how many labels of a file fit, and what was left out, a sentence each.
+        store: folder of the store that was probed.
+        root: folder that ids are relative to.
     """
 
     head: str
@@ -101,6 +103,8 @@ class ProbeReport:
     seconds: float = 0.0
     output: str | None = None
     notes: tuple[str, ...] = ()
+    store: str = ""
+    root: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data; the score also under the metric's own name."""

@@ -67,7 +67,7 @@ def load_targets(
         if values.null_count == len(values):
             raise StoreError(
                 f"No row of {store.path} has a label. Labels come from folders (photos/cats/, photos/dogs/), or give "
-                "them with --labels FILE."
+                "them with `labels`."
             )
         columns, without = {"label": values}, values.null_count
         if without:
@@ -158,9 +158,9 @@ def check_enough(labelled: Labelled, store: FeatureStore, folds: int) -> int:
     """
     problem = labelled.problem
     if folds < 2:
-        raise InputError(f"--folds must be at least 2. Got {folds}.")
+        raise InputError(f"`folds` must be at least 2. Got {folds}.")
     if len(problem.y) < folds:
-        raise StoreError(f"{store.path} has {len(problem.y)} rows with a target, fewer than {folds} folds (--folds).")
+        raise StoreError(f"{store.path} has {len(problem.y)} rows with a target, fewer than {folds} folds.")
     if problem.kind != "classes":
         return folds
     counts = np.bincount(problem.y, minlength=len(problem.names))
@@ -171,6 +171,6 @@ def check_enough(labelled: Labelled, store: FeatureStore, folds: int) -> int:
     rarest = int(counts.argmin())
     if counts[rarest] < 2:
         name = problem.names[rarest]
-        hint = " Whole numbers are classes; `probe --kind numbers` takes them as numbers." if name.isdigit() else ""
+        hint = " Whole numbers are classes unless `kind` says numbers." if name.isdigit() else ""
         raise StoreError(f"Class {name!r} has one row; cross-validation needs at least two of each class.{hint}")
     return min(folds, int(counts.max()))

@@ -39,12 +39,15 @@ class PcaReport:
     space: str | None = None
     store: str | None = None
 
-    def table(self) -> list[tuple[int, float, float]]:
-        """Return (components, share of the variance that they explain, variance of the last of them) of some sizes."""
+    @property
+    def table(self) -> pa.Table:
+        """Rows of some sizes: components, the share of the variance that they explain, variance of the last of them."""
         shares = np.cumsum(self.variances) / self.variances.sum()
         sizes = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, len(self.pca.components)}
         most = min(len(shares), self.pca.facts.rows - 1)
-        return [(k, float(shares[k - 1]), float(self.variances[k - 1])) for k in sorted(sizes) if k <= most]
+        kept = [k for k in sorted(sizes) if k <= most]
+        last = np.array(kept, int) - 1
+        return pa.table({"components": kept, "explained": shares[last], "variance": self.variances[last]})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
@@ -87,16 +90,16 @@ def fit_pca(
         StoreError: there are fewer than two vectors, or all are the same.
     """
     if (dim is None) == (variance is None):
-        raise InputError("Give either --dim N or --variance SHARE.")
+        raise InputError("Give either `dim` or `variance`.")
     if variance is not None and not 0 < variance <= 1:
-        raise InputError(f"--variance must be above 0 and at most 1. Got {variance}.")
+        raise InputError(f"`variance` must be above 0 and at most 1. Got {variance}.")
     rows = np.asarray(store_rows(store)["row"])
     width = store.provenance.dim_of(layer)
     most = min(width, len(rows) - 1)
     if most < 1:
         raise StoreError(f"{store.path} has {len(rows)} vectors; principal components need at least two.")
     if dim is not None and not 1 <= dim <= most:
-        raise InputError(f"--dim must be between 1 and {most} ({len(rows)} vectors of {width} numbers). Got {dim}.")
+        raise InputError(f"`dim` must be between 1 and {most} ({len(rows)} vectors of {width} numbers). Got {dim}.")
     blocks = told(store_blocks(store, rows, layer=layer), len(rows), "PCA", progress)
     moments = collect(blocks).without(None).centred()
     variances, components = principal_components(moments.scatter, len(rows))
@@ -118,13 +121,13 @@ def fit_pca(
 
 def pca(
     store: str | Path,
-    output: Path,
+    output: str | Path,
     *,
     dim: int | None = None,
     variance: float | None = None,
     whiten: bool = False,
     layer: str | None = None,
-    reduced: Path | None = None,
+    reduced: str | Path | None = None,
     progress: Say | None = None,
 ) -> PcaReport:
     """Fit a transform, write it to `output`, and with `reduced` write a store of the reduced vectors.
@@ -132,15 +135,26 @@ def pca(
     The reduced store's space is that of the backbone `pca:OUTPUT`, the store's own backbone with the transform behind
     it: searches, predictions and updates of the reduced store use that one.
 
+    Args:
+        store: folder of a feature store.
+        output: the .onnx file to make.
+        dim: components to keep.
+        variance: instead, keep as many as explain this share of the variance.
+        whiten: scale every component to unit variance.
+        layer: a further layer's name; the default one unless given.
+        reduced: folder of the store to make, new or empty.
+        progress: called with a sentence every few seconds.
+
     Raises:
         InputError: see `fit_pca`; the backbone of the store's space is not to be had (only with `reduced`), or the
             folder `reduced` is not empty.
         StoreError: see `fit_pca`.
     """
+    output, reduced = Path(output), None if reduced is None else Path(reduced)
     if output.suffix != ".onnx":
-        raise InputError(f"-o {output} must end in .onnx.")
+        raise InputError(f"`output` {output} must end in .onnx.")
     if reduced is not None and reduced.exists() and any(reduced.iterdir()):
-        raise InputError(f"--store {reduced} is not empty: give a new folder.")
+        raise InputError(f"`reduced` {reduced} is not empty: give a new folder.")
     opened = FeatureStore.open(store)
     made, variances = fit_pca(opened, dim=dim, variance=variance, whiten=whiten, layer=layer, progress=progress)
     made.save(output)

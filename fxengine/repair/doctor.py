@@ -7,14 +7,15 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from fxengine.backbones import DEFAULT, load_backbone
-from fxengine.cache import cache_folder
+from fxengine.cache import cache_folder, clean, sizes
 from fxengine.decode import picture, preparer_for
-from fxengine.errors import FxError
+from fxengine.errors import FxError, InputError, reason
 from fxengine.execute import PRECISIONS, gpu, open_session, openvino, usable_cores
 from fxengine.execute.cpus import processor
 from fxengine.pipeline.rate import warm_rows_per_second
@@ -38,9 +39,31 @@ class Finding:
     advice: str | None = None
 
 
-def diagnose() -> list[Finding]:
-    """Look at processor, runtimes, GPUs, decoders and cache, and time one backbone."""
-    return [*_system(), *_runtimes(), *_gpus(), *_decoders(), _cache(), _export(), _timed()]
+@dataclass(frozen=True)
+class Diagnosis:
+    """What this machine gives the engine.
+
+    Attributes:
+        findings: what was looked at, and what is wrong with it.
+    """
+
+    findings: tuple[Finding, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return asdict(self)
+
+
+def doctor(*, clean_cache: bool = False) -> Diagnosis:
+    """Look at processor, runtimes, GPUs, decoders and cache, and time one backbone.
+
+    Args:
+        clean_cache: look at the cache alone, and remove from it what only saves time: exports, copies of vectors,
+            engines, logs. The int8 copies that stores were computed by stay, and the notes of what you named.
+    """
+    if clean_cache:
+        return Diagnosis((_cache(remove=True),))
+    return Diagnosis((*_system(), *_runtimes(), *_gpus(), *_decoders(), _cache(), _export(), _timed()))
 
 
 def _system() -> Iterator[Finding]:
@@ -126,15 +149,24 @@ def _decoders() -> Iterator[Finding]:
     yield Finding("decoders", found, "no SIMD resize here: Pillow resizes, several times slower." if slow else None)
 
 
-def _cache() -> Finding:
+def _cache(*, remove: bool = False) -> Finding:
     try:
-        folder = cache_folder()
+        freed = clean() if remove else 0
+        folder, taken = cache_folder(), sizes()
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except (FxError, OSError) as error:
-        return Finding("cache", f"cannot be written: {error}", "set FXENGINE_CACHE to a folder that can.")
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Finding("cache", f"{folder}, {size / 1e6:.0f} MB; deleting it loses only time")
+    except InputError as error:
+        return Finding("cache", "not safe", str(error))
+    except OSError as error:
+        return Finding(
+            "cache",
+            f"cannot be written: {reason(error)}; all works, and what it saves takes its time again",
+            "set FXENGINE_CACHE to a folder that can.",
+        )
+    kinds = ", ".join(f"{kind} {size / 1e6:.1f}" for kind, size in taken.items())
+    size = f"{sum(taken.values()) / 1e6:.0f} MB" + (f" ({kinds})" if kinds else "")
+    done = f"{freed / 1e6:.1f} MB freed; " if remove else ""
+    return Finding("cache", f"{done}{folder}, {size}; deleting it loses only time")
 
 
 def _export() -> Finding:

@@ -24,18 +24,21 @@ from fxengine.features.schema import ERROR_CODES, NEWER, Provenance, is_vector_c
 from fxengine.pipeline.embed import Backbone
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.plan import recorded_limits
+from fxengine.pipeline.summary import Summary
 from fxengine.repair.report import VerifyReport
 
 _DAMAGED = "The part that held this row was damaged; it is computed again by the next run."
 
 
-def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbone, device: str) -> None:
-    """Turn what is bad into rows with a passing error, which a run computes again under their own numbers.
+def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbone, device: str) -> Summary:
+    """Turn what is bad into rows with a passing error; return what the run did that computed them again.
+
+    They keep their numbers.
 
     Args:
         folder: the store.
         reference: what its parts were made from.
-        report: what is bad; `repair` and `lost` are filled in.
+        report: what is bad; `lost` is filled in.
         net: the store's backbone.
         device: "auto", "cpu", "cuda" or "tensorrt".
 
@@ -62,7 +65,7 @@ def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbon
     # Where not even the ids are left, only the folder itself can say what the part held.
     listing: Listing = collect(root) if report.lost else _StoredListing(root, FeatureStore.open(folder))
     name = reference.source if plain else str(found.path)
-    report.repair = extract(
+    return extract(
         listing,
         folder,
         backbone=name,

@@ -8,7 +8,7 @@ from typing import Any
 from fxengine.pipeline.summary import Summary
 
 
-@dataclass
+@dataclass(frozen=True)
 class VerifyReport:
     """What a check found.
 

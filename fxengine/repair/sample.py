@@ -27,8 +27,8 @@ SAME = 0.999
 
 def check_sample(
     paths: list[Path], reference: Provenance, chosen: np.ndarray, net: Backbone, report: VerifyReport
-) -> None:
-    """Compute rows again and compare them; fills `sampled`, `changed`, `wrong` and `unchecked`.
+) -> int:
+    """Compute rows again and compare them; fills `changed`, `wrong` and `unchecked`; returns how many it looked at.
 
     Args:
         paths: parts.
@@ -39,7 +39,7 @@ def check_sample(
     """
     net = replace(net, limits=TAKEN_IN)
     root = Path(unescape_path(reference.root))
-    asked = deque[_Asked]()
+    asked, sampled = deque[_Asked](), 0
 
     def tasks() -> Iterator[Task]:
         for row in _rows(paths, chosen, reference.dim):
@@ -48,10 +48,11 @@ def check_sample(
 
     for job, fresh in run_files(net, tasks()):
         row = asked.popleft()
-        report.sampled += 1
+        sampled += 1
         _judge(job, row, report)
         if fresh is not None and job.content_hash == row.content_hash:
             _compare(row, fresh, report)
+    return sampled
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,6 @@ def verify(
     repair: bool = False,
     backbone: str | Path | None = None,
     device: str = "auto",
-    seed: int = 0,
 ) -> VerifyReport:
     """Read every part whole, then compute `sample` rows again from their inputs and compare.
 
@@ -37,7 +37,6 @@ def verify(
         repair: compute bad parts and wrong rows again; everything else stays as it is.
         backbone: only where neither the cache nor a fresh export gives the store's space.
         device: "auto", "cpu", "cuda" or "tensorrt".
-        seed: of the sample.
 
     Raises:
         StoreError: there is no part at all, or none is readable; `repair`, and two parts have rows of one id.
@@ -49,14 +48,15 @@ def verify(
     paths = parts.list_parts(folder) if folder.is_dir() else []
     if not paths:
         raise StoreError(f"{folder} is no feature store: it has no part-*.parquet.")
-    report = VerifyReport(parts=len(paths))
+    report, rows = VerifyReport(parts=len(paths)), 0
     reference = _reference(paths)
     for path in paths:
         problem = _check_part(path, reference)
         if problem is None:
-            report.rows += parts.read_part(path, ["row"]).num_rows
+            rows += parts.read_part(path, ["row"]).num_rows
         else:
             report.bad_parts[path.name] = problem
+    report = replace(report, rows=rows)  # the lists and mappings of both are the same, and are filled in
     _check_doubles([path for path in paths if path.name not in report.bad_parts], report)
     good = [path for path in paths if path.name not in report.bad_parts]
     if not sample and not (repair and report.bad_parts):
@@ -64,16 +64,16 @@ def verify(
     # Everything that is needed is looked up before anything is changed.
     net = Backbone.for_store(reference, backbone, device)
     if sample:
-        check_sample(good, reference, _chosen(good, sample, seed), net, report)
+        report = replace(report, sampled=check_sample(good, reference, _chosen(good, sample), net, report))
     if repair and (report.bad_parts or report.wrong):
-        mend(folder, reference, report, net, device)
+        report = replace(report, repair=mend(folder, reference, report, net, device))
     return report
 
 
-def _chosen(paths: list[Path], sample: int, seed: int) -> np.ndarray:
+def _chosen(paths: list[Path], sample: int) -> np.ndarray:
     """Return so many of the rows of all parts, int64, at random."""
     count = sum(parts.read_part(path, ["row"]).num_rows for path in paths)
-    return np.asarray(np.random.default_rng(seed).choice(count, min(sample, count), replace=False))
+    return np.asarray(np.random.default_rng(0).choice(count, min(sample, count), replace=False))
 
 
 def _reference(paths: list[Path]) -> Provenance:
@@ -137,4 +137,4 @@ def _check_doubles(paths: list[Path], report: VerifyReport) -> None:
     for older, newer, what in found:
         for path, other in ((older, newer), (newer, older)):
             report.bad_parts.setdefault(path.name, f"{what} stands in {other.name}, too.")
-    report.doubled = sorted({path.name for older, newer, _ in found for path in (older, newer)})
+    report.doubled.extend(sorted({path.name for older, newer, _ in found for path in (older, newer)}))

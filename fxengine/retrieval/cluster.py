@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from fxengine.collect.item import unescape_path
-from fxengine.errors import InputError
+from fxengine.errors import InputError, explained
+from fxengine.features.table_file import check_suffix, write_table
 from fxengine.neighbours.index import Index
 from fxengine.neighbours.kmeans import kmeans
 
@@ -39,7 +40,13 @@ class Cluster:
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """The clusters, and a table with a row for every vector: id, label, cluster, distance to the centre, medoid."""
+    """The clusters of a store.
+
+    Attributes:
+        clusters: the largest first.
+        table: a row for every vector: id, label, cluster, distance to the centre, medoid.
+        root: folder that ids are relative to.
+    """
 
     clusters: list[Cluster]
     table: pa.Table
@@ -50,23 +57,29 @@ class ClusterReport:
         return {"clusters": [asdict(cluster) for cluster in self.clusters]}
 
 
-def cluster(store: str | Path, k: int, *, layer: str | None = None, seed: int = 0) -> ClusterReport:
+def cluster(
+    store: str | Path, k: int, *, output: str | Path | None = None, seed: int = 0, layer: str | None = None
+) -> ClusterReport:
     """Part the rows of a store into k clusters, by k-means over unit vectors.
 
     Args:
         store: folder of a feature store.
         k: clusters.
-        layer: a further layer's name; the default one unless given.
+        output: a .parquet, .csv or .json file to write the table to.
         seed: of the first centres.
+        layer: a further layer's name; the default one unless given.
 
     Raises:
-        InputError: k is not between 1 and the number of rows.
+        InputError: k is not between 1 and the number of rows, or `output` cannot be written.
         StoreError: the store has no vector or no such layer.
     """
+    if output is not None:
+        check_suffix(output)
     index = Index.exact(store, layer=layer)
     if not 1 <= k <= len(index):
-        raise InputError(f"-k must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
-    assigned, near = kmeans(index.matrix, k, seed)
+        raise InputError(f"`k` must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
+    with explained(f"{store} cannot be parted into {k} clusters", "Free memory, or ask for fewer."):
+        assigned, near = kmeans(index.matrix, k, seed)
     ids, labels = index.table["id"], index.table["label"].to_pylist()
     medoids = np.zeros(len(near), bool)
     clusters = []
@@ -88,4 +101,6 @@ def cluster(store: str | Path, k: int, *, layer: str | None = None, seed: int = 
             "medoid": pa.array(medoids),
         }
     )
+    if output is not None:
+        write_table(table, output)
     return ClusterReport(clusters, table, unescape_path(index.store.provenance.root))

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.collect.item import unescape_path
-from fxengine.errors import InputError
+from fxengine.errors import InputError, explained
+from fxengine.features.table_file import check_suffix, write_table
 from fxengine.neighbours.groups import choose_threshold, near_duplicate_groups, whiten
 from fxengine.neighbours.index import Index
 
@@ -61,26 +62,38 @@ class DuplicatesReport:
         }
 
 
-def duplicates(store: str | Path, threshold: float | None = None, layer: str | None = None) -> DuplicatesReport:
+def duplicates(
+    store: str | Path,
+    *,
+    threshold: float | None = None,
+    output: str | Path | None = None,
+    layer: str | None = None,
+) -> DuplicatesReport:
     """Return the groups of identical and nearly identical pictures.
 
     Args:
         store: folder of a feature store.
         threshold: likeness (cosine of whitened vectors) from which two pictures are linked; chosen from the store's
             distribution unless given; 1 links equal files only.
+        output: a .parquet, .csv or .json file to write the table to.
         layer: a further layer's name; the default one unless given.
 
     Raises:
-        InputError: the threshold is not above 0 and at most 1.
+        InputError: the threshold is not above 0 and at most 1, or `output` cannot be written.
         StoreError: the store has no vector or no such layer.
     """
     if threshold is not None and not 0 < threshold <= 1:
         raise InputError(f"The threshold must be above 0 and at most 1. Got {threshold}.")
+    if output is not None:
+        check_suffix(output)
     index = Index.exact(store, layer=layer)
-    whitened = whiten(index.matrix)
-    used = choose_threshold(whitened) if threshold is None else threshold
-    groups = near_duplicate_groups(whitened, index.table["content_hash"].to_pylist(), used, index.matrix)
-    table = _table(index.table, groups, whitened)
+    with explained(f"{store} cannot be looked through for duplicates", "Free memory."):
+        whitened = whiten(index.matrix)
+        used = choose_threshold(whitened) if threshold is None else threshold
+        groups = near_duplicate_groups(whitened, index.table["content_hash"].to_pylist(), used, index.matrix)
+        table = _table(index.table, groups, whitened)
+    if output is not None:
+        write_table(table, output)
     return DuplicatesReport(table, unescape_path(index.store.provenance.root), used, threshold is None, len(index))
 
 

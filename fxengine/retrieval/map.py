@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fxengine.errors import InputError
+from fxengine.errors import InputError, StoreError, explained, reason
 from fxengine.features.blocks import matrix_blocks
 from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
+from fxengine.features.table_file import check_suffix, write_table
 from fxengine.neighbours.choose import cells
 from fxengine.neighbours.exact import in_blocks
 from fxengine.neighbours.groups import ALL_PAIRS
@@ -56,9 +57,10 @@ class MapReport:
         }
 
 
-def make_map(
+def map(
     store: str | Path,
     *,
+    output: str | Path | None = None,
     method: str = "pca",
     k: int = 10,
     layer: str | None = None,
@@ -71,20 +73,24 @@ def make_map(
 
     Args:
         store: folder of a feature store.
+        output: a .parquet or .json file to write the table to.
         method: "pca", or "umap" where umap-learn is installed.
         k: neighbours of each row; fewer where there are fewer rows.
         layer: a further layer's name; the default one unless given.
         progress: called with a sentence at every long step.
 
     Raises:
-        InputError: there is no such method, or it is not installed.
+        InputError: there is no such method, it is not installed, or `output` cannot be written.
         StoreError: the store has no vector or no such layer.
     """
+    if output is not None:
+        check_suffix(output, (".parquet", ".json"))
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}. There is: {', '.join(METHODS)}.")
     index = _index(FeatureStore.open(store), layer, progress)
-    places, explained = _pca(index.matrix) if method == "pca" else (_umap(index.matrix), None)
-    found, distances = _neighbours(index, min(k, len(index) - 1))
+    with explained(f"{store} cannot be laid out", "Free memory."):
+        places, share = _pca(index.matrix) if method == "pca" else (_umap(index.matrix), None)
+        found, distances = _neighbours(index, min(k, len(index) - 1))
     columns = {
         **{name: index.table[name] for name in ("id", "label", "split")},
         "x": pa.array(places[:, 0]),
@@ -92,7 +98,10 @@ def make_map(
         "neighbors": pa.StructArray.from_arrays([_lists(found), _lists(distances)], ["ids", "distances"]),
         "outlier": pa.array(distances[:, -1] if distances.shape[1] else np.zeros(len(index), np.float32)),
     }
-    return MapReport(pa.table(columns), method, explained)
+    table = pa.table(columns)
+    if output is not None:
+        write_table(table, output)
+    return MapReport(table, method, share)
 
 
 def _index(store: FeatureStore, layer: str | None, progress: Callable[[str], None] | None) -> Index:
@@ -135,12 +144,17 @@ def _pca(vectors: np.ndarray) -> tuple[np.ndarray, float]:
 def _umap(vectors: np.ndarray) -> np.ndarray:
     try:
         from umap import UMAP
-    except ImportError as error:
-        raise InputError("UMAP is not installed: pip install 'fxengine[umap]'. --method pca needs nothing.") from error
-    neighbours = min(15, len(vectors) - 1)
-    places = UMAP(metric="cosine", n_neighbors=neighbours, random_state=0, n_jobs=1).fit_transform(
-        prepare(vectors, "cosine")
-    )
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "UMAP is not installed: pip install 'fxengine[umap]'. The `method` pca needs nothing."
+        ) from error
+    except Exception as error:
+        raise StoreError(f"UMAP cannot be loaded: {reason(error)}. The `method` pca needs nothing.") from error
+    unit, neighbours = prepare(vectors, "cosine"), min(15, len(vectors) - 1)
+    try:
+        places = UMAP(metric="cosine", n_neighbors=neighbours, random_state=0, n_jobs=1).fit_transform(unit)
+    except Exception as error:  # its own, Numba's or scikit-learn's: they raise what they like
+        raise StoreError(f"UMAP cannot lay them out: {reason(error)}. The `method` pca always can.") from error
     return np.asarray(places, np.float32)
 
 

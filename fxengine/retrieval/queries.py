@@ -82,7 +82,7 @@ def resolve(
         own = [str(root / unescape_path(key)) for key in asked.ids]
         parts.append(Queries(list(asked.ids), vectors, list(asked.ids), [*own]))
     if not parts:
-        raise InputError("Nothing is asked for: name a picture, a folder, a .npy file of vectors, or --id.")
+        raise InputError("Nothing is asked for: name a picture, a folder, a .npy file of vectors, or an `id`.")
     return Queries(
         names=[name for part in parts for name in part.names],
         vectors=np.concatenate([part.vectors for part in parts]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +13,24 @@ import numpy as np
 import pyarrow as pa
 
 from fxengine.collect.item import unescape_path
+from fxengine.collect.paths import names_of, several
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
+from fxengine.features.table_file import check_suffix, write_table
 from fxengine.neighbours.index import Index, open_index
 from fxengine.retrieval.queries import Asked, Queries, resolve
 
 K = 10
+Paths = str | Path | Sequence[str | Path]
+_TABLE = pa.schema(
+    [
+        ("query", pa.string()),
+        ("rank", pa.int32()),
+        ("id", pa.string()),
+        ("label", pa.string()),
+        ("score", pa.float32()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class SearchReport:
         open_ms: opening store and index, in milliseconds.
         embed_ms: loading the backbone, and embedding the queries.
         search_ms: looking for the neighbours of all of them.
+        table: one row a neighbour: query, rank from 1, id, label, score.
     """
 
     answers: list[Answer]
@@ -64,6 +78,16 @@ class SearchReport:
     embed_ms: float
     search_ms: float
 
+    @property
+    def table(self) -> pa.Table:
+        """One row a neighbour."""
+        rows = [
+            {"query": answer.query, "rank": rank, "id": n.id, "label": n.label, "score": n.score}
+            for answer in self.answers
+            for rank, n in enumerate(answer.neighbours, 1)
+        ]
+        return pa.Table.from_pylist(rows, _TABLE)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
         return asdict(self)
@@ -71,15 +95,19 @@ class SearchReport:
 
 def search(
     store: str | Path,
-    asked: Asked,
-    k: int | None = None,
+    query: Paths = (),
     *,
+    id: str | Sequence[str] = (),
+    plus: Paths = (),
+    minus: Paths = (),
+    k: int | None = None,
     where: str | None = None,
     min_score: float | None = None,
     metric: str | None = None,
+    output: str | Path | None = None,
+    layer: str | None = None,
     backbone: str | Path | None = None,
     device: str = "auto",
-    layer: str | None = None,
 ) -> SearchReport:
     """Return the k stored pictures nearest to each query.
 
@@ -88,24 +116,33 @@ def search(
 
     Args:
         store: folder of a feature store.
-        asked: the queries.
+        query: pictures, folders of pictures, or .npy files of raw vectors [n, dim], one or several; each picture or
+            vector is a query.
+        id: rows of the store, by their ids; each is a query, which does not find itself.
+        plus: pictures that one more query is the sum of, each at length 1.
+        minus: pictures that are taken away from that sum.
         k: neighbours of each; 10, or fewer where there are fewer rows, unless given.
         where: a filter over the store's columns, applied before ranking.
         min_score: leave out what is less near.
         metric: "cosine", "ip" or "l2"; that of the index, else cosine, unless given.
+        output: a .parquet, .csv or .json file to write the table to.
+        layer: a further layer's name; the default one unless given.
         backbone: only where neither the cache nor a fresh export gives the store's space.
         device: "auto", "cpu", "cuda" or "tensorrt".
-        layer: a further layer's name; the default one unless given.
 
     Raises:
-        InputError: k, filter, metric or a query cannot be used, or the backbone of the store's space is not to be had.
+        InputError: k, filter, metric or a query cannot be used, the backbone of the store's space is not to be had, or
+            `output` cannot be written.
         DecodeError: a query cannot be decoded.
         StoreError: the store or its index is damaged, or has no vectors.
     """
+    if output is not None:
+        check_suffix(output)
+    asked = Asked(tuple(several(query)), names_of(id), tuple(several(plus)), tuple(several(minus)))
     times = [time.perf_counter()]
     index, warning = _index(FeatureStore.open(store), metric, layer)
     if k is not None and not 1 <= k <= len(index):
-        raise InputError(f"-k must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
+        raise InputError(f"`k` must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
     k = min(K, len(index)) if k is None else k
     allowed = index.allowed(where)
     if index.facts is None:
@@ -118,7 +155,10 @@ def search(
     spans = [round(1000 * (b - a), 2) for a, b in pairwise(times)]
     rows = len(index) if allowed is None else int(allowed.sum())
     root = unescape_path(index.store.provenance.root)
-    return SearchReport(answers, root, rows, index.metric, _method(index), warning, *spans)
+    report = SearchReport(answers, root, rows, index.metric, _method(index), warning, *spans)
+    if output is not None:
+        write_table(report.table, output)
+    return report
 
 
 def _index(store: FeatureStore, metric: str | None, layer: str | None) -> tuple[Index, str | None]:
@@ -160,22 +200,3 @@ def _answers(
         ]
         answers.append(Answer(query, queries.pictures[i], near[:k]))
     return answers
-
-
-def result_table(report: SearchReport) -> pa.Table:
-    """Return one row a neighbour: query, rank from 1, id, label, score."""
-    rows = [
-        {"query": answer.query, "rank": rank, "id": n.id, "label": n.label, "score": n.score}
-        for answer in report.answers
-        for rank, n in enumerate(answer.neighbours, 1)
-    ]
-    schema = pa.schema(
-        [
-            ("query", pa.string()),
-            ("rank", pa.int32()),
-            ("id", pa.string()),
-            ("label", pa.string()),
-            ("score", pa.float32()),
-        ]
-    )
-    return pa.Table.from_pylist(rows, schema)

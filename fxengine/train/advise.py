@@ -92,7 +92,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
-def advise(store: str | Path, *, labels: str | None = None, target: float | None = None) -> Advice:
+def advise(store: str | Path, *, labels: str | Path | None = None, target: float | None = None) -> Advice:
     """Return what to do next with a store's labels.
 
     Args:

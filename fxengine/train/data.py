@@ -62,7 +62,7 @@ class TrainingData:
         return digest.hexdigest()
 
 
-def load_training_data(store: FeatureStore, labels: str | None, options: FinetuneOptions) -> TrainingData:
+def load_training_data(store: FeatureStore, labels: str | Path | None, options: FinetuneOptions) -> TrainingData:
     """Return the rows with a target, their sides, and a probe fitted to those to train on.
 
     Raises:

@@ -11,7 +11,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,17 +22,17 @@ from filelock import FileLock, Timeout
 from onnx import helper
 from PIL import Image
 
-from fxengine.backbones import DEFAULT, cache
+from fxengine.backbones import DEFAULT, cache, source_name
 from fxengine.backbones.children import keras_env
 from fxengine.backbones.children.layout import ANSWER
 from fxengine.backbones.children.process import check_answer, run_program
 from fxengine.backbones.fingerprint import fingerprint
 from fxengine.backbones.graph.pads import with_safe_pads
-from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.options import ExportOptions, input_size
 from fxengine.backbones.sources.feature_check import sample_photos
 from fxengine.backbones.sources.from_keras import Checked, check_export
 from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, BackboneFile
-from fxengine.errors import InputError
+from fxengine.errors import InputError, explained
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
 from fxengine.heads.evaluate.interval import Interval
@@ -43,23 +43,40 @@ from fxengine.pipeline.summary import Progress
 from fxengine.probing.report import Answered, ProbeReport, describe
 from fxengine.train import layout
 from fxengine.train.data import TrainingData, load_training_data, with_weights, write_samples, write_training_data
-from fxengine.train.options import FinetuneOptions, augmentations
+from fxengine.train.options import FinetuneOptions, Optimizer, augmentations
 from fxengine.train.report import FinetuneReport, Side
+from fxengine.train.runs import read_record
 from fxengine.train.splits import TEST, TRAIN, VALIDATION
 from fxengine.train.trainable import Trainable, load_trainable
+from fxengine.trust import note_named
 
 Watch = Callable[[Progress], None] | None
 _CHILD = Path(__file__).parent / "children" / "train_child.py"
 
 
 def finetune(
-    photos: str | Path,
+    inputs: str | Path,
     output: str | Path,
     *,
     backbone: str = DEFAULT,
-    labels: str | None = None,
-    options: FinetuneOptions | None = None,
-    export: ExportOptions | None = None,
+    weights: str = "imagenet",
+    size: int | Sequence[int] | None = None,
+    preprocess: str | Path | None = None,
+    trust: bool = False,
+    labels: str | Path | None = None,
+    unfreeze: str = "all",
+    rate: float | None = None,
+    optimizer: Optimizer = "adamw",
+    epochs: int = 15,
+    patience: int = 4,
+    batch: int = 16,
+    label_smoothing: float = 0.0,
+    balanced: bool = False,
+    augment: str = "light",
+    validation: float = 0.2,
+    test: float = 0.2,
+    near: float = 0.97,
+    seed: int = 0,
     progress: Watch = None,
 ) -> FinetuneReport:
     """Train `backbone` on pictures; write `output`, its head beside it (`.head.onnx`) and a folder (`.run`).
@@ -67,40 +84,67 @@ def finetune(
     Killed at any moment, the same call goes on from the last epoch.
 
     Args:
-        photos: a folder of pictures, as `extract` takes it.
+        inputs: a folder of pictures, as `extract` takes it.
         output: the .onnx file to make.
         backbone: a Keras source or the embedded EfficientNet-Lite0.
+        weights: for Keras: "imagenet", "random", or a file.
+        size: input height and width in pixels, or one number for both, where the net allows it.
+        preprocess: a JSON file that states how pixels are prepared, for a net of one's own.
+        trust: load a SavedModel, which is a program.
         labels: None for the folders' names; else FILE or FILE:COLUMN, joined by id.
-        options: how to train.
-        export: size and weights of the backbone.
+        unfreeze: "all", how many last layers, or the first layer to train; see `FinetuneOptions`, as for what follows.
+        rate: learning rate; three are tried unless given.
+        optimizer: what follows the gradients.
+        epochs: at most.
+        patience: epochs in vain after which it stops.
+        batch: pictures a step.
+        label_smoothing: of the training loss.
+        balanced: let every class count as much.
+        augment: "none", "light", "strong", or changes joined by commas.
+        validation: share of the rows to select on, where no split is given.
+        test: share of the rows to report on, where no split is given.
+        near: cosine from which pictures stay on one side.
+        seed: of everything random.
         progress: called while pictures are embedded and while it trains.
 
     Raises:
         InputError: the backbone cannot be trained, Keras is not installed, or the training failed.
         StoreError: too few pictures or classes, or no picture is left for a side.
     """
-    output, options = Path(output), options or FinetuneOptions()
+    output = Path(output)
     if output.suffix != ".onnx":
-        raise InputError(f"-o {output} must end in .onnx.")
+        raise InputError(f"`output` {output} must end in .onnx.")
+    options = FinetuneOptions(
+        unfreeze,
+        rate,
+        optimizer,
+        epochs,
+        patience,
+        batch,
+        label_smoothing,
+        balanced,
+        augment,
+        validation,
+        test,
+        near,
+        seed,
+    )
+    export = _export_options(weights, size, preprocess, trust=trust)
     keras_env.versions()
     begin, folder = time.perf_counter(), output.with_suffix(layout.RUN)
     work = folder / layout.WORK
-    work.mkdir(parents=True, exist_ok=True)
+    fresh = not folder.exists()
+    with explained(f"Cannot write {folder}", kind=InputError):
+        work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            net = load_trainable(backbone, export or ExportOptions(), work)
-            named = net.file.path if export not in (None, ExportOptions()) else backbone
-            if extract(
-                photos,
-                folder / layout.FEATURES,
-                backbone=named,
-                dtype="float32",
-                prune=True,
-                yes=True,
-                progress=progress,
-            ).interrupted:
+            net = load_trainable(backbone, export, work)
+            named = net.file.path if export != ExportOptions() else backbone
+            place = folder / layout.FEATURES
+            done = extract(inputs, place, backbone=named, dtype="float32", prune=True, yes=True, progress=progress)
+            if done.interrupted:
                 raise KeyboardInterrupt
-            store = FeatureStore.open(folder / layout.FEATURES)
+            store = FeatureStore.open(place)
             data = load_training_data(store, labels, options)
             record = _begin(folder, net, data, options)
             checked, outputs = _train(work, net, data, options, progress)
@@ -108,18 +152,32 @@ def finetune(
             report = replace(report, failed=len(store.errors()), seconds=round(time.perf_counter() - begin, 1))
             _write_json(folder / layout.RECORD, {**record, "status": "finished", **report.to_dict()})
     except Timeout as error:
-        raise InputError(f"Another process trains in {folder}: wait for it, or choose another -o.") from error
+        raise InputError(f"Another process trains in {folder}: wait for it, or choose another `output`.") from error
+    except Exception:
+        if fresh and not (folder / layout.FEATURES).exists():  # nothing that the same call would go on with
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     shutil.rmtree(work)
     return report
 
 
+def _export_options(
+    weights: str, size: int | Sequence[int] | None, preprocess: str | Path | None, *, trust: bool
+) -> ExportOptions:
+    path = None if preprocess is None else Path(preprocess)
+    return ExportOptions(weights=weights, size=input_size(size), preprocess=path, trust=trust)
+
+
 def preview_augmentation(
-    photos: str | Path,
+    inputs: str | Path,
     sheet: str | Path,
     *,
     backbone: str = DEFAULT,
-    augment: str,
-    export: ExportOptions | None = None,
+    weights: str = "imagenet",
+    size: int | Sequence[int] | None = None,
+    preprocess: str | Path | None = None,
+    trust: bool = False,
+    augment: str = "light",
     seed: int = 0,
 ) -> None:
     """Draw six pictures, a row each: as the net would see it, then five random changes of it.
@@ -129,8 +187,8 @@ def preview_augmentation(
     """
     with tempfile.TemporaryDirectory(prefix="fxengine-preview-") as name:
         folder = Path(name)
-        net = load_trainable(backbone, export or ExportOptions(), folder)
-        write_samples(photos, net.preparation.recipe, folder)
+        net = load_trainable(backbone, _export_options(weights, size, preprocess, trust=trust), folder)
+        write_samples(inputs, net.preparation.recipe, folder)
         order = {
             "data": name,
             "folder": name,
@@ -157,16 +215,16 @@ def _begin(folder: Path, net: Trainable, data: TrainingData, options: FinetuneOp
     }
     path = folder / layout.RECORD
     if path.is_file() and (folder / layout.WORK / layout.CHECKPOINT).is_file():
-        there = json.loads(path.read_text())
+        there = read_record(path)
         other = [key for key in record if there.get(key) != record[key]]
         if other:
             raise InputError(
                 f"{folder} holds a run that was not finished, of another {' and '.join(other)}: give its very command "
-                "to go on, delete the folder, or choose another -o."
+                "to go on, delete the folder, or choose another `output`."
             )
     versions = {**keras_env.versions(), "fxengine": version("fxengine"), "numpy": np.__version__}
     _write_json(path, {**record, "status": "running", "versions": versions})
-    return json.loads(path.read_text())  # type: ignore[no-any-return]
+    return read_record(path)
 
 
 def _train(
@@ -222,27 +280,28 @@ def _finish(
     state = checked.answer["state"]
     counts = {name: int((data.split == side).sum()) for name, side in _SIDES.items()}
     if better:
-        file = _write_tuned(output, net, data, checked, sides["tuned"])
+        file = _tuned_file(net, data, checked, sides["tuned"])
         head = with_weights(data.head, outputs["head_weights"], outputs["head_bias"])
     else:
-        file, head = cache.copy_backbone(net.file, output), data.head
+        file, head = net.file, data.head
     head_path = output.with_suffix(layout.HEAD)
     score = sides[kept].test
-    save_head(
-        head_path,
-        head,
-        HeadFacts(
-            space=file.fingerprint,
-            source=str(output.absolute()),
-            kind="dense" if better else "logistic",
-            classes=data.problem.names,
-            accuracy={"mean": score.mean, "low": score.low, "high": score.high},
-            rows=counts["train"],
-            versions={name: version(name) for name in ("scikit-learn", "onnx")},
-            predicts=data.problem.kind,
-            metric=DECIDES[data.problem.kind],
-        ),
+    facts = HeadFacts(
+        space=file.fingerprint,
+        source=source_name(output),
+        kind="dense" if better else "logistic",
+        classes=data.problem.names,
+        accuracy=asdict(score),
+        rows=counts["train"],
+        versions={name: version(name) for name in ("scikit-learn", "onnx")},
+        predicts=data.problem.kind,
+        metric=DECIDES[data.problem.kind],
     )
+    again = "Run the same command again: what was trained is kept."
+    with explained(f"Cannot write {output}", again, InputError), replacing(output) as temporary:
+        shutil.copyfile(file.path, temporary)
+        save_head(head_path, head, facts)  # before it is in its place: neither of the two without the other
+    note_named("backbone", facts.source)
     return FinetuneReport(
         output=str(output),
         head=str(head_path),
@@ -289,7 +348,8 @@ def _details(data: TrainingData, answers: np.ndarray, score: Interval, trained_o
     rows = np.flatnonzero(data.split == TEST)
     ids = [data.labelled.ids[i] for i in rows]
     tested = Answered(data.problem.take(rows), answers[rows], ids)
-    return describe(tested, head="dense", score=score, evaluation="the test pictures", trained_on=trained_on)
+    found = describe(tested, head="dense", score=score, evaluation="the test pictures", trained_on=trained_on)
+    return replace(found, root=str(data.root))
 
 
 def _as_answers(logits: np.ndarray, kind: str) -> np.ndarray:
@@ -302,8 +362,8 @@ def _as_answers(logits: np.ndarray, kind: str) -> np.ndarray:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
-def _write_tuned(output: Path, net: Trainable, data: TrainingData, checked: Checked, scores: Side) -> BackboneFile:
-    """Write the tuned backbone with facts that say from what, on what, and how well; it goes into the cache, too."""
+def _tuned_file(net: Trainable, data: TrainingData, checked: Checked, scores: Side) -> BackboneFile:
+    """Return the tuned backbone in the cache, with facts that say from what, on what, and how well."""
     old, count = net.file.facts, len(data.labelled.ids)
     tuned = {
         "from": old.name,
@@ -328,7 +388,6 @@ def _write_tuned(output: Path, net: Trainable, data: TrainingData, checked: Chec
     )
     model = with_safe_pads(checked.model)
     helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
-    cache.write_backbone(model, output)
     digest = fingerprint(model, facts.recipe)
     return cache.keep(model, f"tuned-{digest[:32]}")
 

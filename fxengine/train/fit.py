@@ -19,7 +19,6 @@ from fxengine.probing.probe import probe
 from fxengine.train import layout
 from fxengine.train.advise import advise
 from fxengine.train.finetune import finetune
-from fxengine.train.options import FinetuneOptions
 
 
 @dataclass(frozen=True)
@@ -54,22 +53,20 @@ class FitReport:
 
 
 def fit(
-    photos: str | Path,
+    inputs: str | Path,
     output: str | Path,
     *,
-    target: float,
+    target: float = 0.95,
     backbone: str = DEFAULT,
-    options: FinetuneOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> FitReport:
     """Make a model that answers for pictures; what it is made of goes into a folder beside it (`.fit`).
 
     Args:
-        photos: a folder of pictures, a folder a class.
+        inputs: a folder of pictures, a folder a class.
         output: the .onnx file to make.
-        target: the wanted score, as 0.95.
+        target: the wanted score.
         backbone: a name, KIND:WHAT or a file; only Keras nets and the embedded one can be fine-tuned.
-        options: of a fine-tuning.
         progress: called while pictures are embedded and while it trains.
 
     Raises:
@@ -77,10 +74,10 @@ def fit(
     """
     output = Path(output)
     if output.suffix != ".onnx":
-        raise InputError(f"-o {output} must end in .onnx.")
+        raise InputError(f"`output` {output} must end in .onnx.")
     folder, steps = output.with_suffix(layout.FIT), list[Step]()
     store, head, used = folder / layout.FEATURES, folder / layout.PROBE, backbone
-    done = extract(photos, store, backbone=backbone, dtype="float32", prune=True, yes=True, progress=progress)
+    done = extract(inputs, store, backbone=backbone, dtype="float32", prune=True, yes=True, progress=progress)
     if done.interrupted:
         raise KeyboardInterrupt
     failed = sum(done.failed.values())
@@ -90,7 +87,7 @@ def fit(
     advice, score = advise(store, target=target), found.score
     steps.append(Step("advise", " ".join(advice.sentences()[1:])))
     if advice.finetune_pays:
-        tuned = finetune(photos, folder / layout.TUNED, backbone=backbone, options=options, progress=progress)
+        tuned = finetune(inputs, folder / layout.TUNED, backbone=backbone, progress=progress)
         words = "kept" if tuned.kept == "tuned" else "no better on the validation pictures: the probe is kept"
         steps.append(Step("finetune", f"test {tuned.metric.replace('_', ' ')} {tuned.tuned.test}; {words}."))
         if tuned.kept == "tuned":

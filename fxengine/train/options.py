@@ -51,16 +51,16 @@ class FinetuneOptions:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or self.patience < 1:
-            raise InputError("--epochs, --batch and --patience must be at least 1.")
+            raise InputError("`epochs`, `batch` and `patience` must be at least 1.")
         if self.rate is not None and not 0 < self.rate < 1:
-            raise InputError(f"--rate must be between 0 and 1. Got {self.rate}.")
+            raise InputError(f"`rate` must be between 0 and 1. Got {self.rate}.")
         if min(self.validation, self.test) <= 0 or self.validation + self.test >= 1:
             raise InputError("The shares for validation and test must be above 0, and leave something to train on.")
         augmentations(self.augment)
 
 
 def augmentations(text: str) -> tuple[str, ...]:
-    """Return the names of the changes that `--augment` asks for.
+    """Return the names of the changes that `augment` asks for.
 
     Raises:
         InputError: one of them is unknown.

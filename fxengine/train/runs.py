@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from fxengine.errors import InputError
+from fxengine.errors import InputError, reason
+from fxengine.facts import FactsError, facts_from, read_json
+from fxengine.files import read_small
 from fxengine.train.layout import RECORD
+
+_MOST = 64 << 20  # bytes; what a confusion of a thousand classes takes is a tenth of it
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is read of a record, of everything that it says.
+
+    Attributes:
+        status: how far it came; what follows `settings` is there when it is finished.
+        backbone: name of what was trained.
+        data: hash of what it was trained on.
+        settings: `FinetuneOptions` as JSON data.
+        rate: the learning rate that was chosen.
+        history: what each epoch gave.
+        metric: what the scores are.
+        probe: side -> the score of the head on the features, with its interval.
+        tuned: the same of the tuned net.
+        kept: which of the two was written.
+        seconds: that it took.
+    """
+
+    status: Literal["running", "finished"]
+    backbone: str
+    data: str
+    settings: dict[str, Any]
+    rate: float | None = None
+    history: tuple[Any, ...] | None = None
+    metric: str | None = None
+    probe: dict[str, dict[str, float]] | None = None
+    tuned: dict[str, dict[str, float]] | None = None
+    kept: str | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for scores in (self.probe, self.tuned):
+            if self.status == "finished" and not {"mean", "low", "high"} <= (scores or {}).get("test", {}).keys():
+                raise ValueError("it says no score of the test pictures")
 
 
 def is_runs_folder(folder: Path) -> bool:
@@ -30,12 +70,26 @@ def run_settings(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: its record is not there or damaged.
     """
-    path = folder / RECORD
+    return _run(folder / RECORD).settings
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return all that a record says; raises InputError where it is not there, or damaged."""
     try:
-        settings: dict[str, Any] = json.loads(path.read_text())["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = read_json(read_small(path, _MOST))
+        if not isinstance(record, dict):
+            raise FactsError("is damaged: what it says of itself is no JSON object")
+    except (OSError, FactsError) as error:
         raise _damaged(path, error) from error
-    return settings
+    return record
+
+
+def _run(path: Path) -> _Run:
+    record, known = read_record(path), {field.name for field in fields(_Run)}
+    try:
+        return facts_from(_Run, {"format": 1, **{name: record[name] for name in known & record.keys()}}, 1)
+    except FactsError as error:
+        raise _damaged(path, error) from error
 
 
 def _records(folder: Path) -> list[Path]:
@@ -44,29 +98,30 @@ def _records(folder: Path) -> list[Path]:
 
 
 def _row(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text())
-        done = record["status"] == "finished"
-        return {
-            "run": path.parent.name,
-            "status": record["status"],
-            "backbone": record["backbone"],
-            "data": record["data"][:12],
-            "unfreeze": record["settings"]["unfreeze"],
-            "augment": record["settings"]["augment"],
-            "rate": record["rate"] if done else record["settings"]["rate"],
-            "epochs": len(record["history"]) if done else None,
-            "metric": record["metric"] if done else None,
-            "probe": record["probe"]["test"]["mean"] if done else None,
-            "tuned": record["tuned"]["test"]["mean"] if done else None,
-            "low": record["tuned"]["test"]["low"] if done else None,
-            "high": record["tuned"]["test"]["high"] if done else None,
-            "kept": record["kept"] if done else None,
-            "seconds": record["seconds"] if done else None,
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
+    run = _run(path)
+    probe, tuned = ((scores or {}).get("test", {}) for scores in (run.probe, run.tuned))
+    return {
+        "run": path.parent.name,
+        "status": run.status,
+        "backbone": run.backbone,
+        "data": run.data[:12],
+        "unfreeze": run.settings.get("unfreeze"),
+        "augment": run.settings.get("augment"),
+        "rate": run.settings.get("rate") if run.rate is None else run.rate,
+        "epochs": None if run.history is None else len(run.history),
+        "metric": run.metric,
+        "probe": probe.get("mean"),
+        "tuned": tuned.get("mean"),
+        "low": tuned.get("low"),
+        "high": tuned.get("high"),
+        "kept": run.kept,
+        "seconds": run.seconds,
+    }
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is no record of a fine-tuning, or a damaged one: {error!r}.")
+    if isinstance(error, FactsError):
+        return InputError(
+            f"{path} {error}. It should be the record of a fine-tuning: train again, or delete its folder."
+        )
+    return InputError(f"Cannot read {path}, the record of a fine-tuning: {reason(error)}.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.backbones import EMBEDDED, load_backbone
+from fxengine.backbones import EMBEDDED, load_backbone, plain_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.sources import efficientnet_lite, from_keras
 from fxengine.backbones.sources.preprocessing import Preparation
@@ -35,7 +35,7 @@ class Trainable:
 def is_trainable(source: str) -> bool:
     """Tell whether a source is of a kind that can be trained; neither it nor Keras need be there."""
     kind, _, what = source.partition(":")
-    return source == efficientnet_lite.NAME or (kind == "keras" and bool(what))
+    return plain_name(source) == efficientnet_lite.NAME or (kind == "keras" and bool(what))
 
 
 def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainable:
@@ -47,7 +47,7 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
     if not is_trainable(source):
         names = ", ".join([*EMBEDDED, "keras:NAME", "keras:FILE.keras", "keras:SAVEDMODEL_FOLDER"])
         raise InputError(f"{source} cannot be trained: only Keras nets can ({names}).")
-    if source == efficientnet_lite.NAME:
+    if plain_name(source) == efficientnet_lite.NAME:
         return _lite0(options, folder)
     an_order = from_keras.order(source.partition(":")[2], options)
     return Trainable(load_backbone(source, options), an_order.preparation, an_order.job)
@@ -55,7 +55,7 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
 
 def _lite0(options: ExportOptions, folder: Path) -> Trainable:
     if options != ExportOptions():
-        raise InputError(f"{efficientnet_lite.NAME} is trained as it is: leave out --weights and --size.")
+        raise InputError(f"{efficientnet_lite.NAME} is trained as it is: leave out `weights` and `size`.")
     recipe = efficientnet_lite.RECIPE
     weights = folder / "lite0.npz"
     np.savez(weights, allow_pickle=False, **read_state(efficientnet_lite.weights_path()))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
+from typing import TypeVar
 
 # What a help text names, copied from where it is used: those modules would load numpy, ONNX or FAISS for a help text.
 # tests/ui/test_arguments.py compares them.
@@ -18,10 +21,28 @@ POOLINGS = ("avg", "max", "cls")
 CHANNELS = ("rgb", "bgr")
 
 
-def add_backbone(parser: argparse.ArgumentParser) -> None:
+T = TypeVar("T")
+
+
+def call(verb: Callable[..., T], options: argparse.Namespace, **others: object) -> T:
+    """Return what the function of a command gives for its command line: a flag is a parameter of the same name.
+
+    Args:
+        verb: the function.
+        options: what was parsed; what the function does not take is the command's own.
+        others: parameters that no flag gives.
+    """
+    names = signature(verb).parameters.keys() & vars(options).keys()
+    return verb(**{name: getattr(options, name) for name in names}, **others)
+
+
+def add_backbone(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Declare --backbone and --device."""
     parser.add_argument(
-        "--backbone", metavar="NAME", help=f"a name, keras:NAME, onnx:FILE or an exported file ({BACKBONE})"
+        "--backbone",
+        default=default,
+        metavar="NAME",
+        help=f"a name, keras:NAME, onnx:FILE or an exported file ({BACKBONE})",
     )
     add_device(parser)
 
@@ -50,14 +71,30 @@ def add_labels(parser: argparse.ArgumentParser, instead_of: str = "the store's o
     )
 
 
-def add_output(parser: argparse.ArgumentParser, what: str, *, required: bool = False, metavar: str = "FILE") -> None:
-    """Declare -o; `what` is its help."""
-    parser.add_argument("-o", "--output", type=Path, required=required, metavar=metavar, help=what)
+def add_output(
+    parser: argparse.ArgumentParser,
+    what: str,
+    *,
+    required: bool = False,
+    metavar: str = "FILE",
+    dest: str = "output",
+) -> None:
+    """Declare -o; `what` is its help, `dest` the parameter that it gives."""
+    parser.add_argument("-o", "--output", type=Path, required=required, metavar=metavar, dest=dest, help=what)
 
 
-def add_html(parser: argparse.ArgumentParser, what: str = "a page of pictures") -> None:
-    """Declare --html."""
-    parser.add_argument("--html", type=Path, metavar="FILE", help=f"write {what}")
+def add_report(parser: argparse.ArgumentParser, what: str = "a page of pictures") -> None:
+    """Declare --report, and --html, which it was called before, and --pictures."""
+    parser.add_argument("--report", type=Path, metavar="HTML", help=f"write {what}")
+    parser.add_argument("--html", type=Path, dest="report", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="show pictures below it, too, where the store is not your own"
+    )
+
+
+def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare the pictures, a positional argument; `what` is its help."""
+    parser.add_argument("inputs", type=Path, help=what)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -3,50 +3,72 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
-import signal
+import os
 import sys
+import traceback
 import warnings
-from collections.abc import Sequence
-from functools import partial
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
-from fxengine.errors import FxError
-from fxengine.ui import console
-from fxengine.ui.commands import COMMANDS, load_command
-from fxengine.ui.exit_codes import FINE, INTERRUPTED, MISTAKE
-from fxengine.ui.supervise import crash_notes, ending_signals, is_child, is_store, supervise
+from fxengine.errors import FxError, is_foreign, reason
+from fxengine.ui import console, words
+from fxengine.ui.commands import COMMANDS, TELLING, load_command
+from fxengine.ui.exit_codes import INTERRUPTED, MISTAKE
+from fxengine.ui.stopping import stopping
+from fxengine.ui.supervise import crash_notes, is_child, is_store, supervise
+
+_TRACEBACK = "FXENGINE_TRACEBACK"  # set, it shows where something went wrong
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    warnings.filterwarnings("ignore", module=r"PIL\..*")
-    logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a file is in the file's row
-    options = build_parser().parse_args(arguments)
-    options.stopped = INTERRUPTED
-    if options.command == "extract" and not is_child():
-        return supervise(arguments, options.output)
-    if options.command == "predict" and not is_child() and not is_store(options.source):
-        with crash_notes() as notes:
-            return supervise(arguments, notes)
-    for number in ending_signals():
-        signal.signal(number, partial(_terminate, options))
+    """Run the command line and return the exit code.
+
+    Raises:
+        SystemExit: the arguments are a mistake or ask for help, or nobody reads standard output any more.
+    """
+    options = argparse.Namespace(stopped=INTERRUPTED)
     try:
-        with console.native_libraries_silenced():
-            return load_command(options.command).run(options)
-    except FxError as error:
-        console.complain("\n".join(map(console.printable, f"fxengine: {error}".split("\n"))))
-        return MISTAKE
+        return _run(list(sys.argv[1:] if arguments is None else arguments), options)
     except KeyboardInterrupt:
         console.complain("fxengine: interrupted")
         return int(options.stopped)
-    except BrokenPipeError:
-        sys.stdout = None
-        return FINE
+    except Exception as error:
+        _tell(error)
+        return MISTAKE
 
 
-def build_parser() -> argparse.ArgumentParser:
+def _run(arguments: list[str], options: argparse.Namespace) -> int:
+    warnings.filterwarnings("ignore", module=r"PIL\..*")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a file is in the file's row
+    build_parser().parse_args(arguments, options)
+    if options.command == "extract" and not is_child():
+        return supervise(arguments, options.store)
+    if options.command == "predict" and not is_child() and not is_store(options.inputs):
+        with crash_notes() as notes:
+            return supervise(arguments, notes)
+    with stopping(options), console.native_libraries_silenced():
+        return load_command(options.command).run(options)
+
+
+def _tell(error: Exception) -> None:
+    """Print what went wrong: a sentence, and where it is our own fault, everything that helps to find it."""
+    known = isinstance(error, FxError | RecursionError) or is_foreign(error)
+    if not known or os.environ.get(_TRACEBACK):
+        console.complain("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, FxError):
+        said = str(error)
+    elif isinstance(error, RecursionError):
+        said = "what was given is nested too deep"
+    elif known:
+        said = f"{reason(error).rstrip('.')}. {_TRACEBACK}=1 shows where."
+    else:
+        said = "this is a fault of fxengine, not of what it was given: please report it, with the lines above."
+    console.complain_of(said)
+
+
+def build_parser() -> _Parser:
     """Return the parser of every command."""
     parser = _Parser(
         prog="fxengine", description="Embed pictures once, into Parquet; then probe and search in seconds."
@@ -56,28 +78,65 @@ def build_parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         module = load_command(name)
         command = commands.add_parser(name, help=module.TEXT, description=module.TEXT)
-        command.set_defaults(command=name)
+        command.set_defaults(command=name, quiet=False)
         command.add_argument("--json", action="store_true", help="print the result as JSON")
+        if name not in TELLING:
+            command.add_argument("--quiet", action="store_true", help="print nothing but errors")
         module.add_arguments(command)
+        parser.commands[name] = command
     return parser
 
 
 class _Parser(argparse.ArgumentParser):
+    """Refuses what it does not know with the nearest that it knows.
+
+    Attributes:
+        commands: name -> the parser of a command.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands: dict[str, argparse.ArgumentParser] = {}
+
+    def parse_args(self, args: Sequence[str], namespace: argparse.Namespace) -> argparse.Namespace:  # type: ignore[override]
+        """Read the arguments of a command into `namespace`, and take the words of that command."""
+        name = next((word for word in args if not word.startswith("-")), None)
+        if name is not None:
+            if name not in self.commands:
+                there = f". There is: {', '.join(self.commands)}."
+                self.error(f"There is no command {name!r}{_nearest(name, self.commands) or there}")
+            words.learn(self.commands, name)
+            self._refuse_unknown(args, words.flags_of(self.commands[name]))
+        return super().parse_args(args, namespace)
+
+    def _refuse_unknown(self, args: Sequence[str], flags: Sequence[str]) -> None:
+        # Before argparse does: it asks first for what is missing, which is what the mistyped flag is meant for.
+        for word in args[: args.index("--") if "--" in args else None]:
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in word and not any(flag.startswith(name) for flag in flags):
+                self.error(f"unrecognized arguments: {name}{_nearest(name, flags)}")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse passes over what cannot be written.
+        if file is sys.stderr:
+            console.complain(message.rstrip("\n"))
+        else:
+            console.say(message, end="")
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(MISTAKE, f"{self.prog}: {message}\n")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f". Did you mean {near[0]}?" if near else ""
 
 
 def _version() -> str:
     import fxengine
 
     return fxengine.__version__
-
-
-def _terminate(options: argparse.Namespace, number: int, _: object) -> None:
-    """Stop as cleanly on SIGTERM, and when the terminal closes, as on Ctrl-C."""
-    options.stopped = 128 + number
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

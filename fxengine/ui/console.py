@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+from fxengine.errors import InputError, reason
+from fxengine.ui.exit_codes import FINE, MISTAKE
+from fxengine.ui.words import in_flags
 
 if TYPE_CHECKING:
+    import argparse
+
     from rich.console import Console
 
     from fxengine.pipeline.summary import Progress
@@ -18,25 +25,87 @@ if TYPE_CHECKING:
 _PLAIN_EVERY = 5.0  # seconds between two plain progress lines
 
 
-def say(text: str = "") -> None:
-    """Print a line of the result."""
-    print(text, flush=True)
+def say(text: str = "", end: str = "\n") -> None:
+    """Print a line of the result.
+
+    Raises:
+        SystemExit: nobody reads it any more (`| head`), which is fine.
+        InputError: it cannot be written: the disk is full.
+    """
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        _give_up(error)
 
 
 def say_notes(notes: Iterable[str]) -> None:
     """Print what there is to know about a result's labels, a line each."""
     for note in notes:
-        say(printable(note))
+        say(printable(in_flags(note)))
 
 
 def say_json(data: object) -> None:
-    """Print the result as JSON."""
-    print(json.dumps(data, indent=2, ensure_ascii=True), flush=True)
+    """Print the result as JSON; raises as `say`."""
+    say(json.dumps(data, indent=2, ensure_ascii=True))
+
+
+def silent(options: argparse.Namespace) -> bool:
+    """Tell whether nothing but errors, or nothing but JSON, is to be printed."""
+    return bool(options.quiet or options.json)
+
+
+def say_result(options: argparse.Namespace, data: Callable[[], object], show: Callable[[], None]) -> None:
+    """Print a result as it is asked for: as JSON (--json), not at all (--quiet), else by `show`, for people."""
+    if options.json:
+        say_json(data())
+    elif not options.quiet:
+        show()
 
 
 def complain(text: str) -> None:
-    """Print an error or a warning."""
-    print(text, file=sys.stderr, flush=True)
+    """Print an error or a warning, where there is somebody to read it."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def complain_of(said: str) -> None:
+    """Print an error or a warning of the library, in the words of the command line."""
+    complain("\n".join(map(printable, f"fxengine: {in_flags(said)}".split("\n"))))
+
+
+def open_closed() -> None:
+    """Open what the shell closed (`>&-`), to nowhere: the next file would take its number, and get what is printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # Python left out those that were closed, for good.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def finish(code: int) -> int:
+    """Write out what is left, and return the exit code: Python would say of a pipe that nobody reads that it broke."""
+    try:
+        say(end="")
+    except SystemExit:
+        pass
+    except InputError as error:
+        complain_of(str(error))
+        code = code or MISTAKE
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = None
+    return code
+
+
+def _give_up(error: OSError) -> NoReturn:
+    sys.stdout = None  # else Python tries again when it ends
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(FINE) from None
+    raise InputError(f"Standard output cannot be written: {reason(error)}.") from error
 
 
 def printable(text: str) -> str:
@@ -53,22 +122,27 @@ def table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()
         made.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         made.add_row(*(printable(cell) for cell in row))
-    _console(sys.stdout).print(made, markup=False)
+    drawn = io.StringIO()
+    _console(drawn, on_terminal=sys.stdout.isatty()).print(made, markup=False)
+    say(drawn.getvalue(), end="")
 
 
 @contextmanager
 def native_libraries_silenced() -> Iterator[None]:
     """Keep what C libraries write to standard error (libtiff's complaints) off the terminal; ours still gets there."""
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     python_stderr = sys.stderr
+    terminal = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
     try:
-        with os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace") as terminal:
-            os.dup2(nowhere, 2)
-            sys.stderr = terminal
-            yield
+        os.dup2(nowhere, 2)
+        sys.stderr = terminal
+        yield
     finally:
+        with suppress(OSError):  # nobody reads it, or the disk is full
+            terminal.close()
         sys.stderr = python_stderr
         os.dup2(kept, 2)
         os.close(kept)
@@ -77,7 +151,7 @@ def native_libraries_silenced() -> Iterator[None]:
 
 def progress_lines(quiet: bool) -> Callable[[str], None] | None:
     """Return a callback that prints a line of what is being done; None where it must be quiet."""
-    return None if quiet else lambda text: complain(printable(text))
+    return None if quiet else lambda text: complain(printable(in_flags(text)))
 
 
 @contextmanager
@@ -102,7 +176,7 @@ def progress_shown(doing: str, quiet: bool) -> Iterator[Callable[[Progress], Non
             TimeRemainingColumn(),
             TextColumn("{task.fields[failed]} failed"),
         )
-        bar = Bar(*columns, console=_console(sys.stderr))
+        bar = Bar(*columns, console=_console(sys.stderr, on_terminal=True))
         task = bar.add_task("", total=None, rate=0.0, failed=0)
 
         def update(at: Progress) -> None:
@@ -132,8 +206,10 @@ def _plain_lines() -> Callable[[Progress], None]:
     return update
 
 
-def _console(file: TextIO) -> Console:
+def _console(file: TextIO, *, on_terminal: bool) -> Console:
     from rich.console import Console
 
     # A pipe has no width of its own: wide enough that ids are not folded.
-    return Console(file=file, width=None if file.isatty() else 120, highlight=False, emoji=False)
+    return Console(
+        file=file, force_terminal=on_terminal, width=None if on_terminal else 120, highlight=False, emoji=False
+    )

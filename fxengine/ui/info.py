@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,38 @@ from fxengine.features.read import FeatureStore
 from fxengine.train.runs import is_runs_folder, list_runs
 
 
-def describe(target: str | Path) -> dict[str, Any]:
-    """Return what `target` (a store, a folder of fine-tunings, a backbone or head file, or a source name) is.
+@dataclass(frozen=True)
+class Info:
+    """What something is.
+
+    Attributes:
+        facts: JSON data. Of a store, a backbone or a head its `kind` and what it says of itself; of a folder of
+            fine-tunings `runs`, one fine-tuning each; where the layers of a net were asked for, `layers`: tensor, op,
+            shape and whether it is the default.
+    """
+
+    facts: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts."""
+        return self.facts
+
+
+def info(target: str | Path, *, layers: bool = False) -> Info:
+    """Say what `target` (a store, a folder of fine-tunings, a backbone or head file, or a source name) is.
+
+    Args:
+        target: what to look at.
+        layers: instead, list the tensors of a net that can become features.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of these; `layers`, and it is no net, or not ONNX.
         StoreError: it is a store, but a damaged one.
     """
+    return Info({"layers": _layers(str(target))} if layers else _facts(target))
+
+
+def _facts(target: str | Path) -> dict[str, Any]:
     path = Path(target)
     if str(target).partition(":")[0] in SOURCES:
         return _backbone(load_backbone(str(target)))
@@ -43,12 +68,7 @@ def describe(target: str | Path) -> dict[str, Any]:
     )
 
 
-def layers(source: str) -> list[dict[str, Any]]:
-    """Return the tensors of a net that can become features: tensor, op, shape and whether it is the default.
-
-    Raises:
-        InputError: there is no such net, or it is not ONNX.
-    """
+def _layers(source: str) -> list[dict[str, Any]]:
     import onnx
 
     from fxengine.backbones.sources.from_onnx import candidates

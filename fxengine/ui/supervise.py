@@ -18,6 +18,7 @@ from types import FrameType
 
 from fxengine.features.crash_note import read_suspects
 from fxengine.ui import console
+from fxengine.ui.stopping import ending_signals
 
 PARENT = "FXENGINE_PARENT"
 NOTES = "FXENGINE_NOTES"  # the folder that crashes are noted in
@@ -30,14 +31,6 @@ _MOST_CRASHES = 100
 def is_child() -> bool:
     """Tell whether this process is the supervised one."""
     return PARENT in os.environ
-
-
-def ending_signals() -> list[signal.Signals]:
-    """Return the signals that a run stops on cleanly, beside Ctrl-C; one that `nohup` had ignored stays so."""
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
-        return [signal.SIGTERM]
-    return [signal.SIGTERM, hangup]
 
 
 def is_store(folder: Path) -> bool:
@@ -95,25 +88,34 @@ def supervise(arguments: Sequence[str], notes: Path | None) -> int:
 
 
 def _run_once(arguments: Sequence[str], notes: Path | None) -> int:
-    # Its own process group: a Ctrl-C reaches it once, through here, and not a second time from the terminal.
-    child = subprocess.Popen(
-        [sys.executable, "-m", "fxengine", *arguments],
-        env={**os.environ, PARENT: str(os.getpid()), NOTES: str(notes or "")},
-        process_group=0 if os.name == "posix" else None,
-    )
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []  # what came before there was a child
 
     def forward(number: int, _: FrameType | None) -> None:
-        child.send_signal(number)
+        if child is None:
+            early.append(number)
+        else:
+            child.send_signal(number)
 
     def pause(_: int, __: FrameType | None) -> None:
-        child.send_signal(signal.SIGSTOP)
+        if child is not None:
+            child.send_signal(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
-        child.send_signal(signal.SIGCONT)  # and so is this process again, by `fg` or `bg`
+        if child is not None:
+            child.send_signal(signal.SIGCONT)  # and so is this process again, by `fg` or `bg`
 
-    kept = {number: signal.signal(number, forward) for number in (signal.SIGINT, *ending_signals())}
+    kept = {number: signal.signal(number, forward) for number in ending_signals()}
     if hasattr(signal, "SIGTSTP"):
         kept[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, pause)
     try:
+        # Its own process group: a Ctrl-C reaches it once, through here, and not a second time from the terminal.
+        child = subprocess.Popen(
+            [sys.executable, "-m", "fxengine", *arguments],
+            env={**os.environ, PARENT: str(os.getpid()), NOTES: str(notes or "")},
+            process_group=0 if os.name == "posix" else None,
+        )
+        for number in early:
+            child.send_signal(number)
         return child.wait()
     finally:
         for number, handler in kept.items():

@@ -4,8 +4,11 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from unittest.mock import patch
 
 import onnx
 import pytest
@@ -13,10 +16,12 @@ from onnx import TensorProto, helper
 
 from fxengine import backbones
 from fxengine.backbones import cache, find_space, load_backbone
-from fxengine.backbones.spec import METADATA_KEY
+from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.cache import cache_folder
 from fxengine.errors import InputError
-from tests.conftest import tiny_model
+from fxengine.trust import note_named
+from tests.conftest import TINY_RECIPE, tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -82,13 +87,6 @@ def test_without_its_own_variable_it_lies_in_the_users_cache(tmp_path: Path, mon
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home" / ".cache" / "fxengine"
-
-
-def test_a_folder_that_cannot_be_made_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(InputError, match=r"Cannot make the cache folder .* Set FXENGINE_CACHE to another\."):
-        cache_folder()
 
 
 def test_a_named_source_is_built_once(source: list[str]) -> None:
@@ -181,7 +179,7 @@ def test_a_copy_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [file.name for file in path.parent.iterdir()] == ["net.onnx"]
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite", "EfficientNet_lite0", "efficientnet-lite0"])
+@pytest.mark.parametrize("name", ["efficientnet_lite", "EfficientNet_lite0", "efficientnet-lite"])
 def test_an_unknown_name_lists_the_nearest(name: str) -> None:
     with pytest.raises(InputError, match=rf"no backbone '{name}'\. Did you mean efficientnet_lite0, "):
         load_backbone(name)
@@ -219,7 +217,9 @@ def test_a_file_with_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
     weight.external_data.add(key="location", value="weights.bin")
     path = tmp_path / "outside.onnx"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(InputError, match=r"outside\.onnx"):
+    with pytest.raises(
+        InputError, match=r"outside\.onnx keeps weights in other files, which no backbone that fxengine"
+    ):
         load_backbone(path)
 
 
@@ -242,11 +242,67 @@ def test_find_space_takes_the_cache_then_a_fresh_export(folder: Path, source: li
     assert source == ["built", "built"]
 
 
-@pytest.mark.parametrize("name", ["tiny_net", "my/own.onnx"])
+@pytest.mark.parametrize("name", ["tiny_net", "/my/own.onnx"])
 def test_find_space_says_where_it_looked(source: list[str], name: str) -> None:
+    note_named("backbone", "/my/own.onnx")
     with pytest.raises(InputError) as raised:
         find_space("abcdef0123456789" * 4, name)
     assert str(raised.value) == (
         f"The backbone of feature space abcdef012345 (from '{name}') is neither in the cache nor made by a fresh "
-        "export. Give its file with --backbone."
+        "export. Give its file as `backbone`."
     )
+
+
+@pytest.mark.parametrize("kind", ["", "onnx:", "pca:", "keras:"])
+def test_a_file_that_only_a_store_names_is_not_opened(kind: str, tmp_path: Path, folder: Path) -> None:
+    victim = tmp_path / ("victim.keras" if kind == "keras:" else "victim.onnx")
+    os.mkfifo(victim)  # who opens it waits for ever
+    with pytest.raises(InputError) as raised:
+        find_space("abcdef0123456789" * 4, f"{kind}{victim}")
+    assert str(raised.value) == (
+        f"The backbone of feature space abcdef012345 is not in the cache, and its source '{kind}{victim}' is a file "
+        "that you have not named here. Where you trust it, give it as `backbone`, or once to `fxengine info`."
+    )
+
+
+def test_a_space_that_is_a_path_is_not_opened(tmp_path: Path, folder: Path) -> None:
+    kept = cache.keep(tiny_model(), "key")
+    kept.path.rename(tmp_path / "victim.onnx")
+    there = os.path.relpath(tmp_path / "victim", kept.path.parent)
+    assert cache.find_by_fingerprint(there) is None
+    with patch("onnx.load") as opened, pytest.raises(InputError, match="not in the cache"):
+        find_space(there, str(tmp_path / "victim.onnx"))
+    opened.assert_not_called()
+
+
+def test_what_was_named_once_is_found_again(tiny: BackboneFile, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="you have not named"):
+        find_space(tiny.fingerprint, str(tiny.path))
+    monkeypatch.chdir(tiny.path.parent)
+    load_backbone(tiny.path.name)
+    assert find_space(tiny.fingerprint, str(tiny.path)) == tiny
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"dim": 9},
+            r"says that it gives features of 9 numbers, but the outputs of its net are features \[8\], logits \[3\]",
+        ),
+        ({"layers": (("map", 8),)}, r"says that it gives features@map of 8 numbers, but the outputs"),
+        ({"classes": ("a", "b")}, r"says that it gives logits of 2 numbers, but the outputs"),
+        (
+            {"recipe": replace(TINY_RECIPE, height=64)},
+            r"says that it takes pictures of 64 x 32 pixels, but the inputs of its net are images \[32, 32, 3\]",
+        ),
+    ],
+)
+def test_a_net_that_is_another_than_it_says_is_refused(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    model = tiny_model()
+    facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
+    helper.set_model_props(model, {METADATA_KEY: replace(facts, **change).to_json()})
+    path = tmp_path / "other.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=says):
+        load_backbone(path)

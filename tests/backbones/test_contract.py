@@ -23,6 +23,7 @@ from fxengine.backbones import (
     load_backbone,
     load_embedded,
     load_source,
+    plain_name,
     source_name,
 )
 from fxengine.backbones.graph.run import open_plain, outputs_of
@@ -147,6 +148,14 @@ def test_an_embedded_net_says_what_it_is(name: str) -> None:
     assert name == module.NAME
     assert module.BUILD.startswith(name)
     assert source_name(name) == name
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_embedded_net_may_be_written_with_hyphens(name: str) -> None:
+    written = name.replace("_", "-")
+    assert load_backbone(written) == load_backbone(name)
+    assert source_name(written) == name
+    assert plain_name("no-such-net") == "no-such-net"
 
 
 @pytest.mark.parametrize("kind", KINDS)

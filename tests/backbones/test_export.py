@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,10 +20,13 @@ from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.features.read import FeatureStore
-from fxengine.ui.info import describe, layers
+from fxengine.trust import note_named
+from fxengine.ui.info import info
 from tests.conftest import run_cli, tiny_model
 
+WISHES: dict[str, Any] = {"size": 32, "channels": "rgb", "scale": 1.0, "mean": (120.0,) * 3, "std": (60.0,) * 3}
 PIXELS = ExportOptions(size=(32, 32), channels="rgb", scale=1.0, mean=(120.0,) * 3, std=(60.0,) * 3)
+LARGER = {**WISHES, "size": (64, 64)}
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def plain(tmp_path: Path) -> Path:
 
 
 def test_a_plain_onnx_file_becomes_a_backbone_with_its_report(plain: Path, photos: Path, tmp_path: Path) -> None:
-    made = export(f"onnx:{plain}", tmp_path / "out" / "net.onnx", PIXELS)
+    made = export(f"onnx:{plain}", tmp_path / "out" / "net.onnx", **WISHES)
     assert read_backbone(made.file.path).fingerprint == made.file.fingerprint
     report = json.loads(made.report_path.read_text())
     assert made.report_path == tmp_path / "out" / "net.report.json"
@@ -94,16 +98,16 @@ def test_an_export_is_taken_from_the_cache_the_second_time(plain: Path, monkeypa
 def test_what_is_removed_is_told_with_the_tensor_that_keeps_it(
     plain: Path, tmp_path: Path, shared_data: Callable[[str], Path]
 ) -> None:
-    made = export(f"onnx:{plain}", tmp_path / "net.onnx", PIXELS)
+    made = export(f"onnx:{plain}", tmp_path / "net.onnx", **WISHES)
     report = json.loads(made.report_path.read_text())
     assert (report["removed"], report["whole"], report["whole_dim"]) == (["Gemm scores"], f"onnx:{plain}@scores", 2)
-    kept = export(report["whole"], tmp_path / "whole.onnx", PIXELS)
+    kept = export(report["whole"], tmp_path / "whole.onnx", **WISHES)
     assert (kept.file.facts.dim, kept.removed, kept.whole) == (2, (), None)
     net = shared_data("reports") / "mobilenetv1_headless.onnx"
-    made = export(f"onnx:{net}", tmp_path / "net.onnx", replace(PIXELS, size=(64, 64)))
+    made = export(f"onnx:{net}", tmp_path / "net.onnx", **LARGER)
     assert (made.file.facts.dim, made.whole, made.whole_dim) == (64, f"onnx:{net}@60", 128)
     assert made.removed[0] == "Conv /4/4.3/Conv"
-    assert export(f"onnx:{net}@60", tmp_path / "all.onnx", replace(PIXELS, size=(64, 64))).file.facts.dim == 128
+    assert export(f"onnx:{net}@60", tmp_path / "all.onnx", **LARGER).file.facts.dim == 128
 
 
 def test_a_store_of_a_former_default_cut_finds_its_backbone(
@@ -117,6 +121,7 @@ def test_a_store_of_a_former_default_cut_finds_its_backbone(
     former = load_backbone(f"onnx:{path}@flat", PIXELS)
     assert load_backbone(f"onnx:{path}", PIXELS).fingerprint != former.fingerprint
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "empty"))
+    note_named("backbone", f"onnx:{path}")
     with pytest.raises(InputError, match=rf"It may be what onnx:{path}@flat gives"):
         find_space(former.fingerprint, f"onnx:{path}")  # its preprocessing came by flags
     stated = {"size": 32, "channels": "rgb", "scale": 1.0, "mean": [120] * 3, "std": [60] * 3}
@@ -127,6 +132,7 @@ def test_a_store_of_a_former_default_cut_finds_its_backbone(
 def test_the_source_of_a_gone_export_is_named(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = load_backbone(f"onnx:{plain}", PIXELS)
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "empty"))
+    note_named("backbone", f"onnx:{plain}")
     with pytest.raises(InputError, match=r"neither in the cache nor made by a fresh export. Give its file"):
         find_space(found.fingerprint, f"onnx:{plain}")
 
@@ -143,7 +149,7 @@ def test_a_file_that_gives_other_features_now_is_said(photos: Path, tmp_path: Pa
         extract(photos, store, backbone=path)
     assert str(raised.value) == (
         f"{store} holds features of another space: '{path}' gave {spaces[0]} when they were made and gives {spaces[1]} "
-        "now. Give it as it was then, or another folder with -o."
+        "now. Give it as it was then, or another folder as `output`."
     )
 
 
@@ -156,20 +162,20 @@ def test_names_of_sources_are_absolute(plain: Path, tmp_path: Path, monkeypatch:
 
 
 def test_layers_lists_what_can_become_features(plain: Path, tiny: BackboneFile) -> None:
-    rows = {row["tensor"]: row for row in layers(f"onnx:{plain}")}
+    rows = {row["tensor"]: row for row in info(f"onnx:{plain}", layers=True).facts["layers"]}
     assert rows["relu"]["op"] == "Relu"
     assert [name for name, row in rows.items() if row["default"]] in (["flat"], ["pooled"])
-    assert {row["tensor"] for row in layers(str(tiny.path)) if row["default"]} == {"features"}
-    assert describe(tiny.path)["dim"] == 8
+    assert {row["tensor"] for row in info(tiny.path, layers=True).facts["layers"] if row["default"]} == {"features"}
+    assert info(tiny.path).facts["dim"] == 8
 
 
 def test_bad_wishes_leave_nothing_behind(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must end in .onnx"):
-        export(f"onnx:{plain}", tmp_path / "net.txt", PIXELS)
+        export(f"onnx:{plain}", tmp_path / "net.txt", **WISHES)
     with pytest.raises(InputError, match="How the net wants its pixels is not stated"):
         export(f"onnx:{plain}", tmp_path / "net.onnx")
     with pytest.raises(InputError, match=r"There is no ONNX file nowhere\.onnx"):
-        export("onnx:nowhere.onnx", tmp_path / "net.onnx", PIXELS)
+        export("onnx:nowhere.onnx", tmp_path / "net.onnx", **WISHES)
     assert list(tmp_path.glob("*net.*")) == []
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fxengine.backbones.spec import Facts, PictureRecipe
 from fxengine.errors import InputError
+from fxengine.facts import FactsError, facts_from
 
 Edge = Literal["short", "long", "both"]
 Rounding = Literal["nearest", "torchvision"]
@@ -92,25 +93,38 @@ def test_canonical_leaves_out_what_is_at_its_default() -> None:
     }
 
 
-def test_from_dict_rebuilds_a_recipe_from_json_types() -> None:
+def from_json_types(values: dict[str, Any]) -> PictureRecipe:
+    return facts_from(PictureRecipe, {"format": 1, **values}, 1)
+
+
+def test_a_recipe_is_rebuilt_from_json_types() -> None:
     values = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", "pad_color": [1, 2, 3]}
-    rebuilt = PictureRecipe.from_dict(values)
+    rebuilt = from_json_types(values)
     assert rebuilt == PictureRecipe(8, 9, "long", 10, "box", pad_color=(1, 2, 3))
     assert hash(rebuilt) == hash(PictureRecipe(8, 9, "long", 10, "box", pad_color=(1, 2, 3)))
     assert values["pad_color"] == [1, 2, 3]
 
 
-def test_from_dict_refuses_a_field_it_does_not_know() -> None:
-    values = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", "dither": True}
-    with pytest.raises(InputError, match=r"unknown fields \['dither'\]"):
-        PictureRecipe.from_dict(values)
-
-
-@pytest.mark.parametrize("name", ["height", "width", "size"])
-def test_sizes_below_one_are_refused(name: str) -> None:
-    values: dict[str, Any] = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", name: 0}
-    with pytest.raises(InputError, match="positive sizes"):
-        PictureRecipe.from_dict(values)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dither": True}, "says 'dither' of itself, which this version does not know"),
+        ({"height": 0}, "is damaged: A recipe needs positive sizes"),
+        ({"width": 0}, "positive sizes"),
+        ({"size": -1}, "positive sizes"),
+        ({"height": 10**9}, "A recipe's sizes end at 16384. Got 1000000000x9, size 10"),
+        ({"size": 2**70}, "A recipe's sizes end at 16384"),
+        ({"height": 8.5}, "'height' cannot be 8.5"),
+        ({"edge": "top"}, "'edge' cannot be 'top'"),
+        ({"pad_color": [1, 2]}, r"'pad_color' cannot be \[1, 2\]"),
+        ({"pad_color": [1, 2, 256]}, "`pad_color` is three levels from 0 to 255"),
+        ({"pad_color": "red"}, "'pad_color' cannot be 'red'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
+    values: dict[str, Any] = {"height": 8, "width": 9, "edge": "long", "size": 10, "kernel": "box", **change}
+    with pytest.raises(FactsError, match=words):
+        from_json_types(values)
 
 
 def facts() -> Facts:
@@ -151,6 +165,12 @@ def test_facts_of_another_format_are_refused() -> None:
         ('"dim": 5, ', "", "net.onnx is damaged: 'dim' is missing"),
         ('"kernel": "bicubic"', '"kernel": "sinc"', "net.onnx is damaged: 'recipe.kernel' cannot be 'sinc'"),
         ('"layers": []', '"layers": [["deep"]]', "net.onnx is damaged: 'layers' cannot be"),
+        ('"dim": 5', '"dim": 0', "net.onnx is damaged: 0 is no count of a vector's numbers"),
+        ('"dim": 5', '"dim": 2147483648', "2147483648 is no count of a vector's numbers"),
+        ('"layers": []', '"layers": [["deep", -1]]', "-1 is no count of a vector's numbers"),
+        ('"dim": 5', '"dim": NaN', "what it says of itself is not JSON"),
+        ('"dim": 5', '"dim": 1e999', "what it says of itself is not JSON"),
+        ('"here"', '"\\ud800"', "what it says of itself is not JSON"),
         ('"layers": []', '"layers": [[8, "deep"]]', "net.onnx is damaged: 'layers' cannot be 8"),
     ],
 )

@@ -8,7 +8,7 @@ from tests.conftest import run_cli
 
 
 def test_every_name_says_what_it_is_and_what_it_needs() -> None:
-    rows = {row["name"]: row for row in list_backbones()}
+    rows = {row["name"]: row for row in list_backbones().backbones}
     assert len(rows) == 41
     lite = rows["efficientnet_lite0"]
     assert (lite["dim"], lite["size"], lite["parameters"], lite["installed"]) == (1280, 224, 4631000, True)

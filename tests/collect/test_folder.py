@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -362,3 +363,43 @@ def test_a_class_may_be_called_like_a_split(tmp_path: Path, name: str) -> None:
 def test_a_name_that_is_too_long_to_be_one_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read: File name too long"):
         collect(tmp_path / ("x" * 300))
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder to make deep ones in, which Python's own functions cannot remove."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    yield folder
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def nest(folder: Path, depth: int) -> int:
+    """Make folders "d" in each other; return the handle of the last one."""
+    inner = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        outer = inner
+        os.mkdir("d", dir_fd=outer)
+        inner = os.open("d", os.O_RDONLY, dir_fd=outer)
+        os.close(outer)
+    return inner
+
+
+def test_folders_may_lie_in_each_other_at_any_depth(deep: Path) -> None:
+    photo = make_photo(deep / "top.png", 1).read_bytes()
+    inner = nest(deep, 1100)
+    with os.fdopen(os.open("x.png", os.O_CREAT | os.O_WRONLY, dir_fd=inner), "wb") as file:
+        file.write(photo)
+    os.close(inner)
+    listing = collect(deep)
+    assert [item.key for item in listing] == ["d/" * 1100 + "x.png", "top.png"]
+    assert listing.count() == 2
+    assert listing.unreadable == []
+
+
+def test_a_folder_whose_path_is_too_long_for_the_system_is_told(deep: Path) -> None:
+    make_photo(deep / "top.png", 1)
+    os.close(nest(deep, 2200))
+    listing = collect(deep)
+    assert [item.key for item in listing] == ["top.png"]
+    assert len(set(listing.unreadable)) == 1

@@ -88,7 +88,7 @@ def test_a_pipe_without_a_writer_does_not_block(item: Item, tmp_path: Path) -> N
 
 def test_a_file_over_the_limit(item: Item) -> None:
     error = failure(item, max_bytes=9)
-    assert (error.code, str(error)) == ("too_large", "10 bytes; --max-bytes allows 9.")
+    assert (error.code, str(error)) == ("too_large", "10 bytes; `max_bytes` allows 9.")
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])

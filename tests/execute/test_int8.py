@@ -39,10 +39,16 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def kept(digest: str) -> Path:
+    path = int8_file(digest)
+    assert path is not None
+    return path
+
+
 def test_the_copy_is_kept_by_its_own_hash_and_leaves_the_prologue_alone(deep: Path) -> None:
     level = logging.root.manager.disable
     digest = quantise(deep, {"images": images(16)})
-    path = int8_file(digest)
+    path = kept(digest)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     assert logging.root.manager.disable == level
     assert not list(path.parent.glob(".*"))
@@ -52,7 +58,7 @@ def test_the_copy_is_kept_by_its_own_hash_and_leaves_the_prologue_alone(deep: Pa
 
 
 def test_weights_are_8_bits_a_channel(deep: Path) -> None:
-    graph = onnx.load(int8_file(quantise(deep, {"images": images(16)}))).graph
+    graph = onnx.load(kept(quantise(deep, {"images": images(16)}))).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     second = next(node for node in graph.node if node.name == "second")
     weights = next(node for node in graph.node if node.output[0] == second.input[1])
@@ -79,7 +85,7 @@ def test_a_real_net_stays_near_its_features(shared_data: Callable[[str], Path]) 
     digest = quantise(backbone.path, {"images": pictures[::3]})
     others = np.delete(pictures, slice(None, None, 3), axis=0)
     reference = open_session(backbone.path, "cpu").run({"images": others})["features"]
-    session = open_session(int8_file(digest), "cpu", precision="int8")
+    session = open_session(kept(digest), "cpu", precision="int8")
     found = compare(reference, session.run({"images": others})["features"])
     assert (session.precision, session.provider) == ("int8", "OpenVINO CPU")
     assert 0.98 < found.mean_cosine < 0.999

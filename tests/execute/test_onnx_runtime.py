@@ -264,8 +264,8 @@ def test_a_device_that_does_not_start_is_an_error(
     with pytest.raises(DeviceError) as raised:
         open_session(tiny.path, device, 4)
     assert str(raised.value) == (
-        f"--device {device} was asked for, but ONNX Runtime could only start {CPU}. It needs pip install "
-        "'fxengine[cuda13]' and an NVIDIA driver that has CUDA 13. `--device auto` goes on without."
+        f"`device` {device} was asked for, but ONNX Runtime could only start {CPU}. It needs pip install "
+        "'fxengine[cuda13]' and an NVIDIA driver that has CUDA 13. `device` auto goes on without."
     )
 
 

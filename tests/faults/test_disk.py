@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fxengine import FeatureStore, StoreError, extract
+from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import local
+from fxengine.features.dump import dump
 from fxengine.features.parts import list_parts
-from tests.conftest import make_photo
+from tests.conftest import ROOT, make_photo
 from tests.pipeline.test_extract import rows, same
+from tests.unprivileged import no_file_over_100_bytes, permissions_bind
 
 LIMITED = (
     "import resource, signal, sys; from fxengine import extract, StoreError\n"
@@ -73,7 +79,7 @@ def test_a_read_only_folder_is_refused_before_the_model_loads(
     monkeypatch.setattr("fxengine.pipeline.plan.load_backbone", None)  # calling it would be another error
     (tmp_path / "file").write_text("")
     begin = time.monotonic()
-    with pytest.raises(StoreError, match=r"Cannot write to .*Choose another with -o"):
+    with pytest.raises(StoreError, match=r"Cannot write to .*Choose another as `output`"):
         extract(photos, tmp_path / "file" / "s", backbone=tiny.path)
     if Path("/proc/version").exists():  # root may write to read-only modes, but not here
         with pytest.raises(StoreError, match="Cannot write to /proc"):
@@ -93,6 +99,88 @@ def test_an_input_that_fails_to_read_is_a_row_and_is_tried_again(
     bad.unlink()
     make_photo(bad, 77)
     assert extract(photos, tmp_path / "s", backbone=tiny.path).extracted == 1
+
+
+WRITERS = (
+    "extract PHOTOS -o OUT/s --backbone NET",
+    "dump STORE -o OUT/d.npy",
+    "dump STORE -o OUT/d.csv",
+    "dump STORE -o OUT/d.parquet",
+    "pca STORE --dim 2 -o OUT/p.onnx",
+    "pca STORE --dim 2 -o ELSEWHERE/p.onnx --reduced OUT/r",
+    "pca STORE --dim 2 -o ELSEWHERE/p.onnx --plot OUT/p.png",
+    "probe STORE -o OUT/h.onnx",
+    "predict PHOTOS --backbone NET -o OUT/p.csv",
+    "predict PHOTOS --backbone NET -o OUT/p.parquet",
+    "search STORE --id cats/01.jpg -k 5 -o OUT/s.csv",
+    "search STORE --id cats/01.jpg -k 5 --report OUT/s.html",
+    "map STORE --method pca -o OUT/m.parquet",
+    "map STORE --method pca --png OUT/m.png",
+    "verify OUT/damaged --repair --backbone NET",
+)
+EACH = (
+    "import json, subprocess, sys; from fxengine.ui.cli import main\n"
+    "for line in json.load(sys.stdin):\n"
+    "    print(f'>>> {line}', file=sys.stderr, flush=True)\n"
+    "    print(main(line.split()), file=sys.stderr, flush=True)"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(permissions_bind, "Permission denied"), (no_file_over_100_bytes, "File too large")]
+)
+def test_what_cannot_be_written_is_a_sentence_and_leaves_nothing_half(
+    fault: Callable[[], None], reason: str, photos: Path, tmp_path: Path, tiny: BackboneFile
+) -> None:
+    places = {
+        "PHOTOS": photos,
+        "STORE": tmp_path / "store",
+        "NET": tiny.path,
+        "OUT": tmp_path / "out",
+        "ELSEWHERE": tmp_path,
+    }
+    extract(photos, places["STORE"], backbone=tiny.path)
+    extract(photos, places["OUT"] / "damaged", backbone=tiny.path, part_rows=12)
+    part = list_parts(places["OUT"] / "damaged")[0]
+    part.write_bytes(b"PAR1" + part.read_bytes()[4:-4])
+    before = sorted(places["OUT"].rglob("*"))
+    if fault is permissions_bind:
+        part.parent.chmod(0o500)
+        places["OUT"].chmod(0o500)
+    lines = [re.sub("[A-Z]{3,}", lambda found: str(places[found[0]]), line) for line in WRITERS]
+    done = subprocess.run(
+        [sys.executable, "-c", EACH],
+        input=json.dumps(lines), preexec_fn=fault, capture_output=True, text=True, timeout=300, check=True, cwd=ROOT,
+    )  # fmt: skip
+    for wrote, line in zip(done.stderr.split(">>> ")[1:], lines, strict=True):
+        complaints = [each for each in wrote.splitlines() if each.startswith("fxengine: ")]
+        assert complaints, wrote
+        assert reason in complaints[-1], wrote
+        assert wrote.splitlines()[-1] == "1", wrote
+        assert "Traceback" not in wrote, line
+    made = {path.name for path in places["OUT"].rglob("*") if path not in before}
+    # The folder of a store, its lock, and the part that was set aside, whole.
+    assert made <= {"s", ".lock", f"{part.name}.damaged"}, made
+
+
+def test_a_disk_that_fails_is_a_sentence_and_leaves_nothing_half(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "s"
+    extract(photos, store, backbone=tiny.path, part_rows=12, limit=12)
+
+    def fail(handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match=r"Cannot write .*: Input/output error"):
+        extract(photos, store, backbone=tiny.path)
+    with pytest.raises(InputError, match=r"Cannot write .*d\.npy: Input/output error"):
+        dump(store, tmp_path / "d.npy")
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "photos") == ["s"]
+    assert sorted(path.name for path in store.iterdir()) == [".lock", ".next_row", "part-000000.parquet"]
 
 
 def test_a_slow_file_holds_up_nothing_but_itself(

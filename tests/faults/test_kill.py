@@ -86,6 +86,11 @@ def test_thirty_kills_lose_double_and_misalign_nothing(tmp_path: Path, tiny: Bac
     assert kill_until(30, tmp_path, tiny.path, seed=1) >= 30
 
 
+@pytest.mark.long
+def test_three_hundred_kills_lose_double_and_misalign_nothing(tmp_path: Path, tiny: BackboneFile) -> None:
+    assert kill_until(300, tmp_path, tiny.path, seed=3) >= 300
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary) / "tiny.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.decode.limits import Limits
 from fxengine.features import parts
 from fxengine.features.parts import list_parts, read_provenance
-from fxengine.features.schema import FEATURE
+from fxengine.features.schema import FEATURE, FORMAT, METADATA_KEY
 from fxengine.pipeline.embed import Backbone
 from fxengine.repair.verify import verify
 from tests.conftest import make_photo, run_cli, tiny_model
@@ -152,7 +153,8 @@ def test_without_known_limits_no_vector_becomes_an_error(store: Path, photos: Pa
 def test_broken_limits_are_refused(store: Path, limits: dict[str, int]) -> None:
     path = list_parts(store)[0]
     table = parts.read_part(path)
-    metadata = replace(read_provenance(path), limits=limits).to_metadata()
+    values = {"format": FORMAT, **read_provenance(path).to_dict(), "limits": limits}
+    metadata = {METADATA_KEY: json.dumps(values).encode()}
     parts.write_part(table.replace_schema_metadata(metadata), path, replace=True)
-    with pytest.raises(StoreError, match=r"part-000000\.parquet .* is broken: 'limits' cannot be"):
+    with pytest.raises(StoreError, match=r"part-000000\.parquet is damaged: 'limits(\.max_pixels)?' cannot be"):
         FeatureStore.open(store)

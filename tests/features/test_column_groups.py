@@ -228,7 +228,7 @@ def test_a_group_that_a_version_does_not_know_is_refused(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("broken", ["text", [1], {"text": 1}, None])
 def test_groups_that_are_no_list_of_names_are_broken(broken: object, groups: None) -> None:
     raw = json.dumps({**json.loads(BEFORE), "groups": broken}).encode()
-    with pytest.raises(StoreError, match="is broken: 'groups' cannot be"):
+    with pytest.raises(StoreError, match="part is damaged: 'groups' cannot be"):
         Provenance.from_schema(pa.schema([], metadata={METADATA_KEY: raw}), "part")
 
 

@@ -27,7 +27,7 @@ def expected(store: Path, normalize: bool) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_npy_and_its_ids(store: Path, tmp_path: Path, normalize: bool) -> None:
-    files = dump(store, tmp_path / "x.npy", normalize=normalize)
+    files = dump(store, tmp_path / "x.npy", normalize=normalize).files
     assert [file.name for file in files] == ["x.npy", "x.ids.csv"]
     vectors = np.load(files[0])
     with files[1].open() as file:
@@ -39,7 +39,7 @@ def test_npy_and_its_ids(store: Path, tmp_path: Path, normalize: bool) -> None:
 
 
 def test_parquet_is_a_list_column_called_embedding(store: Path, tmp_path: Path) -> None:
-    (file,) = dump(store, tmp_path / "x.parquet")
+    (file,) = dump(store, tmp_path / "x.parquet").files
     table = pq.read_table(file)
     assert table.column_names == ["row", "id", "label", "split", "embedding"]
     assert str(table.schema.field("embedding").type) == "list<element: float>"
@@ -48,7 +48,7 @@ def test_parquet_is_a_list_column_called_embedding(store: Path, tmp_path: Path) 
 
 
 def test_csv_has_a_column_for_each_number(store: Path, tmp_path: Path) -> None:
-    (file,) = dump(store, tmp_path / "x.csv")
+    (file,) = dump(store, tmp_path / "x.csv").files
     with file.open() as opened:
         rows = list(csv.DictReader(opened))
     assert len(rows) == 20

@@ -10,8 +10,9 @@ import pytest
 
 from fxengine import FeatureStore, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
+from fxengine.cache import kind_folder
 from fxengine.features.blocks import as_matrix, store_blocks
-from fxengine.features.mapped import matrix_cache
+from fxengine.features.mapped import KIND, matrix_name, store_stamp
 from fxengine.features.parts import list_parts
 from tests.conftest import make_photo
 
@@ -77,17 +78,22 @@ def test_normalised_and_converted_vectors(store: Path) -> None:
     assert opened.vectors(normalize=True, dtype="float16").dtype == np.float16
 
 
+def matrix_copy(store: Path) -> Path:
+    return kind_folder(KIND) / matrix_name(store, store_stamp(list_parts(store)))
+
+
 def test_the_mapped_copy_follows_the_parts(store: Path, photos: Path, tiny: BackboneFile) -> None:
     opened = FeatureStore.open(store)
-    before, first = opened.vectors(), matrix_cache(list_parts(store))
+    before, first = opened.vectors(), matrix_copy(store)
     np.testing.assert_array_equal(opened.vectors(mmap=True), opened.vectors())
     assert first.exists()
     assert not opened.vectors(mmap=True).flags.writeable
     make_photo(photos / "cats" / "03.jpg", 501)
     extract(photos, store, backbone=tiny.path, dtype="float32")
-    assert matrix_cache(list_parts(store)) != first
+    assert matrix_copy(store) != first
     again = FeatureStore.open(store)
     np.testing.assert_array_equal(again.vectors(mmap=True), again.vectors())
+    assert (first.exists(), matrix_copy(store).exists()) == (False, True)
     assert not np.array_equal(again.vectors(), before)
 
 
@@ -106,7 +112,8 @@ def test_a_copy_that_the_disk_has_no_room_for_is_not_begun(store: Path, monkeypa
     opened = FeatureStore.open(store)
     with pytest.raises(OSError, match="MB are needed"):
         opened.matrix_blocks(4)
-    assert not matrix_cache(list_parts(store)).exists()
+    assert not matrix_copy(store).exists()
+    np.testing.assert_array_equal(opened.vectors(mmap=True), opened.vectors())
     rows = opened.table().rows
     for unit in (False, True):  # who reads often reads the parts then
         size = len(rows), opened.provenance.dim

@@ -59,11 +59,42 @@ def test_a_filter_lets_through_what_it_says(where: str, wanted: list[int]) -> No
         ("[x for x in ()] == 1", "may not stand there"),
         ("label == 5", "compares what cannot be compared"),
         ("(" * 500 + "width" + ")" * 500 + " > 1", "is no expression"),
+        ("width > 99999999999999999999999", "compares what cannot be compared"),
+        ("width in (1, 99999999999999999999999)", "compares what cannot be compared"),
+        ("width in (1, 'a')", "compares what cannot be compared"),
+        (r"label == '\ud800'", "compares what cannot be compared"),
     ],
 )
 def test_everything_else_is_refused_with_what_is_allowed(where: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         matching(TABLE, where)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (" and ".join(["width > 1"] * 20_000), "holds more than 1000 conditions"),
+        (" or ".join(["width > 1"] * 20_000), "holds more than 1000 conditions"),
+        ("1 < " * 20_000 + "width", "holds more than 1000 conditions"),
+        ("(" * 10_000 + "width > 1" + ")" * 10_000, "is no expression"),
+        ("not " * 10_000 + "width > 1", "is no expression"),
+        ("not " * 500 + "width > 1", "more than 100 deep"),
+        ("(width > 1 and " * 150 + "width > 1" + ")" * 150, "more than 100 deep"),
+        ("width > " + "-" * 5000 + "1", "is no expression"),
+        ("width" + ".a" * 20_000 + " > 1", "is no expression"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_filter_may_neither_be_deep_nor_long(where: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        matching(TABLE, where)
+    assert len(str(refused.value)) < 600
+
+
+def test_a_filter_may_hold_a_thousand_conditions_and_many_values() -> None:
+    assert matching(TABLE, " and ".join(["width > 1"] * 1000)).tolist() == [True, True, True, False]
+    assert matching(TABLE, "not " * 90 + "width > 500").tolist() == [False, True, True, False]
+    assert matching(TABLE, f"width in {tuple(range(20_000))}").tolist() == [True, True, True, False]
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,35 @@ def test_the_file_agrees_with_the_estimator(name: str, kind: Kind, tmp_path: Pat
     plain = ort.InferenceSession(str(tmp_path / "h.onnx"), providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(plain.run(None, {"features": x})[0], head.answers(x))
     assert (head.facts, head.dim) == (facts, 12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+@pytest.mark.parametrize("settings", [HeadSettings(), HeadSettings(pca=4), HeadSettings(balanced=True)], ids=str)
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_every_head_can_be_read_again(
+    name: str, kind: Kind, settings: HeadSettings, scale: float, tmp_path: Path
+) -> None:
+    x, y, outputs = problem(kind)
+    pipeline = make_head(name, kind, replace(settings, balanced=settings.balanced and kind == "classes")).fit(x, y)
+    model = head_model(name, pipeline, 12, kind, outputs, 1.0 if kind == "numbers" else scale)
+    facts = HeadFacts("s" * 64, "tiny", name, ("a", "b", "c")[:outputs], {"mean": 1.0}, len(x), predicts=kind)
+    save_head(tmp_path / "h.onnx", model, facts)
+    assert Head.load(tmp_path / "h.onnx").answers(x).shape == (len(x), outputs)
+
+
+@pytest.mark.parametrize("hidden", [(5,), (6, 5), (7, 6, 5)], ids=str)
+def test_every_mlp_can_be_read_again(hidden: tuple[int, ...], tmp_path: Path) -> None:
+    x, y = blobs(2)
+    model = head_model("mlp", make_head("mlp", settings=HeadSettings(hidden=hidden)).fit(x, y), 12, "classes", 2)
+    save_head(tmp_path / "h.onnx", model, HeadFacts("s" * 64, "tiny", "mlp", ("a", "b"), {"mean": 1.0}, len(x)))
+    assert Head.load(tmp_path / "h.onnx").answers(x).shape == (len(x), 2)
+
+
+def test_of_few_rows_the_nearest_can_be_read_again(tmp_path: Path) -> None:
+    x, y = blobs(2, rows=1)
+    model = head_model("knn", make_head("knn", rows=2).fit(x, y), 12, "classes", 2)
+    save_head(tmp_path / "h.onnx", model, HeadFacts("s" * 64, "tiny", "knn", ("a", "b"), {"mean": 1.0}, len(x)))
+    assert Head.load(tmp_path / "h.onnx").answers(x).tolist() == [[0.5, 0.5]] * 2
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -52,3 +52,26 @@ def test_a_wish_out_of_range_is_refused() -> None:
         Wanted(recall=1.5)
     with pytest.raises(InputError, match=r"There is no metric 'dot'. There is: cosine, ip, l2"):
         Wanted(metric="dot")
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        ("IVF2000000,Flat", "is too large: at most 1048576 lists or numbers, 512 links a vector and 16 bits"),
+        ("HNSW4096", "is too large"),
+        ("IVF16,PQ8x24", "is too large"),
+        ("Flat; rm", "FAISS has no index 'Flat; rm'"),
+        ("(" * 5_000, "FAISS has no index"),
+        ("", "FAISS has no index ''"),
+    ],
+)
+def test_a_name_that_takes_no_end_of_memory_is_refused(factory: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Wanted(factory=factory)
+    assert Wanted(factory="OPQ16_64,IVF65536_HNSW32,PQ16x4fsr,Refine(SQfp16)").factory is not None
+
+
+@pytest.mark.parametrize("wish", [{"memory": 0}, {"memory": float("inf")}, {"latency_ms": -1.0}])
+def test_a_wish_for_nothing_is_refused(wish: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=rf"`{next(iter(wish))}` must be more than 0"):
+        Wanted(**wish)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 from fxengine import FeatureStore, Index, InputError, StoreError
 from fxengine.neighbours import builder, choose
 from fxengine.neighbours import index as index_module
-from fxengine.neighbours.index_store import Wishes, index_store
+from fxengine.neighbours.index_store import index as make_index
 from tests.stores import write_store
 
 N, DIM = 3000, 24
@@ -126,7 +126,7 @@ def test_an_update_adds_and_removes_only_what_changed(vectors: np.ndarray, tmp_p
     with pytest.raises(StoreError, match="has changed since it was indexed"):
         stale.search(vectors[:1])
     said: list[str] = []
-    report = index_store(tmp_path / "store", progress=said.append)
+    report = make_index(tmp_path / "store", progress=said.append)
     assert report.done == "updated"
     assert said == ["101 rows to add, 3 to remove; the others stay as they are"]
     assert (report.facts.added, report.facts.removed, report.rows) == (101, 3, N - 2)
@@ -139,16 +139,16 @@ def test_an_update_adds_and_removes_only_what_changed(vectors: np.ndarray, tmp_p
     assert [row[0] for row in found.ids[2:]] == ["000007", f"{N - 1:06d}", "000050"]
     assert not {"000003", "000004"} & {key for row in found.ids for key in row}
     assert index.search(vectors[7], 5).ids[0].count("000007") == 0
-    assert index_store(tmp_path / "store").done == "unchanged"
+    assert make_index(tmp_path / "store").done == "unchanged"
 
 
 @pytest.mark.slow
 def test_a_store_that_changed_much_is_indexed_anew_and_says_so(vectors: np.ndarray, tmp_path: Path) -> None:
     write_store(tmp_path / "store", vectors[:1000])
-    index_store(tmp_path / "store", Wishes(recall=0.9))
+    make_index(tmp_path / "store", recall=0.9)
     write_store(tmp_path / "store", vectors[:1300])
     said: list[str] = []
-    report = index_store(tmp_path / "store", progress=said.append)
+    report = make_index(tmp_path / "store", progress=said.append)
     assert said[0] == "300 rows were added or removed since the index was trained on 900: a full rebuild"
     assert (report.facts.added, report.facts.wanted.recall, report.rows) == (0, 0.9, 1300)
 
@@ -243,18 +243,18 @@ def test_an_index_of_another_space_is_refused(vectors: np.ndarray, tmp_path: Pat
     with pytest.raises(StoreError, match=r"is of feature space ssssssssssss, not of tttttttttttt. .*--rebuild"):
         Index.load(other)
     with pytest.raises(StoreError, match="is of feature space"):
-        index_store(tmp_path / "other")
+        make_index(tmp_path / "other")
     assert (tmp_path / "other" / "_index" / "index.json").read_text() == before
-    assert index_store(tmp_path / "other", rebuild=True).done == "built"
+    assert make_index(tmp_path / "other", rebuild=True).done == "built"
     assert Index.load(other).fresh
 
 
 def test_the_same_wishes_again_change_nothing_and_others_build_anew(vectors: np.ndarray, tmp_path: Path) -> None:
     write_store(tmp_path / "store", vectors[:100])
-    assert index_store(tmp_path / "store", Wishes(recall=0.9)).done == "built"
-    assert index_store(tmp_path / "store", Wishes(recall=0.9)).done == "unchanged"
-    assert index_store(tmp_path / "store").done == "unchanged"
-    assert index_store(tmp_path / "store", Wishes(metric="l2")).done == "built"
+    assert make_index(tmp_path / "store", recall=0.9).done == "built"
+    assert make_index(tmp_path / "store", recall=0.9).done == "unchanged"
+    assert make_index(tmp_path / "store").done == "unchanged"
+    assert make_index(tmp_path / "store", metric="l2").done == "built"
     assert Index.load(tmp_path / "store").metric == "l2"
 
 
@@ -316,8 +316,8 @@ def test_an_index_that_was_built_can_be_read_back(factory: str, vectors: np.ndar
     assert Index.load(store).search(vectors[:3]).ids == built.search(vectors[:3]).ids
 
 
-def test_a_graph_without_links_is_refused(vectors: np.ndarray, tmp_path: Path) -> None:
+def test_a_graph_of_fewer_than_two_links_is_refused(vectors: np.ndarray, tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", vectors[:900])
-    for factory in ("HNSW0", "IVF4_HNSW0,Flat"):
-        with pytest.raises(InputError, match="a graph without links"):
+    for factory in ("HNSW0", "HNSW1", "IVF4_HNSW0,Flat", "IVF4_HNSW01,Flat"):
+        with pytest.raises(InputError, match="a graph of fewer than two links a vector"):
             Index.build(store, factory=factory)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from fxengine import FeatureStore, InputError, Progress, StoreError, extract
+from fxengine import FeatureStore, InputError, Progress, StoreError, extract, files
 from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.collect.item import Item, Payload
@@ -32,7 +32,7 @@ from fxengine.features.parts import list_parts
 from fxengine.features.schema import COLUMN_GROUPS
 from fxengine.pipeline.embed import Backbone
 from fxengine.probing.predict import predict
-from fxengine.probing.probe import ProbeOptions, probe
+from fxengine.probing.probe import probe
 from fxengine.repair.verify import verify
 from tests.conftest import make_photo, tiny_model
 
@@ -158,7 +158,7 @@ def test_prune_guards_against_a_share_that_is_not_mounted(photos: Path, tmp_path
     store = tmp_path / "s"
     extract(photos, store, backbone=tiny.path)
     shutil.rmtree(photos / "cats")
-    with pytest.raises(InputError, match=r"would remove 10 of 20 rows.*--yes"):
+    with pytest.raises(InputError, match=r"would remove 10 of 20 rows.*`yes`"):
         extract(photos, store, backbone=tiny.path, prune=True)
     assert len(rows(store)) == 20
     assert extract(photos, store, backbone=tiny.path, prune=True, yes=True).pruned == 10
@@ -237,7 +237,7 @@ def test_another_precision_only_when_allowed(
         return session
 
     monkeypatch.setattr("fxengine.pipeline.precision.open_session", half)
-    with pytest.raises(StoreError, match=r"computed in fp32, this run computes in bf16.*--allow-mixed-precision"):
+    with pytest.raises(StoreError, match=r"computed in fp32, this run computes in bf16.*`allow_mixed_precision`"):
         extract(photos, store, backbone=tiny.path)
     assert extract(photos, store, backbone=tiny.path, allow_mixed_precision=True).extracted == 1
     assert FeatureStore.open(store).precisions == ("bf16", "fp32")
@@ -248,7 +248,7 @@ def test_values_too_large_for_float16_are_error_rows(photos: Path, tmp_path: Pat
     summary = extract(photos, tmp_path / "s", backbone=tmp_path / "large.onnx")
     assert summary.failed == {"bad_feature": 20}
     assert (
-        "is too large for float16. Extract with --dtype float32."
+        "is too large for float16. Extract with `dtype` float32."
         in FeatureStore.open(tmp_path / "s").errors()[0]["error"]
     )
     assert extract(photos, tmp_path / "t", backbone=tmp_path / "large.onnx", dtype="float32").extracted == 20
@@ -398,7 +398,7 @@ def test_every_layer_is_a_column_of_one_pass(photos: Path, tmp_path: Path, tiny:
     with pytest.raises(InputError, match=r"has no layer 'late'. There is: early."):
         net.embed(paths[:1], layer="late")
     head = tmp_path / "head.onnx"
-    probe(store, head, options=ProbeOptions(layer="early"))
+    probe(store, head, layer="early")
     from_store = {p.id: p.probabilities for p in predict(store, model=head, top=2)}
     from_photos = {p.id: p.probabilities for p in predict(photos, model=head, top=2)}
     for key, shares in from_photos.items():
@@ -449,15 +449,16 @@ def test_a_list_changes_no_label(photos: Path, tmp_path: Path, tiny: BackboneFil
 def test_ctrl_c_while_a_part_is_written_loses_nothing(
     photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fsync, calls = os.fsync, list[int]()
+    flush, flushed = files._flush, list[Path]()
 
-    def interrupted(handle: int) -> None:
-        calls.append(handle)
-        if len(calls) == 1:
-            signal.raise_signal(signal.SIGINT)
-        fsync(handle)
+    def interrupted(file: Path) -> None:
+        if "part-" in file.name:
+            flushed.append(file)
+            if len(flushed) == 1:
+                signal.raise_signal(signal.SIGINT)
+        flush(file)
 
-    monkeypatch.setattr(os, "fsync", interrupted)
+    monkeypatch.setattr(files, "_flush", interrupted)
     kept = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     try:
         summary = extract(photos, tmp_path / "s", backbone=tiny.path, part_rows=8)

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
-from fxengine import FeatureStore, InputError, ProbeOptions, StoreError, extract
+from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.backbones import cache, load_backbone
 from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.graph.run import open_plain, outputs_of
@@ -42,7 +42,7 @@ def ten_lines(model: Path, photo: Path) -> dict[str, object]:
 def test_the_lines_of_the_docs_answer_as_predict_does(
     head: str, store: Path, photos: Path, tmp_path: Path, tiny: BackboneFile
 ) -> None:
-    probe(store, tmp_path / "head.onnx", options=ProbeOptions(head=head))
+    probe(store, tmp_path / "head.onnx", head=head)
     made = bundle(tiny.path, tmp_path / "head.onnx", tmp_path / "model.onnx")
     assert made.agreement is not None
     assert (made.agreement.rows, made.agreement.gone) == (20, 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine import InputError, ProbeOptions, StoreError, extract
+from fxengine import InputError, StoreError, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.probing.compare import compare
 from fxengine.probing.mislabeled import mislabeled, rank
@@ -21,7 +21,7 @@ def test_the_better_features_come_first_with_the_score_of_their_probe(tmp_path: 
     found = compare([bad, good], near=2)
     assert [Path(each.store).name for each in found.candidates] == ["good", "bad"]
     assert found.candidates[0].log_me > found.candidates[1].log_me
-    assert found.candidates[0].score == probe(good, options=ProbeOptions(near=2)).score
+    assert found.candidates[0].score == probe(good, near=2).score
     assert (found.rows, found.folds, found.candidates[0].dim) == (300, 5, 24)
     assert found.candidates[0].images_per_second is None  # of made-up vectors there is no backbone
 
@@ -56,7 +56,7 @@ def test_planted_wrong_labels_are_found(tmp_path: Path) -> None:
     assert {row.id for row in found.rows[:20]} == truth
     assert 15 <= found.issues <= 20  # a row as sure as its new class's own rows are on average
     assert all(row.suggestion == f"c{y[int(row.id[:6])]}" for row in found.rows[:20])
-    assert found.table().num_rows == len(found.rows)
+    assert found.table.num_rows == len(found.rows)
 
 
 def test_the_rule_of_confident_learning() -> None:

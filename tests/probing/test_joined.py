@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fxengine import FeatureStore, InputError, ProbeOptions, StoreError, extract
+from fxengine import FeatureStore, InputError, StoreError, extract
 from fxengine.probing.compare import compare
 from fxengine.probing.joined import MISSING, join
 from fxengine.probing.mislabeled import mislabeled
@@ -81,7 +81,7 @@ def test_the_reported_files(
     name: str, classes: tuple[str, ...], rows: int, said: str, shared_data: Callable[[str], Path], store: FeatureStore
 ) -> None:
     path = shared_data("reports") / f"{name}.csv"
-    report = probe(store.path, labels=path, options=ProbeOptions(near=2))
+    report = probe(store.path, labels=path, near=2)
     assert (tuple(report.per_class), report.rows) == (classes, rows)
     assert report.score.mean == 1.0  # cats are told from dogs, so that every label came to its own row
     assert report.notes[0] == f"{path} and {store.path}: {said}"
@@ -315,7 +315,7 @@ def test_lists_of_labels_are_refused(tmp_path: Path, store: FeatureStore) -> Non
 
 def test_a_class_of_one_whole_number_says_how_to_get_numbers(tmp_path: Path, store: FeatureStore) -> None:
     path = write(tmp_path, {"id": IDS, "age": [str(i) for i in range(60)]})
-    with pytest.raises(StoreError, match="Whole numbers are classes; `probe --kind numbers`"):
+    with pytest.raises(StoreError, match="Whole numbers are classes unless `kind` says numbers"):
         probe(store.path, labels=path)
 
 
@@ -339,16 +339,16 @@ def test_every_report_tells_what_did_not_match(
     monkeypatch.setattr(advise_module, "_cost", lambda *_: None)
     assert advise(store.path, labels=str(path)).notes == notes
     other = store_of(tmp_path / "other", IDS[:10])
-    both = probe(store.path, labels=path, options=ProbeOptions(test=other.path)).notes
+    both = probe(store.path, labels=path, test=other.path).notes
     assert both == (*notes, f"{path} and {other.path}: 52 of 58 labels match no row, such as 'cats/cat.4011.jpg'; "
                     "4 of 10 rows have no label.")  # fmt: skip
 
 
 def test_the_pages_tell_what_did_not_match(tmp_path: Path, store: FeatureStore) -> None:
     path, page = partly(tmp_path), tmp_path / "page.html"
-    page.write_text(probe_page(probe(store.path, labels=path), store.path))
+    page.write_text(probe_page(probe(store.path, labels=path)))
     assert escape(SAID) in page.read_text()
-    page.write_text(mislabeled_page(mislabeled(store.path, labels=path), store.path))
+    page.write_text(mislabeled_page(mislabeled(store.path, labels=path)))
     assert escape(SAID) in page.read_text()
 
 

@@ -63,7 +63,7 @@ def test_softmax_is_stable() -> None:
 
 def test_a_store_needs_a_head(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
     extract(photos, tmp_path / "s", backbone=tiny.path)
-    with pytest.raises(InputError, match="is a feature store: give a head with --model"):
+    with pytest.raises(InputError, match="is a feature store: give a head as `model`"):
         predict(tmp_path / "s")
 
 
@@ -92,6 +92,6 @@ def test_every_file_holds_every_prediction(photos: Path, tmp_path: Path, tiny: B
 
 
 def test_an_unknown_suffix_writes_nothing(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
-    with pytest.raises(InputError, match=r"must end in .json, .csv, .parquet"):
+    with pytest.raises(InputError, match=r"must end in .parquet, .csv, .json"):
         write_predictions(predict(photos, backbone=tiny.path), tmp_path / "out.xls")
     assert list(tmp_path.glob("out*")) == []

@@ -25,7 +25,7 @@ from fxengine.heads import UNWEIGHTED, mlp
 from fxengine.heads.file import Head
 from fxengine.probing import vectors
 from fxengine.probing.predict import predict
-from fxengine.probing.probe import Probe, ProbeOptions, probe
+from fxengine.probing.probe import Probe, probe
 from tests.conftest import make_photo
 from tests.stores import write_store
 
@@ -37,7 +37,7 @@ def store(photos: Path, tmp_path: Path, tiny: BackboneFile) -> Path:
 
 
 def test_the_report_counts_what_cross_validation_found(store: Path, tmp_path: Path) -> None:
-    report = probe(store, tmp_path / "head.onnx", options=ProbeOptions(near=2))
+    report = probe(store, tmp_path / "head.onnx", near=2)
     table = FeatureStore.open(store).table()
     wanted = np.array([label == "dogs" for label in table.labels]).astype(int)
     x = normalize(table.vectors.astype(np.float32))
@@ -98,7 +98,7 @@ def test_fewer_rows_than_folds_means_fewer_folds(tmp_path: Path, tiny: BackboneF
     for i in range(6):
         make_photo(tmp_path / "p" / "ab"[i % 2] / f"{i}.jpg", i)
     extract(tmp_path / "p", tmp_path / "s", backbone=tiny.path)
-    assert probe(tmp_path / "s", options=ProbeOptions(near=2)).evaluation == "3-fold cross-validation"
+    assert probe(tmp_path / "s", near=2).evaluation == "3-fold cross-validation"
 
 
 def planted_store(folder: Path, x: np.ndarray, labels: list[str | None], hashes: list[str] | None = None) -> Path:
@@ -132,12 +132,11 @@ def test_rows_in_streams_give_the_report_of_rows_in_memory(tmp_path: Path, monke
     x, y = planted()
     store = planted_store(tmp_path / "s", x, names_of(y))
     for head in ("ridge", "lda", "logistic"):
-        memory = probe(store, options=ProbeOptions(head=head, near=2))
+        memory = probe(store, head=head, near=2)
         monkeypatch.setattr(vectors, "IN_MEMORY", 0)
         monkeypatch.setattr(blocks, "_SAY_EVERY", 0.0)
         said: list[str] = []
-        wanted = ProbeOptions(head=head, near=2)
-        streamed = probe(store, tmp_path / "h.onnx", options=wanted, progress=said.append)
+        streamed = probe(store, tmp_path / "h.onnx", head=head, near=2, progress=said.append)
         assert said[0] == f"{head}: {len(x)} of {len(x)} rows, pass 1"
         monkeypatch.undo()
         assert streamed.score.mean == pytest.approx(memory.score.mean, abs=0.02)
@@ -147,23 +146,23 @@ def test_rows_in_streams_give_the_report_of_rows_in_memory(tmp_path: Path, monke
     monkeypatch.setattr(vectors, "IN_MEMORY", 0)
     assert probe(store).head == "ridge"
     said = []
-    tried = probe(store, options=ProbeOptions(head="auto"), progress=said.append).tried
+    tried = probe(store, head="auto", progress=said.append).tried
     results = [sentence.split(":")[0] for sentence in said if " after " in sentence]
     assert list(tried) == results == ["ridge", "lda", "logistic"]
     with pytest.raises(InputError, match="needs all vectors in memory"):
-        probe(store, options=ProbeOptions(head="mlp"))
+        probe(store, head="mlp")
 
 
 def test_the_layers_of_the_mlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlp, "_STEPS", 20)
     x, y = planted()
     store = planted_store(tmp_path / "s", x, names_of(y))
-    probe(store, tmp_path / "h.onnx", options=ProbeOptions(head="mlp", hidden=(9, 5)))
+    probe(store, tmp_path / "h.onnx", head="mlp", hidden=(9, 5))
     weights = [t.dims for t in onnx.load(tmp_path / "h.onnx").graph.initializer if len(t.dims) == 2]
     assert sorted(map(sorted, weights)) == sorted(map(sorted, [(x.shape[1], 9), (9, 5), (5, y.max() + 1)]))
-    for options in (ProbeOptions(head="ridge", hidden=(9,)), ProbeOptions(head="mlp", hidden=(1, 2, 3, 4))):
-        with pytest.raises(InputError, match="--hidden gives"):
-            probe(store, options=options)
+    for head, hidden in (("ridge", (9,)), ("mlp", (1, 2, 3, 4))):
+        with pytest.raises(InputError, match="`hidden` gives"):
+            probe(store, head=head, hidden=hidden)
 
 
 def test_near_duplicates_stay_in_one_fold(tmp_path: Path) -> None:
@@ -172,11 +171,11 @@ def test_near_duplicates_stay_in_one_fold(tmp_path: Path) -> None:
     y = np.repeat(rng.integers(0, 2, 60), 2)  # labels that nothing in a vector tells
     x[1::2] = x[::2] + 1e-3  # but of every row there are two
     store = planted_store(tmp_path / "s", x, names_of(y))
-    report = probe(store, options=ProbeOptions(seed=1))
+    report = probe(store, seed=1)
     assert report.duplicates == 120
     assert report.ungrouped is not None
     assert report.score.high < report.ungrouped.mean
-    half = probe(store, options=ProbeOptions(near=2))
+    half = probe(store, near=2)
     assert half.ungrouped is None
     assert report.score.high - report.score.low > half.score.high - half.score.low  # 60 pictures, not 120
 
@@ -196,20 +195,20 @@ def test_copies_of_training_rows_among_the_test_rows_are_told(tmp_path: Path) ->
         names_of(np.concatenate([noise[:30], rng.integers(0, 2, 30)])),
         [*(f"{i:064x}" for i in range(500, 520)), *hashes[20:30], *(f"{i:064x}" for i in range(600, 630))],
     )
-    report = probe(train, options=ProbeOptions(test=test))
+    report = probe(train, test=test)
     assert report.duplicates == 30
     assert report.without_copies is not None
     assert report.without_copies.low < 0.5 < report.without_copies.high
-    assert probe(train, options=ProbeOptions(test=test, near=2)).without_copies is None
+    assert probe(train, test=test, near=2).without_copies is None
 
 
 @pytest.mark.parametrize("head", UNWEIGHTED)
 def test_a_head_that_takes_no_weights_refuses_to_be_balanced(head: str, tmp_path: Path) -> None:
     x, y = planted(60)
     store = planted_store(tmp_path / "s", x, names_of(y))
-    with pytest.raises(InputError, match=f"--balanced cannot be had with {head}"):
-        probe(store, options=ProbeOptions(head=head, balanced=True))
-    assert set(probe(store, options=ProbeOptions(head="auto", balanced=True)).tried) <= {
+    with pytest.raises(InputError, match=f"`balanced` cannot be had with {head}"):
+        probe(store, head=head, balanced=True)
+    assert set(probe(store, head="auto", balanced=True).tried) <= {
         "ridge",
         "logistic",
         "svm",
@@ -231,7 +230,7 @@ def test_the_stores_own_split_and_another_store(tmp_path: Path, photos: Path, ti
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     extract(tmp_path / "split", tmp_path / "s", backbone=tiny.path)
-    report = probe(tmp_path / "s", options=ProbeOptions(split=True))
+    report = probe(tmp_path / "s", split=True)
     assert (report.rows, report.trained_on) == (4, 16)
     store = FeatureStore.open(tmp_path / "s")
     train, test = store.select(split="train"), store.select(split="val")
@@ -239,42 +238,42 @@ def test_the_stores_own_split_and_another_store(tmp_path: Path, photos: Path, ti
     right = model.predict(normalize(test.vectors(dtype="float32"))) == np.array(test.labels())
     assert report.score.mean == right.mean()
     extract(tmp_path / "split" / "val", tmp_path / "test", backbone=tiny.path)
-    other = probe(tmp_path / "s", options=ProbeOptions(test=tmp_path / "test"))
+    other = probe(tmp_path / "s", test=tmp_path / "test")
     assert (other.rows, other.trained_on) == (4, 20)
-    with pytest.raises(InputError, match="either --split or --test"):
-        probe(tmp_path / "s", options=ProbeOptions(test=tmp_path / "test", split=True))
+    with pytest.raises(InputError, match="either `split` or `test`"):
+        probe(tmp_path / "s", test=tmp_path / "test", split=True)
     extract(photos, tmp_path / "plain", backbone=tiny.path)
-    with pytest.raises(StoreError, match=r"needs a split 'train' and another one for --split. There is: none"):
-        probe(tmp_path / "plain", options=ProbeOptions(split=True))
+    with pytest.raises(StoreError, match=r"needs a split 'train' and another one for `split`. There is: none"):
+        probe(tmp_path / "plain", split=True)
 
 
 def test_the_split_to_train_on_may_be_called_training(tmp_path: Path) -> None:
     x, y = planted(60)
     splits: list[str | None] = ["training"] * 30 + ["validation"] * 15 + ["testing"] * 10 + [None] * 5
     write_store(tmp_path / "s", x, labels=names_of(y), splits=splits)
-    report = probe(tmp_path / "s", options=ProbeOptions(split=True))
+    report = probe(tmp_path / "s", split=True)
     assert (report.rows, report.trained_on) == (25, 30)
 
 
 def test_auto_takes_the_simplest_head_within_the_interval_of_the_best(tmp_path: Path) -> None:
     x, y = planted(noise=0.3)
     store = planted_store(tmp_path / "s", x, names_of(y))
-    report = probe(store, options=ProbeOptions(head="auto"))
+    report = probe(store, head="auto")
     assert report.head == "ridge"
     assert list(report.tried) == ["ridge", "lda", "logistic", "svm", "knn", "mlp"]
-    hurried = probe(store, options=ProbeOptions(head="auto", budget=0))
+    hurried = probe(store, head="auto", budget=0)
     assert list(hurried.tried) == ["ridge"]
 
 
 def test_probabilities_are_better_calibrated_and_the_file_says_the_same(tmp_path: Path) -> None:
     x, y = planted(noise=3.0)
     store = planted_store(tmp_path / "s", x, names_of(y))
-    plain = probe(store, options=ProbeOptions(head="mlp", near=2))
-    scaled = probe(store, tmp_path / "h.onnx", options=ProbeOptions(head="mlp", near=2, calibrate=True))
+    plain = probe(store, head="mlp", near=2)
+    scaled = probe(store, tmp_path / "h.onnx", head="mlp", near=2, calibrate=True)
     assert scaled.scores["log_loss"] < plain.scores["log_loss"]  # type: ignore[operator]
     assert scaled.score == plain.score
     head = Head.load(tmp_path / "h.onnx")
-    probe(store, tmp_path / "plain.onnx", options=ProbeOptions(head="mlp", near=2))
+    probe(store, tmp_path / "plain.onnx", head="mlp", near=2)
     raw = Head.load(tmp_path / "plain.onnx").answers(x)
     logs = np.log(np.maximum(head.answers(x), 1e-30)) - np.log(np.maximum(raw, 1e-30))
     assert np.abs(logs).max() > 0.1
@@ -285,8 +284,8 @@ def test_probabilities_are_better_calibrated_and_the_file_says_the_same(tmp_path
 def test_repeats_use_other_folds(tmp_path: Path) -> None:
     x, y = planted(noise=2.0)
     store = planted_store(tmp_path / "s", x, names_of(y))
-    singles = [probe(store, options=ProbeOptions(seed=seed, near=2)).score.mean for seed in (0, 1, 2)]
-    assert probe(store, options=ProbeOptions(repeats=3, near=2)).score.mean == pytest.approx(np.mean(singles))
+    singles = [probe(store, seed=seed, near=2).score.mean for seed in (0, 1, 2)]
+    assert probe(store, repeats=3, near=2).score.mean == pytest.approx(np.mean(singles))
     assert len(set(singles)) > 1
 
 
@@ -349,8 +348,8 @@ def test_what_cannot_be_evaluated(tmp_path: Path) -> None:
     few = planted_store(tmp_path / "few", x[:4], names_of(y[:4] % 2))
     with pytest.raises(StoreError, match="has 4 rows with a target, fewer than 5 folds"):
         probe(few)
-    with pytest.raises(InputError, match="--folds must be at least 2"):
-        probe(few, options=ProbeOptions(folds=1))
+    with pytest.raises(InputError, match="`folds` must be at least 2"):
+        probe(few, folds=1)
     x[7, 3] = np.nan
     broken = planted_store(tmp_path / "broken", x, names_of(y % 2))
     with pytest.raises(StoreError, match=r"vector of '000007.jpg' has values that are not finite"):

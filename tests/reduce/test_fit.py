@@ -13,7 +13,6 @@ from fxengine.pipeline.embed import Backbone
 from fxengine.probing.probe import probe
 from fxengine.reduce.fit import fit_pca, pca
 from fxengine.repair.verify import verify
-from fxengine.retrieval.queries import Asked
 from fxengine.retrieval.search import search
 from tests.conftest import make_photo
 
@@ -53,7 +52,7 @@ def test_a_reduced_store_is_one_like_any_other(store: Path, photos: Path, tmp_pa
     net = Backbone.for_store(reduced.provenance)
     key = "cats/03.jpg"
     np.testing.assert_allclose(net.embed([photos / key])[0], reduced.vectors()[reduced.ids().index(key)], atol=1e-4)
-    assert search(tmp_path / "reduced", Asked((photos / key,)), k=1).answers[0].neighbours[0].id == key
+    assert search(tmp_path / "reduced", photos / key, k=1).answers[0].neighbours[0].id == key
     assert probe(tmp_path / "reduced").rows == 20
     make_photo(photos / "dogs" / "new.jpg", 99)
     assert (
@@ -84,11 +83,11 @@ def test_a_reduction_of_a_reduction(store: Path, photos: Path, tmp_path: Path) -
 
 def test_what_cannot_be_reduced(store: Path, tmp_path: Path, photos: Path, tiny: BackboneFile) -> None:
     out = tmp_path / "pca.onnx"
-    with pytest.raises(InputError, match="either --dim N or --variance"):
+    with pytest.raises(InputError, match="either `dim` or `variance`"):
         pca(store, out)
-    with pytest.raises(InputError, match=r"--variance must be above 0 and at most 1\. Got 2"):
+    with pytest.raises(InputError, match=r"`variance` must be above 0 and at most 1\. Got 2"):
         pca(store, out, variance=2)
-    with pytest.raises(InputError, match=r"--dim must be between 1 and 8 \(20 vectors of 8 numbers\)\. Got 9"):
+    with pytest.raises(InputError, match=r"`dim` must be between 1 and 8 \(20 vectors of 8 numbers\)\. Got 9"):
         pca(store, out, dim=9)
     with pytest.raises(InputError, match=r"must end in \.onnx"):
         pca(store, tmp_path / "pca.npz", dim=2)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from onnx import helper
 from sklearn.decomposition import PCA
 
+from fxengine.backbones import load_backbone
 from fxengine.backbones.pca_facts import PcaFacts
-from fxengine.backbones.spec import PCA_METADATA_KEY
+from fxengine.backbones.spec import PCA_METADATA_KEY, BackboneFile
 from fxengine.errors import InputError
 from fxengine.features.moments import principal_components
 from fxengine.reduce.pca import Pca, components_for
@@ -74,6 +75,13 @@ def test_what_is_no_transform_is_named(tmp_path: Path) -> None:
         ({"explained_variance": 1.0}, r"'explained_variance' cannot be 1.0"),
         ({"scaled": True}, r"says 'scaled' of itself, which this version does not know"),
         ({"format": 2}, r"pca.onnx is of another format"),
+        ({"rows": 1}, r"pca.onnx is damaged: 'rows' is out of range. Update fxengine, or fit it again"),
+        ({"total_variance": 0}, r"'total_variance' is out of range"),
+        ({"total_variance": 10**400}, r"'total_variance' is out of range"),
+        ({"explained_variance": []}, r"'explained_variance' is not one number for each component, the largest first"),
+        ({"explained_variance": [1.0, 2.0]}, r"'explained_variance' is not one number for each component"),
+        ({"explained_variance": [1.0, -1.0]}, r"'explained_variance' is not one number for each component"),
+        ({"explained_variance": [1.0]}, r"is damaged: it has 2 components, not one for each variance that it says"),
     ],
 )
 def test_what_a_transform_says_of_itself_is_checked(change: dict[str, object], says: str, tmp_path: Path) -> None:
@@ -85,3 +93,31 @@ def test_what_a_transform_says_of_itself_is_checked(change: dict[str, object], s
     onnx.save(model, tmp_path / "pca.onnx")
     with pytest.raises(InputError, match=says):
         Pca.load(tmp_path / "pca.onnx")
+
+
+def test_a_graph_that_is_no_transform_is_refused(tmp_path: Path) -> None:
+    facts = PcaFacts("s" * 64, "tiny", None, 5, False, (2.0, 1.0), 4.0)
+    Pca(np.zeros(3), np.eye(3)[:2], facts).save(tmp_path / "pca.onnx")
+    model = onnx.load(tmp_path / "pca.onnx")
+    model.graph.node[0].op_type = "Div"
+    onnx.save(model, tmp_path / "divided.onnx")
+    with pytest.raises(InputError, match=r"divided.onnx is damaged: it is no product of centred vectors"):
+        Pca.load(tmp_path / "divided.onnx")
+    model.graph.node[0].op_type = "Loop"
+    onnx.save(model, tmp_path / "loop.onnx")
+    with pytest.raises(
+        InputError, match=r"loop.onnx is damaged, or no file that fxengine wrote: it has the operator 'Lo"
+    ):
+        Pca.load(tmp_path / "loop.onnx")
+
+
+@pytest.mark.parametrize(("layer", "dim"), [("gone", 3), (None, 9)], ids=str)
+def test_a_transform_of_what_its_backbone_does_not_give(
+    layer: str | None, dim: int, tiny: BackboneFile, tmp_path: Path
+) -> None:
+    load_backbone(tiny.path)
+    facts = PcaFacts(tiny.fingerprint, str(tiny.path), layer, 5, False, (2.0, 1.0), 4.0)
+    Pca(np.zeros(dim), np.eye(dim)[:2], facts).save(tmp_path / "pca.onnx")
+    says = f"pca.onnx takes {dim} numbers of the layer '{layer or 'features'}', which tiny does not give. Fit it again"
+    with pytest.raises(InputError, match=says):
+        load_backbone(f"pca:{tmp_path / 'pca.onnx'}")

@@ -2,22 +2,23 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections.abc import Sequence
 
 import pytest
 
 from fxengine.execute import gpu, openvino, usable_cores
 from fxengine.repair import doctor
-from fxengine.repair.doctor import Finding, diagnose
+from fxengine.repair.doctor import Finding
 
 
-def by_name(findings: list[Finding]) -> dict[str, Finding]:
+def by_name(findings: Sequence[Finding]) -> dict[str, Finding]:
     return {finding.what.strip(): finding for finding in findings}
 
 
 @pytest.mark.slow
 def test_a_sound_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "has_driver", lambda: False)
-    found = by_name(diagnose())
+    found = by_name(doctor.doctor().findings)
     assert found["cores"].found.startswith(f"{usable_cores()} of ")
     assert found["CPUExecutionProvider"].found == "starts"
     assert found["ONNX Runtime"].advice is None

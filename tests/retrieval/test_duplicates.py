@@ -11,6 +11,7 @@ from PIL import Image
 
 from fxengine import InputError, StoreError
 from fxengine.retrieval.duplicates import duplicates
+from fxengine.trust import note_named
 from fxengine.ui.cli import main
 from fxengine.ui.pages.duplicates import duplicates_page
 from tests.conftest import make_photo
@@ -95,6 +96,7 @@ def test_the_page_shows_the_pictures(tmp_path: Path) -> None:
     Image.open(tmp_path / "photos" / "000000.png").save(tmp_path / "photos" / "000001.png")
     ids = [f"{i:06d}.png" for i in range(20)]
     write_store(tmp_path / "store", vectors, ids=ids, root=str(tmp_path / "photos"))
+    note_named("root", str(tmp_path / "photos"))
     page = duplicates_page(duplicates(tmp_path / "store"))
     assert page.count("<img ") == 2
     assert "group 0: 2 pictures" in page

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from fxengine import Index, InputError, StoreError
 from fxengine.retrieval import map as map_module
 from fxengine.retrieval.cluster import cluster
-from fxengine.retrieval.map import make_map
+from fxengine.retrieval.map import map as make_map
 from fxengine.ui.cli import main
 from tests.stores import write_store
 
@@ -134,7 +134,7 @@ def test_clusters_are_the_clouds(store: Path) -> None:
         mine = [row["distance"] for row in rows if row["cluster"] == c.number]
         assert c.spread == pytest.approx(np.mean(mine), abs=1e-5)
     for k in (0, 89):
-        with pytest.raises(InputError, match=rf"-k must be between 1 and 88, .* Got {k}"):
+        with pytest.raises(InputError, match=rf"`k` must be between 1 and 88, .* Got {k}"):
             cluster(store, k)
 
 
@@ -147,7 +147,7 @@ def test_the_commands(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert pq.read_table(out).column_names == ["id", "label", "split", "x", "y", "neighbors", "outlier"]
     assert png.read_bytes().startswith(b"\x89PNG")
     assert main(["map", str(store), "-o", "m.csv"]) == 1
-    assert "-o m.csv must end in .parquet, .json" in capsys.readouterr().err
+    assert "m.csv must end in .parquet, .json" in capsys.readouterr().err
     assert main(["cluster", str(store), "-k", "3", "--json", "-o", str(tmp_path / "c.csv")]) == 0
     assert len(json.loads(capsys.readouterr().out)["clusters"]) == 3
     assert main(["cluster", str(store), "-k", "3", "--html", str(tmp_path / "c.html")]) == 0

@@ -5,7 +5,6 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +15,9 @@ from fxengine.backbones import cache
 from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import DecodeError
-from fxengine.neighbours.index_store import index_store
+from fxengine.neighbours.index_store import index
 from fxengine.pipeline.embed import Backbone
-from fxengine.retrieval.queries import Asked
-from fxengine.retrieval.search import result_table, search
+from fxengine.retrieval.search import search
 from tests.conftest import make_photo, tiny_model
 
 
@@ -29,12 +27,8 @@ def store(photos: Path, tmp_path: Path, tiny: BackboneFile) -> Path:
     return tmp_path / "store"
 
 
-def asked(*paths: Path, **others: Any) -> Asked:
-    return Asked(files=paths, **others)
-
-
 def test_a_stored_picture_finds_itself_first(store: Path, photos: Path, tiny: BackboneFile) -> None:
-    report = search(store, asked(photos / "cats" / "03.jpg"), k=4, backbone=tiny.path)
+    report = search(store, photos / "cats" / "03.jpg", k=4, backbone=tiny.path)
     near = report.answers[0].neighbours
     assert (near[0].id, near[0].label) == ("cats/03.jpg", "cats")
     assert near[0].score == pytest.approx(1, abs=1e-3)
@@ -52,7 +46,9 @@ def test_every_kind_of_query(store: Path, photos: Path, tiny: BackboneFile, tmp_
     np.save(tmp_path / "v.npy", vectors[:2])
     report = search(
         store,
-        Asked((photos / "cats", tmp_path / "v.npy"), ids=("dogs/04.jpg",), plus=(photos / "cats/01.jpg",)),
+        [photos / "cats", str(tmp_path / "v.npy")],
+        id="dogs/04.jpg",
+        plus=photos / "cats/01.jpg",
         k=3,
         backbone=tiny.path,
     )
@@ -67,25 +63,24 @@ def test_every_kind_of_query(store: Path, photos: Path, tiny: BackboneFile, tmp_
     pictures = [answer.picture for answer in report.answers]
     assert pictures[-1] == str(photos / "dogs/04.jpg")
     assert sum(picture is None for picture in pictures) == 3
-    assert result_table(report).num_rows == 14 * 3
+    assert report.table.num_rows == 14 * 3
 
 
 def test_plus_and_minus_are_sums_of_unit_vectors(store: Path, photos: Path, tiny: BackboneFile) -> None:
     paths = [photos / "cats/01.jpg", photos / "dogs/02.jpg", photos / "dogs/04.jpg"]
-    query = Asked(plus=tuple(paths[:2]), minus=(paths[2],))
     unit = Backbone.load(tiny.path).embed(paths)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     wanted = unit[0] + unit[1] - unit[2]
     opened = FeatureStore.open(store)
     scores = opened.vectors(normalize=True) @ (wanted / np.linalg.norm(wanted))
-    report = search(store, query, k=5, backbone=tiny.path)
+    report = search(store, plus=paths[:2], minus=paths[2], k=5, backbone=tiny.path)
     near = report.answers[0].neighbours
     assert [n.id for n in near] == [opened.ids()[i] for i in np.argsort(-scores)[:5]]
     np.testing.assert_allclose([n.score for n in near], np.sort(scores)[::-1][:5], atol=1e-3)
 
 
 def test_filter_and_least_score_leave_out_the_rest(store: Path, photos: Path, tiny: BackboneFile) -> None:
-    query = asked(photos / "cats/03.jpg")
+    query = photos / "cats/03.jpg"
     report = search(store, query, where="label == 'dogs' and width >= 60", backbone=tiny.path)
     assert (report.rows, len(report.answers[0].neighbours)) == (10, 10)
     assert {n.label for n in report.answers[0].neighbours} == {"dogs"}
@@ -96,19 +91,19 @@ def test_filter_and_least_score_leave_out_the_rest(store: Path, photos: Path, ti
 
 
 def test_the_index_answers_while_it_is_true_to_the_store(store: Path, photos: Path, tiny: BackboneFile) -> None:
-    query = asked(photos / "cats/03.jpg")
-    index_store(store)
+    query = photos / "cats/03.jpg"
+    index(store)
     report = search(store, query, backbone=tiny.path)
     assert report.method.startswith("Flat, recall@10 100.0% (100.0% to 100.0%, 2 held-out rows)")
     assert search(store, query, metric="l2", backbone=tiny.path).warning == "The index is by cosine: searched exactly."
     make_photo(photos / "cats" / "new.jpg", 99)
     extract(photos, store, backbone=tiny.path)
-    report = search(store, asked(photos / "cats/new.jpg"), backbone=tiny.path)
+    report = search(store, photos / "cats/new.jpg", backbone=tiny.path)
     assert report.warning is not None
     assert "has changed since it was indexed: searched exactly. `fxengine index" in report.warning
     assert (report.method, report.answers[0].neighbours[0].id) == ("exact", "cats/new.jpg")
-    assert index_store(store).done == "updated"
-    assert search(store, asked(photos / "cats/new.jpg"), backbone=tiny.path).warning is None
+    assert index(store).done == "updated"
+    assert search(store, photos / "cats/new.jpg", backbone=tiny.path).warning is None
 
 
 def test_the_backbone_of_the_space_comes_from_its_file_or_the_cache(
@@ -120,10 +115,10 @@ def test_the_backbone_of_the_space_comes_from_its_file_or_the_cache(
     monkeypatch.chdir(tmp_path)
     extract(photos, store, backbone="model.onnx")
     monkeypatch.chdir(photos)
-    query = asked(photos / "cats" / "03.jpg")
+    query = photos / "cats" / "03.jpg"
     assert search(store, query, k=1).answers[0].neighbours[0].id == "cats/03.jpg"
     model.unlink()
-    with pytest.raises(InputError, match=r"neither in the cache nor made by a fresh export.*--backbone"):
+    with pytest.raises(InputError, match=r"neither in the cache nor made by a fresh export.*`backbone`"):
         search(store, query)
     cache.keep(tiny_model(), "tiny-test")
     assert search(store, query, k=1).answers[0].neighbours[0].id == "cats/03.jpg"
@@ -132,7 +127,7 @@ def test_the_backbone_of_the_space_comes_from_its_file_or_the_cache(
 def test_another_backbone_is_refused(store: Path, photos: Path, tmp_path: Path) -> None:
     write_backbone(tiny_model(scale=2.0), tmp_path / "other.onnx")
     with pytest.raises(InputError, match=r"makes features of space .*; asked for is"):
-        search(store, asked(photos / "cats" / "03.jpg"), backbone=tmp_path / "other.onnx")
+        search(store, photos / "cats" / "03.jpg", backbone=tmp_path / "other.onnx")
 
 
 def test_what_cannot_be_searched(store: Path, photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
@@ -142,7 +137,7 @@ def test_what_cannot_be_searched(store: Path, photos: Path, tmp_path: Path, tiny
     np.save(tmp_path / "short.npy", np.ones((2, 3), np.float32))
     np.save(tmp_path / "nan.npy", np.full((1, 8), np.nan))
     with pytest.raises(DecodeError, match=r"bad\.jpg: The file is empty\."):
-        search(store, asked(tmp_path / "bad.jpg"), backbone=tiny.path)
+        search(store, tmp_path / "bad.jpg", backbone=tiny.path)
     for path, message in {
         "empty": "holds no picture",
         "no.npy": "is no .npy file of numbers",
@@ -151,20 +146,20 @@ def test_what_cannot_be_searched(store: Path, photos: Path, tmp_path: Path, tiny
         "none.npy": "There is no file",
     }.items():
         with pytest.raises(InputError, match=message):
-            search(store, asked(tmp_path / path), backbone=tiny.path)
+            search(store, tmp_path / path, backbone=tiny.path)
     with pytest.raises(InputError, match="Nothing is asked for"):
-        search(store, Asked())
+        search(store)
     with pytest.raises(StoreError, match=r"has no vector for 'cats/none.jpg'"):
-        search(store, Asked(ids=("cats/none.jpg",)))
+        search(store, id="cats/none.jpg")
     for k in (0, 21):
-        with pytest.raises(InputError, match=rf"-k must be between 1 and 20, the rows of .* Got {k}\."):
-            search(store, Asked(ids=("cats/03.jpg",)), k=k)
+        with pytest.raises(InputError, match=rf"`k` must be between 1 and 20, the rows of .* Got {k}\."):
+            search(store, id="cats/03.jpg", k=k)
     with pytest.raises(InputError, match=r"there is no column 'colour'. There is: row, id, label, split"):
-        search(store, Asked(ids=("cats/03.jpg",)), where="colour == 'red'")
+        search(store, id="cats/03.jpg", where="colour == 'red'")
     with pytest.raises(InputError, match="leaves none of the 20 rows"):
-        search(store, Asked(ids=("cats/03.jpg",)), where="width > 5000")
+        search(store, id="cats/03.jpg", where="width > 5000")
     with pytest.raises(StoreError, match="is no feature store"):
-        search(photos, asked(photos / "cats" / "03.jpg"))
+        search(photos, photos / "cats" / "03.jpg")
 
 
 def test_embed_takes_every_kind_of_picture(photos: Path, tiny: BackboneFile) -> None:

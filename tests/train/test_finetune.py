@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,13 @@ from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import read_backbone
 from fxengine.backbones.children import keras_env
 from fxengine.backbones.report import differences
-from fxengine.backbones.spec import FEATURE_OUTPUT
+from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
 from fxengine.execute import open_session
+from fxengine.heads.evaluate.scores import Problem
 from fxengine.heads.file import Head
+from fxengine.probing.targets import Labelled
 from fxengine.train import finetune as task
-from fxengine.train.data import head_weights, load_training_data, with_weights
+from fxengine.train.data import TrainingData, head_weights, load_training_data, with_weights
 from fxengine.train.finetune import finetune
 from fxengine.train.options import FinetuneOptions
 from fxengine.train.report import FinetuneReport
@@ -58,7 +62,7 @@ def done(marked: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finetu
         patch.setattr(task, "_CHILD", checks_child_path())
         patch.setenv("CHECKS", str(folder / "checks.json"))
         patch.setattr(task, "_is_better", lambda tuned, probe: True)  # else the perfect probe is kept
-        report = finetune(marked, folder / "net.onnx", labels=str(folder / "t.csv"), options=OPTIONS)
+        report = finetune(marked, folder / "net.onnx", labels=str(folder / "t.csv"), **asdict(OPTIONS))
     return report, json.loads((folder / "checks.json").read_text())
 
 
@@ -78,7 +82,7 @@ def test_the_tuned_net_is_an_ordinary_backbone(
     assert report.failed == 1
     (note,) = report.to_dict()["notes"]
     assert note.endswith("1 of 33 labels match no row, such as 'gone.jpg'; 0 of 32 rows have no label.")
-    show(report)
+    show(report, Path("report.html"))
     assert note in capsys.readouterr().out.splitlines()
     assert report.rows == {"train": 16, "validation": 8, "test": 8}
     assert extract(marked, tmp_path / "s", backbone=file.path).extracted == 32
@@ -262,8 +266,52 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_training")
 def test_another_run_that_was_not_finished_is_not_taken_over(marked: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
-        finetune(marked, tmp_path / "net.onnx", options=OPTIONS)
+        finetune(marked, tmp_path / "net.onnx", **asdict(OPTIONS))
     (tmp_path / "net.run" / "work" / "checkpoint.npz").write_bytes(b"")
     with pytest.raises(InputError, match="holds a run that was not finished, of another settings"):
-        finetune(marked, tmp_path / "net.onnx", options=replace(OPTIONS, rate=1e-3))
+        finetune(marked, tmp_path / "net.onnx", **{**asdict(OPTIONS), "rate": 1e-3})
     assert not (tmp_path / "net.onnx").exists()
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(
+    marked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras_env, "versions", dict)
+    with pytest.raises(InputError, match=r"onnx:net\.onnx cannot be trained"):
+        finetune(marked, tmp_path / "out.onnx", backbone="onnx:net.onnx")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "out.run").mkdir()
+    (tmp_path / "out.run" / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"onnx:net\.onnx cannot be trained"):
+        finetune(marked, tmp_path / "out.onnx", backbone="onnx:net.onnx")
+    assert (tmp_path / "out.run" / "mine.txt").exists()
+
+
+def test_a_head_that_cannot_be_written_leaves_no_net_alone(
+    tiny: BackboneFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    rows = np.arange(6)
+    problem = Problem("classes", ("a", "b"), rows % 2, rows)
+    labelled = Labelled(rows, [str(i) for i in rows], problem, [None] * 6, [None] * 6)
+    answers = np.eye(2, dtype=np.float32)[problem.y]
+    split = np.repeat([TRAIN, VALIDATION, TEST], 2)
+    data = TrainingData(tmp_path, labelled, split, answers, onnx.ModelProto())
+    net: Any = SimpleNamespace(file=tiny)
+    checked: Any = SimpleNamespace(answer={"state": {}})
+    monkeypatch.setattr(task, "save_head", full)
+    with pytest.raises(InputError, match=r"Cannot write .*net\.onnx: No space left .* Run the same command again"):
+        task._finish(tmp_path / "net.onnx", net, data, checked, {"rows": rows, "logits": answers})
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
+def test_a_damaged_record_of_an_unfinished_run_is_said(tmp_path: Path, tiny: BackboneFile) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "checkpoint.npz").touch()
+    (tmp_path / "run.json").write_text("[]")
+    data: Any = SimpleNamespace(fingerprint=lambda: "x")
+    net: Any = SimpleNamespace(file=tiny)
+    with pytest.raises(InputError, match=r"run\.json is damaged: what it says of itself is no JSON object"):
+        task._begin(tmp_path, net, data, OPTIONS)

@@ -17,7 +17,7 @@ def test_augmentations_are_a_set_or_a_list() -> None:
     ("wrong", "words"),
     [
         ({"augment": "flip,turn"}, "no augmentation 'turn'. There is: none, light, strong, flip"),
-        ({"rate": 0.0}, "--rate must be between"),
+        ({"rate": 0.0}, "`rate` must be between"),
         ({"validation": 0.6, "test": 0.4}, "leave something to train on"),
         ({"epochs": 0}, "at least 1"),
     ],

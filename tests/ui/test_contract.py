@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from inspect import Parameter, signature
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from fxengine import Probe, extract
+import fxengine
+from fxengine import Probe, Summary, extract
 from fxengine.backbones import cache
 from fxengine.backbones.cache import write_backbone
-from fxengine.ui.cli import main
+from fxengine.ui.cli import build_parser, main
 from fxengine.ui.commands import (
     COMMANDS,
+    TELLING,
     Command,
     advise,
     backbones,
@@ -83,7 +90,7 @@ RUNS = {
     "cluster": "store -k 2",
     "advise": "store --target 0.01",
     "finetune": "photos -o tuned.onnx",
-    "fit": "photos -o fit.onnx --backbone tiny.onnx --target-accuracy 0.01",
+    "fit": "photos -o fit.onnx --backbone tiny.onnx --target 0.01",
     "export": "tiny.onnx -o copy.onnx",
     "backbones": "",
     "calibrate": "tiny.onnx photos",
@@ -108,7 +115,7 @@ MISTAKES = {
     "search": ("store --id none.jpg", "has no vector for 'none.jpg'"),
     "index": ("nowhere", "nowhere is no feature store"),
     "duplicates": ("store --threshold 7", "must be above 0 and at most 1. Got 7.0"),
-    "map": ("store -o map.txt", "-o map.txt must end in .parquet, .json"),
+    "map": ("store -o map.txt", "map.txt must end in .parquet, .json"),
     "cluster": ("store -k 99", "must be between 1 and 20"),
     "advise": ("store --target 95", "must be a share between 0 and 1"),
     "finetune": ("photos -o tuned.txt", "must end in .onnx"),
@@ -119,6 +126,25 @@ MISTAKES = {
     "dump": ("store -o vectors.txt", "must end in .npy, .csv, .parquet"),
     "info": ("no/such", "There is no no/such"),
 }
+# What a command has beside the parameters of its function, and who takes it.
+OWN = {
+    "extract": {"max_errors"},  # the exit code
+    "probe": {"report", "pictures"},  # write_page
+    "mislabeled": {"report", "pictures", "top"},  # write_page; how many rows are printed
+    "pca": {"plot"},  # write_page
+    "search": {"report", "pictures"},
+    "duplicates": {"report", "pictures"},
+    "map": {"png"},
+    "cluster": {"report", "pictures"},
+    "finetune": {"preview_augment"},  # preview_augmentation, which trains nothing
+}
+PYTHON_ONLY = {
+    "progress",  # the command line prints it
+    "cancel",  # the command line has signals
+    "notes",  # where the command line notes what is being decoded
+    "limits",  # max_pixels and max_bytes in one, as `verify` hands them on
+}
+OPTIONAL = {("finetune", "output")}  # not with --preview-augment
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +187,79 @@ def test_its_help_begins_with_its_line(name: str, capsys: pytest.CaptureFixture[
     assert shown.startswith(f"usage: fxengine {name} ")
     assert text in " ".join(shown.split())
     assert "--json" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_is_a_parameter_of_its_function(name: str) -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    MODULES[name].add_arguments(parser)
+    shown = {action.dest: action for action in parser._actions if action.help != argparse.SUPPRESS}
+    parameters = signature(function_of(name)).parameters
+    assert shown.keys() - OWN.get(name, set()) == parameters.keys() - PYTHON_ONLY
+    for dest in shown.keys() & parameters.keys():
+        default = shown[dest].default
+        wanted = parameters[dest].default
+        if needed(shown[dest]):
+            assert wanted is Parameter.empty, f"{dest} is needed"
+        elif (name, dest) not in OPTIONAL:
+            assert (tuple(default) if isinstance(default, list) else default) == wanted, dest
+
+
+def function_of(name: str) -> Callable[..., object]:
+    called = "list_backbones" if name == "backbones" else name
+    assert called in fxengine.__all__
+    function: Callable[..., object] = getattr(fxengine, called)
+    assert function.__name__ == called
+    return function
+
+
+def needed(action: argparse.Action) -> bool:
+    return action.required and action.nargs != "*"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_function_returns_is_one_frozen_dataclass(name: str) -> None:
+    kind = get_type_hints(function_of(name))["return"]
+    assert is_dataclass(kind)
+    assert kind is Summary or vars(kind)["__dataclass_params__"].frozen  # a summary grows while it is told
+    assert "Attributes:" in (kind.__doc__ or "")
+    for each in fields(kind):
+        assert f"        {each.name}: " in (kind.__doc__ or ""), each.name
+    assert callable(vars(kind)["to_dict"])
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in TELLING and name not in _NEVER | _SLOW])
+def test_quiet_prints_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([name, *RUNS[name].split(), "--quiet"]) == FINE
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_only_tells_cannot_be_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in TELLING:
+        with pytest.raises(SystemExit):
+            main([name, *RUNS[name].split(), "--quiet"])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [
+        ("search store a.jpg --html page.html", "search store a.jpg --report page.html"),
+        ("duplicates store --html page.html", "duplicates store --report page.html"),
+        ("cluster store -k 2 --html page.html", "cluster store -k 2 --report page.html"),
+        ("fit photos -o m.onnx --target-accuracy 0.9", "fit photos -o m.onnx --target 0.9"),
+        ("pca store -o p.onnx --dim 2 --store small", "pca store -o p.onnx --dim 2 --reduced small"),
+    ],
+)
+def test_a_former_name_of_a_flag_goes_on_working(former: str, now: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = build_parser()
+    given = next(word for word in former.split() if word not in now.split())
+    parsed = [parser.parse_args(words.split(), argparse.Namespace()) for words in (former, now)]
+    assert parsed[0] == parsed[1]
+    with pytest.raises(SystemExit):
+        main([former.split()[0], "--help"])
+    assert given not in capsys.readouterr().out.split()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

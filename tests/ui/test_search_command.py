@@ -61,7 +61,7 @@ def test_an_index_is_built_shown_and_kept_true(
         (["--id", "cats/03.jpg", "--where", "width > 9999"], "leaves none of the 20 rows"),
         ([], "Nothing is asked for"),
         (["none.jpg"], "none.jpg: The file is not there"),
-        (["--id", "cats/03.jpg", "-o", "n.txt"], "-o n.txt must end in .parquet, .csv, .json"),
+        (["--id", "cats/03.jpg", "-o", "n.txt"], "n.txt must end in .parquet, .csv, .json"),
         (["--id", "cats/03.jpg", "--html", "no/such/n.html"], "Cannot write no/such/n.html: No such file"),
     ],
 )

@@ -265,7 +265,7 @@ def with_imagenet(make: Make, wanted: Job) -> Model:
             raise
         raise Refused(
             f"its weights could not be downloaded ({error}). Put that file into ~/.keras/models (or KERAS_HOME), "
-            "or give a file by --weights."
+            "or give a file as `weights`."
         ) from error
 
 

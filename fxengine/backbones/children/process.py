@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fxengine.backbones.children.layout import ANSWER
-from fxengine.cache import cache_folder
+from fxengine.cache import working_folder
 from fxengine.errors import InputError
 
 _LOG_LINES = 12
@@ -54,9 +54,7 @@ def run_program(
     """
     path = folder.absolute() / "job.json"  # it runs in that folder
     path.write_text(json.dumps(order))
-    logs = cache_folder() / "logs"
-    logs.mkdir(exist_ok=True)
-    log = logs / f"{program.log}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    log = working_folder("logs") / f"{program.log}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     # Else the program would find the files beside it as top-level modules.
     environment = {**os.environ, **program.environment, "PYTHONSAFEPATH": "1"}
     command = [program.python, str(program.file), str(path)]

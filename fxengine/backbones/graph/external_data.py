@@ -32,7 +32,7 @@ def load_model(path: Path) -> onnx.ModelProto:
     """
     model = _parse(path)
     total = path.stat().st_size
-    for tensor in _external(model):
+    for tensor in external_tensors(model):
         file, offset, length = _range(tensor, path)
         total += length
         if total > MAX_BYTES:
@@ -48,7 +48,7 @@ def load_model(path: Path) -> onnx.ModelProto:
 
 def data_files(path: Path) -> list[Path]:
     """Return the external files that the model uses, sorted; raises InputError as `load_model` does."""
-    return sorted({_range(tensor, path)[0] for tensor in _external(_parse(path))})
+    return sorted({_range(tensor, path)[0] for tensor in external_tensors(_parse(path))})
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -65,7 +65,8 @@ def _parse(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _external(model: onnx.ModelProto) -> list[TensorProto]:
+def external_tensors(model: onnx.ModelProto) -> list[TensorProto]:
+    """Return the tensors whose values are in other files."""
     tensors = [*_graph_tensors(model.graph), *(t for f in model.functions for t in _node_tensors(f.node))]
     return [tensor for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL]
 

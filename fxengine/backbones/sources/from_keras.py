@@ -97,12 +97,12 @@ def order(what: str, options: ExportOptions) -> Order:
     kind = _kind(what)
     if kind == "savedmodel" and not options.trust:
         raise InputError(
-            f"{what} is a SavedModel, which is a program: load it only from a source you trust, by --trust."
+            f"{what} is a SavedModel, which is a program: load it only from a source you trust, by `trust`."
         )
     if kind == "savedmodel" and options.logits:
         raise InputError(f"{what} is a SavedModel: its classifier cannot be told apart. Leave out the logits.")
     if kind != "application" and options.weights != "imagenet":
-        raise InputError(f"{what} holds its own weights: leave out --weights {options.weights}.")
+        raise InputError(f"{what} holds its own weights: leave out `weights` {options.weights}.")
     weights = options.weights
     if kind == "application" and weights not in {"imagenet", "random"}:
         weights = str(_weights_file(weights).absolute())
@@ -130,7 +130,7 @@ def _kind(what: str) -> Literal["application", "keras", "savedmodel"]:
         return "application"
     if what.endswith(".h5"):
         raise InputError(
-            f"{what}: an .h5 file is taken only as weights of a named net (keras:ResNet50 --weights {path.name}). "
+            f"{what}: an .h5 file is taken only as weights of a named net (keras:ResNet50 with `weights` {path.name}). "
             "Save a whole model as .keras."
         )
     if what.endswith(".keras"):
@@ -236,7 +236,7 @@ def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
     """
     name = f"keras:{an_order.what}"
     with np.load(folder / layout.REFERENCE) as arrays:
-        check_vectors(arrays[FEATURE_OUTPUT], name, "Keep another layer with --layers NAME, or mend its weights.")
+        check_vectors(arrays[FEATURE_OUTPUT], name, "Keep another layer with `layers`, or mend its weights.")
     checked = check_export(name, an_order.preparation, folder)
     helper.set_model_props(checked.model, {METADATA_KEY: _facts(an_order, checked).to_json()})
     return checked.model

@@ -207,7 +207,7 @@ def _chosen(net: _Net, tensor: str | None, options: ExportOptions, head: Head | 
     """Return output -> tensor."""
     file, view = str(net.path), View(net.model.graph)
     if tensor is not None and options.layers:
-        raise InputError(f"Both onnx:{file}@{tensor} and --layer name what to keep: give one of them.")
+        raise InputError(f"Both onnx:{file}@{tensor} and `layers` name what to keep: give one of them.")
     names = options.layers or ((tensor,) if tensor is not None else ())
     own = head.features if head is not None and FEATURE_OUTPUT not in view.maker else None
     found = [own if own and name == FEATURE_OUTPUT else find_tensor(view, name, file) for name in names]

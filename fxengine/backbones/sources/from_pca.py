@@ -32,16 +32,21 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     from fxengine.backbones import find_space  # whose table names this file
 
     if options.layers:
-        raise InputError(f"pca:{what} has one layer, its own: leave --layers away.")
+        raise InputError(f"pca:{what} has one layer, its own: leave `layers` away.")
     transform, facts = read_transform(Path(what))
     base = find_space(facts.space, facts.source)
     graph = transform.graph
+    mean, components = (numpy_helper.to_array(tensor) for tensor in graph.initializer)
+    if base.dims.get(facts.layer) != mean.size:
+        raise InputError(
+            f"{what} takes {mean.size} numbers of the layer {facts.layer or 'features'!r}, which {base.facts.name} "
+            "does not give. Fit it again: `fxengine pca`."
+        )
     graph.input[0].name = graph.node[0].input[0] = "raw"
     graph.output[0].name = graph.node[-1].output[0] = FEATURE_OUTPUT
     net = onnx.load(base.path)
     # The number of nodes keeps the names of a reduction of a reduction apart.
     model = followed_by(net, layer_output(facts.layer), graph, f"pca{len(net.graph.node)}/")
-    mean, components = (numpy_helper.to_array(tensor) for tensor in graph.initializer)
     products = base.facts.multiply_adds
     reduced = replace(
         base.facts,

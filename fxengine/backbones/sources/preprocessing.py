@@ -87,8 +87,8 @@ def prepare(options: ExportOptions, net_size: tuple[int | None, int | None], fol
     both = _merge(flags, base)
     if both.scale is None and both.mean is None and both.std is None:
         raise InputError(
-            "How the net wants its pixels is not stated, and a guess would give wrong features silently: give --scale "
-            "(1 for 0 to 255), --mean, --std and --channels, or a JSON file with --preprocess."
+            "How the net wants its pixels is not stated, and a guess would give wrong features silently: give `scale` "
+            "(1 for 0 to 255), `mean`, `std` and `channels`, or a JSON file as `preprocess`."
         )
     sources = (["flags"] if flags != _Stated() else []) + ([file.name] if file else [])
     return _finish(both, _input_size(both.size, net_size), " over ".join(sources))
@@ -122,7 +122,7 @@ def _from_file(path: Path, *, skip_resize: bool) -> _Stated:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:
-        raise InputError(f"{path} does not state {error}: add it, or give it by a flag (--resize, --mean).") from error
+        raise InputError(f"{path} does not state {error}: add it, or give it by itself (`resize`, `mean`).") from error
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is not in the form that fxengine knows: {error}.") from error
 
@@ -181,11 +181,11 @@ def _parse_resize(text: str) -> _Resize:
         kernel = rest.pop(0)
     if edge not in ("short", "long", "squash") or kernel not in get_args(Kernel) or rest or length == 0:
         raise InputError(
-            f"--resize {text!r} is not understood: give short, long or squash, then an edge length and a kernel "
+            f"`resize` {text!r} is not understood: give short, long or squash, then an edge length and a kernel "
             f"({', '.join(get_args(Kernel))}) where wanted, as in short:256:bicubic."
         )
     if edge == "squash" and length is not None:
-        raise InputError(f"--resize {text!r}: squash goes straight to the input size and takes no length (see --size).")
+        raise InputError(f"`resize` {text!r}: squash goes straight to the input size and takes no length (see `size`).")
     return _Resize("both" if edge == "squash" else edge, length, kernel)  # type: ignore[arg-type]  # checked above
 
 
@@ -226,14 +226,14 @@ def _hugging_face_frame(values: dict[str, Any], skip_resize: bool) -> tuple[_Res
             return _convnext(short, values["crop_pct"], kernel)
         if crop is None:
             raise InputError(
-                "its resize keeps the aspect ratio and nothing is cut, so the size is open: give --resize."
+                "its resize keeps the aspect ratio and nothing is cut, so the size is open: give `resize`."
             )
         return _Resize("short", short, kernel, "torchvision"), crop
     if isinstance(size, int) and crop is not None:
         return _Resize("short", size, kernel, "torchvision"), crop
     squashed = _pair(values["size"])
     if crop not in (None, squashed):
-        raise InputError(f"it squashes to {squashed} and then cuts {crop}, which fxengine cannot do: give --resize.")
+        raise InputError(f"it squashes to {squashed} and then cuts {crop}, which fxengine cannot do: give `resize`.")
     return _Resize("both", None, kernel, "torchvision"), squashed
 
 
@@ -265,12 +265,12 @@ def _timm_resize(values: dict[str, Any], size: Size, mean: Three) -> _Resize:
     mode = values.get("crop_mode") or "center"
     length = math.floor(size[0] / part)
     if kernel not in get_args(Kernel):
-        raise InputError(f"interpolation {kernel!r} is not one that fxengine has: give --resize.")
+        raise InputError(f"interpolation {kernel!r} is not one that fxengine has: give `resize`.")
     if mode == "squash" and length == size[0]:
         return _Resize("both", None, kernel, "torchvision")
     if mode == "squash" or mode not in ("center", "border") or size[0] != size[1]:
         raise InputError(
-            f"crop_mode {mode!r} with crop_pct {part} to {size} is not one that fxengine has: give --resize."
+            f"crop_mode {mode!r} with crop_pct {part} to {size} is not one that fxengine has: give `resize`."
         )
     if mode == "center":
         return _Resize("short", length, kernel, "torchvision")
@@ -303,10 +303,10 @@ def _input_size(stated: Size | None, net: tuple[int | None, int | None]) -> Size
     for i, name in enumerate(("height", "width")):
         wanted = stated[i] if stated else None
         if wanted is not None and net[i] is not None and wanted != net[i]:
-            raise InputError(f"The net's input has {name} {net[i]}, but the preprocessing says {wanted}: see --size.")
+            raise InputError(f"The net's input has {name} {net[i]}, but the preprocessing says {wanted}: see `size`.")
         found = net[i] if wanted is None else wanted
         if found is None:
-            raise InputError(f"The net leaves the {name} of its input open: give --size (224, or 224 192 for H W).")
+            raise InputError(f"The net leaves the {name} of its input open: give `size` (224, or 224 192 for H W).")
         result.append(found)
     return result[0], result[1]
 

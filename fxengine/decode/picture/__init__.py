@@ -72,7 +72,7 @@ def read_header(data: bytes, limits: Limits, decoder: str | None = None) -> Head
         DecodeError: not an image that is decoded, damaged, or over a limit.
     """
     if len(data) > limits.max_bytes:
-        raise DecodeError("too_large", f"{len(data)} bytes; --max-bytes allows {limits.max_bytes}.")
+        raise DecodeError("too_large", f"{len(data)} bytes; `max_bytes` allows {limits.max_bytes}.")
     name = formats.sniff(data)
     header = load_decoder(decoder or _FIRST.get(name, "pillow")).read_header(data, name)
     formats.check_size(header.width, header.height, limits)

@@ -13,6 +13,7 @@ from fxengine.backbones.spec import PictureRecipe
 from fxengine.decode import picture
 from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError
+from fxengine.facts import facts_from
 
 _SECONDS = 120
 _FAILED = 3
@@ -42,7 +43,7 @@ def decode_apart(data: bytes, recipe: PictureRecipe, limits: Limits, out: np.nda
 
 def _child() -> int:
     task = json.loads(sys.argv[1])
-    recipe = PictureRecipe.from_dict(task["recipe"])
+    recipe = facts_from(PictureRecipe, {"format": 1, **task["recipe"]}, 1)
     data = sys.stdin.buffer.read()
     out = np.empty((recipe.height, recipe.width, 3), np.uint8)
     try:

@@ -144,4 +144,4 @@ def check_memory(header: Header, size: int, limits: Limits) -> None:
 
 
 def _too_large(what: str, limits: Limits) -> DecodeError:
-    return DecodeError("too_large", f"{what}; --max-pixels allows {limits.max_pixels / 1e6:.0f} million.")
+    return DecodeError("too_large", f"{what}; `max_pixels` allows {limits.max_pixels / 1e6:.0f} million.")

@@ -43,7 +43,7 @@ def _decoder() -> tuple[Any, Any, Any]:
         try:
             decoder = nvimgcodec.Decoder()
         except Exception as error:
-            raise DeviceError(f"nvImageCodec does not start: {error} Leave --decode-on at cpu.") from error
+            raise DeviceError(f"nvImageCodec does not start: {error} Leave `decode_on` at cpu.") from error
         # Orientation is ours to read: the resize turns the picture.
         settings = nvimgcodec.DecodeParams(apply_exif_orientation=False, color_spec=nvimgcodec.ColorSpec.SRGB)
         _local.tools = nvimgcodec, decoder, settings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fxengine.ui.arguments import add_labels
-from fxengine.ui.console import say, say_json, say_notes
+from fxengine.ui.arguments import add_labels, call
+from fxengine.ui.console import say_notes, say_result
 from fxengine.ui.exit_codes import FINE
 
 TEXT = "say whether a head is enough, more labels would help, or fine-tuning would pay"
@@ -23,11 +23,6 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.train.advise import advise
 
-    advice = advise(options.store, labels=options.labels, target=options.target)
-    if options.json:
-        say_json(advice.to_dict())
-    else:
-        for sentence in advice.sentences():
-            say(sentence)
-        say_notes(advice.notes)
+    advice = call(advise, options)
+    say_result(options, advice.to_dict, lambda: say_notes([*advice.sentences(), *advice.notes]))
     return FINE

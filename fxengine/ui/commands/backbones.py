@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
-from fxengine.ui.console import say, say_json, table
+from fxengine.ui.console import say, say_result, table
 from fxengine.ui.exit_codes import FINE
 
 TEXT = "list the backbones that can be used by name"
@@ -19,15 +20,12 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.backbones.zoo import list_backbones
 
-    rows = list_backbones()
-    if options.json:
-        say_json(rows)
-    else:
-        show(rows)
+    rows = list_backbones().backbones
+    say_result(options, lambda: list(rows), lambda: show(rows))
     return FINE
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def show(rows: Sequence[dict[str, Any]]) -> None:
     """Print the backbones that can be used by name."""
     cells = [
         [

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_output
-from fxengine.ui.console import printable, say, say_json
+from fxengine.ui.arguments import add_output, call
+from fxengine.ui.console import printable, say, say_result
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ TEXT = "put a head behind its backbone: one ONNX file from pictures to answers"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("backbone", help="a name, keras:NAME, onnx:FILE, pca:FILE or an exported file")
-    parser.add_argument("head", type=Path, help="a head that `fxengine probe` wrote")
+    parser.add_argument("model", type=Path, help="a head that `fxengine probe` wrote")
     add_output(parser, "the .onnx file to make", required=True)
     parser.add_argument("--store", type=Path, help="compare with these vectors (those that the head was trained on)")
 
@@ -28,11 +28,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.probing.bundle import bundle
 
-    made = bundle(options.backbone, options.head, options.output, store=options.store)
-    if options.json:
-        say_json(made.to_dict())
-    else:
-        show(made)
+    made = call(bundle, options)
+    say_result(options, made.to_dict, lambda: show(made))
     return FINE
 
 

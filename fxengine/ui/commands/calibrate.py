@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_device
-from fxengine.ui.console import say, say_json, table
+from fxengine.ui.arguments import add_device, add_inputs, call
+from fxengine.ui.console import say, say_result, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ TEXT = "find the fastest way to compute a backbone here that keeps its features,
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("backbone", help="a name, keras:NAME, onnx:FILE or an exported file")
-    parser.add_argument("photos", type=Path, help="a folder of pictures to compare on, 64 or more")
+    add_inputs(parser, "a folder of pictures to compare on, 64 or more")
     add_device(parser)
 
 
@@ -27,11 +26,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.pipeline.calibrate import calibrate
 
-    choice = calibrate(options.photos, options.backbone, device=options.device)
-    if options.json:
-        say_json(choice.to_dict())
-    else:
-        show(choice)
+    choice = call(calibrate, options)
+    say_result(options, choice.to_dict, lambda: show(choice))
     return FINE
 
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_html, add_layer, add_output
-from fxengine.ui.console import say, say_json, table
+from fxengine.ui.arguments import add_layer, add_output, add_report, call
+from fxengine.ui.console import complain_of, say, say_result, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("-k", type=int, required=True, help="clusters")
     add_output(parser, "write .parquet, .csv or .json")
-    add_html(parser, "a page of the pictures in the middle of each")
+    add_report(parser, "a page of the pictures in the middle of each")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first centres (0)")
     add_layer(parser)
 
@@ -29,18 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.retrieval.cluster import cluster
-    from fxengine.ui.pages.cluster import cluster_page
-    from fxengine.ui.table_file import write_table, write_text
+    from fxengine.ui.pages import write_page
 
-    report = cluster(options.store, options.k, layer=options.layer, seed=options.seed)
-    if options.output is not None:
-        write_table(report.table, options.output)
-    if options.html is not None:
-        write_text(cluster_page(report), options.html)
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report, written=[path for path in (options.output, options.html) if path is not None])
+    report = call(cluster, options)
+    if options.report is not None:
+        write_page(report, options.report, pictures=options.pictures, tell=complain_of)
+    written = [path for path in (options.output, options.report) if path is not None]
+    say_result(options, report.to_dict, lambda: show(report, written))
     return FINE
 
 

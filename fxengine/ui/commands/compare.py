@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_labels
-from fxengine.ui.console import printable, progress_lines, say, say_json, say_notes, table
+from fxengine.ui.arguments import add_labels, call
+from fxengine.ui.console import printable, progress_lines, say, say_notes, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -23,19 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (5)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
+    parser.add_argument(
+        "--near", type=float, default=0.95, metavar="C", help="cosine from which rows stay in one fold (0.95)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.probing.compare import compare
 
-    names = ("labels", "head", "folds", "seed")
-    progress = progress_lines(options.json)
-    found = compare(options.stores, **{name: getattr(options, name) for name in names}, progress=progress)
-    if options.json:
-        say_json(found.to_dict())
-    else:
-        show(found)
+    found = call(compare, options, progress=progress_lines(silent(options)))
+    say_result(options, found.to_dict, lambda: show(found))
     return FINE
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fxengine.ui.console import printable, say, say_json
+from fxengine.ui.arguments import call
+from fxengine.ui.console import printable, say, say_result
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -15,22 +17,24 @@ TEXT = "say what this machine gives the engine, what is wrong with it, and what 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the command takes: nothing but --json."""
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--clean-cache",
+        action="store_true",
+        help="remove from the cache what only saves time, and say how much that freed",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.repair.doctor import diagnose
+    from fxengine.repair.doctor import doctor
 
-    findings = diagnose()
-    if options.json:
-        say_json([vars(finding) for finding in findings])
-    else:
-        show(findings)
+    found = call(doctor, options)
+    say_result(options, lambda: found.to_dict()["findings"], lambda: show(found.findings))
     return FINE
 
 
-def show(findings: list[Finding]) -> None:
+def show(findings: Sequence[Finding]) -> None:
     """Print what was found, and what to do."""
     width = max(len(finding.what) for finding in findings)
     for finding in findings:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, add_output
-from fxengine.ui.console import say, say_json
+from fxengine.ui.arguments import add_layer, add_output, call
+from fxengine.ui.console import printable, say, say_result
 from fxengine.ui.exit_codes import FINE
+
+if TYPE_CHECKING:
+    from fxengine.features.dump import Dumped
 
 TEXT = "write a store's vectors for other programs"
 
@@ -24,10 +28,12 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.features.dump import dump
 
-    made = dump(options.store, options.output, normalize=options.normalize, layer=options.layer)
-    if options.json:
-        say_json([str(path) for path in made])
-    else:
-        for path in made:
-            say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    made = call(dump, options)
+    say_result(options, lambda: made.to_dict()["files"], lambda: show(made))
     return FINE
+
+
+def show(made: Dumped) -> None:
+    """Print what was written."""
+    for path in made.files:
+        say(f"{printable(str(path))}: {path.stat().st_size / 1e6:.1f} MB")

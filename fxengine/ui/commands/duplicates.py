@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_html, add_layer, add_output
-from fxengine.ui.console import say, say_json, table
+from fxengine.ui.arguments import add_layer, add_output, add_report, call
+from fxengine.ui.console import complain_of, say, say_result, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -24,25 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold", type=float, metavar="T", help="least likeness (chosen from the store; 1: equal files only)"
     )
     add_output(parser, "write .parquet, .csv or .json")
-    add_html(parser)
+    add_report(parser)
     add_layer(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.retrieval.duplicates import duplicates
-    from fxengine.ui.pages.duplicates import duplicates_page
-    from fxengine.ui.table_file import write_table, write_text
+    from fxengine.ui.pages import write_page
 
-    report = duplicates(options.store, options.threshold, options.layer)
-    if options.output is not None:
-        write_table(report.table, options.output)
-    if options.html is not None:
-        write_text(duplicates_page(report), options.html)
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report, written=[path for path in (options.output, options.html) if path is not None])
+    report = call(duplicates, options)
+    if options.report is not None:
+        write_page(report, options.report, pictures=options.pictures, tell=complain_of)
+    written = [path for path in (options.output, options.report) if path is not None]
+    say_result(options, report.to_dict, lambda: show(report, written))
     return FINE
 
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import CHANNELS, POOLINGS, add_layers, add_output, positive
-from fxengine.ui.console import printable, say, say_json
+from fxengine.ui.arguments import CHANNELS, POOLINGS, add_layers, add_output, call, positive
+from fxengine.ui.console import printable, say, say_result
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -44,27 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.backbones.export import export
-    from fxengine.backbones.options import ExportOptions
 
-    wanted = ExportOptions(
-        layers=options.layers,
-        pooling=options.pooling,
-        logits=options.logits,
-        size=options.size and (options.size[0], options.size[-1]),
-        weights=options.weights,
-        trust=options.trust,
-        preprocess=options.preprocess,
-        channels=options.channels,
-        scale=options.scale,
-        mean=options.mean and tuple(options.mean),
-        std=options.std and tuple(options.std),
-        resize=options.resize,
-    )
-    made = export(options.source, options.output, wanted)
-    if options.json:
-        say_json(made.to_dict())
-    else:
-        show(made)
+    made = call(export, options)
+    say_result(options, made.to_dict, lambda: show(made))
     return FINE
 
 

@@ -6,8 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import BACKBONE, DTYPES, PRECISIONS, add_backbone, add_layers, add_output, positive
-from fxengine.ui.console import printable, progress_shown, say, say_json
+from fxengine.ui.arguments import (
+    BACKBONE,
+    DTYPES,
+    PRECISIONS,
+    add_backbone,
+    add_inputs,
+    add_layers,
+    add_output,
+    call,
+    positive,
+)
+from fxengine.ui.console import printable, progress_shown, say, say_result, silent
 from fxengine.ui.exit_codes import FINE, TOO_MANY_ERRORS
 from fxengine.ui.supervise import orphaned
 
@@ -19,9 +29,9 @@ TEXT = "turn a folder of pictures into a store of feature vectors, or bring it u
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("photos", type=Path, help="a folder, searched recursively, or one picture")
-    add_output(parser, "the store's folder", required=True, metavar="STORE")
-    add_backbone(parser)
+    add_inputs(parser, "a folder, searched recursively, or one picture")
+    add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
+    add_backbone(parser, BACKBONE)
     add_layers(parser)
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="type of the stored vectors (float16)")
     inputs = parser.add_argument_group("inputs")
@@ -29,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--list",
         type=Path,
         metavar="FILE",
-        help="take the paths in this .txt, .csv, .tsv or .parquet (relative to PHOTOS)",
+        dest="listing",
+        help="take the paths in this .txt, .csv, .tsv or .parquet (relative to the inputs)",
     )
     inputs.add_argument(
         "--include", action="append", default=[], metavar="GLOB", help="only files that fit; may be repeated"
@@ -77,45 +88,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--part-rows", type=positive, default=8192, metavar="N", help="rows of a part at most (8192)")
     run.add_argument("--max-errors", type=int, metavar="N", help="exit with 2 where more inputs failed (all may)")
-    run.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.pipeline.extract import extract
 
-    stated = {"max_pixels": options.max_pixels, "max_bytes": options.max_bytes}
-    given = {name: value for name, value in stated.items() if value is not None}
-    with progress_shown("extracting", options.quiet or options.json) as progress:
-        summary = extract(
-            options.photos,
-            options.output,
-            backbone=options.backbone or BACKBONE,
-            layers=options.layers,
-            device=options.device,
-            precision=options.precision,
-            dtype=options.dtype,
-            listing=options.list,
-            include=tuple(options.include),
-            exclude=tuple(options.exclude),
-            limit=options.limit,
-            batch_size=options.batch_size,
-            decoders=options.decoders,
-            decode_on=options.decode_on,
-            limits=given,
-            part_rows=options.part_rows,
-            retry_failed=options.retry_failed,
-            prune=options.prune,
-            yes=options.yes,
-            allow_mixed_precision=options.allow_mixed_precision,
-            add_columns=options.add_columns,
-            progress=progress,
-            cancel=orphaned,
-        )
-    if options.json:
-        say_json(summary.to_dict())
-    elif not options.quiet:
-        show(summary)
+    with progress_shown("extracting", silent(options)) as progress:
+        summary = call(extract, options, progress=progress, cancel=orphaned)
+    say_result(options, summary.to_dict, lambda: show(summary))
     if summary.interrupted:
         return int(options.stopped)
     failed = sum(summary.failed.values())

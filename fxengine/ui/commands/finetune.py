@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from fxengine.train.options import FinetuneOptions, Optimizer
-from fxengine.ui.arguments import BACKBONE, add_labels, add_output, positive
-from fxengine.ui.console import printable, progress_shown, say, say_json, say_notes
-from fxengine.ui.exit_codes import FINE, MISTAKE
+from fxengine.errors import InputError
+from fxengine.train.options import Optimizer
+from fxengine.ui.arguments import BACKBONE, add_inputs, add_labels, add_output, call, positive
+from fxengine.ui.console import printable, progress_shown, say, say_notes, say_result, silent
+from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
     from fxengine.train.report import FinetuneReport
@@ -20,7 +20,7 @@ TEXT = "train a backbone further on labelled pictures, where a head on its featu
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("photos", type=Path, help="a folder of pictures, a folder a class")
+    add_inputs(parser, "a folder of pictures, a folder a class")
     add_output(parser, "the .onnx file to make")
     add_training(parser)
     parser.add_argument(
@@ -61,61 +61,23 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.backbones.options import ExportOptions
     from fxengine.train.finetune import finetune, preview_augmentation
+    from fxengine.ui.pages.finetune import write_run
 
-    size = options.size and (options.size[0], options.size[-1])
-    export = ExportOptions(weights=options.weights, size=size, preprocess=options.preprocess, trust=options.trust)
-    if options.preview_augment is not None:
-        preview_augmentation(
-            options.photos, options.preview_augment, backbone=options.backbone, augment=options.augment, export=export
-        )
-        say(f"samples written to {printable(str(options.preview_augment))}")
+    if (sheet := options.preview_augment) is not None:
+        call(preview_augmentation, options, sheet=sheet)
+        say_result(options, lambda: {"samples": str(sheet)}, lambda: say(f"samples written to {printable(str(sheet))}"))
         return FINE
     if options.output is None:
-        say("-o FILE is needed: the .onnx file to make.")
-        return MISTAKE
-    wanted = FinetuneOptions(**{each.name: getattr(options, each.name) for each in fields(FinetuneOptions)})
-    with progress_shown("training", options.json) as progress:
-        report = finetune(
-            options.photos,
-            options.output,
-            backbone=options.backbone,
-            labels=options.labels,
-            options=wanted,
-            export=export,
-            progress=progress,
-        )
-    page = write_page(report, options.photos)
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report)
-        say(f"  page: {printable(str(page))}")
+        raise InputError("`output` is needed: the .onnx file to make.")
+    with progress_shown("training", silent(options)) as progress:
+        report = call(finetune, options, progress=progress)
+    page = write_run(report)
+    say_result(options, report.to_dict, lambda: show(report, page))
     return FINE
 
 
-def write_page(report: FinetuneReport, photos: Path) -> Path:
-    """Write report.html, curves.png and, for classes, confusion.png into the run's folder; return the page.
-
-    Raises:
-        InputError: they cannot be written.
-    """
-    from fxengine.train import layout
-    from fxengine.ui.pages.finetune import finetune_page
-    from fxengine.ui.pages.plots import confusion, training
-    from fxengine.ui.table_file import write_picture, write_text
-
-    run, curves = Path(report.run), training(report.history)
-    write_picture(curves, run / layout.CURVES)
-    if report.details.confusion:
-        write_picture(confusion(report.details.confusion, report.classes), run / layout.CONFUSION)
-    page = run / layout.PAGE
-    write_text(finetune_page(report, photos, curves), page)
-    return page
-
-
-def show(report: FinetuneReport) -> None:
+def show(report: FinetuneReport, page: Path) -> None:
     """Print what a training gained."""
     sides = ", ".join(f"{count} {name}" for name, count in report.rows.items())
     say(f"{report.backbone} trained further on {sides} pictures; {report.failed} could not be decoded")
@@ -132,3 +94,4 @@ def show(report: FinetuneReport) -> None:
             f"{report.probe.validation.mean:.1%}): the original backbone is kept as {printable(report.output)}, with "
             f"the probe as {printable(report.head)}"
         )
+    say(f"  page: {printable(str(page))}")

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, add_metric, milliseconds, share, size
-from fxengine.ui.console import complain, progress_lines, say, say_json, table
+from fxengine.ui.arguments import add_layer, add_metric, call, milliseconds, share, size
+from fxengine.ui.console import complain, progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -34,20 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.neighbours.index_store import Wishes, index_store
+    from fxengine.neighbours.index_store import index
 
-    report = index_store(
-        options.store,
-        Wishes(options.metric, options.recall, options.memory, options.latency, options.factory),
-        layer=options.layer,
-        queries=options.queries,
-        rebuild=options.rebuild,
-        progress=progress_lines(options.json),
-    )
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report)
+    report = call(index, options, progress=progress_lines(silent(options)))
+    say_result(options, report.to_dict, lambda: show(report))
     return FINE
 
 

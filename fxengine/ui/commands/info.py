@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fxengine.ui.console import printable, say, say_json, table
+from fxengine.ui.arguments import call
+from fxengine.ui.console import printable, say, say_result, table
 from fxengine.ui.exit_codes import FINE
 
 TEXT = "say what a store, a backbone, a head or a name is; compare fine-tunings"
@@ -19,22 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.ui.info import describe, layers
+    from fxengine.ui.info import info
 
+    facts = call(info, options).to_dict()
     if options.layers:
-        found = layers(options.target)
-        if options.json:
-            say_json(found)
-        else:
-            show_layers(found)
-        return FINE
-    facts = describe(options.target)
-    if options.json:
-        say_json(facts)
-    elif "runs" in facts:
-        show_runs(facts["runs"])
+        say_result(options, lambda: facts["layers"], lambda: show_layers(facts["layers"]))
     else:
-        show_info(facts)
+        say_result(options, lambda: facts, lambda: show_runs(facts["runs"]) if "runs" in facts else show_info(facts))
     return FINE
 
 

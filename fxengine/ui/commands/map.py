@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import MAP_METHODS, add_layer, add_output, positive
-from fxengine.ui.console import progress_lines, say, say_json, table
+from fxengine.ui.arguments import MAP_METHODS, add_layer, add_output, call, positive
+from fxengine.ui.console import printable, progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ TEXT = "lay a store out on a plane, with neighbours and outliers, for embedding-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    add_output(parser, "the map, .parquet or .json", required=True)
+    add_output(parser, "write the map, .parquet or .json")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw it")
     parser.add_argument("--method", default="pca", choices=MAP_METHODS, help="how places are found (pca)")
     parser.add_argument("-k", type=positive, default=10, help="neighbours of each row (10)")
@@ -28,30 +28,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.retrieval.map import make_map
-    from fxengine.ui.table_file import check_suffix, write_picture, write_table
+    from fxengine.retrieval.map import map
+    from fxengine.ui.pages import write_page
 
-    check_suffix(options.output, (".parquet", ".json"))
-    progress = progress_lines(options.json)
-    report = make_map(options.store, method=options.method, k=options.k, layer=options.layer, progress=progress)
-    write_table(report.table, options.output)
+    report = call(map, options, progress=progress_lines(silent(options)))
     if options.png is not None:
-        from fxengine.ui.pages.plots import plane
-
-        x, y = (report.table[name].to_numpy() for name in ("x", "y"))
-        write_picture(plane(x, y, report.table["label"].to_pylist()), options.png)
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report, options.output, options.png)
+        write_page(report, options.png)
+    written = [path for path in (options.output, options.png) if path is not None]
+    say_result(options, report.to_dict, lambda: show(report, written, options.output))
     return FINE
 
 
-def show(report: MapReport, output: Path, png: Path | None) -> None:
+def show(report: MapReport, written: list[Path], output: Path | None) -> None:
     """Print where the map is and the rows that are farthest from all others."""
     rows = [[f"{row['outlier']:.3f}", row["label"] or "", row["id"]] for row in report.outliers(10)]
     say("farthest from all others:")
     table(["distance", "label", "id"], rows, {"distance"})
     held = "" if report.explained is None else f", {report.explained:.0%} of the variance"
-    say(f"{len(report.table)} rows by {report.method}{held}, in {output}{'' if png is None else f' and {png}'}")
-    say(f"look at it: embedding-atlas {output} --x x --y y --neighbors neighbors")
+    places = f", in {' and '.join(str(path) for path in written)}" if written else "; -o FILE writes the map"
+    say(printable(f"{len(report.table)} rows by {report.method}{held}{places}"))
+    if output is not None:
+        say(printable(f"look at it: embedding-atlas {output} --x x --y y --neighbors neighbors"))

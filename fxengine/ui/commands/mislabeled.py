@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_labels, add_layer, add_output, positive
-from fxengine.ui.console import progress_lines, say, say_json, say_notes, table
+from fxengine.ui.arguments import add_labels, add_layer, add_output, add_report, call, positive
+from fxengine.ui.console import complain_of, progress_lines, say, say_notes, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -22,29 +22,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_labels(parser)
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--folds", type=int, default=10, metavar="N", help="folds of the cross-validation (10)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
     parser.add_argument("--top", type=positive, default=20, metavar="N", help="rows to print (20)")
     add_output(parser, "write all to this .parquet, .csv or .json")
-    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with their pictures")
+    add_report(parser, "a page with their pictures")
     add_layer(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.probing.mislabeled import mislabeled
-    from fxengine.ui.pages.mislabeled import mislabeled_page
-    from fxengine.ui.table_file import write_table, write_text
+    from fxengine.ui.pages import write_page
 
-    names = ("labels", "head", "folds", "layer")
-    progress = progress_lines(options.json)
-    found = mislabeled(options.store, **{name: getattr(options, name) for name in names}, progress=progress)
-    if options.output is not None:
-        write_table(found.table(), options.output)
+    found = call(mislabeled, options, progress=progress_lines(silent(options)))
     if options.report is not None:
-        write_text(mislabeled_page(found, options.store), options.report)
-    if options.json:
-        say_json(found.to_dict())
-    else:
-        show(found, options.top)
+        write_page(found, options.report, pictures=options.pictures, tell=complain_of)
+    say_result(options, found.to_dict, lambda: show(found, options.top))
     return FINE
 
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, add_output, positive
-from fxengine.ui.console import printable, progress_lines, say, say_json, table
+from fxengine.ui.arguments import add_layer, add_output, call, positive
+from fxengine.ui.console import printable, progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--dim", type=positive, metavar="N", help="components to keep")
     size.add_argument("--variance", type=float, metavar="SHARE", help="keep as many as explain this share, as 0.95")
     parser.add_argument("--whiten", action="store_true", help="scale every component to unit variance")
-    parser.add_argument(
-        "--store", type=Path, dest="reduced", metavar="REDUCED", help="write a store of reduced vectors"
-    )
+    parser.add_argument("--reduced", type=Path, metavar="STORE", help="write a store of reduced vectors")
+    parser.add_argument("--store", type=Path, dest="reduced", help=argparse.SUPPRESS)  # its former name
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the explained variance")
     add_layer(parser)
 
@@ -34,26 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.reduce.fit import pca
+    from fxengine.ui.pages import write_page
 
-    report = pca(
-        options.store,
-        options.output,
-        dim=options.dim,
-        variance=options.variance,
-        whiten=options.whiten,
-        layer=options.layer,
-        reduced=options.reduced,
-        progress=progress_lines(options.json),
-    )
+    report = call(pca, options, progress=progress_lines(silent(options)))
     if options.plot is not None:
-        from fxengine.ui.pages.plots import explained_variance
-        from fxengine.ui.table_file import write_picture
-
-        write_picture(explained_variance(report.variances, len(report.pca.components)), options.plot)
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report)
+        write_page(report, options.plot)
+    say_result(options, report.to_dict, lambda: show(report))
     return FINE
 
 
@@ -63,10 +48,17 @@ def show(report: PcaReport) -> None:
     share = report.pca.facts.explained_variance_ratio.sum()
     say(f"{dim} -> {k} numbers explain {share:.1%} of the variance of {report.pca.facts.rows} rows")
     columns = ["components", "variance explained", "variance of the last"]
-    rows = [[("* " if n == k else "") + str(n), f"{total:.1%}", f"{last:.3g}"] for n, total, last in report.table()]
+    rows = [
+        [
+            f"{'* ' if row['components'] == k else ''}{row['components']}",
+            f"{row['explained']:.1%}",
+            f"{row['variance']:.3g}",
+        ]
+        for row in report.table.to_pylist()
+    ]
     table(columns, rows, set(columns))
     say(f"transform written to {printable(str(report.path))}")
     if report.store is not None and report.space is not None:
         say(f"reduced store written to {printable(report.store)}, space {report.space[:12]}")
-        update = f"fxengine extract PHOTOS -o {report.store} --backbone pca:{report.path}"
+        update = f"fxengine extract INPUTS -o {report.store} --backbone pca:{report.path}"
         say(f"  bring it up to date with: {printable(update)}")

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import PRECISIONS, add_backbone, add_output, positive
-from fxengine.ui.console import complain, progress_shown, say_json, table
+from fxengine.ui.arguments import PRECISIONS, add_backbone, add_output, call, positive
+from fxengine.ui.console import complain, printable, progress_shown, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 from fxengine.ui.supervise import notes_folder, stop_if_orphaned
+from fxengine.ui.words import in_flags
 
 if TYPE_CHECKING:
-    from fxengine.probing.predict import Prediction
+    from fxengine.probing.prediction import Prediction, Predictions
 
 TEXT = "name what pictures show, by the backbone's own classes or by a trained head"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("source", type=Path, metavar="PHOTOS|STORE")
-    parser.add_argument("--model", type=Path, metavar="HEAD", help="a head that `fxengine probe` wrote")
+    parser.add_argument("inputs", type=Path, metavar="INPUTS|STORE", help="pictures, or a store (then with --model)")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="a head that `fxengine probe` wrote")
     add_backbone(parser)
     parser.add_argument("--top", type=positive, default=5, metavar="K", help="how many classes to name (5)")
     parser.add_argument(
@@ -36,39 +38,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.probing.predict import predict
-    from fxengine.probing.predictions_file import write_predictions
 
-    with progress_shown("predicting", options.json) as progress:
-        found = predict(
-            options.source,
-            model=options.model,
-            backbone=options.backbone,
-            top=options.top,
-            device=options.device,
-            precision=options.precision,
-            limit=options.limit,
-            progress=progress,
-            cancel=stop_if_orphaned,
-            notes=notes_folder(),
-        )
-        if options.output is not None:
-            count, failed = write_predictions(found, options.output)
-        else:
-            predictions = list(found)
-    if options.output is not None:
-        complain(f"{count} predictions ({failed} failed) written to {options.output}")
-    elif options.json:
-        say_json([vars(prediction) for prediction in predictions])
+    with progress_shown("predicting", silent(options)) as progress:
+        found = call(predict, options, progress=progress, cancel=stop_if_orphaned, notes=notes_folder())
+    if found.output is None:
+        say_result(options, lambda: found.to_dict()["predictions"], lambda: show(found.predictions))
     else:
-        show(predictions)
+        words = f"{found.count} predictions ({found.failed} failed) written to {printable(found.output)}"
+        say_result(options, lambda: _written(found), lambda: complain(words))
     return FINE
 
 
-def show(predictions: list[Prediction]) -> None:
+def _written(found: Predictions) -> dict[str, object]:
+    return {"output": found.output, "count": found.count, "failed": found.failed}
+
+
+def show(predictions: Sequence[Prediction]) -> None:
     """Print what the pictures show."""
     rows = []
     for p in predictions:
         shown = [f"{value:.4g}" for value in p.values] or [f"{share:.0%}" for share in p.probabilities]
         named = ", ".join(f"{label} {value}" for label, value in zip(p.labels, shown, strict=True))
-        rows.append([p.id, named if p.error is None else f"failed: {p.error}"])
+        rows.append([p.id, named if p.error is None else f"failed: {in_flags(p.error)}"])
     table(["id", "answers"], rows)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from fxengine.heads import HEADS, Kind
-from fxengine.ui.arguments import add_labels, add_layer, add_output, positive, sizes
-from fxengine.ui.console import progress_lines, say, say_json, say_notes, table
+from fxengine.ui.arguments import add_labels, add_layer, add_output, add_report, call, positive, sizes
+from fxengine.ui.console import complain_of, printable, progress_lines, say, say_notes, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ NAMES = ("auto", *HEADS)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    add_output(parser, "write the head to this .onnx file", metavar="HEAD")
-    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with plots and the mistaken pictures")
+    add_output(parser, "write the head to this .onnx file")
+    add_report(parser, "a page with plots and the mistaken pictures")
     add_labels(parser)
     parser.add_argument("--kind", choices=get_args(Kind), help="what the columns are (as they look)")
     parser.add_argument("--head", choices=NAMES, help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--pca", type=positive, default=0, metavar="N", help="reduce vectors to N numbers before it")
     parser.add_argument("--hidden", type=sizes, default=(), metavar="N[,N[,N]]", help="units of mlp's layers (256)")
     parser.add_argument("--balanced", action="store_true", help="let every class count as much, whatever its rows")
-    parser.add_argument("--calibrate", action="store_true", help="scale probabilities to the least log loss")
+    parser.add_argument("--calibrate", action="store_true", help="calibrated probabilities, of the least log loss")
     parser.add_argument("--budget", type=float, default=60, metavar="S", help="seconds that --head auto may try (60)")
     group = parser.add_argument_group("evaluation")
     group.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (5)")
@@ -46,33 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.probing.probe import ProbeOptions, probe
+    from fxengine.probing.probe import probe
+    from fxengine.ui.pages import write_page
 
-    names = (
-        "head", "kind", "folds", "repeats", "seed", "layer", "balanced", "calibrate", "pca", "hidden", "near", "split",
-        "test", "budget",
-    )  # fmt: skip
-    wanted = ProbeOptions(
-        **{name: getattr(options, name) for name in names}, curve=options.curve or bool(options.report)
-    )
-    report = probe(
-        options.store, options.output, labels=options.labels, options=wanted, progress=progress_lines(options.json)
-    )
+    options.curve = options.curve or options.report is not None  # the page shows it
+    report = call(probe, options, progress=progress_lines(silent(options)))
     if options.report is not None:
-        from fxengine.ui.pages.probe import probe_page
-        from fxengine.ui.table_file import write_text
-
-        write_text(probe_page(report, options.store), options.report)
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report)
-        if options.report is not None:
-            say(f"report written to {options.report}")
+        write_page(report, options.report, pictures=options.pictures, tell=complain_of)
+    say_result(options, report.to_dict, lambda: show(report, options.report))
     return FINE
 
 
-def show(report: ProbeReport) -> None:
+def show(report: ProbeReport, page: Path | None) -> None:
     """Print how well a probe does."""
     shown = str(report.score) if report.kind == "classes" else _plain(report)
     say(f"{report.metric.replace('_', ' ')} {shown}, {report.head}, {report.evaluation} over {report.rows} rows")
@@ -102,6 +87,8 @@ def show(report: ProbeReport) -> None:
             say(f"expected with {rows} training rows: {expected}")
     show_classes(report)
     say(f"head written to {report.output}" if report.output else "no head written; -o head.onnx keeps it")
+    if page is not None:
+        say(f"report written to {printable(str(page))}")
 
 
 def _plain(report: ProbeReport) -> str:

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_backbone, add_html, add_layer, add_metric, add_output
-from fxengine.ui.console import complain, printable, say, say_json, table
+from fxengine.ui.arguments import add_backbone, add_layer, add_metric, add_output, add_report, call
+from fxengine.ui.console import complain_of, printable, say, say_result, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ TEXT = "find the stored pictures nearest to a query"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
-    parser.add_argument("query", type=Path, nargs="*", help="pictures, folders of pictures, or .npy files of vectors")
+    parser.add_argument(
+        "query", type=Path, nargs="*", default=[], help="pictures, folders of them, or .npy files of vectors"
+    )
     parser.add_argument("--id", action="append", default=[], help="ask for a row of the store, by its id")
     parser.add_argument("--plus", type=Path, action="append", default=[], metavar="FILE", help="one query from several")
     parser.add_argument("--minus", type=Path, action="append", default=[], metavar="FILE", help="taken away from it")
@@ -28,45 +30,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-score", type=float, metavar="X", help="leave out what is less near")
     add_metric(parser)
     add_output(parser, "write .parquet, .csv or .json")
-    add_html(parser)
+    add_report(parser)
     add_layer(parser)
     add_backbone(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from fxengine.retrieval.queries import Asked
-    from fxengine.retrieval.search import result_table, search
-    from fxengine.ui.pages.search import search_page
-    from fxengine.ui.table_file import write_table, write_text
+    from fxengine.retrieval.search import search
+    from fxengine.ui.pages import write_page
 
-    asked = Asked(tuple(options.query), tuple(options.id), tuple(options.plus), tuple(options.minus))
-    report = search(
-        options.store,
-        asked,
-        options.k,
-        where=options.where,
-        min_score=options.min_score,
-        metric=options.metric,
-        backbone=options.backbone,
-        device=options.device,
-        layer=options.layer,
-    )
-    if options.output is not None:
-        write_table(result_table(report), options.output)
-    if options.html is not None:
-        write_text(search_page(report), options.html)
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report, written=[path for path in (options.output, options.html) if path is not None])
+    report = call(search, options)
+    if options.report is not None:
+        write_page(report, options.report, pictures=options.pictures, tell=complain_of)
+    written = [path for path in (options.output, options.report) if path is not None]
+    say_result(options, report.to_dict, lambda: show(report, written))
     return FINE
 
 
 def show(report: SearchReport, written: list[Path]) -> None:
     """Print the neighbours of each query, or where they were written to."""
     if report.warning:
-        complain(f"fxengine: {printable(report.warning)}")
+        complain_of(report.warning)
     for answer in report.answers if not written else ():
         rows = [[str(i), f"{n.score:.4f}", n.label or "", n.id] for i, n in enumerate(answer.neighbours, 1)]
         say(f"nearest to {printable(answer.query)} among {report.rows} rows")

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_backbone
-from fxengine.ui.console import printable, say, say_json
+from fxengine.ui.arguments import add_backbone, call
+from fxengine.ui.console import printable, say, say_result
 from fxengine.ui.exit_codes import FINE, MISTAKE
 
 if TYPE_CHECKING:
@@ -28,13 +28,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.repair.verify import verify
 
-    report = verify(
-        options.store, sample=options.sample, repair=options.repair, backbone=options.backbone, device=options.device
-    )
-    if options.json:
-        say_json(report.to_dict())
-    else:
-        show(report)
+    report = call(verify, options)
+    say_result(options, report.to_dict, lambda: show(report))
     return FINE if report.fine else MISTAKE
 
 

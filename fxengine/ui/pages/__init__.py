@@ -1,1 +1,76 @@
-"""The pages and plots that commands write."""
+"""Reports and plots, made with HTML or matplotlib from what the verbs return.
+
+To add one, write pages/NAME.py with a function `NAME_page` that is a `Page`, and add the class of the result to PAGES.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from fxengine.errors import InputError
+from fxengine.trust import note_named
+from fxengine.ui.page_file import write_picture, write_text
+from fxengine.ui.pages import html
+
+# The class of a result -> the module here.
+PAGES = {
+    "ClusterReport": "cluster",
+    "DuplicatesReport": "duplicates",
+    "FinetuneReport": "finetune",
+    "MapReport": "map",
+    "PcaReport": "pca",
+    "ProbeReport": "probe",
+    "SearchReport": "search",
+    "Suspects": "mislabeled",
+}
+
+
+class Page(Protocol):
+    """What draws a result."""
+
+    def __call__(self, result: Any, /) -> str | bytes:
+        """Return a self-contained HTML page, or the bytes of a PNG."""
+
+
+def load_page(name: str) -> Page:
+    """Return what draws the results of a class; raises KeyError where nothing does."""
+    module = PAGES[name]
+    return cast(Page, getattr(import_module(f"fxengine.ui.pages.{module}"), f"{module}_page"))
+
+
+def write_page(
+    result: object,
+    path: str | Path,
+    *,
+    pictures: str | Path | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Write what a verb returned for people: a page with pictures, of `map` and `pca` a plot.
+
+    A store may be somebody else's: pictures are shown below folders that this user extracted from, or names.
+
+    Args:
+        result: what `search`, `duplicates`, `cluster`, `mislabeled`, `probe`, `finetune`, `map` or `pca` returned.
+        path: the .html file, of a plot the .png file.
+        pictures: a folder whose pictures may be shown, from now on.
+        tell: called with a sentence where pictures are not shown.
+
+    Raises:
+        InputError: the result has no page, or the file cannot be written.
+    """
+    name = type(result).__name__
+    if name not in PAGES:
+        raise InputError(f"{name} has no page. There is one of: {', '.join(PAGES)}.")
+    if pictures is not None:
+        note_named("root", os.path.abspath(pictures))
+    made = load_page(name)(result)
+    if isinstance(made, bytes):
+        write_picture(made, Path(path))
+        return
+    write_text(made, Path(path))
+    if tell is not None and html.hides(made):
+        tell(f"{html.HIDDEN} `pictures` names a folder.")

@@ -16,7 +16,7 @@ _PICTURES = 12
 
 def cluster_page(report: ClusterReport) -> str:
     """Return a page with the medoid of each cluster first, then what is next to its middle."""
-    body = []
+    body = ["<p>The pictures nearest to the middle of each, with their distance (1 - cosine) to it.</p>"]
     for cluster in report.clusters:
         rows = report.table.filter(pc.equal(report.table["cluster"], cluster.number))
         nearest = rows.sort_by("distance").slice(0, _PICTURES).to_pylist()
@@ -26,4 +26,4 @@ def cluster_page(report: ClusterReport) -> str:
             for row in nearest
         ]
         body.append(html.pictures(shown))
-    return html.page("clusters", "\n".join(body))
+    return html.page("Clusters", "\n".join(body))

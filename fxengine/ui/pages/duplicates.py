@@ -24,7 +24,7 @@ def duplicates_page(report: DuplicatesReport) -> str:
             body.append(f"<p>and {report.groups - number} groups more</p>")
             break
         body.append(_group(number, list(members), report.root))
-    return html.page("duplicates", "\n".join(body))
+    return html.page("Duplicates", "\n".join(body))
 
 
 def _group(number: int, rows: list[dict[str, Any]], root: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fxengine.train import layout
 from fxengine.train.runs import run_settings
-from fxengine.ui.pages import html
+from fxengine.ui.page_file import write_picture, write_text
+from fxengine.ui.pages import html, plots
 from fxengine.ui.pages.probe import probe_parts
 
 if TYPE_CHECKING:
@@ -16,13 +18,22 @@ if TYPE_CHECKING:
 _EPOCH = ("train_loss", "validation_loss", "validation_accuracy", "seconds")
 
 
-def finetune_page(report: FinetuneReport, photos: Path, curves: bytes) -> str:
-    """Return a page of a run; its settings are read from its record.
+def write_run(report: FinetuneReport) -> Path:
+    """Write report.html, curves.png and, for classes, confusion.png into the run's folder; return the page.
 
-    Args:
-        report: what it found out.
-        photos: the folder that ids are relative to.
-        curves: the plot of its epochs, a PNG.
+    Raises:
+        InputError: they cannot be written, or the run's record cannot be read.
+    """
+    run = Path(report.run)
+    write_picture(plots.training(report.history), run / layout.CURVES)
+    if report.details.confusion:
+        write_picture(plots.confusion(report.details.confusion, report.classes), run / layout.CONFUSION)
+    write_text(finetune_page(report), run / layout.PAGE)
+    return run / layout.PAGE
+
+
+def finetune_page(report: FinetuneReport) -> str:
+    """Return a page of a run; its settings are read from its record.
 
     Raises:
         InputError: the record cannot be read.
@@ -37,10 +48,10 @@ def finetune_page(report: FinetuneReport, photos: Path, curves: bytes) -> str:
         f"<h2>{html.text(report.metric.replace('_', ' '))}, with 95% intervals</h2>",
         html.table(["", "validation", "low", "high", "test", "low", "high"], scores),
         "<h2>Training</h2>",
-        html.drawing(curves, "losses and accuracy"),
+        html.drawing(plots.training(report.history), "losses and accuracy"),
         html.table(["epoch", *(name.replace("_", " ") for name in _EPOCH)], epochs),
         "<h2>What was kept, on the test pictures</h2>",
-        *probe_parts(report.details, photos),
+        *probe_parts(report.details),
         "<h2>Settings</h2>",
         html.table(["setting", "value"], sorted(run_settings(Path(report.run)).items())),
     ]

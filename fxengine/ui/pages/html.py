@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fxengine.collect.item import unescape_path
 from fxengine.decode.picture.thumbnail import thumbnail
 from fxengine.errors import DecodeError
+from fxengine.trust import was_named
 from fxengine.ui.console import printable
+
+HIDDEN = "Pictures outside the folders that you extracted from or named are not shown."
+_HIDDEN = '<div class="missing hidden">not shown</div>'
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -28,12 +33,19 @@ figcaption { font-size: 0.8rem; overflow-wrap: anywhere; white-space: pre-line; 
 
 def page(title: str, body: str) -> str:
     """Return a whole page; `title` is text, `body` is HTML made by the functions of this file."""
+    if hides(body):
+        body = f"<p>{text(HIDDEN)}</p>\n{body}"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<h1>{text(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
+
+
+def hides(body: str) -> bool:
+    """Tell whether a page leaves out pictures that nobody named: what came from outside cannot hold this."""
+    return _HIDDEN in body
 
 
 def text(value: str) -> str:
@@ -48,7 +60,7 @@ def picture(path: str | Path, caption: str) -> str:
         shown = f'<img src="data:image/jpeg;base64,{data}" alt="{text(caption)}">'
     except DecodeError as error:
         shown = f'<div class="missing">{text(str(error))}</div>'
-    return f"<figure>{shown}<figcaption>{text(caption)}</figcaption></figure>"
+    return _figure(shown, caption)
 
 
 def drawing(png: bytes, name: str) -> str:
@@ -57,8 +69,19 @@ def drawing(png: bytes, name: str) -> str:
 
 
 def stored_picture(root: str, key: str, caption: str) -> str:
-    """Return the picture of a store's row, with the caption and its id."""
-    return picture(Path(root) / unescape_path(key), f"{caption}\n{key}".strip())
+    """Return the picture of a store's row, with the caption and its id.
+
+    Root and id may be of somebody else's making: a picture is only shown below a folder that this user extracted
+    from or named. Links in there are followed, as extraction does: who put them there wanted what they point to.
+    """
+    path = Path(os.path.normpath(Path(root) / unescape_path(key)))
+    caption = f"{caption}\n{key}".strip()
+    named = any(was_named("root", str(folder)) for folder in path.parents)
+    return picture(path, caption) if named else _figure(_HIDDEN, caption)
+
+
+def _figure(shown: str, caption: str) -> str:
+    return f"<figure>{shown}<figcaption>{text(caption)}</figcaption></figure>"
 
 
 def pictures(figures: Iterable[str]) -> str:
@@ -67,14 +90,33 @@ def pictures(figures: Iterable[str]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table; numbers are set to the right, None is an empty cell."""
-    head = "".join(f"<th>{text(name)}</th>" for name in columns)
-    lines = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    """Return a table; numbers are set to the right, with as many decimals in a column, None is an empty cell."""
+    kept = list(rows)
+    within = list(zip(*kept, strict=True)) or [() for _ in columns]
+    head = "".join(f"<th{_side(values)}>{text(name)}</th>" for name, values in zip(columns, within, strict=True))
+    places = [_places(values) for values in within]
+    lines = "\n".join(f"<tr>{''.join(map(_cell, row, places))}</tr>" for row in kept)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>"
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        shown = f"{value:.4g}" if isinstance(value, float) else f"{value}"
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _side(values: Sequence[object]) -> str:
+    return ' class="number"' if any(map(_is_number, values)) and all(v is None or _is_number(v) for v in values) else ""
+
+
+def _places(values: Sequence[object]) -> int | None:
+    """Return the decimals, four at most, that a column of scores needs, or None where it holds other things."""
+    found = [value for value in values if isinstance(value, float)]
+    if len(found) < len(values) or not all(value == 0 or 1e-3 <= abs(value) < 1e4 for value in found):
+        return None
+    return max((len(f"{value:.4f}".rstrip("0").partition(".")[2]) for value in found), default=0)
+
+
+def _cell(value: object, places: int | None) -> str:
+    if _is_number(value):
+        shown = f"{value}" if isinstance(value, int) else f"{value:.4g}" if places is None else f"{value:.{places}f}"
         return f'<td class="number">{shown}</td>'
     return f"<td>{'' if value is None else text(str(value))}</td>"

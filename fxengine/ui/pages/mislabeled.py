@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.collect.item import unescape_path
 from fxengine.ui.pages import html
 
 if TYPE_CHECKING:
@@ -14,16 +12,16 @@ if TYPE_CHECKING:
 _PICTURES = 200
 
 
-def mislabeled_page(found: Suspects, store: Path) -> str:
+def mislabeled_page(found: Suspects) -> str:
     """Return a page of the rows of a store whose labels are likely wrong, the most suspicious first."""
-    root = Path(unescape_path(found.root))
     shown = [
-        html.picture(
-            root / unescape_path(row.id),
-            f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})\n{row.id}",
+        html.stored_picture(
+            found.root,
+            row.id,
+            f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})",
         )
         for row in found.rows[:_PICTURES]
     ]
     lines = [f"{found.issues} of {found.checked} labels are likely wrong; the most suspicious first.", *found.notes]
     body = "".join(f"<p>{html.text(line)}</p>\n" for line in lines)
-    return html.page(f"Labels of {store}", body + html.pictures(shown))
+    return html.page(f"Labels of {found.store}", body + html.pictures(shown))

@@ -13,8 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 matplotlib.use("Agg")
-_BLUE, _RED, _GREY = "#2f6fb0", "#c4483a", "#8a8a8a"
-_COLOURS = [color for i, color in enumerate(matplotlib.color_sequences["tab20"]) if i not in (14, 15)]  # no greys
+_BLUE, _RED, _GREY, _PALE = "#2f6fb0", "#c4483a", "#7a7a7a", "#bdbdbd"
+# no two are nearer in CIELAB than 25, and none is a grey
+_COLOURS = (
+    "#4363d8", "#e6194b", "#3cb44b", "#f58231", "#911eb4", "#42d4f4", "#800000", "#ffe119", "#000075", "#f032e6",
+    "#808000", "#469990", "#9a6324", "#bfef45", "#fabed4", "#000000", "#aaffc3", "#dcbeff", "#1b5e20", "#ffd8b1",
+)  # fmt: skip
 
 
 def explained_variance(variances: np.ndarray, kept: int) -> bytes:
@@ -31,6 +35,7 @@ def explained_variance(variances: np.ndarray, kept: int) -> bytes:
     axes.annotate(f"{kept}: {shares[kept - 1]:.1%}", (kept, shares[kept - 1]), (6, -14), textcoords="offset points")
     axes.set(xscale="log", xlabel="components", ylabel="variance explained", ylim=(0, 1.02))
     axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     return _png(figure)
 
 
@@ -129,27 +134,41 @@ _TRAINING = {
 
 
 def plane(x: np.ndarray, y: np.ndarray, labels: Sequence[str | None]) -> bytes:
-    """Draw rows on a plane, in the colours of the 18 most frequent labels; the others are grey.
+    """Draw rows on a plane, in the colours of the 20 most frequent labels; the others are grey, and the legend says so.
 
     Args:
         x: across, [n].
         y: up, [n].
         labels: n of them, None where unknown.
     """
-    figure, axes = _figure(8, 8)
+    counts = Counter(label for label in labels if label is not None)
+    named = [label for label, _ in counts.most_common(len(_COLOURS))]
+    groups = [(color, _short(name)) for color, name in zip(_COLOURS, named, strict=False)]
+    groups += [(_GREY, f"{len(counts) - len(named)} further classes"), (_PALE, "without a label")]
+    places = {label: number for number, label in enumerate(named)}
+    kinds = np.array([places.get(label, len(named)) if label is not None else len(named) + 1 for label in labels])
+    figure = Figure(_edges(x, y))
+    axes = figure.add_axes((0, 0, 1, 1))  # the legend hangs outside, and the file grows with it
     size = float(np.clip(20_000 / max(1, len(x)), 1, 24))
-    named = [label for label, _ in Counter(label for label in labels if label is not None).most_common(len(_COLOURS))]
-    kinds = np.array([named.index(label) if label in named else -1 for label in labels])
-    rest = kinds < 0
-    axes.scatter(x[rest], y[rest], s=size, color=_GREY, alpha=0.5, linewidths=0)
-    for number, name in enumerate(named):
+    for number in reversed(range(len(groups))):  # the greys first, so that they cover nothing
         mine = kinds == number
-        axes.scatter(x[mine], y[mine], s=size, color=_COLOURS[number], alpha=0.7, linewidths=0, label=_short(name))
-    if named:
-        axes.legend(frameon=False, markerscale=max(1.0, 5 / size**0.5), loc="upper left", bbox_to_anchor=(1, 1))
-    axes.set(xticks=[], yticks=[], aspect="equal")
-    axes.grid(False)
+        if mine.any():
+            color, name = groups[number]
+            axes.scatter(x[mine], y[mine], s=size, color=color, alpha=0.85, linewidths=0, label=name)
+    drawn, names = axes.get_legend_handles_labels()
+    scale = max(1.0, 5 / size**0.5)
+    axes.legend(drawn[::-1], names[::-1], frameon=False, markerscale=scale, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.margins(0.03)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xticks=[], yticks=[])
     return _png(figure)
+
+
+def _edges(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return width and height in inches, 8 the longer one, in which these places leave no empty margin."""
+    across, up = (max(float(np.ptp(values)), 1e-9) if len(values) else 1.0 for values in (x, y))
+    longer = max(across, up)
+    return max(3.0, 8 * across / longer), max(3.0, 8 * up / longer)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -162,7 +181,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
+    figure.savefig(out, format="png", dpi=110, bbox_inches="tight")
     return out.getvalue()
 
 

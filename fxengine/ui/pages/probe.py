@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.collect.item import unescape_path
-from fxengine.features.read import FeatureStore
 from fxengine.ui.pages import html, plots
 
 if TYPE_CHECKING:
     from fxengine.probing.report import ProbeReport
 
 
-def probe_page(report: ProbeReport, store: Path) -> str:
-    """Return a page of the probe of a store, whose pictures are read where they were when it was made.
-
-    Raises:
-        StoreError: there is no such store.
-    """
-    root = Path(unescape_path(FeatureStore.open(store).provenance.root))
-    return html.page(f"Probe of {store}", "\n".join(probe_parts(report, root)))
+def probe_page(report: ProbeReport) -> str:
+    """Return a page of the probe of a store, whose pictures are read where they were when it was made."""
+    return html.page(f"Probe of {report.store}", "\n".join(probe_parts(report)))
 
 
-def probe_parts(report: ProbeReport, root: Path) -> list[str]:
-    """Return the parts of the page; pictures are read below `root`."""
+def probe_parts(report: ProbeReport) -> list[str]:
+    """Return the parts of the page."""
     parts = [f"<p>{html.text(line)}</p>" for line in _summary(report)]
     parts.append(html.table(["score", "value"], [[_words(name), value] for name, value in report.scores.items()]))
     if report.curve is not None:
@@ -45,9 +37,8 @@ def probe_parts(report: ProbeReport, root: Path) -> list[str]:
         parts += ["<h2>Is it as sure as it is right?</h2>", html.drawing(drawn, "reliability diagram")]
     if report.mistakes:
         shown = [
-            html.picture(
-                root / unescape_path(mistake.id),
-                f"{mistake.label} taken for {mistake.answer} ({mistake.probability:.0%})\n{mistake.id}",
+            html.stored_picture(
+                report.root, mistake.id, f"{mistake.label} taken for {mistake.answer} ({mistake.probability:.0%})"
             )
             for mistake in report.mistakes
         ]

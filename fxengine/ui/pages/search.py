@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fxengine.collect.item import unescape_path
 from fxengine.ui.pages import html
 
 if TYPE_CHECKING:
@@ -15,7 +17,12 @@ def search_page(report: SearchReport) -> str:
     body = [f"<p>{html.text(f'{report.rows} rows, {report.metric}; {report.method}')}</p>"]
     for answer in report.answers:
         body.append(f"<h2>{html.text(answer.query)}</h2>")
-        asked = [] if answer.picture is None else [html.picture(answer.picture, "the query")]
+        asked = [] if answer.picture is None else [_query(answer.query, answer.picture, report.root)]
         found = [html.stored_picture(report.root, n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
         body.append(html.pictures([*asked, *found]) if asked or found else "<p>nothing is as near as asked</p>")
-    return html.page("nearest pictures", "\n".join(body))
+    return html.page("Nearest pictures", "\n".join(body))
+
+
+def _query(query: str, picture: str, root: str) -> str:
+    is_row = not Path(query).is_absolute() and picture == str(Path(root) / unescape_path(query))
+    return html.stored_picture(root, query, "the query") if is_row else html.picture(picture, "the query")

@@ -142,3 +142,20 @@ def test_an_exchanged_file_is_noticed(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(external_data, "_range", exchange)
     with pytest.raises(InputError, match="cannot be read"):
         load_model(path)
+
+
+def test_graphs_that_lie_deep_in_each_other_are_refused(tmp_path: Path) -> None:
+    def field(number: int, data: bytes) -> bytes:
+        size, length = len(data), b""
+        while size > 127:
+            length, size = length + bytes([size & 127 | 128]), size >> 7
+        return bytes([number << 3 | 2]) + length + bytes([size]) + data
+
+    graph = field(2, b"innermost")
+    for _ in range(2000):
+        body = field(1, b"body") + field(6, graph) + b"\xa0\x01\x05"  # an attribute, its type a graph
+        graph = field(1, field(4, b"Loop") + field(5, body)) + field(2, b"outer")
+    path = tmp_path / "deep.onnx"
+    path.write_bytes(b"\x08\x08" + field(8, b"\x10\x11") + field(7, graph))
+    with pytest.raises(InputError, match=r"deep\.onnx is not a readable ONNX file"):
+        load_model(path)

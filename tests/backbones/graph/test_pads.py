@@ -25,6 +25,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.cache import cache_folder
 from fxengine.execute import open_session
 from fxengine.reduce.pca import Pca
+from fxengine.trust import note_named
 from tests.backbones.padded import classifier, keep_as_before, unmended
 from tests.conftest import tiny_model
 
@@ -254,6 +255,8 @@ def test_without_a_cache_a_store_from_before_finds_its_backbone(
     assert former is not None
     right = outputs_of(open_plain(former.path, optimised=False), PICTURES)["features"]
     monkeypatch.setenv("FXENGINE_CACHE", str(padded.with_name("empty")))
+    for named in (source, f"onnx:{padded}"):
+        note_named("backbone", named)
     found = way(source, space)
     assert found.fingerprint == space
     ours = open_session(found.path, "cpu").run({"images": PICTURES})["features"]
@@ -304,7 +307,7 @@ def refuse(target: Path) -> None:
 def test_a_cache_from_before_that_cannot_be_written_is_used(
     padded: Path, kept_before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "replacing", refuse)
+    monkeypatch.setattr("fxengine.cache.replacing", refuse)
     former = cache.find_by_fingerprint(kept_before)
     assert load_backbone(f"onnx:{padded}") == former
     assert load_for_space(f"onnx:{padded}", kept_before) == former

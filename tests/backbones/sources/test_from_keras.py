@@ -125,7 +125,7 @@ def test_own_files_are_taken_by_kind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no saved_model\.pb"):
         order(str(tmp_path), ExportOptions())
     (tmp_path / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(InputError, match="--trust"):
+    with pytest.raises(InputError, match="`trust`"):
         order(str(tmp_path), ExportOptions())
     with pytest.raises(InputError, match="not stated"):
         order(str(tmp_path), ExportOptions(trust=True, size=(32, 32)))
@@ -162,7 +162,7 @@ def test_a_failing_child_shows_why_and_leaves_nothing(
     with pytest.raises(InputError) as caught:
         load_backbone("keras:MobileNet", ExportOptions(weights="random"))
     assert [word for word in words if word not in str(caught.value)] == []
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["logs"]
+    assert {path.parent.name for path in (tmp_path / "cache").rglob("*") if path.is_file()} == {"logs"}
 
 
 @pytest.mark.usefixtures("installed")

@@ -242,7 +242,7 @@ def test_several_layers(tmp_path: Path) -> None:
 
 def test_open_size(tmp_path: Path) -> None:
     path = save(tmp_path / "net.onnx", GEMM, WEIGHTS, shape=("n", "channels", "h", "w"))
-    with pytest.raises(InputError, match="leaves the height of its input open: give --size"):
+    with pytest.raises(InputError, match="leaves the height of its input open: give `size`"):
         exported(path)
     _, facts = exported(path, replace(OPTIONS, size=(24, 32)))
     assert (facts.recipe.height, facts.recipe.width) == (24, 32)

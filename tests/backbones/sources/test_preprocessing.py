@@ -46,7 +46,7 @@ def from_json(
 
 def test_nothing_stated_is_refused(tmp_path: Path) -> None:
     for options in (ExportOptions(), ExportOptions(channels="bgr", size=(224, 224), resize="short")):
-        with pytest.raises(InputError, match="give --scale"):
+        with pytest.raises(InputError, match="give `scale`"):
             prepare(options, (224, 224), tmp_path)
 
 
@@ -83,7 +83,7 @@ def test_resize_flag(tmp_path: Path, text: str, recipe: PictureRecipe) -> None:
 
 @pytest.mark.parametrize("text", ["", "tall", "short:x", "short:0", "short:256:cubic", "short:1:box:1", "squash:256"])
 def test_bad_resize_flag(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match="--resize"):
+    with pytest.raises(InputError, match="`resize`"):
         prepare(ExportOptions(scale=1, resize=text), (224, 224), tmp_path)
 
 

@@ -11,7 +11,8 @@ from fxengine.heads.evaluate.interval import Interval
 from fxengine.probing.probe import probe
 from fxengine.train import layout
 from fxengine.train.report import FinetuneReport, Side
-from fxengine.ui.commands.finetune import write_page
+from fxengine.trust import note_named
+from fxengine.ui.pages.finetune import write_run
 from tests.conftest import make_photo
 from tests.stores import write_store
 from tests.ui.pages.test_html import NASTY, read
@@ -24,7 +25,9 @@ EPOCH = {"train_loss": 1.5, "validation_loss": 2.25, "validation_accuracy": 0.4,
 def report(tmp_path: Path, two_classes: Path) -> FinetuneReport:
     run = tmp_path / "net.run"
     run.mkdir()
-    (run / layout.RECORD).write_text(json.dumps({"settings": {"rate": None, "epochs": 3, "augment": NASTY}}))
+    settings = {"rate": None, "epochs": 3, "augment": NASTY.replace("\udce9", "")}
+    record = {"status": "running", "backbone": "net", "data": "d" * 64, "settings": settings}
+    (run / layout.RECORD).write_text(json.dumps(record))
     return FinetuneReport(
         output="net.onnx", head="net.head.onnx", run=str(run), backbone="net", space="s" * 64, kept="tuned",
         kind="classes", metric="accuracy", classes=("a", "b"), rows={"train": 3, "validation": 2, "test": 2},
@@ -41,12 +44,13 @@ def two_classes(tmp_path: Path) -> Path:
     ids = [f"{i:02d}.jpg" for i in range(20)]
     for i, name in enumerate(ids):
         make_photo(tmp_path / "photos" / name, i)
+    note_named("root", str(tmp_path / "photos"))
     labels: list[str | None] = [label for label in "ab" for _ in range(10)]
     return write_store(tmp_path / "store", x, ids=ids, labels=labels, root=str(tmp_path / "photos")).path
 
 
 def test_the_page_shows_what_a_run_gained(report: FinetuneReport, tmp_path: Path) -> None:
-    page = write_page(report, tmp_path / "photos")
+    page = write_run(report)
     assert page == Path(report.run) / "report.html"
     assert [(page.with_name(name)).read_bytes()[:4] for name in ("curves.png", "confusion.png")] == [b"\x89PNG"] * 2
     text = page.read_text()
@@ -62,5 +66,5 @@ def test_the_page_shows_what_a_run_gained(report: FinetuneReport, tmp_path: Path
 
 def test_a_run_without_its_record_has_no_page(report: FinetuneReport, tmp_path: Path) -> None:
     (Path(report.run) / layout.RECORD).unlink()
-    with pytest.raises(InputError, match="is no record of a fine-tuning"):
-        write_page(report, tmp_path / "photos")
+    with pytest.raises(InputError, match=r"Cannot read .*run\.json, the record of a fine-tuning: No such file"):
+        write_run(report)

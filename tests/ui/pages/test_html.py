@@ -79,3 +79,11 @@ def test_a_table_sets_numbers_right_and_leaves_none_empty() -> None:
     assert '<td class="number">0.1235</td>' in made
     assert '<td class="number">7</td>' in made
     assert "<td>c</td><td></td>" in made
+
+
+def test_a_column_of_scores_has_one_number_of_decimals() -> None:
+    made = html.table(["class", "rows", "recall", "rate"], [["a", 3, 1.0, 3e-5], ["b", 12, 0.96667, 1.0]])
+    assert '<th>class</th><th class="number">rows</th><th class="number">recall</th>' in made
+    assert '<td class="number">3</td><td class="number">1.0000</td><td class="number">3e-05</td>' in made
+    assert '<td class="number">12</td><td class="number">0.9667</td><td class="number">1</td>' in made
+    assert "<tbody>\n\n</tbody>" in html.table(["nothing"], [])

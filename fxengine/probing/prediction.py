@@ -1,0 +1,86 @@
+"""What pictures show, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("label", pa.string()),
+        ("probability", pa.float32()),
+        ("labels", pa.list_(pa.string())),
+        ("probabilities", pa.list_(pa.float32())),
+        ("error", pa.string()),
+        ("values", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one picture shows.
+
+    Attributes:
+        id: path relative to the folder, or the store's id.
+        labels: the k most probable classes, the most probable first (of a head of numbers, the targets' names); empty
+            where it failed.
+        probabilities: as many, between 0 and 1; empty for a head of numbers.
+        error: why it failed, or None.
+        values: as many, of a head of numbers.
+    """
+
+    id: str
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    error: str | None = None
+    values: tuple[float, ...] = ()
+
+    def row(self) -> dict[str, object]:
+        """Return the row of `SCHEMA`: the lists, and label and probability of the most probable class by themselves."""
+        return {
+            "id": self.id,
+            "label": self.labels[0] if self.labels else None,
+            "probability": self.probabilities[0] if self.probabilities else None,
+            "labels": list(self.labels),
+            "probabilities": list(self.probabilities),
+            "error": self.error,
+            "values": list(self.values),
+        }
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What many pictures show; iterating over it gives the predictions.
+
+    Attributes:
+        predictions: one a picture, by id, or one a row of a store, failed rows last; empty where they were written to a
+            file instead.
+        count: how many there are, here or in the file.
+        failed: how many of them have an error.
+        output: the file that they were written to, or None.
+    """
+
+    predictions: tuple[Prediction, ...]
+    count: int
+    failed: int
+    output: str | None = None
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return iter(self.predictions)
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    @property
+    def table(self) -> pa.Table:
+        """A row a prediction: id, label, probability, labels, probabilities, error, values."""
+        return pa.Table.from_pylist([prediction.row() for prediction in self.predictions], SCHEMA)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return asdict(self)

@@ -1,0 +1,76 @@
+"""scripts/: what they install and what they run, with a python that only notes how it is called."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PYTHON = '#!/usr/bin/env bash\necho "$FXENGINE_REQUIRE: $*" >> called\ncase "$*" in *usable_cores*) echo 3 ;; esac\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    for name in ("scripts", ".ci"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "tests").mkdir()
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "ruff", "mypy"):
+        (programs / name).write_text(PYTHON if name == "python" else "#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    return folder
+
+
+def run(project: Path, script: str, *arguments: str) -> list[str]:
+    """Return how a script calls python, but for asking for the cores."""
+    (project / "called").unlink(missing_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name != "FXENGINE_REQUIRE"}
+    subprocess.run(["bash", project / script, *arguments], check=True, capture_output=True, env=environment)
+    lines = (project / "called").read_text().splitlines() if (project / "called").exists() else []
+    return [line for line in lines if "usable_cores" not in line]
+
+
+def installed(calls: list[str]) -> list[str]:
+    return [call.split()[-1] for call in calls if " pip install " in call]
+
+
+def test_scripts_do_not_install_each_other_away(project: Path) -> None:
+    assert installed(run(project, "scripts/check")) == [".[test]"]
+    assert installed(run(project, "scripts/check")) == []
+    assert installed(run(project, "scripts/test", "tests")) == [".[keras,test]"]
+    for script in ("scripts/check", "scripts/test", "scripts/check"):
+        assert installed(run(project, script)) == []
+
+
+def test_another_pyproject_is_installed_with_all_that_was_there(project: Path) -> None:
+    run(project, "scripts/test", "tests")
+    with (project / "pyproject.toml").open("a") as file:
+        file.write("# changed\n")
+    assert installed(run(project, "scripts/check")) == [".[keras,test]"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        ([], "-m pytest -q -n 3 --dist loadfile"),
+        (["--all"], "-m pytest -q -n 3 --dist loadfile --all"),
+        (["-m", "not slow"], "-m pytest -q -n 3 --dist loadfile -m not slow"),
+        (["tests", "-x"], "-m pytest -q -n 0 --dist loadfile tests -x"),
+        (["--pdb"], "-m pytest -q -n 0 --dist loadfile --pdb"),
+    ],
+)
+def test_arguments_go_to_pytest(project: Path, arguments: list[str], called: str) -> None:
+    assert run(project, "scripts/test", *arguments)[-1] == f": {called}"
+
+
+def test_ci_requires_everything(project: Path) -> None:
+    assert run(project, ".ci/run")[-1] == "1: -m pytest -q -n 3 --dist loadfile"
