@@ -67,19 +67,17 @@ def read_transform(path: Path) -> tuple[onnx.ModelProto, PcaFacts]:
     if not path.is_file():
         raise InputError(f"There is no transform {path}. `fxengine pca STORE -o pca.onnx` makes one.")
     try:
-        model, _ = read_small_model(path)
-        text = metadata_of(model).get(PCA_METADATA_KEY)
+        found = read_small_model(path)
+        text, graph = metadata_of(found.model).get(PCA_METADATA_KEY), found.model.graph
         if text is None:
             raise InputError(f"{path} is an ONNX file, but no transform that `fxengine pca` wrote.")
-        facts, passed = facts_from(PcaFacts, read_json(text), PCA_FORMAT), check_graph(model, FEATURE_OUTPUT)
+        facts = facts_from(PcaFacts, read_json(text), PCA_FORMAT)
+        passed = check_graph(found.model, found.weights, FEATURE_OUTPUT)
         written = ["Sub", "Gemm"], ["mean", "components"]
-        if (
-            [node.op_type for node in model.graph.node],
-            [weights.name for weights in model.graph.initializer],
-        ) != written:
+        if ([node.op_type for node in graph.node], [weights.name for weights in graph.initializer]) != written:
             raise FactsError("is damaged: it is no product of centred vectors")
         if passed.outputs != len(facts.explained_variance):
             raise FactsError(f"is damaged: it has {passed.outputs} components, not one for each variance that it says")
     except FactsError as error:
         raise InputError(f"{path} {error}. Update fxengine, or fit it again: `fxengine pca`.") from error
-    return model, facts
+    return onnx.load_model_from_string(found.content), facts

@@ -34,8 +34,8 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
 
     Args:
         path: the part.
-        columns: those that are to be read, None for all; their types and sizes are checked, too, but for those of a
-            column group that the part has not.
+        columns: those that are to be read, None for all; their types are checked, too, but for those of a column
+            group that the part has not.
 
     Raises:
         StoreError: the file is cut short, empty, not ours, or announces what fxengine does not write.
@@ -45,7 +45,7 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
             raise OSError("it is not a regular file")
         size, metadata = path.stat().st_size, pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last, of a column's name
         raise damaged(path, error) from error
     provenance = Provenance.from_schema(schema, path.name)
     lacking = {each.name for each in provenance.lacking}
@@ -53,7 +53,7 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
     problem = (
         _rows_problem(metadata, provenance, size)
         or _types_problem(schema, provenance, wanted)
-        or _sizes_problem(metadata, provenance, wanted)
+        or _size_problem(metadata, provenance)
     )
     if problem is not None:
         raise damaged(path, problem)
@@ -89,22 +89,16 @@ def _types_problem(schema: pa.Schema, provenance: Provenance, columns: Sequence[
     return None
 
 
-def _sizes_problem(metadata: pq.FileMetaData, provenance: Provenance, columns: Sequence[str]) -> str | None:
-    """Return which column announces more numbers or bytes than its rows can have, or None."""
-    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-    # A list's numbers are the leaf `NAME.list.element`; names may hold dots.
-    leaves = {path: i for i, path in enumerate(paths)} | {path.rpartition(".")[0]: i for i, path in enumerate(paths)}
+def _size_problem(metadata: pq.FileMetaData, provenance: Provenance) -> str | None:
+    """Return that the part announces more bytes, once decompressed, than its rows can take, or None.
+
+    Of row groups, never of their columns: pyarrow describes a column only behind a check of its statistics, whose
+    exception Python never sees, so that a wrong footer would end the process. Where pages are read it is an error.
+    """
+    sizes = [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
     width = np.dtype(provenance.dtype).itemsize + 1  # a number and its levels
-    slack = metadata.num_row_groups * 4096  # headers of pages
-    for name in columns:
-        dim = provenance.columns.get(name)
-        at = leaves.get(name if dim is None else f"{name}.list")
-        if at is None:
-            return f"its column {name!r} is not laid out as a part's"
-        chunks = [metadata.row_group(number).column(at) for number in range(metadata.num_row_groups)]
-        values, size = sum(chunk.num_values for chunk in chunks), sum(chunk.total_uncompressed_size for chunk in chunks)
-        # Texts have no bound of their own (a list may name a path of any length), but a generous one all together.
-        most = max(metadata.num_rows << 16, 1 << 28) if dim is None else metadata.num_rows * dim * width + slack
-        if not 0 <= values <= metadata.num_rows * (dim or 1) or not 0 <= size <= most:
-            return f"its column {name!r} announces {values} values in {size} bytes for {metadata.num_rows} rows"
+    vectors = metadata.num_rows * sum(provenance.columns.values()) * width + len(sizes) * 4096  # headers of pages
+    # Texts have no bound of their own (a list may name a path of any length), but a generous one all together.
+    if min(sizes, default=0) < 0 or sum(sizes) > vectors + max(metadata.num_rows << 16, 1 << 24):
+        return f"it announces {sum(sizes)} bytes for {metadata.num_rows} rows"
     return None

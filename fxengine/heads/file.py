@@ -92,13 +92,11 @@ class HeadFile:
     """A head's file that was looked through, and is safe to run.
 
     Attributes:
-        model: the graph.
-        content: the same as bytes.
+        content: the graph, as bytes.
         facts: what it says of itself.
         passed: what its graph says.
     """
 
-    model: onnx.ModelProto
     content: bytes
     facts: HeadFacts
     passed: Passed
@@ -114,18 +112,19 @@ def read_head(path: Path) -> HeadFile:
     if not path.is_file():
         raise InputError(f"There is no head file {path}. `fxengine probe STORE -o head.onnx` makes one.")
     try:
-        model, content = read_small_model(path)
-        text = metadata_of(model).get(METADATA_KEY)
+        found = read_small_model(path)
+        text = metadata_of(found.model).get(METADATA_KEY)
         if text is None:
             raise InputError(f"{path} is an ONNX file, but no head that `fxengine probe` wrote.")
-        facts, passed = facts_from(HeadFacts, read_json(text), FORMAT), check_graph(model, INPUT)
+        facts = facts_from(HeadFacts, read_json(text), FORMAT)
+        passed = check_graph(found.model, found.weights, INPUT)
         if (passed.output, passed.outputs) != (output_name(facts.predicts), len(facts.classes)):
             raise FactsError(
                 f"is damaged: it gives {passed.outputs} {passed.output}, not a number for each name it has"
             )
     except FactsError as error:
         raise InputError(f"{path} {error}. Update fxengine, or train the head again: `fxengine probe`.") from error
-    return HeadFile(model, content, facts, passed)
+    return HeadFile(found.content, facts, passed)
 
 
 @dataclass(frozen=True)
@@ -145,13 +144,11 @@ class Head:
             InputError: as `read_head` does.
         """
         found = read_head(path)
-        content, facts, passed = found.content, found.facts, found.passed
-        del found  # with its graph: a head of nearest neighbours holds all rows
         options = ort.SessionOptions()
         options.log_severity_level = 4
         with explained(f"ONNX Runtime cannot load {path}", kind=InputError):
-            session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        return cls(facts, passed.dim, session, max(1, _AT_ONCE // passed.widest))
+            session = ort.InferenceSession(found.content, options, providers=["CPUExecutionProvider"])
+        return cls(found.facts, found.passed.dim, session, max(1, _AT_ONCE // found.passed.widest))
 
     def answers(self, vectors: np.ndarray) -> np.ndarray:
         """Return probabilities (or numbers), float32 [n, classes], for raw (not normalised) vectors [n, dim].

@@ -105,7 +105,7 @@ def bundle(backbone: str | Path, model: str | Path, output: str | Path, *, store
 
 
 def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProto:
-    graph = read_head(head).model.graph
+    graph = onnx.load_model_from_string(read_head(head).content).graph
     if facts.predicts == "classes":
         _add_label(graph, facts.classes)
     model = with_safe_pads(followed_by(onnx.load(found.path), layer_output(facts.layer), graph, "head/"))

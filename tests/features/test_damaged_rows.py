@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -263,9 +265,10 @@ def test_a_vector_column_that_announces_too_much_is_refused_before_it_is_read(tm
     table = pq.read_table(path)
     long = pa.ListArray.from_arrays(np.arange(21, dtype=np.int32) * 500_000, np.zeros(10_000_000, np.float16))
     with_column(path, FEATURE, long.cast(table.schema.field(FEATURE).type))
+    pq.write_table(pq.read_table(path), path, use_dictionary=False, compression="zstd")
     assert path.stat().st_size < 1_000_000
     before = pa.total_allocated_bytes()
-    with pytest.raises(StoreError, match=r"its column 'feature' announces 10000000 values in [0-9]+ bytes for 20 rows"):
+    with pytest.raises(StoreError, match=r"it announces [0-9]+ bytes for 20 rows"):
         FeatureStore.open(tmp_path).vectors()
     assert pa.total_allocated_bytes() - before < 1_000_000
 
@@ -274,8 +277,46 @@ def test_a_vector_column_that_announces_too_much_is_refused_before_it_is_read(tm
 def test_a_text_column_that_announces_too_much_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = made(tmp_path)
     with_column(path, "error", pa.array([chr(97 + i) * 20_000_000 for i in range(20)]))
-    with pytest.raises(StoreError, match=r"its column 'error' announces 20 values in 400[0-9]+ bytes for 20 rows"):
+    with pytest.raises(StoreError, match=r"it announces 400[0-9]+ bytes for 20 rows"):
         FeatureStore.open(tmp_path).rows()
+
+
+READS_ALL = """
+import sys
+from fxengine import FeatureStore, StoreError
+for read in (FeatureStore.rows, FeatureStore.vectors, lambda store: list(store.batches(5))):
+    try:
+        read(FeatureStore.open(sys.argv[1]))
+    except StoreError as error:
+        print(error)
+"""
+
+
+def with_wrong_statistics(path: Path, rows: int = 20) -> None:
+    """Let the statistics of texts that are all null count one level, not two; pyarrow's C++ throws at that."""
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    counts = bytes([2 * rows, 0])  # of level 0 and level 1: doubled, as signed numbers are
+    assert b"\x19\x26" + counts in content[footer:]
+    wrong = content[footer:-8].replace(b"\x19\x26" + counts, b"\x19\x16" + counts[:1])
+    path.write_bytes(content[:footer] + wrong + len(wrong).to_bytes(4, "little") + b"PAR1")
+
+
+def test_wrong_statistics_of_a_column_do_not_end_the_process(tmp_path: Path) -> None:
+    path = made(tmp_path, failed=())
+    with_wrong_statistics(path)
+    done = subprocess.run([sys.executable, "-c", READS_ALL, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = f"{path} is damaged (Definition level histogram size mismatch, size: 1, expected: 2). `fxengine verify"
+    assert [line[: len(said)] for line in done.stdout.splitlines()] == [said] * 3
+    assert "histogram size mismatch" in verify(tmp_path).bad_parts[path.name]
+
+
+def test_a_column_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"\x08mtime_ns", b"\x08\xf2time_ns"))
+    with pytest.raises(StoreError, match=r"part-000001.parquet is damaged \(.*can't decode byte 0xf2"):
+        FeatureStore.open(tmp_path)
 
 
 @pytest.mark.parametrize("count", [0, 1, 513])

@@ -1,13 +1,16 @@
 """Reads an ONNX file that should be small but for its weights, and looks at its bytes before anything parses them.
 
 A parser makes an object of every message, also of an empty one: a file of 20 MB can hold ten million of those, which
-fill gigabytes. Here the lengths of its fields are walked through first, and weights are skipped.
+fill gigabytes. Here the lengths of its fields are walked through first. Weights are left out: they are looked at where
+they are, and the rest is a few thousand bytes.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,11 +23,27 @@ from fxengine.facts import FactsError
 _WITHIN = {"model": {7: "graph", 14: "metadata"}, "graph": {5: "tensor"}, "tensor": {9: "weights"}}
 _LONGEST = {"weights": 1 << 31, "metadata": 8 << 20}  # bytes; the names of 100,000 classes take 2 MB
 _SMALL, _MOST_FIELDS = 4096, 1000  # bytes of any other field; how many there are. The largest head has 150
+_BYTES = 2  # the kind of field that has a length
 _BROKEN = "is damaged, or no file that fxengine wrote"
 
 
-def read_small_model(path: Path) -> tuple[onnx.ModelProto, bytes]:
-    """Return a model of few nodes, under 2 GB, and the bytes of its file, which say nothing else.
+@dataclass(frozen=True)
+class SmallModel:
+    """A model of few nodes, as it is in a file.
+
+    Attributes:
+        model: without its weights.
+        weights: bytes of each of them, in the order of the graph's initializers; parts of `content`.
+        content: the whole file. It says nothing else.
+    """
+
+    model: onnx.ModelProto
+    weights: tuple[memoryview, ...]
+    content: bytes
+
+
+def read_small_model(path: Path) -> SmallModel:
+    """Return a model of few nodes, under 2 GB.
 
     Raises:
         FactsError: it is larger, no regular file, or no such model.
@@ -39,57 +58,83 @@ def read_small_model(path: Path) -> tuple[onnx.ModelProto, bytes]:
                 raise FactsError("is no regular file")
             if found.st_size >= 1 << 31:
                 raise FactsError("is over 2 GB, more than one ONNX file holds")
-            _walk(stream, found.st_size)
+            _Walk(stream).small("model", 0, found.st_size)  # before as much is read
             stream.seek(0)
             content = stream.read(found.st_size)
+        walk = _Walk(BytesIO(content))
+        small = walk.small("model", 0, len(content))
         model = onnx.ModelProto()
         try:
-            model.ParseFromString(content)
+            model.ParseFromString(small)
         except MemoryError:
             raise
         except Exception as error:  # protobuf's own, of no public name
             raise FactsError("is not a readable ONNX file") from error
         model.DiscardUnknownFields()
-        if model.ByteSize() != len(content):  # another parser could read another model
+        if model.ByteSize() != len(small):  # another parser could read another model
             raise FactsError(_BROKEN)
-    return model, content
+    return SmallModel(model, tuple(memoryview(content)[begin:end] for begin, end in walk.weights), content)
 
 
-def _walk(stream: BinaryIO, size: int) -> None:
-    """Raise FactsError where the fields of a model are too many or too long."""
-    todo, fields = [("model", 0, size)], 0
-    while todo:
-        kind, at, end = todo.pop()
+class _Walk:
+    """Goes through the fields of a file, and remembers where each tensor's weights are."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._fields = stream, 0
+        self.weights = list[tuple[int, int]]()
+
+    def small(self, kind: str, at: int, end: int) -> bytes:
+        """Return a message without weights; raises FactsError where its fields are too many or too long."""
+        parts, place = list[bytes](), None
         while at < end:
-            fields += 1
-            tag, at = _varint(stream, at)
-            number, wire, length = tag >> 3, tag & 7, 0
-            if wire == 0:
-                _, at = _varint(stream, at)
-            elif wire == 2:
-                length, at = _varint(stream, at)
-                inner = _WITHIN[kind].get(number, "")
-                if inner in _WITHIN:
-                    todo.append((inner, at, at + length))
-                elif length > _LONGEST.get(inner, _SMALL):
-                    raise FactsError(_BROKEN)
-            elif wire in (1, 5):
-                length = 8 if wire == 1 else 4
-            else:
-                raise FactsError("is not a readable ONNX file")
-            at += length
-            if fields > _MOST_FIELDS:
+            self._fields += 1
+            if self._fields > _MOST_FIELDS:
                 raise FactsError(_BROKEN)
-        if at != end:
-            raise FactsError("is not a readable ONNX file")
+            begin, (tag, at, after) = at, self._field(at)
+            inner = _WITHIN[kind].get(tag >> 3, "") if tag & 7 == _BYTES else ""
+            if after > end:
+                raise FactsError("is not a readable ONNX file")
+            if inner in _WITHIN:
+                body = self.small(inner, at, after)
+                parts += [_digits(tag), _digits(len(body)), body]
+            elif after - at > _LONGEST.get(inner, _SMALL) or (inner == "weights" and place is not None):
+                raise FactsError(_BROKEN)
+            elif inner == "weights":
+                place = at, after
+            else:
+                self._stream.seek(begin)
+                parts.append(self._stream.read(after - begin))
+            at = after
+        if kind == "tensor":
+            self.weights.append(place or (0, 0))
+        return b"".join(parts)
+
+    def _field(self, at: int) -> tuple[int, int, int]:
+        """Return the tag of the field that begins at a place, where its content begins, and where that ends."""
+        tag, at = self._varint(at)
+        match tag & 7:
+            case 0:
+                return tag, at, self._varint(at)[1]
+            case 1 | 5 as wire:
+                return tag, at, at + (8 if wire == 1 else 4)
+            case 2:
+                length, at = self._varint(at)
+                return tag, at, at + length
+        raise FactsError("is not a readable ONNX file")
+
+    def _varint(self, at: int) -> tuple[int, int]:
+        """Return the number that begins at a place, and where it ends."""
+        self._stream.seek(at)
+        value = 0
+        for i, byte in enumerate(self._stream.read(10)):
+            value |= (byte & 127) << (7 * i)
+            if byte < 128:
+                if byte == 0 < i:  # longer than it need be: what is written anew would be another file
+                    raise FactsError(_BROKEN)
+                return value, at + i + 1
+        raise FactsError("is not a readable ONNX file")
 
 
-def _varint(stream: BinaryIO, at: int) -> tuple[int, int]:
-    """Return the number that begins at a place, and where it ends."""
-    stream.seek(at)
-    value = 0
-    for i, byte in enumerate(stream.read(10)):
-        value |= (byte & 127) << (7 * i)
-        if byte < 128:
-            return value, at + i + 1
-    raise FactsError("is not a readable ONNX file")
+def _digits(value: int) -> bytes:
+    """Return a number as it is written."""
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + _digits(value >> 7)

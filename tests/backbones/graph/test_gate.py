@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fxengine.backbones.graph.gate import check_graph
+from fxengine.backbones.graph.gate import Passed, check_graph
 from fxengine.backbones.graph.wire import read_small_model
 from fxengine.errors import InputError
 from fxengine.facts import FactsError
@@ -37,6 +37,10 @@ def nearest() -> onnx.ModelProto:
     best = graph.node("TopK", near, graph.constant([2], np.int64), outputs=2, axis=1)
     answers = graph.node("Gather", graph.constant(np.ones((5, 3))), best, axis=0)
     return graph.model(graph.node("ReduceSum", answers, graph.constant([1], np.int64), keepdims=0), "probabilities", 3)
+
+
+def checked(model: onnx.ModelProto) -> Passed:
+    return check_graph(model, [tensor.raw_data for tensor in model.graph.initializer], "features")
 
 
 def weights(model: onnx.ModelProto, op: str, place: int) -> TensorProto:
@@ -118,26 +122,26 @@ CASES: dict[str, tuple[Change, str]] = {
 def test_what_no_head_has_is_refused(name: str, tmp_path: Path) -> None:
     change, says = CASES[name]
     model = head()
-    assert check_graph(model, "features").outputs == 3
+    assert checked(model).outputs == 3
     change(model)
     with pytest.raises(FactsError, match=says):
-        check_graph(model, "features")
+        checked(model)
 
 
 @pytest.mark.parametrize("k", [0, 6, 1 << 40])
 def test_no_more_neighbours_than_there_are(k: int) -> None:
     model = nearest()
-    assert check_graph(model, "features").widest == 10
+    assert checked(model).widest == 10
     put(weights(model, "TopK", 1), [k], np.int64)
     with pytest.raises(FactsError, match="TopK of other tensors than it may have"):
-        check_graph(model, "features")
+        checked(model)
 
 
 def test_rows_are_taken_only_by_their_own_numbers() -> None:
     model = nearest()
     put(weights(model, "Gather", 0), np.ones((4, 3)))
     with pytest.raises(FactsError, match="Gather of other tensors"):
-        check_graph(model, "features")
+        checked(model)
 
 
 def test_weights_in_a_file_beside_it_are_never_read(tmp_path: Path) -> None:
@@ -198,8 +202,37 @@ def test_what_is_no_regular_file_or_too_large_is_not_read(tmp_path: Path) -> Non
 def test_what_another_parser_could_read_otherwise_is_refused(tmp_path: Path) -> None:
     content = head().SerializeToString()
     (tmp_path / "h.onnx").write_bytes(content)
-    assert read_small_model(tmp_path / "h.onnx") == (head(), content)
+    found, whole = read_small_model(tmp_path / "h.onnx"), head()
+    assert found.content == content
+    assert [bytes(each) for each in found.weights] == [tensor.raw_data for tensor in whole.graph.initializer]
+    for tensor in whole.graph.initializer:
+        tensor.ClearField("raw_data")
+    assert found.model == whole
     for more in (field(15, b"?"), field(7, field(2, b"head"))):  # a field that is not known, and one that comes twice
         (tmp_path / "h.onnx").write_bytes(content + more)
         with pytest.raises(FactsError, match="is damaged, or no file that fxengine wrote"):
             read_small_model(tmp_path / "h.onnx")
+
+
+def test_weights_are_looked_at_once_and_where_they_are(tmp_path: Path) -> None:
+    """Those that come twice, or behind a length that is longer than it need be, are others to another parser."""
+    whole = head().SerializeToString()
+    bias = field(9, bytes(12))
+    assert whole.count(bias) == 1
+    for other in (bias + bias, b"\x4a\x8c\x00" + bytes(12)):
+        path = tmp_path / "h.onnx"
+        path.write_bytes(grown(whole, bias, other))
+        assert onnx.load(path) == head()
+        with pytest.raises(FactsError, match="is damaged, or no file that fxengine wrote"):
+            read_small_model(path)
+
+
+def grown(whole: bytes, old: bytes, new: bytes) -> bytes:
+    """Put other bytes into a tensor, and into the lengths of what it is in."""
+    model = onnx.ModelProto.FromString(whole)
+    tensors = [field(5, t.SerializeToString().replace(old, new)) for t in model.graph.initializer]
+    graph = onnx.GraphProto.FromString(model.graph.SerializeToString())
+    del graph.initializer[:]
+    model.ClearField("graph")
+    rest, named = bytes(model.SerializeToString()), bytes(graph.SerializeToString())
+    return rest + field(7, named + b"".join(tensors))
