@@ -18,6 +18,7 @@ _ALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # no length follows
 _BETWEEN_SCANS = frozenset({0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 # In a scan's data 0xff is followed by 0, by a restart marker, or by the marker that ends it.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_FILL = re.compile(rb"\xff+")
 
 
 def segments(data: bytes, start: int = 2) -> Iterator[tuple[int, int, int]]:
@@ -26,7 +27,8 @@ def segments(data: bytes, start: int = 2) -> Iterator[tuple[int, int, int]]:
     while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
         marker = data[position + 1]
         if marker == 0xFF:
-            position += 1
+            found = _FILL.match(data, position)
+            position = (found.end() if found else len(data)) - 1
         elif marker in _ALONE:
             position += 2
         elif marker == _END:
@@ -78,6 +80,17 @@ def precision(data: bytes) -> int:
 def is_progressive(data: bytes) -> bool:
     """Tell whether the picture comes in several scans, whose coefficients a decoder holds until the last."""
     return any(marker in _PROGRESSIVE for marker, _, _ in segments(data))
+
+
+def scans(data: bytes) -> int:
+    """Return in how many scans the picture comes: one where the first has all colours and all of their bits."""
+    parts, progressive, first = 0, False, 0
+    for marker, start, stop in segments(data):
+        if marker in _FRAMES:
+            parts, progressive = len(_parts(data[start:stop])), marker in _PROGRESSIVE
+        elif marker == _SCAN and start < len(data):
+            first = data[start]
+    return data.count(bytes([0xFF, _SCAN])) if progressive or first < parts else 1
 
 
 def ended(data: bytes) -> bytes | None:

@@ -10,6 +10,7 @@ from fxengine.decode.picture.formats import PIXEL_BYTES, Header, Picture
 from fxengine.errors import DecodeError
 
 _MANY_PIXELS = 1 << 21  # fewer take no memory that counts
+_MOST_SCANS = 100  # each goes over all pixels again; optimisers make 10 to 64
 # What libjpeg warns of when pixels are missing; it fills them with grey and goes on.
 _MISSING_DATA = ("premature end", "huffman", "bad code", "corrupt jpeg data: bad", "inconsistent progression")
 _NO_MARKER = ("unsupported marker", "two soi", "two sof")  # what follows the picture in place of an end marker
@@ -17,6 +18,8 @@ _NO_MARKER = ("unsupported marker", "two soi", "two sof")  # what follows the pi
 
 def read_header(data: bytes, format_name: str) -> Header:
     """Return the size without decoding pixels; raises DecodeError."""
+    if (scans := jpeg.scans(data)) > _MOST_SCANS:
+        raise DecodeError("too_large", f"It comes in {scans} scans; at most {_MOST_SCANS} are decoded.")
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError):  # KeyError: a colour space that simplejpeg does not know

@@ -149,3 +149,26 @@ def test_what_is_hardly_a_jpeg_is_damaged_in_words() -> None:
     with pytest.raises(DecodeError, match="begins like a JPEG file, but its header cannot be read") as raised:
         pillow.read_header(b"\xff\xd8\xff", "JPEG")
     assert raised.value.code == "corrupt"
+
+
+def test_scans_are_counted_and_those_that_only_cost_time_are_refused() -> None:
+    pixels = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    plain, progressive = io.BytesIO(), io.BytesIO()
+    pixels.save(plain, "JPEG")
+    pixels.save(progressive, "JPEG", progressive=True)
+    assert (jpeg.scans(plain.getvalue()), jpeg.scans(progressive.getvalue())) == (1, 10)
+    data = progressive.getvalue()
+    last = data.rindex(b"\xff\xda")
+    more = data[:last] + data[last:-2] * 92 + data[-2:]
+    assert turbojpeg.read_header(data[:last] + data[last:-2] * 91 + data[-2:], "JPEG").width == 64
+    with pytest.raises(DecodeError, match=r"^It comes in 101 scans; at most 100 are decoded\.$") as raised:
+        turbojpeg.read_header(more, "JPEG")
+    assert raised.value.code == "too_large"
+    one_colour = plain.getvalue().replace(b"\xff\xda\x00\x0c\x03", b"\xff\xda\x00\x0c\x01") + b"\xff\xda" * 4
+    assert jpeg.scans(one_colour) == 5
+
+
+def test_fill_bytes_before_a_marker_take_no_time() -> None:
+    assert list(jpeg.segments(b"\xff\xd8" + b"\xff" * 50_000_000)) == []
+    filled = b"\xff\xd8" + b"\xff" * 1000 + b"\xc0\x00\x0b" + bytes(9)
+    assert [marker for marker, _, _ in jpeg.segments(filled)] == [0xC0]
