@@ -10,6 +10,7 @@ import atexit
 import errno
 import logging
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -18,12 +19,21 @@ from contextlib import suppress
 from pathlib import Path
 
 from fxengine.errors import InputError, explained
-from fxengine.files import TEMPORARY, remove, remove_temporaries, replacing
+from fxengine.files import remove, remove_temporaries, replacing
 
 _LOG = logging.getLogger("fxengine")
 # What `clean` leaves: stores were computed by these very int8 copies, and what a user named is no one else's to say.
 _KEPT = ("int8", "named")
-_CLEANED = ("backbones", "sources", "precision", "fp16", "tensorrt", "vectors", "logs")
+# What `clean` removes, by the names that are given here: the folder may be another program's or a project's, too.
+_CLEANED = {
+    "backbones": r"[0-9a-f]{64}\.onnx",
+    "sources": r".+-[0-9a-f]{16,32}\.json",
+    "precision": r"[0-9a-f]{32}\.json",
+    "fp16": r"[0-9a-f]{64}\.onnx",
+    "tensorrt": r"[0-9a-f]{32}",
+    "vectors": r"[0-9a-f]{32}-[0-9a-f]{32}\.npy",
+    "logs": r"[a-z]+-\d{8}-\d{6}-\d+\.log",
+}
 KINDS = (*_CLEANED, *_KEPT)
 
 _own: Path | None = None  # what is kept for this process alone
@@ -44,9 +54,14 @@ def cache_folder() -> Path:
 
 
 def kind_folder(kind: str) -> Path:
-    """Return the folder of one of `KINDS`, made and checked; raises as `cache_folder`."""
+    """Return the folder of one of `KINDS`, made and checked.
+
+    Raises as `cache_folder`, and InputError where it is a link.
+    """
     cache = cache_folder()
     folder = cache / kind
+    if folder.is_symlink():
+        raise InputError(f"{folder} is a link, and none is followed within the cache: delete it.")
     folder.mkdir(mode=0o700, exist_ok=True)
     # Behind a closed door its own mode says nothing, and a umask of 002 has left those of earlier versions open.
     _check(folder, 0o022 if cache.stat().st_mode & 0o077 else 0)
@@ -141,7 +156,7 @@ def clean() -> int:
         folder = kind_folder(kind)
         remove_temporaries(folder)
         for path in folder.iterdir() if kind in _CLEANED else ():
-            if TEMPORARY not in path.name:
+            if re.fullmatch(_CLEANED[kind], path.name):
                 remove(path)
     return before - sum(sizes().values())
 
@@ -210,10 +225,11 @@ def _remove_own(folder: Path, process: int) -> None:
 
 
 def _bytes(path: Path) -> int:
-    """Return the bytes of all files in a folder, no link followed below it."""
+    """Return the bytes of all files in a folder; no link is followed or counted."""
     total = 0
-    for folder, _, names in os.walk(path):
+    for folder, _, names in os.walk(path) if not path.is_symlink() else ():
         for name in names:
             with suppress(OSError):
-                total += Path(folder, name).lstat().st_size
+                found = Path(folder, name).lstat()
+                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
     return total

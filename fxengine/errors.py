@@ -12,9 +12,16 @@ Each message names the input, what is wrong and what to do, in one or two lines.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+import math
+import os
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from numbers import Integral, Number, Real
+from pathlib import Path
+from typing import Any
 
+_MOST_SEED = 2**32 - 1  # what scikit-learn takes
 _FOREIGN = frozenset({"google", "h5py", "onnx", "onnxruntime", "openvino", "pyarrow", "sklearn"})
 
 
@@ -62,6 +69,49 @@ def explained(failed: str, advice: str = "", kind: type[FxError] | None = None) 
         if not is_foreign(error):
             raise
         raise (kind or StoreError)(f"{failed}: {reason(error).rstrip('.')}. {advice}".rstrip()) from error
+
+
+def path_of(name: str, value: object) -> Path:
+    """Return the path that the parameter `name` was given; raises InputError where that is none."""
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"`{name}` must be a path (text or pathlib.Path). Got {given(value)}.")
+    return Path(value)
+
+
+def at_least(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise InputError where a parameter is no whole number from `least` on, to `most` where that is given."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InputError(f"`{name}` must be a whole number. Got {given(value)}.")
+    if int(value) < least or (most is not None and int(value) > most):
+        wanted = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise InputError(f"`{name}` must be {wanted}. Got {value}.")
+
+
+def check_seed(seed: object) -> None:
+    """Raise InputError where `seed` is none that every library takes."""
+    at_least("seed", seed, 0, _MOST_SEED)
+
+
+def above_zero(name: str, value: Any, most: float = math.inf) -> None:
+    """Raise InputError where a parameter is no finite number above 0, and at most `most`."""
+    if not isinstance(value, Real) or not 0 < value <= most or value == math.inf:  # type: ignore[operator]
+        end = "" if math.isinf(most) else f" and at most {most}"
+        raise InputError(f"`{name}` must be a number above 0{end}. Got {given(value)}.")
+
+
+def one_of(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise InputError where a parameter is none of its choices; the message names the nearest and lists them."""
+    if not isinstance(value, str):
+        raise InputError(f"`{name}` must be text, one of {', '.join(choices)}. Got {given(value)}.")
+    if value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1, cutoff=0.7)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise InputError(f"There is no `{name}` {value!r}.{hint} There is: {', '.join(choices)}.")
+
+
+def given(value: object) -> str:
+    """Return in a few words what somebody gave."""
+    return repr(value)[:60] if isinstance(value, str | Number | None) else f"an object of type {type(value).__name__}"
 
 
 class FxError(Exception):

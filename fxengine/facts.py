@@ -21,6 +21,7 @@ class _Dataclass(Protocol):
 T = TypeVar("T", bound=_Dataclass)
 
 _DEEPEST = 32  # objects and arrays within each other; what is read here goes through functions that call themselves
+_SHOWN = 60  # characters of what is quoted
 
 
 def read_json(text: str | bytes) -> object:
@@ -73,8 +74,8 @@ def _made(cls: type[T], values: Mapping[str, object], within: str, writer: str) 
     unknown = sorted(values.keys() - known.keys())
     if unknown:
         raise FactsError(
-            f"was written by fxengine {writer} and says {within + unknown[0]!r} of itself, which this version does "
-            "not know"
+            f"was written by fxengine {writer} and says {(within + unknown[0])[:_SHOWN]!r} of itself, which this "
+            "version does not know"
         )
     missing = [n for n, e in known.items() if n not in values and e.default is e.default_factory is MISSING]
     if missing:
@@ -106,12 +107,13 @@ def _value(value: object, kind: Any, name: str, writer: str) -> object:
     known = kind is Any or type(value) is kind or (kind is float and type(value) is int)
     if known or (outer is Literal and value in inner):
         return value
-    raise FactsError(f"is damaged: {name!r} cannot be {repr(value)[:60]}")
+    raise FactsError(f"is damaged: {name[:_SHOWN]!r} cannot be {repr(value)[:_SHOWN]}")
 
 
 def _writer(values: Mapping[str, object]) -> str:
     versions = values.get("versions")
-    return str(versions.get("fxengine", "of unknown version")) if isinstance(versions, dict) else "of unknown version"
+    said = versions.get("fxengine", "of unknown version") if isinstance(versions, dict) else "of unknown version"
+    return str(said)[:_SHOWN]
 
 
 @cache

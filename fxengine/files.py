@@ -37,8 +37,8 @@ _LONGEST = 200  # bytes of a name that are kept; file systems end at 255
 def replacing(target: Path, *, or_into: bool = False) -> Iterator[Path]:
     """Yield an empty file beside `target`, which takes its place when the block ends well and is removed when not.
 
-    Its mode is that of the file that it replaces, else the one that the umask leaves. A link at `target` is replaced;
-    what it points to is not touched.
+    Its permissions are those of this user's file that it replaces, else those that the umask leaves. A link at `target`
+    is replaced; what it points to is not touched.
 
     Args:
         target: what is replaced.
@@ -71,19 +71,20 @@ def read_small(path: Path, most: int) -> bytes:
     return content
 
 
-def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file for reading; neither is a link followed nor a pipe waited for.
+def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
+    """Open a regular file for reading; a pipe is not waited for, nor a link followed unless `follow` says so.
 
     Raises:
         FileNotFoundError: there is none.
         OSError: it is a link, a folder, a pipe or a device, or cannot be read; `strerror` says which.
     """
-    # Windows knows neither of the first two, and would end a file at its first Ctrl-Z without the last.
-    flags = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    # Windows knows only the last, without which it would end a file at its first Ctrl-Z.
+    names = ("O_NONBLOCK", "O_BINARY") if follow else ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
+    flags = sum(getattr(os, name, 0) for name in names)
     try:
         handle = os.open(path, os.O_RDONLY | flags)
     except OSError as error:
-        if not path.is_symlink():
+        if follow or not path.is_symlink():
             raise
         raise OSError(errno.ELOOP, "It is a link, and links are not followed", str(path)) from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -107,8 +108,8 @@ class Replacement:
         self._through = _is_of_system(target) or (or_into and not _can_be_replaced(target))
         beside = Path(tempfile.gettempdir(), target.name) if self._through else target
         self.path, self._lock = _make(beside, folder=False)
-        self._mode = _mode_of(target) or _mode_of(self.path)
-        self.path.chmod(self._mode | stat.S_IRUSR | stat.S_IWUSR)  # a umask may forbid even the owner
+        self._mode = _mode_of(target) or stat.S_IMODE(os.lstat(self.path).st_mode)
+        self._chmod(self._mode | stat.S_IRUSR | stat.S_IWUSR)  # a umask may forbid even the owner
 
     def commit(self) -> None:
         """Flush it to the disk and put it into its place; raises OSError."""
@@ -116,7 +117,9 @@ class Replacement:
             self._copy()
             return
         _flush(self.path)
-        self.path.chmod(self._mode)
+        self._chmod(self._mode)
+        if self._lock is not None and not os.path.samestat(os.fstat(self._lock), os.lstat(self.path)):
+            raise OSError(errno.ESTALE, "Another file took its place while it was written", str(self.path))
         try:
             self.path.replace(self._target)
         except OSError as error:
@@ -124,6 +127,10 @@ class Replacement:
                 raise
             self._copy()  # mounted by itself, as containers do
         _flush_folder(self._target.parent)
+
+    def _chmod(self, mode: int) -> None:
+        # By the handle, where there is one: the name may be another file's by now.
+        os.chmod(self.path if self._lock is None else self._lock, mode)  # noqa: PTH101
 
     def _copy(self) -> None:
         with self.path.open("rb") as made, self._target.open("wb") as out:
@@ -152,12 +159,13 @@ def _can_be_replaced(target: Path) -> bool:
 
 
 def _mode_of(file: Path) -> int:
-    """Return the permissions of a file, 0 where there is none."""
+    """Return the permissions of this user's file, without setuid and its like; 0 where there is none."""
     try:
-        mode = os.lstat(file).st_mode
+        found = os.lstat(file)
     except OSError:
         return 0
-    return stat.S_IMODE(mode) if stat.S_ISREG(mode) else 0
+    ours = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+    return found.st_mode & 0o777 if ours and stat.S_ISREG(found.st_mode) else 0
 
 
 @contextmanager

@@ -7,6 +7,7 @@ before, or names it now. The notes are in the cache's folder: without them, it h
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,23 @@ def was_named(kind: Named, value: str) -> bool:
         return find(_note(kind, value)) is not None
     except InputError:
         return False
+
+
+def name_pictures(folder: str | Path) -> None:
+    """Note what this user gave as `pictures`: what lies below it may be shown and read from now on.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"There is no folder {folder}, which `pictures` names.")
+    note_named("root", os.path.abspath(folder))
+
+
+def within_named(folder: str | Path) -> bool:
+    """Tell whether a folder is a root that this user named before, or lies below one; links are not looked at."""
+    path = Path(os.path.normpath(folder))
+    return any(was_named("root", str(each)) for each in (path, *path.parents))
 
 
 def _note(kind: Named, value: str) -> str:

@@ -207,17 +207,32 @@ def test_what_is_kept_for_a_process_alone_goes_with_it(folder: Path, tmp_path: P
     assert [path for path in tmp_path.iterdir() if path.name.startswith("fxengine-cache-")] == []
 
 
+HEX = "0123456789abcdef" * 4
+OURS = {
+    "backbones": f"{HEX}.onnx",
+    "sources": f"efficientnet_lite0-4-{HEX[:16]}.json",
+    "precision": f"{HEX[:32]}.json",
+    "fp16": f"{HEX}.onnx",
+    "tensorrt": f"{HEX[:32]}",
+    "vectors": f"{HEX[:32]}-{HEX[32:]}.npy",
+    "logs": "keras-20261127-031822-4711.log",
+    "int8": f"{HEX}.onnx",
+    "named": f"root-{HEX}",
+}
+
+
 def test_cleaning_leaves_what_costs_more_than_time(folder: Path, tmp_path: Path) -> None:
     for kind in cache.KINDS:
-        cache.keep(f"{kind}/a", write("x" * 1000))
-    cache.working_folder("tensorrt/engine").joinpath("b").write_text("x" * 500)
+        if kind != "tensorrt":
+            cache.keep(f"{kind}/{OURS[kind]}", write("x" * 1000))
+    cache.working_folder(f"tensorrt/{OURS['tensorrt']}").joinpath("b").write_text("x" * 500)
     trust.note_named("root", "/photos")
     (folder / "mine").write_text("of nobody we know")
     (folder / "vectors" / f".b.npy.tmp-{'0' * 16}").write_text("x" * 250)  # of a process that was killed
-    (folder / "logs" / "out").symlink_to(tmp_path)
-    assert (cache.sizes()["tensorrt"], cache.sizes()["vectors"]) == (1500, 1250)
+    (folder / "tensorrt" / OURS["tensorrt"] / "out").symlink_to(tmp_path)
+    assert (cache.sizes()["tensorrt"], cache.sizes()["vectors"]) == (500, 1250)
     (finding,) = doctor(clean_cache=True).findings
-    assert finding.found.startswith("0.0 MB freed; ")
+    assert finding.found.startswith(f"6,750 bytes freed; {folder}, 2,000 bytes (int8 1,000 bytes, named 1,000 bytes);")
     assert cache.sizes() == {"int8": 1000, "named": 1000}
     assert trust.was_named("root", "/photos")
     assert tmp_path.exists()
@@ -225,12 +240,37 @@ def test_cleaning_leaves_what_costs_more_than_time(folder: Path, tmp_path: Path)
     assert cache.clean() == 0
 
 
+def test_cleaning_removes_no_name_that_is_not_given_here(folder: Path) -> None:
+    theirs = ["main.c", "settings.json", "net.onnx", "a-b.npy", "run.log", ".hidden"]
+    for kind in cache.KINDS:
+        for name in theirs:
+            (cache.kind_folder(kind) / name).write_text("a project's own")
+    (folder / "logs" / "x").mkdir()
+    assert cache.clean() == 0
+    assert {kind: sorted(path.name for path in (folder / kind).iterdir()) for kind in cache.KINDS} == {
+        kind: sorted([*theirs, "x"] if kind == "logs" else theirs) for kind in cache.KINDS
+    }
+
+
+@pytest.mark.parametrize("kind", ["vectors", "int8"])
+def test_a_kinds_folder_that_is_a_link_is_refused(folder: Path, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / OURS[kind]).write_text("x" * 1000)
+    cache.cache_folder().joinpath(kind).symlink_to(tmp_path / "victim")
+    assert cache.sizes() == {}
+    with pytest.raises(InputError, match=rf"{folder}/{kind} is a link, and none is followed within the cache: delete"):
+        cache.clean()
+    with pytest.raises(InputError, match="is a link"):
+        cache.keep(f"{kind}/a", write("one"))
+    assert [path.name for path in (tmp_path / "victim").iterdir()] == [OURS[kind]]
+
+
 def test_the_doctor_tells_an_unsafe_cache_from_one_that_cannot_be_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache.keep("vectors/a", write("x" * 2_600_000))
+    cache.keep(f"vectors/{OURS['vectors']}", write("x" * 2_600_000))
     (finding,) = doctor(clean_cache=True).findings
-    assert (finding.found, finding.advice) == (f"2.6 MB freed; {folder}, 0 MB; deleting it loses only time", None)
+    assert (finding.found, finding.advice) == (f"2.6 MB freed; {folder}, 0 bytes; deleting it loses only time", None)
     folder.chmod(0o777)
     (finding,) = doctor(clean_cache=True).findings
     assert finding.found == "not safe"

@@ -2,11 +2,25 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from fxengine.errors import InputError, StoreError, explained, is_foreign, reason
+from fxengine.errors import (
+    InputError,
+    StoreError,
+    above_zero,
+    at_least,
+    check_seed,
+    explained,
+    is_foreign,
+    one_of,
+    path_of,
+    reason,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +70,38 @@ def test_only_the_standard_library_is_loaded() -> None:
 
     code = "import sys, fxengine.errors; raise SystemExit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [
+        (lambda: at_least("k", "3", 1), "`k` must be a whole number. Got '3'."),
+        (lambda: at_least("k", True, 1), "`k` must be a whole number. Got True."),
+        (lambda: at_least("k", 0, 1), "`k` must be at least 1. Got 0."),
+        (lambda: at_least("k", np.int64(9), 1, 5), "`k` must be between 1 and 5. Got 9."),
+        (lambda: check_seed(-1), "`seed` must be between 0 and 4294967295. Got -1."),
+        (lambda: check_seed(2**32), "`seed` must be between 0 and 4294967295. Got 4294967296."),
+        (lambda: above_zero("near", float("nan")), "`near` must be a number above 0. Got nan."),
+        (lambda: above_zero("memory", "1GB"), "`memory` must be a number above 0. Got '1GB'."),
+        (lambda: above_zero("target", 95, 1), "`target` must be a number above 0 and at most 1. Got 95."),
+        (lambda: one_of("dtype", "float64", ("float16", "float32")), "There is no `dtype` 'float64'. Did you mean "
+         "float16? There is: float16, float32."),
+        (lambda: one_of("dtype", 16, ("float16", "float32")), "`dtype` must be text, one of float16, float32. Got 16."),
+        (lambda: path_of("store", None), "`store` must be a path (text or pathlib.Path). Got None."),
+        (lambda: path_of("store", ["a"]), "`store` must be a path (text or pathlib.Path). Got an object of type list."),
+    ],
+)  # fmt: skip
+def test_what_a_parameter_cannot_be_is_a_sentence(check: Callable[[], object], says: str) -> None:
+    with pytest.raises(InputError) as raised:
+        check()
+    assert str(raised.value) == says
+
+
+def test_what_a_parameter_can_be() -> None:
+    at_least("k", np.int64(1), 1)
+    at_least("k", 5, 1, 5)
+    check_seed(2**32 - 1)
+    above_zero("near", np.float32(0.5), 1)
+    above_zero("memory", 10**400)
+    one_of("dtype", "float16", ("float16", "float32"))
+    assert path_of("store", "a") == path_of("store", Path("a")) == Path("a")

@@ -72,6 +72,20 @@ def test_an_entry_of_a_newer_version_is_named_with_that_version() -> None:
         facts_from(Whole, written(versions={}, parts=[{"share": 1, "at": 2}]), 1)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k" * 4_000_000: 1},
+        {"versions": {"fxengine": "v" * 4_000_000}, "weight": 1},
+        {"versions": {"k" * 4_000_000: 1}},
+    ],
+)
+def test_what_is_quoted_is_cut(change: dict[str, object]) -> None:
+    with pytest.raises(FactsError) as raised:
+        facts_from(Whole, written(**change), 1)
+    assert len(str(raised.value)) < 250
+
+
 def test_a_missing_entry_is_named() -> None:
     values = written()
     del values["sure"]

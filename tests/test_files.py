@@ -408,6 +408,37 @@ def test_the_mode_of_what_is_replaced_is_kept(tmp_path: Path) -> None:
         assert stat.S_IMODE(target.stat().st_mode) == mode
 
 
+@posix
+@pytest.mark.parametrize("owner", [4242, os.geteuid()])
+def test_no_mode_is_taken_from_another_user_and_no_setuid_from_anybody(tmp_path: Path, owner: int) -> None:
+    target = tmp_path / "a"
+    target.write_text("planted")
+    os.chown(target, owner, -1)
+    target.chmod(0o6766)
+    with replacing(target) as new:
+        new.write_text("new")
+    umask = os.umask(0)
+    os.umask(umask)
+    wanted = 0o766 if owner == os.geteuid() else 0o666 & ~umask
+    assert stat.S_IMODE(target.stat().st_mode) == wanted
+
+
+@posix
+def test_a_file_that_took_the_place_of_the_temporary_is_not_put_anywhere(tmp_path: Path) -> None:
+    target, other = tmp_path / "a", tmp_path / "other"
+    target.write_text("old")
+    other.write_text("another's")
+    other.chmod(0o640)
+    new = Replacement(target)
+    new.path.unlink()
+    new.path.hardlink_to(other)
+    with pytest.raises(OSError, match="Another file took its place while it was written"):
+        new.commit()
+    new.close()
+    assert target.read_text() == "old"
+    assert stat.S_IMODE(other.stat().st_mode) == 0o640
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no umask here")
 def test_a_umask_that_forbids_the_owner_to_write(tmp_path: Path) -> None:
     kept = os.umask(0o222)

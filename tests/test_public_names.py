@@ -15,6 +15,7 @@ def test_every_public_name_loads_and_is_listed() -> None:
     assert sorted(fxengine.__all__) == sorted(fxengine._PUBLIC)
     for name in fxengine.__all__:
         assert getattr(fxengine, name).__name__ == name
+    assert set(fxengine.__all__) < set(dir(fxengine))
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from fxengine import trust
 from fxengine.backbones import cache
-from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.options import ExportOptions, refuse_unread
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 
@@ -104,6 +104,9 @@ def _embedded(module: Embedded, options: ExportOptions, space: str | None) -> Ba
 
 def _with_layers(found: BackboneFile, options: ExportOptions, space: str | None) -> BackboneFile:
     """Return the backbone with the outputs that are asked for, made once; as it is where none are."""
+    read = ("layers", "pooling") if options.layers else ()
+    kept = ("logits",) if found.facts.classes else ()
+    refuse_unread(options, f"{found.facts.name} is a finished backbone", read=(*read, *kept))
     if not options.layers:
         return found
     wanted = json.dumps([found.fingerprint, options.layers, options.pooling])
@@ -162,19 +165,19 @@ def load_for_space(source: str | Path, space: str, options: ExportOptions | None
 def find_space(fingerprint: str, source: str) -> BackboneFile:
     """Return the backbone of a feature space: from the cache, else what its source gives, now or in earlier versions.
 
-    A store, a head or a transform names the source, and somebody else may have made that: a file is opened only where
-    this user named it before, by `load_backbone` or `load_for_space`.
+    A store, a head or a transform names the source, and somebody else may have made that: a file is opened, and a net
+    of a framework fetched, only where this user named it before, by `load_backbone` or `load_for_space`.
 
     Raises:
-        InputError: neither gives that very space, or the source is a file that this user did not name.
+        InputError: neither gives that very space, or this user did not name the source.
     """
     found = cache.find_by_fingerprint(fingerprint)
     if found is not None:
         return found
-    if not _is_of_a_package(source) and not trust.was_named("backbone", source):
+    if source not in EMBEDDED and not trust.was_named("backbone", source):
         raise InputError(
-            f"The backbone of feature space {fingerprint[:12]} is not in the cache, and its source {source!r} is a "
-            "file that you have not named here. Where you trust it, give it as `backbone`, or once to `fxengine info`."
+            f"The backbone of feature space {fingerprint[:12]} is not in the cache, and you have not named its source "
+            f"{source!r} here. Where you trust it, give it as `backbone`, or once to `fxengine info`."
         )
     for name in _names(source):
         with suppress(InputError):  # gone, or it wants the flags of its first export
@@ -187,16 +190,6 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
         f"The backbone of feature space {fingerprint[:12]} (from {source!r}) is neither in the cache nor made "
         f"by a fresh export. Give its file as `backbone`.{way_out}"
     )
-
-
-def _is_of_a_package(source: str) -> bool:
-    """Tell whether a source is a net that a package brings or fetches, and no file that is named."""
-    kind, _, what = source.partition(":")
-    if kind != "keras":
-        return source in EMBEDDED
-    from fxengine.backbones.sources.keras_applications import APPLICATIONS
-
-    return what in APPLICATIONS
 
 
 def _names(source: str) -> Iterator[str]:

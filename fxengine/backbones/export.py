@@ -15,7 +15,7 @@ from fxengine.backbones.cache import copy_backbone
 from fxengine.backbones.options import Channels, ExportOptions, Pooling, input_size, three_numbers
 from fxengine.backbones.report import ExportReport, measure
 from fxengine.backbones.spec import BackboneFile
-from fxengine.errors import InputError
+from fxengine.errors import InputError, path_of
 from fxengine.facts import FactsError
 from fxengine.files import replacing
 
@@ -30,6 +30,7 @@ class Exported:
         report_path: the same as JSON, beside the file.
         removed: the nodes that the default cut took away.
         whole: the source that keeps them, where its tensor is known.
+        whole_layers: what `layers` of it keeps them, or None where it does so by itself.
         whole_dim: how many numbers a picture that gives; None where not known.
     """
 
@@ -39,6 +40,7 @@ class Exported:
     removed: tuple[str, ...] = ()
     whole: str | None = None
     whole_dim: int | None = None
+    whole_layers: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
@@ -55,6 +57,7 @@ class Exported:
             "removed": list(self.removed),
             "whole": self.whole,
             "whole_dim": self.whole_dim,
+            "whole_layers": self.whole_layers,
             **self.report.to_dict(),
         }
 
@@ -97,7 +100,7 @@ def export(
     Raises:
         InputError: there is no such source, it cannot be exported, or the file cannot be written.
     """
-    output = Path(output)
+    output = path_of("output", output)
     if output.suffix != ".onnx":
         raise InputError(f"`output` {output} must end in .onnx.")
     options = ExportOptions(
@@ -134,11 +137,11 @@ def _report(found: BackboneFile) -> ExportReport:
         return measure(onnx.load(found.path))
 
 
-def _removed(source: str, notes: dict[str, Any]) -> tuple[tuple[str, ...], str | None, int | None]:
-    """Return what the cut removed, the source that keeps it, and how many numbers that gives."""
+def _removed(source: str, notes: dict[str, Any]) -> tuple[tuple[str, ...], str | None, int | None, str | None]:
+    """Return what the cut removed, the source that keeps it, how many numbers that gives, and by which `layers`."""
     removed, whole = tuple(notes.get("removed", ())), notes.get("whole")
     if removed and source.startswith("keras:"):
-        return removed, f"{source} --layers {removed[-1].split(' ', 1)[1]}", None
+        return removed, source, None, removed[-1].split(" ", 1)[1]
     if whole is None or not source.startswith("onnx:"):  # a finished backbone has no tensor of the file's own names
-        return removed, None, None
-    return removed, f"{source}@{whole['tensor']}", whole["dim"]
+        return removed, None, None, None
+    return removed, f"{source}@{whole['tensor']}", whole["dim"], None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,14 @@ class ExportOptions:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     resize: str | None = None
+
+
+def refuse_unread(options: ExportOptions, why: str, *, read: Collection[str]) -> None:
+    """Raise InputError where an option is given that a source does not read; `trust` only allows something."""
+    entries = [entry for entry in fields(options) if entry.name not in {"trust", *read}]
+    unread = [entry.name for entry in entries if getattr(options, entry.name) != entry.default]
+    if unread:
+        raise InputError(f"{why}: leave {', '.join(f'`{name}`' for name in unread)} away.")
 
 
 def input_size(size: int | Sequence[int] | None) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,8 +18,18 @@ BUNDLE_METADATA_KEY = "fxengine_bundle"
 INPUT_NAME = "images"
 FEATURE_OUTPUT = "features"
 LOGITS_OUTPUT = "logits"
+LONGEST_NAME = 1000  # characters of a class's name; what a file says is shown to people
+_LONGEST_TEXT = 4096  # characters of anything else that it says in words
 _LONGEST_EDGE = 1 << 14  # pixels; a net takes a few hundred, and a picture of this is 800 MB
 PROLOGUE = "fx_pre/"  # what the names of the nodes and weights begin with that take pixels to the net
+
+
+def check_texts(names: Iterable[str], others: Iterable[str]) -> None:
+    """Raise InputError where a file says a name of a class, or another text, that is too long to be one."""
+    if max(map(len, names), default=0) > LONGEST_NAME:
+        raise InputError(f"the name of a class has more than {LONGEST_NAME} characters")
+    if max(map(len, others), default=0) > _LONGEST_TEXT:
+        raise InputError(f"a text in it has more than {_LONGEST_TEXT} characters")
 
 
 def layer_output(layer: str | None) -> str:
@@ -146,6 +157,10 @@ class Facts:
         for dim in (self.dim, *(dim for _, dim in self.layers)):
             if not 1 <= dim < 2**31:
                 raise InputError(f"{dim} is no count of a vector's numbers")
+        layers = (name for name, _ in self.layers)
+        check_texts(
+            (*self.classes, *self.class_ids), (self.name, self.source, self.licence, self.cut, self.pooling, *layers)
+        )
 
     def to_json(self) -> str:
         """Return the JSON text that goes into the model's metadata."""

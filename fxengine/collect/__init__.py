@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fxengine.collect.item import Filters, Item, Payload, Place
 from fxengine.errors import InputError
@@ -21,6 +21,7 @@ CONTAINERS = {
 }
 
 
+@runtime_checkable
 class Listing(Protocol):
     """A sorted listing of inputs below one root.
 

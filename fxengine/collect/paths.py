@@ -14,8 +14,16 @@ from pathlib import Path
 
 from fxengine.collect.item import Filters, Item, Payload, Place, escape_path, unescape_path
 from fxengine.collect.local import read_input, stat_item
-from fxengine.collect.table import BYTE_ORDER_MARKS, TABLES, column_of, decode_text, id_columns, read_table
-from fxengine.errors import InputError
+from fxengine.collect.table import (
+    BYTE_ORDER_MARKS,
+    TABLES,
+    column_of,
+    decode_text,
+    id_columns,
+    read_table,
+    read_text_file,
+)
+from fxengine.errors import InputError, given, path_of
 
 
 @dataclass
@@ -118,7 +126,7 @@ def _column(listing: Path, root: Path) -> list[str]:
 
 
 def _lines(listing: Path) -> list[str]:
-    data = listing.read_bytes()
+    data = read_text_file(listing, f"The list {listing}")
     if data.startswith(BYTE_ORDER_MARKS):
         data = decode_text(data, f"The list {listing}")[0].encode()
     return [os.fsdecode(line) for line in data.splitlines() if line.strip()]
@@ -149,11 +157,17 @@ def _names_in(folder: Path) -> dict[str, str]:
     return {plain_path(name): name for name in names if times[plain_path(name)] == 1}
 
 
-def several(given: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Return the paths of one or of several."""
-    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+def several(name: str, value: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Return the paths of one or of several, which the parameter `name` was given; raises InputError on others."""
+    if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
+        return [path_of(name, value)]
+    return [path_of(name, path) for path in value]
 
 
-def names_of(given: str | Iterable[str]) -> tuple[str, ...]:
-    """Return one name, or several, as several."""
-    return (given,) if isinstance(given, str) else tuple(given)
+def names_of(name: str, value: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one text, or several, which the parameter `name` was given, as several; raises InputError on others."""
+    texts = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"`{name}` must be text or a list of texts. Got {given(text)}.")
+    return texts

@@ -11,11 +11,14 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fxengine.collect.folder import PICTURE_SUFFIXES
-from fxengine.errors import InputError, first_line
+from fxengine.collect.memory import available
+from fxengine.errors import InputError, first_line, reason
+from fxengine.files import open_regular
 
 # Names of columns that hold ids or paths, in lower case, the most telling first.
 ID_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "id")
@@ -25,6 +28,9 @@ _DELIMITERS = ",\t;"
 _SNIFFED = 20  # lines
 _ASKED = 20  # cells of the first line that may be an id and no name
 _HEAD = 100_000  # characters that hold the first line
+_LONGEST = 2**31 - 2  # bytes of a text: pyarrow counts those of a block, and the line end behind it, in 32 bits
+_COPIES = 4  # of a text while it is read: as bytes, as text, as bytes in UTF-8, as cells
+_FEW_ROWS = 1 << 20  # that any Parquet file may have
 # The marks of UTF-32 come first: they begin with those of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -52,17 +58,18 @@ def read_table(
         is_id: whether a cell of the first line is an id and no column's name.
 
     Raises:
-        InputError: it is not there, cannot be read, or a line has too many or too few fields.
+        InputError: it is not there, cannot be read, takes more memory than is free, or a line has too many or too few
+            fields.
     """
     called = called or str(path)
     try:
         if path.suffix.lower() == ".parquet":
-            return _read_parquet(path), []
-        data = path.read_bytes()
+            return _read_parquet(path, called), []
+        data = read_text_file(path, called)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{called} cannot be read: {first_line(error)}.") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last, of a column's name
+        raise InputError(f"{called} cannot be read: {reason(error)}.") from error
     text, notes = decode_text(data, called)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
     names, table = _header(text, delimiter), _read_csv(text, delimiter, called)
@@ -133,9 +140,62 @@ def decode_text(data: bytes, called: str) -> tuple[str, list[str]]:
         raise InputError(f"{called} is neither UTF-8 nor Windows-1252: save it as UTF-8.") from error
 
 
-def _read_parquet(path: Path) -> pa.Table:
-    # Of a single file, so that two columns of one name are read, too; a folder of parts is a table as well.
-    return pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
+def read_text_file(path: Path, called: str) -> bytes:
+    """Return what is in a text file; raises OSError, and InputError where it is over 2 GB or memory is short."""
+    with open_regular(path, follow=True) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if size > _LONGEST:
+            raise InputError(f"{called} cannot be read: it has {size} bytes, a list or table of text up to {_LONGEST}.")
+        _ensure_fits(_COPIES * size, called)
+        return opened.read()
+
+
+def _read_parquet(path: Path, called: str) -> pa.Table:
+    if path.is_dir():  # a folder of parts is a table as well
+        files = [each for each in path.rglob("*") if each.is_file() and not each.name.startswith((".", "_"))]
+        texts = {name: kind for file in files for name, kind in _checked_texts(file, called).items()}
+        table = pq.read_table(path, read_dictionary=list(texts))
+    else:  # by itself, so that two columns of one name are read, too
+        texts = _checked_texts(path, called)
+        table = pq.ParquetFile(path, read_dictionary=list(texts)).read()
+    # A text that the file keeps once is repeated for every row: kept once until that is counted.
+    _ensure_fits(sum(map(_text_bytes, table.columns)), called)
+    for place, name in enumerate(table.column_names):
+        if name in texts:
+            table = table.set_column(place, name, table.column(place).cast(texts[name]))
+    return table
+
+
+def _checked_texts(file: Path, called: str) -> dict[str, pa.DataType]:
+    """Return a Parquet file's columns of texts; raises InputError where its footer announces more than can be read."""
+    with open_regular(file, follow=True) as opened:
+        metadata, size = pq.read_metadata(opened), os.fstat(opened.fileno()).st_size
+    # Ids differ from row to row, and take more than a byte each, however well they are packed.
+    if metadata.num_rows > max(size, _FEW_ROWS):
+        raise InputError(f"{called} cannot be read: it announces {metadata.num_rows} rows in {size} bytes.")
+    _ensure_fits(sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)), called)
+    schema = metadata.schema.to_arrow_schema()
+    return {field.name: field.type for field in schema if _is_text(field.type)}
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Return how many bytes the texts of a column of categories take, each counted in every row that has it."""
+    if not (pa.types.is_dictionary(column.type) and _is_text(column.type.value_type)):
+        return 0
+    lengths = [pc.binary_length(chunk.dictionary).cast(pa.int64()).take(chunk.indices) for chunk in column.chunks]
+    return sum(pc.sum(each).as_py() or 0 for each in lengths)
+
+
+def _ensure_fits(count: int, called: str) -> None:
+    free = available()
+    if free is not None and count > free:
+        needed = f"it takes {count / 1e6:.0f} MB of memory, {free / 1e6:.0f} MB are free"
+        raise InputError(f"{called} cannot be read: {needed}.")
 
 
 def _delimiter(text: str) -> str:

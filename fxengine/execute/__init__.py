@@ -9,13 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from fxengine.errors import InputError
+from fxengine.errors import at_least, one_of
 from fxengine.execute.cpus import usable_cores
 
 if TYPE_CHECKING:
     from fxengine.execute.session import Session
 
 __all__ = [
+    "DEVICES",
     "PRECISIONS",
     "RUNTIMES",
     "Runtime",
@@ -32,6 +33,7 @@ __all__ = [
 # to `ways`.
 RUNTIMES = {"onnxruntime": "fxengine.execute.onnx_runtime", "openvino": "fxengine.execute.openvino"}
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
 
 class Runtime(Protocol):
@@ -99,8 +101,10 @@ def open_session(
         DeviceError: the device does not start here, or has no such precision.
         InputError: an option is none of these, or the file cannot be loaded.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"There is no precision {precision!r}. Available: auto, {', '.join(PRECISIONS)}.")
+    one_of("precision", precision, PRECISIONS)
+    one_of("device", device, DEVICES)
+    if batch_size is not None:
+        at_least("batch_size", batch_size, 1)
     loaded = load_runtime(runtime or runtime_for(precision, device))
     return loaded.open_session(path, device, batch_size, usable_cores(), streams, precision)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from fxengine.errors import DeviceError, InputError, reason
+from fxengine.errors import DeviceError, InputError, one_of, reason
 from fxengine.execute import gpu
 from fxengine.execute.session import CPU_BATCH, GPU_BATCH, Session
 
@@ -37,8 +37,7 @@ def open_session(
         DeviceError: the device was asked for by name and does not start here, or has no such precision.
         InputError: the device is none of these, or the file cannot be loaded.
     """
-    if device not in (*NAMES, "auto"):
-        raise InputError(f"There is no device {device!r}. Available: auto, {', '.join(NAMES)}.")
+    one_of("device", device, ("auto", *NAMES))
     available = ort.get_available_providers()
     if device == "auto":
         if may_have_cuda():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fxengine.errors import StoreError, first_line
 from fxengine.features.schema import Provenance, part_schema
+from fxengine.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,21 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
         StoreError: the file is cut short, empty, not ours, or announces what fxengine does not write.
     """
     try:
-        if not path.is_file():
-            raise OSError("it is not a regular file")
-        size, metadata = path.stat().st_size, pq.read_metadata(path)
+        with open_part(path) as opened:
+            return footer_of(opened, path, columns)
+    except OSError as error:
+        raise damaged(path, error) from error
+
+
+def open_part(path: Path) -> BufferedReader:
+    """Open a part; one may be a link to a file, as download caches make them. Raises OSError."""
+    return open_regular(path, follow=True)
+
+
+def footer_of(opened: BufferedReader, path: Path, columns: Sequence[str] | None) -> Footer:
+    """Return the footer of a part that is open; otherwise as `read_footer`."""
+    try:
+        size, metadata = os.fstat(opened.fileno()).st_size, pq.read_metadata(opened)
         schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last, of a column's name
         raise damaged(path, error) from error
@@ -62,8 +77,8 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
 
 def damaged(path: Path, error: Exception | str) -> StoreError:
     """Return the error for a part that cannot be read."""
-    reason = error[:160] if isinstance(error, str) else first_line(error, 160)
-    return StoreError(f"{path} is damaged ({reason}). `fxengine verify {path.parent} --repair` makes it anew.")
+    reason = error if isinstance(error, str) else getattr(error, "strerror", None) or first_line(error)
+    return StoreError(f"{path} is damaged ({reason[:160]}). `fxengine verify {path.parent} --repair` makes it anew.")
 
 
 def _rows_problem(metadata: pq.FileMetaData, provenance: Provenance, size: int) -> str | None:

@@ -72,10 +72,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _regular(path: Path) -> Path:
-    """Return the path of a lock; raises OSError where what is there is no file: a link would be followed by some."""
+    """Return the path of a lock.
+
+    Raises OSError where what is there is no file, or has a second name: some versions of filelock follow a link, and
+    empty the file that they lock.
+    """
     with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.lstat(path).st_mode):
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "It is not a regular file, delete it", str(path))
+        if found.st_nlink > 1:
+            raise OSError(errno.EMLINK, "It is a file that has another name, too: delete this one", str(path))
     return path
 
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import mmap
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,10 +21,11 @@ import numpy as np
 
 from fxengine.errors import StoreError
 from fxengine.features.schema import FEATURE
-from fxengine.files import TEMPORARY, open_regular, remove_temporaries, replacing
+from fxengine.files import open_regular, remove_temporaries, replacing
 
 KIND = "vectors"  # of what is in the cache
 _SHARE = 10  # of the disk's bytes
+_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.npy")  # as `matrix_name` gives it
 
 
 def store_stamp(files: Sequence[Path]) -> str:
@@ -119,11 +121,11 @@ def _make_room(path: Path, size: int) -> None:
     remove_temporaries(path.parent)
     store = path.name.partition("-")[0]
     others = []
-    for other in path.parent.iterdir():
+    for other in filter(_is_copy, path.parent.iterdir()):
         with suppress(OSError):
             if other.name.partition("-")[0] == store:
                 other.unlink()
-            elif TEMPORARY not in other.name:
+            else:
                 found = other.lstat()
                 others.append((found.st_mtime_ns, found.st_size, other))
     taken, disk = sum(each[1] for each in others), shutil.disk_usage(path.parent)
@@ -136,6 +138,10 @@ def _make_room(path: Path, size: int) -> None:
     if size > disk.free:
         needed = f"{size / 1e6:.0f} MB are needed, {disk.free / 1e6:.0f} MB are free"
         raise OSError(errno.ENOSPC, needed, str(path.parent))
+
+
+def _is_copy(path: Path) -> bool:
+    return _NAME.fullmatch(path.name) is not None
 
 
 def _reserve(file: io.BufferedRandom, size: int) -> None:

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 
 from fxengine.collect.item import Item
 from fxengine.errors import StoreError
-from fxengine.features.footer import Footer, damaged, read_footer
+from fxengine.features.footer import Footer, damaged, footer_of, open_part, read_footer
 from fxengine.features.schema import MOST_ROWS, PART_PATTERN, Provenance, is_vector_column, part_schema
 from fxengine.files import TEMPORARY, Replacement
 
-_NUMBER = re.compile(r"part-(\d+)\.parquet$")
+_NAME = re.compile(r"part-([0-9]{6,})\.parquet")
 _NEVER_NULL = frozenset({"row", "id", "size", "mtime_ns"})
 ROW_GROUP = 512  # rows; what a writer holds in memory
 
@@ -112,12 +112,12 @@ def _numbers(values: pa.Array) -> np.ndarray:
 
 def list_parts(folder: Path) -> list[Path]:
     """Return the store's parts in the order of their numbers."""
-    return sorted((p for p in folder.glob(PART_PATTERN) if _NUMBER.search(p.name)), key=part_number)
+    return sorted((p for p in folder.glob(PART_PATTERN) if _NAME.fullmatch(p.name)), key=part_number)
 
 
 def part_number(path: Path) -> int:
     """Return the number in a part's name."""
-    match = _NUMBER.search(path.name)
+    match = _NAME.fullmatch(path.name)
     if match is None:
         raise StoreError(f"{path} is not named like a part.")
     return int(match[1])
@@ -158,15 +158,16 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     if wanted is not None and any(map(is_vector_column, wanted)) and "error_code" not in wanted:
         helping = ["error_code"]  # says which rows may have no vector
         wanted += helping
-    provenance = read_footer(path, wanted).provenance
-    vectors = [name for name in provenance.columns if wanted is None or name in wanted]
-    lacking = [each for each in provenance.lacking if wanted is not None and each.name in wanted]
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns=wanted)  # leaves out what the part has not
+        with open_part(path) as opened:
+            provenance = footer_of(opened, path, wanted).provenance
+            with pq.ParquetFile(opened, page_checksum_verification=True) as file:
+                table = file.read(columns=wanted)  # leaves out what the part has not
+        vectors = [name for name in provenance.columns if wanted is None or name in wanted]
         _check_small(table.drop_columns(vectors), path)
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, error) from error
+    lacking = [each for each in provenance.lacking if wanted is not None and each.name in wanted]
     for name in vectors:
         _check_vectors(table, name, provenance.columns[name], path)
     for each in lacking:

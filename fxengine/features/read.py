@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.cache import kind_folder, tell
-from fxengine.errors import StoreError
+from fxengine.errors import StoreError, path_of
 from fxengine.features import parts
 from fxengine.features.float16 import widen
 from fxengine.features.footer import read_footer
@@ -69,7 +69,7 @@ class FeatureStore:
         Raises:
             StoreError: the folder has no part, a part is damaged or foreign, or the parts do not belong together.
         """
-        folder = Path(path)
+        folder = path_of("store", path)
         found = parts.list_parts(folder) if folder.is_dir() else []
         made_of = store_stamp(found)
         if not found:

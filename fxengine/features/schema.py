@@ -94,13 +94,15 @@ class Provenance:
     groups: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if not (self.space.isprintable() and len(self.space) <= 64):
+            raise ValueError(f"'space' cannot be {self.space!r:.60}")
         for dim in (self.dim, *self.layers.values()):
             if not 1 <= dim <= MOST_NUMBERS:
-                raise ValueError(f"{dim} is no count of a vector's numbers")
+                raise ValueError(f"{dim!s:.60} is no count of a vector's numbers")
         if not 0 <= self.next_row <= MOST_ROWS:
             raise ValueError(f"'next_row' cannot be {self.next_row}")
         if self.limits and (self.limits.keys() != _LIMITS or min(self.limits.values()) < 1):
-            raise ValueError(f"'limits' cannot be {self.limits}")
+            raise ValueError(f"'limits' cannot be {self.limits!s:.60}")
 
     @property
     def columns(self) -> dict[str, int]:
@@ -168,8 +170,8 @@ class Provenance:
         foreign = [group for group in made.groups if group not in COLUMN_GROUPS]
         if foreign:
             raise StoreError(
-                f"{name} was written by fxengine {made.versions.get('fxengine', 'of unknown version')} and has the "
-                f"column group {foreign[0]!r}, which this version does not know: {NEWER}"
+                f"{name} was written by fxengine {made.versions.get('fxengine', 'of unknown version'):.60} and has the "
+                f"column group {foreign[0]!r:.60}, which this version does not know: {NEWER}"
             )
         return made
 

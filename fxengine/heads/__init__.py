@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fxengine.errors import InputError
+from fxengine.errors import InputError, one_of
 from fxengine.heads.estimator import Estimator, HeadModule, HeadPipeline, HeadSettings, Kind, output_name
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def load_head(name: str, kind: Kind = "classes") -> HeadModule[Any]:
     Raises:
         InputError: there is no such head, or it cannot predict this kind; lists those that can.
     """
-    if name not in HEADS:
-        raise InputError(f"There is no head {name!r}. There is: {', '.join(HEADS)}.")
+    one_of("head", name, HEADS)
     module: HeadModule[Any] = import_module(HEADS[name])
     if kind not in module.KINDS:
         raise InputError(f"The head {name!r} cannot predict {kind}. These can: {', '.join(heads_for(kind))}.")

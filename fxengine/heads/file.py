@@ -15,7 +15,7 @@ from onnx import helper
 from fxengine.backbones.graph.gate import Passed, check_graph
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.wire import read_small_model
-from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
+from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, check_texts
 from fxengine.errors import InputError, StoreError, explained
 from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.files import replacing
@@ -60,6 +60,7 @@ class HeadFacts:
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise ValueError("'classes' names none, or one twice")
+        check_texts(self.classes, (self.space, self.source, self.kind, self.metric, self.layer or "", self.store or ""))
         if not 0 <= self.rows < 1 << 62:
             raise ValueError("'rows' is out of range")
         if "mean" not in self.accuracy or not set(self.accuracy) <= {"mean", "low", "high"}:

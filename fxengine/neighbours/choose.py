@@ -10,8 +10,9 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
-from fxengine.errors import InputError
+from fxengine.errors import InputError, above_zero, given
 from fxengine.neighbours.metric import check
 
 FLAT_ROWS = 10_000  # up to here a plain scan takes milliseconds
@@ -60,11 +61,11 @@ class Wanted:
 
     def __post_init__(self) -> None:
         check(self.metric)
-        if not 0 < self.recall < 1:
-            raise InputError(f"The recall must be between 0 and 1. Got {self.recall}.")
-        for name, most in (("memory", self.memory), ("latency_ms", self.latency_ms)):
-            if most is not None and not 0 < most < math.inf:
-                raise InputError(f"`{name}` must be more than 0. Got {most}.")
+        if not isinstance(self.recall, Real) or not 0 < self.recall < 1:
+            raise InputError(f"`recall` must be between 0 and 1. Got {given(self.recall)}.")
+        for name, most in (("memory", self.memory), ("latency", self.latency_ms)):
+            if most is not None:
+                above_zero(name, most)
         if self.factory is not None:
             _check_factory(self.factory)
 

@@ -10,9 +10,11 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from io import BufferedReader
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import faiss
@@ -28,6 +30,7 @@ from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.faiss_file import ensure, look
 from fxengine.neighbours.faiss_index import FaissIndex, in_words
 from fxengine.neighbours.metric import faiss_metric
+from fxengine.neighbours.parameters import inner
 from fxengine.neighbours.tune import Trial, fits
 
 FORMAT = 1
@@ -36,6 +39,10 @@ _LONGEST = 1 << 24  # bytes of index.json, which is a few thousand
 _MOST = 1 << 31  # rows
 _TRIALS = 100
 _SMALL = 1 << 26  # bytes that are allocated whatever a file's size
+_OPENED = Path("/proc/self/fd")
+_AT_ONCE = 1 << 20  # bytes that FAISS asks a reader for
+_LIMITS = ("deserialization_vector_byte_limit", "deserialization_loop_limit")  # FAISS 1.12 has none
+_LIMITING = Lock()
 _LONGEST_TEXT = 1 << 12  # bytes of an id, which is a path, or a hash, in the mean
 _TEXTS = ["id", "content_hash"]
 # One row for every vector in the FAISS file, in its order: FAISS counts them from 0. One that is gone from the store
@@ -121,7 +128,7 @@ def write_index(folder: Path, index: FaissIndex, rows: pa.Table, facts: IndexFac
             # Texts that all differ, in a dictionary, would be written twice, and a reader could not tell how many bytes
             # they take.
             pq.write_table(rows.cast(ROWS_SCHEMA), made / _ROWS, use_dictionary=False)
-            facts = replace(facts, hashes={name: _sha256(made / name) for name in (_FAISS, _ROWS)})
+            facts = replace(facts, hashes={name: _sha256_of(made / name) for name in (_FAISS, _ROWS)})
             (made / _JSON).write_text(json.dumps(facts.to_dict(), indent=2) + "\n")
     return facts
 
@@ -146,7 +153,8 @@ def read_index(folder: Path, facts: IndexFacts, dim: int) -> tuple[FaissIndex, p
     """Return the FAISS index, and of its rows the columns that a search needs: `row` and `living`.
 
     Both files are checked by their hashes, and looked through, before FAISS and Arrow read them: nothing in them names
-    another file, is out of its range, or takes more memory than the files have bytes, but for small things.
+    another file, is out of its range, or takes more memory than the files have bytes, but for small things. Each is
+    opened once: what takes its place meanwhile is not read.
 
     Args:
         folder: the index's folder.
@@ -158,28 +166,35 @@ def read_index(folder: Path, facts: IndexFacts, dim: int) -> tuple[FaissIndex, p
             does not write.
     """
     of_faiss, of_rows = folder / _FAISS, folder / _ROWS
-    _check_hash(of_faiss, facts)
-    _check_hash(of_rows, facts)
-    with explained(f"{folder} cannot be read", _again(folder)):
-        with _damage_named(of_rows), open_regular(of_rows) as opened:
-            rows = _read_living(opened)
-        with _damage_named(of_faiss), open_regular(of_faiss) as opened:
+    with (
+        _unchanged(of_faiss, facts) as opened,
+        _unchanged(of_rows, facts) as opened_rows,
+        explained(f"{folder} cannot be read", _again(folder)),
+    ):
+        with _damage_named(of_rows):
+            rows = _read_living(opened_rows)
+        with _damage_named(of_faiss):
             look(opened, dim, len(rows), faiss_metric(facts.wanted.metric))
-        index = _read_faiss(of_faiss)
+        index = _read_faiss(opened)
         with _damage_named(folder / _JSON):
             ensure(fits(index, facts.trial.parameters), "its parameters are not those of the index")
     return index, rows
 
 
-def _check_hash(path: Path, facts: IndexFacts) -> None:
-    try:
-        right = _sha256(path) == facts.hashes.get(path.name)
-    except FileNotFoundError:
-        right = False
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {reason(error)}. {_again(path.parent)}") from error
-    if not right:
-        raise StoreError(f"{path} is damaged, or is not the file that was written here. {_again(path.parent)}")
+@contextmanager
+def _unchanged(path: Path, facts: IndexFacts) -> Iterator[BufferedReader]:
+    """Open a file of an index that has the hash that index.json says, for all that is done with it."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(open_regular(path))
+            right = _sha256(opened) == facts.hashes.get(path.name)
+        except FileNotFoundError:
+            right = False
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {reason(error)}. {_again(path.parent)}") from error
+        if not right:
+            raise StoreError(f"{path} is damaged, or is not the file that was written here. {_again(path.parent)}")
+        yield opened
 
 
 @contextmanager
@@ -191,16 +206,38 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} {str(error).rstrip('.')}. {_again(path.parent)}") from error
 
 
-def _read_faiss(path: Path) -> FaissIndex:
-    # FAISS allocates what a file asks for: nothing in it can be larger than the file itself, but for small things, such
-    # as the tables that FAISS makes itself.
-    most = max(path.stat().st_size, _SMALL)
-    faiss.set_deserialization_vector_byte_limit(most)
-    if hasattr(faiss, "set_deserialization_loop_limit"):
-        faiss.set_deserialization_loop_limit(most)
-    with in_words():
-        index: FaissIndex = faiss.read_index(str(path))
+def _read_faiss(opened: BinaryIO) -> FaissIndex:
+    # The very file that was looked at. Where the system does not name open files, reading it costs a copy.
+    name = _OPENED / str(opened.fileno())
+    opened.seek(0)
+    source = str(name) if name.exists() else faiss.PyCallbackIOReader(opened.read, _AT_ONCE)
+    with in_words(), _allocating(max(os.fstat(opened.fileno()).st_size, _SMALL)):
+        # Where it would be too large for the limit, FAISS 1.15 reads no file with its table, but searches without one.
+        index: FaissIndex = faiss.read_index(source, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+        lists, _ = inner(index)
+        if isinstance(lists, faiss.IndexIVFPQ):
+            lists.precompute_table()
     return index
+
+
+@contextmanager
+def _allocating(most: int) -> Iterator[None]:
+    """Keep FAISS from allocating more than `most` bytes at once, as far as it can, for a file or a table of its own.
+
+    Its limits are those of the whole process, which may have files of its own: they come back.
+    """
+    names = [name for name in _LIMITS if hasattr(faiss, f"set_{name}")]
+    with _LIMITING:
+        before, tables = [getattr(faiss, f"get_{name}")() for name in names], faiss.cvar.precomputed_table_max_bytes
+        try:
+            for name in names:
+                getattr(faiss, f"set_{name}")(most)
+            faiss.cvar.precomputed_table_max_bytes = min(most, tables)
+            yield
+        finally:
+            for name, limit in zip(names, before, strict=True):
+                getattr(faiss, f"set_{name}")(limit)
+            faiss.cvar.precomputed_table_max_bytes = tables
 
 
 def read_rows(folder: Path, facts: IndexFacts) -> pa.Table:
@@ -210,8 +247,11 @@ def read_rows(folder: Path, facts: IndexFacts) -> pa.Table:
         StoreError: the file is missing, is not the one that index.json was written with, or holds other columns.
     """
     path = folder / _ROWS
-    _check_hash(path, facts)
-    with explained(f"{path} cannot be read", _again(folder)), _damage_named(path), open_regular(path) as opened:
+    with (
+        _unchanged(path, facts) as opened,
+        explained(f"{path} cannot be read", _again(folder)),
+        _damage_named(path),
+    ):
         _check_rows(opened)
         # In memory, a text that the file keeps once would be repeated for every row: kept once until that is counted.
         rows = pq.read_table(opened, read_dictionary=_TEXTS)
@@ -267,6 +307,10 @@ def _again(folder: Path) -> str:
     return f"`fxengine index {folder.parent} --rebuild` makes it anew."
 
 
-def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256_of(path: Path) -> str:
+    with open_regular(path) as opened:
+        return _sha256(opened)
+
+
+def _sha256(opened: BufferedReader) -> str:
+    return hashlib.file_digest(opened, "sha256").hexdigest()

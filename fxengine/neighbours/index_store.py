@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fxengine.errors import path_of
 from fxengine.features.read import FeatureStore
 from fxengine.features.vector_file import read_vectors
+from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.index import Index, index_folder, open_index
 
@@ -82,10 +84,11 @@ def index(
         InputError: a wish cannot be met.
         StoreError: the store has no vector, or its index is damaged or of another space.
     """
+    given = Wishes(metric, recall, memory, latency, factory).given()
+    Wanted(**given)  # says what cannot be before anything is read
     opened = FeatureStore.open(store)
     dim = opened.provenance.dim_of(layer)
-    vectors = None if queries is None else read_vectors(Path(queries), dim)
-    given = Wishes(metric, recall, memory, latency, factory).given()
+    vectors = None if queries is None else read_vectors(path_of("queries", queries), dim)
     found = None if rebuild or queries is not None else open_index(opened, layer)
     done: Literal["built", "updated", "unchanged"]
     if found is None or found.facts is None or not given.items() <= asdict(found.facts.wanted).items():

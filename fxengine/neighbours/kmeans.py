@@ -25,7 +25,9 @@ def kmeans(vectors: np.ndarray, k: int, seed: int = 0) -> tuple[np.ndarray, np.n
         seed: of the first centres.
     """
     dim = vectors.shape[1]
-    model = faiss.Kmeans(dim, k, niter=_ITERATIONS, nredo=_STARTS, seed=seed, spherical=True, min_points_per_centroid=1)
+    model = faiss.Kmeans(
+        dim, k, niter=_ITERATIONS, nredo=_STARTS, seed=seed % (1 << 31), spherical=True, min_points_per_centroid=1
+    )
     chosen = np.random.default_rng(seed).permutation(len(vectors))[: _TRAINED_ON * k]
     model.train(prepare(vectors[np.sort(chosen)], "cosine"))
     blocks = (prepare(block, "cosine") for block in in_blocks(vectors))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-from fxengine.errors import InputError
+from fxengine.errors import InputError, one_of
 from fxengine.features.float16 import widen
 
 _LARGE = 1e15
@@ -19,8 +19,7 @@ METRICS = {
 
 def check(metric: str) -> None:
     """Raise InputError where there is no such metric."""
-    if metric not in METRICS:
-        raise InputError(f"There is no metric {metric!r}. There is: {', '.join(METRICS)}.")
+    one_of("metric", metric, METRICS)
 
 
 def prepare(vectors: np.ndarray, metric: str, out: np.ndarray | None = None) -> np.ndarray:

@@ -18,7 +18,7 @@ from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect.local import read_input, stat_item
 from fxengine.decode import Preparer, preparer_for
 from fxengine.decode.limits import Limits
-from fxengine.errors import DecodeError, InputError
+from fxengine.errors import DecodeError, InputError, at_least
 from fxengine.execute import open_session, usable_cores
 from fxengine.execute.session import Session
 from fxengine.features.schema import Provenance
@@ -105,9 +105,8 @@ class Backbone:
         """
         if isinstance(pictures, str | bytes | bytearray | memoryview) or not isinstance(pictures, Iterable):
             raise InputError("embed() takes a list of pictures. Put a single one into a list: embed([picture]).")
-        step = batch_size or self._session.batch_size
-        if not isinstance(step, int) or step < 1:
-            raise InputError(f"batch_size must be a positive whole number. Got {step!r}.")
+        step = self._session.batch_size if batch_size is None else batch_size
+        at_least("batch_size", step, 1)
         preparer, (output, empty) = self._preparer, self._output(layer)
         parts, remaining, done = [empty], iter(pictures), 0
         while chunk := list(islice(remaining, step)):

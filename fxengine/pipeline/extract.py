@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from fxengine.backbones import DEFAULT
 from fxengine.collect import Listing, collect
 from fxengine.collect.paths import names_of
 from fxengine.decode import preparer_for
 from fxengine.decode.limits import Limits
+from fxengine.errors import InputError, at_least, given, one_of, path_of
 from fxengine.execute import usable_cores
 from fxengine.features import parts
 from fxengine.features.crash_note import CrashNote
@@ -114,11 +116,21 @@ def extract(
         DeviceError: the device was asked for by name and does not start.
     """
     begin = time.perf_counter()
-    if isinstance(inputs, str | Path):
-        names = None if listing is None else Path(listing)
-        inputs = collect(inputs, listing=names, include=names_of(include), exclude=names_of(exclude))
-    folder, limits = Path(store), _limits(limits, max_pixels, max_bytes)
-    asked = Asked(backbone, names_of(layers), dtype, limits, limit, retry_failed, names_of(add_columns))
+    for name, count in {"limit": limit, "decoders": decoders, "part_rows": part_rows}.items():
+        if count is not None:
+            at_least(name, count, 1)
+    one_of("dtype", dtype, get_args(Dtype))
+    one_of("decode_on", decode_on, ("cpu", "gpu"))
+    wish, folder, limits = (
+        Wish(precision, device, batch_size),
+        path_of("store", store),
+        _limits(limits, max_pixels, max_bytes),
+    )
+    if not isinstance(inputs, Listing):
+        inputs = _collect(inputs, listing, include, exclude)
+    asked = Asked(
+        backbone, names_of("layers", layers), dtype, limits, limit, retry_failed, names_of("add_columns", add_columns)
+    )
     with locked(folder):
         parts.remove_leftovers(folder)
         made = plan_run(inputs, folder, asked)
@@ -126,7 +138,6 @@ def extract(
         if prune:
             guard_prune(made, yes=yes)
         summary = Summary(str(store), made.found.facts.name)
-        wish = Wish(precision, device, batch_size)
         how = _How(
             wish, decoders or usable_cores(), decode_on, part_rows, allow_mixed_precision, Watch(progress, cancel)
         )
@@ -136,6 +147,18 @@ def extract(
         summary.unreadable_folders = sorted(set(inputs.unreadable))
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+def _collect(
+    inputs: str | Path, listing: str | Path | None, include: str | Sequence[str], exclude: str | Sequence[str]
+) -> Listing:
+    if not isinstance(inputs, str | os.PathLike):
+        raise InputError(
+            f"`inputs` must be a folder or a file (text or pathlib.Path), or a listing. Got {given(inputs)}; "
+            "several go into a file, which `listing` names."
+        )
+    names = None if listing is None else path_of("listing", listing)
+    return collect(inputs, listing=names, include=names_of("include", include), exclude=names_of("exclude", exclude))
 
 
 def _limits(

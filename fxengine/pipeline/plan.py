@@ -177,7 +177,7 @@ def _with(limits: Limits, stated: Mapping[str, int]) -> Limits:
         if name not in there:
             raise InputError(f"There is no limit {name!r}. There is: {', '.join(there)}.")
         if type(value) is not int or value < 1:
-            raise InputError(f"The limit {name} must be a positive whole number. Got {value!r}.")
+            raise InputError(f"`{name}` must be a positive whole number. Got {value!r}.")
     return replace(limits, **stated)
 
 

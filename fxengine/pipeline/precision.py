@@ -22,8 +22,17 @@ from fxengine.collect import Listing
 from fxengine.collect.item import Item
 from fxengine.decode import Inputs, preparer_for
 from fxengine.decode.limits import Limits
-from fxengine.errors import DecodeError, DeviceError, FxError, InputError
-from fxengine.execute import Way, open_session, runtime_for, runtime_versions, usable_cores, ways
+from fxengine.errors import DecodeError, DeviceError, FxError, InputError, at_least, one_of
+from fxengine.execute import (
+    DEVICES,
+    PRECISIONS,
+    Way,
+    open_session,
+    runtime_for,
+    runtime_versions,
+    usable_cores,
+    ways,
+)
 from fxengine.execute.cpus import processor
 from fxengine.execute.fidelity import Fidelity, compare
 from fxengine.execute.int8 import int8_file, quantise
@@ -106,6 +115,12 @@ class Wish:
     precision: str = "auto"
     device: str = "auto"
     batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, ("auto", *PRECISIONS))
+        one_of("device", self.device, DEVICES)
+        if self.batch_size is not None:
+            at_least("batch_size", self.batch_size, 1)
 
 
 def open_chosen(

@@ -19,7 +19,7 @@ from fxengine.backbones.spec import BUNDLE_METADATA_KEY, BackboneFile, layer_out
 from fxengine.collect.item import unescape_path
 from fxengine.decode import preparer_for
 from fxengine.decode.limits import TAKEN_IN
-from fxengine.errors import DecodeError, InputError, StoreError, explained, first_line
+from fxengine.errors import DecodeError, InputError, StoreError, explained, first_line, path_of
 from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
@@ -86,14 +86,14 @@ def bundle(backbone: str | Path, model: str | Path, output: str | Path, *, store
         InputError: there is no such backbone or head, or the file cannot be written.
         StoreError: head and backbone, or head and store, are of different spaces.
     """
-    output = Path(output)
+    output, model = path_of("output", output), path_of("model", model)
     if output.suffix != ".onnx":
         raise InputError(f"`output` {output} must end in .onnx.")
-    loaded = Head.load(Path(model))
+    loaded = Head.load(model)
     found = load_for_space(backbone, loaded.facts.space)
     loaded.check_backbone(found, f"the backbone {backbone}")
     compared = _store_of(store, loaded)
-    joined = _joined(found, Path(model), loaded.facts)
+    joined = _joined(found, model, loaded.facts)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with replacing(output) as temporary:

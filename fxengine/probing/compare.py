@@ -13,12 +13,12 @@ from fxengine.backbones import find_space
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect.paths import several
 from fxengine.decode import preparer_for
-from fxengine.errors import FxError, InputError, StoreError
+from fxengine.errors import FxError, InputError, StoreError, at_least, check_seed, one_of
 from fxengine.execute import open_session, usable_cores
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
 from fxengine.features.unit import unit_length
-from fxengine.heads import HeadSettings
+from fxengine.heads import HEADS, HeadSettings
 from fxengine.heads.classes import one_hot
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import DECIDES, Problem, assign_folds, interval_of
@@ -109,12 +109,17 @@ def compare(
         InputError: no store, no common row, or stores that disagree about labels.
         StoreError: as for a probe.
     """
-    opened = [FeatureStore.open(store) for store in several(stores)]
+    at_least("folds", folds, 2)
+    check_seed(seed)
+    floor = threshold(near)
+    if head is not None:
+        one_of("head", head, HEADS)
+    opened = [FeatureStore.open(store) for store in several("stores", stores)]
     if not opened:
         raise InputError("Give one store or several.")
     labelled = _common([load_targets(store, labels) for store in opened], opened)
     folds = check_enough(labelled[0], opened[0], folds)
-    first = load_vectors(opened[0], labelled[0], threshold(near))
+    first = load_vectors(opened[0], labelled[0], floor)
     problem, fold = first.problem, assign_folds(first.problem, folds, seed)
     name = head or ("ridge" if first.x is None or problem.kind == "numbers" else "logistic")
     trainer, found = Trainer(name, HeadSettings(seed=seed), progress=progress), []

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from fxengine.collect.item import unescape_path
-from fxengine.errors import InputError
+from fxengine.errors import InputError, at_least, check_seed, one_of
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
-from fxengine.heads import HeadSettings
+from fxengine.heads import HEADS, HeadSettings
 from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.probing.targets import check_enough, load_targets
 from fxengine.probing.trainer import Trainer
@@ -73,6 +73,8 @@ class Suspects:
             "checked": self.checked,
             "issues": self.issues,
             "head": self.head,
+            "store": self.store,
+            "root": self.root,
             "notes": self.notes,
             "rows": [asdict(r) for r in self.rows],
         }
@@ -118,6 +120,10 @@ def mislabeled(
     """
     if output is not None:
         check_suffix(output)
+    at_least("folds", folds, 2)
+    check_seed(seed)
+    if head is not None:
+        one_of("head", head, HEADS)
     opened = FeatureStore.open(store)
     labelled = load_targets(opened, labels)
     if labelled.problem.kind != "classes":

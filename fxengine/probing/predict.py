@@ -16,7 +16,7 @@ from fxengine.backbones.spec import LOGITS_OUTPUT, BackboneFile, layer_output
 from fxengine.collect import collect
 from fxengine.decode import preparer_for
 from fxengine.decode.limits import Limits
-from fxengine.errors import InputError
+from fxengine.errors import InputError, at_least, path_of
 from fxengine.execute import usable_cores
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.parts import list_parts
@@ -68,7 +68,10 @@ def predict(
     """
     if output is not None:
         check_suffix(output)
-    wish, watch = Wish(precision, device), Watch(progress, cancel)
+    at_least("top", top, 1)
+    if limit is not None:
+        at_least("limit", limit, 1)
+    inputs, wish, watch = path_of("inputs", inputs), Wish(precision, device), Watch(progress, cancel)
     found = _predictions(inputs, model, backbone, top, wish, limit, watch, notes)
     if output is not None:
         return Predictions((), *write_predictions(found, output), str(output))
@@ -86,9 +89,7 @@ def _predictions(
     watch: Watch,
     notes: Path | None,
 ) -> Iterator[Prediction]:
-    if top < 1:
-        raise InputError(f"`top` must be at least 1. Got {top}.")
-    head = None if model is None else Head.load(Path(model))
+    head = None if model is None else Head.load(path_of("model", model))
     if _is_store(inputs):
         if head is None:
             raise InputError(f"{inputs} is a feature store: give a head as `model`, or give the folder of pictures.")

@@ -6,18 +6,20 @@ rows with a target -> groups of near-duplicates -> folds -> out-of-fold answers 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
 
 from fxengine.collect.item import SPLITS, unescape_path
-from fxengine.errors import InputError, StoreError
+from fxengine.errors import InputError, StoreError, at_least, check_seed, one_of, path_of
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
-from fxengine.heads import UNWEIGHTED, HeadPipeline, HeadSettings, Kind, head_model, heads_for, load_head
+from fxengine.heads import HEADS, UNWEIGHTED, HeadPipeline, HeadSettings, Kind, head_model, heads_for, load_head
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import Problem, assign_folds, interval_of
@@ -25,7 +27,7 @@ from fxengine.heads.file import HeadFacts, save_head
 from fxengine.heads.streams.streamed import streamed_for
 from fxengine.probing.report import Answered, Curve, ProbeReport, describe
 from fxengine.probing.targets import Labelled, check_enough, load_targets
-from fxengine.probing.trainer import Trainer, answers_in_blocks
+from fxengine.probing.trainer import Trainer, answers_in_blocks, check_pca
 from fxengine.probing.vectors import NEAR, Vectors, copies_of, load_vectors, threshold
 
 _CURVE_ROWS = 5000  # that a learning curve is computed of, at most
@@ -70,6 +72,18 @@ class ProbeOptions:
     test: str | Path | None = None
     budget: float = 60.0
     curve: bool = False
+
+    def __post_init__(self) -> None:
+        if self.head is not None:
+            one_of("head", self.head, ("auto", *HEADS))
+        if self.kind is not None:
+            one_of("kind", self.kind, get_args(Kind))
+        for name, least in {"folds": 2, "repeats": 1, "pca": 0}.items():
+            at_least(name, getattr(self, name), least)
+        for units in self.hidden:
+            at_least("hidden", units, 1)
+        check_seed(self.seed)
+        threshold(self.near)
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,7 @@ def probe(
     kind: Kind | None = None,
     head: str | None = None,
     pca: int = 0,
-    hidden: tuple[int, ...] = (),
+    hidden: int | Sequence[int] = (),
     balanced: bool = False,
     calibrate: bool = False,
     budget: float = 60.0,
@@ -185,7 +199,7 @@ def probe(
         kind: see `ProbeOptions`, as all of the others.
         head: a kind of head.
         pca: components to reduce vectors to before it.
-        hidden: units of the layers of the head "mlp".
+        hidden: units of the layers of the head "mlp", one or a list.
         balanced: let every class count as much.
         calibrate: give calibrated probabilities, scaled to the least log loss.
         budget: seconds that the head "auto" may try.
@@ -202,11 +216,12 @@ def probe(
     Raises:
         StoreError, InputError: as `Probe.fit`; `output` does not end in .onnx, or cannot be written.
     """
-    output = None if output is None else Path(output)
+    output = None if output is None else path_of("output", output)
     if output is not None and output.suffix != ".onnx":
         raise InputError(f"`output` {output} must end in .onnx.")
+    layers = tuple(hidden) if isinstance(hidden, Sequence) else (hidden,)
     options = ProbeOptions(
-        head, kind, folds, repeats, seed, layer, balanced, calibrate, pca, hidden, near, split, test, budget, curve
+        head, kind, folds, repeats, seed, layer, balanced, calibrate, pca, layers, near, split, test, budget, curve
     )
     made = Probe.fit(store, labels=labels, options=options, progress=progress)
     return made.report() if output is None else made.save(output)
@@ -218,6 +233,9 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
     train, test = _train_and_test(store, labels, known, options)
     folds = check_enough(train.labelled, store, options.folds)
     names = _heads(options, train)
+    if options.pca:
+        fold = assign_folds(train.problem, folds, options.seed)
+        check_pca(options.pca, train, fold, _CURVE_ROWS if options.curve else None)
     found: dict[str, _Evaluated] = {}
     for name in names:
         if not found or time.perf_counter() - begin < options.budget:
@@ -310,7 +328,7 @@ def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int
     first = trainer.cross_validate(train, fold)
     repeats = [first.answers]
     for repeat in range(1, options.repeats):
-        again = assign_folds(train.problem, folds, options.seed + repeat)
+        again = assign_folds(train.problem, folds, (options.seed + repeat) % (1 << 32))
         repeats.append(trainer.cross_validate(train, again).answers)
     return _Evaluated(interval_of(train.problem, repeats), first.answers, first.scale, first.pipeline)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fxengine.errors import InputError, StoreError
+from fxengine.backbones.spec import LONGEST_NAME
+from fxengine.errors import InputError, StoreError, at_least
 from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
 from fxengine.heads import Kind
@@ -78,6 +79,11 @@ def load_targets(
     known = all_known(columns)
     columns = {name: values.filter(pa.array(known)) for name, values in columns.items()}
     found_names, y, found_kind = _targets(columns, kind, names)
+    longest = max(found_names, key=len)
+    if len(longest) > LONGEST_NAME:
+        raise InputError(
+            f"{longest[:40]!r}... has {len(longest)} characters; names of classes and columns end at {LONGEST_NAME}."
+        )
     table = table.filter(pa.array(known))
     problem = Problem(found_kind, found_names, y, np.arange(len(y)))
     hashes, splits = table["content_hash"].to_pylist(), table["split"].to_pylist()
@@ -157,8 +163,7 @@ def check_enough(labelled: Labelled, store: FeatureStore, folds: int) -> int:
         InputError: fewer than two folds are asked for.
     """
     problem = labelled.problem
-    if folds < 2:
-        raise InputError(f"`folds` must be at least 2. Got {folds}.")
+    at_least("folds", folds, 2)
     if len(problem.y) < folds:
         raise StoreError(f"{store.path} has {len(problem.y)} rows with a target, fewer than {folds} folds.")
     if problem.kind != "classes":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fxengine.errors import InputError
 from fxengine.features.blocks import Say, matrix_blocks, store_blocks, told
 from fxengine.heads import HeadPipeline, HeadSettings, make_head
 from fxengine.heads.evaluate.calibration import TINY, fit_scale, sharpen
@@ -110,6 +111,25 @@ class CrossValidated:
     answers: np.ndarray
     scale: float
     pipeline: HeadPipeline | None
+
+
+def check_pca(components: int, rows: Vectors, fold: np.ndarray, curve: int | None) -> None:
+    """Raise InputError where some rows that a head is fitted to are fewer than the components asked for.
+
+    Args:
+        components: of the PCA before the head.
+        rows: n of them.
+        fold: int64 [n], from `assign_folds`.
+        curve: rows at most of a learning curve, or None where there is none.
+    """
+    fewest, where = len(fold) - int(np.bincount(fold).max()), "without one of the folds"
+    if curve is not None:
+        fewest, where = min(fewest, curve // 2) // 10, "at the first point of the `curve`"
+    most = min(rows.dim, fewest)
+    if components > most:
+        raise InputError(
+            f"`pca` must be at most {most}: {fewest} rows of {rows.dim} numbers are left {where}. Got {components}."
+        )
 
 
 def answers_in_blocks(pipeline: HeadPipeline, rows: Vectors, scale: float = 1.0) -> np.ndarray:

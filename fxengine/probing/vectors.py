@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fxengine.errors import above_zero
 from fxengine.features.blocks import as_matrix, store_blocks
 from fxengine.features.read import FeatureStore
 from fxengine.heads.evaluate.scores import Problem
@@ -60,7 +61,12 @@ class Vectors:
 
 
 def threshold(near: float) -> float | None:
-    """Return the cosine that a person gave, or None for one over 1, which nothing reaches."""
+    """Return the cosine that a person gave as `near`, or None for one over 1, which nothing reaches.
+
+    Raises:
+        InputError: it is no number above 0.
+    """
+    above_zero("near", near)
     return near if near <= 1 else None
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fxengine.backbones import load_backbone, source_name
 from fxengine.backbones.pca_facts import PcaFacts
-from fxengine.errors import InputError, StoreError
+from fxengine.errors import InputError, StoreError, above_zero, at_least, path_of
 from fxengine.features import parts
 from fxengine.features.blocks import Say, store_blocks, store_rows, told
 from fxengine.features.moments import collect, principal_components
@@ -91,14 +91,16 @@ def fit_pca(
     """
     if (dim is None) == (variance is None):
         raise InputError("Give either `dim` or `variance`.")
-    if variance is not None and not 0 < variance <= 1:
-        raise InputError(f"`variance` must be above 0 and at most 1. Got {variance}.")
+    if variance is not None:
+        above_zero("variance", variance, 1)
+    if dim is not None:
+        at_least("dim", dim, 1)
     rows = np.asarray(store_rows(store)["row"])
     width = store.provenance.dim_of(layer)
     most = min(width, len(rows) - 1)
     if most < 1:
         raise StoreError(f"{store.path} has {len(rows)} vectors; principal components need at least two.")
-    if dim is not None and not 1 <= dim <= most:
+    if dim is not None and dim > most:
         raise InputError(f"`dim` must be between 1 and {most} ({len(rows)} vectors of {width} numbers). Got {dim}.")
     blocks = told(store_blocks(store, rows, layer=layer), len(rows), "PCA", progress)
     moments = collect(blocks).without(None).centred()
@@ -150,7 +152,7 @@ def pca(
             folder `reduced` is not empty.
         StoreError: see `fit_pca`.
     """
-    output, reduced = Path(output), None if reduced is None else Path(reduced)
+    output, reduced = path_of("output", output), None if reduced is None else path_of("reduced", reduced)
     if output.suffix != ".onnx":
         raise InputError(f"`output` {output} must end in .onnx.")
     if reduced is not None and reduced.exists() and any(reduced.iterdir()):

@@ -163,10 +163,14 @@ def _cache(*, remove: bool = False) -> Finding:
             f"cannot be written: {reason(error)}; all works, and what it saves takes its time again",
             "set FXENGINE_CACHE to a folder that can.",
         )
-    kinds = ", ".join(f"{kind} {size / 1e6:.1f}" for kind, size in taken.items())
-    size = f"{sum(taken.values()) / 1e6:.0f} MB" + (f" ({kinds})" if kinds else "")
-    done = f"{freed / 1e6:.1f} MB freed; " if remove else ""
+    kinds = ", ".join(f"{kind} {_size(size)}" for kind, size in taken.items())
+    size = _size(sum(taken.values())) + (f" ({kinds})" if kinds else "")
+    done = f"{_size(freed)} freed; " if remove else ""
     return Finding("cache", f"{done}{folder}, {size}; deleting it loses only time")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count:,} bytes"
 
 
 def _export() -> Finding:

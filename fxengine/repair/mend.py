@@ -25,6 +25,7 @@ from fxengine.pipeline.embed import Backbone
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.plan import recorded_limits
 from fxengine.pipeline.summary import Summary
+from fxengine.repair.inputs import stored_path
 from fxengine.repair.report import VerifyReport
 
 _DAMAGED = "The part that held this row was damaged; it is computed again by the next run."
@@ -138,7 +139,7 @@ class _StoredListing:
 
     def __iter__(self) -> Iterator[Item]:
         for row in self.store.rows(["id", "label", "split"]).to_pylist():
-            item = stat_item(row["id"], str(self.root / unescape_path(row["id"])))
+            item = stat_item(row["id"], stored_path(str(self.root), row["id"]))
             yield item._replace(label=row["label"], split=row["split"])
 
     def count(self) -> int:

@@ -18,6 +18,7 @@ from fxengine.features.schema import FEATURE, Provenance
 from fxengine.pipeline.embed import Backbone, run_files
 from fxengine.pipeline.threads import Job
 from fxengine.pipeline.units import Task
+from fxengine.repair.inputs import stored_path
 from fxengine.repair.report import VerifyReport
 
 # Cosine between a stored vector and a fresh one below which they are not the same picture's: far below what
@@ -38,13 +39,13 @@ def check_sample(
         report: where it is noted.
     """
     net = replace(net, limits=TAKEN_IN)
-    root = Path(unescape_path(reference.root))
+    root = unescape_path(reference.root)
     asked, sampled = deque[_Asked](), 0
 
     def tasks() -> Iterator[Task]:
         for row in _rows(paths, chosen, reference.dim):
             asked.append(row)
-            yield Task(stat_item(row.key, root / unescape_path(row.key)))
+            yield Task(stat_item(row.key, stored_path(root, row.key)))
 
     for job, fresh in run_files(net, tasks()):
         row = asked.popleft()

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from fxengine.errors import InputError, StoreError
+from fxengine.collect.item import unescape_path
+from fxengine.errors import StoreError, at_least, path_of
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import doubled_ids, find_clashes, read_numbers
 from fxengine.features.schema import ERROR_CODES, Provenance, part_schema
 from fxengine.pipeline.embed import Backbone
+from fxengine.repair.inputs import ensure_named
 from fxengine.repair.mend import mend
 from fxengine.repair.report import VerifyReport
 from fxengine.repair.sample import check_sample
+from fxengine.trust import name_pictures
 
 
 def verify(
@@ -28,8 +31,11 @@ def verify(
     repair: bool = False,
     backbone: str | Path | None = None,
     device: str = "auto",
+    pictures: str | Path | None = None,
 ) -> VerifyReport:
     """Read every part whole, then compute `sample` rows again from their inputs and compare.
+
+    A store may be somebody else's: inputs are read below folders that this user extracted from, or names.
 
     Args:
         store: folder of a feature store.
@@ -37,14 +43,17 @@ def verify(
         repair: compute bad parts and wrong rows again; everything else stays as it is.
         backbone: only where neither the cache nor a fresh export gives the store's space.
         device: "auto", "cpu", "cuda" or "tensorrt".
+        pictures: a folder whose files may be read, from now on.
 
     Raises:
         StoreError: there is no part at all, or none is readable; `repair`, and two parts have rows of one id.
-        InputError: `sample` is negative, or the backbone of the store's space is not to be had.
+        InputError: `sample` is negative, the backbone of the store's space is not to be had, there is no folder
+            `pictures`, or inputs are to be read in one that nobody named.
     """
-    if sample < 0:
-        raise InputError(f"sample must not be negative. Got {sample}.")
-    folder = Path(store)
+    at_least("sample", sample, 0)
+    if pictures is not None:
+        name_pictures(pictures)
+    folder = path_of("store", store)
     paths = parts.list_parts(folder) if folder.is_dir() else []
     if not paths:
         raise StoreError(f"{folder} is no feature store: it has no part-*.parquet.")
@@ -62,12 +71,20 @@ def verify(
     if not sample and not (repair and report.bad_parts):
         return report
     # Everything that is needed is looked up before anything is changed.
+    ensure_named(unescape_path(reference.root), _ids(paths))
     net = Backbone.for_store(reference, backbone, device)
     if sample:
         report = replace(report, sampled=check_sample(good, reference, _chosen(good, sample), net, report))
     if repair and (report.bad_parts or report.wrong):
         report = replace(report, repair=mend(folder, reference, report, net, device))
     return report
+
+
+def _ids(paths: list[Path]) -> Iterator[str]:
+    """Yield the ids of every part that says them, bad ones included."""
+    for path in paths:
+        with suppress(StoreError):
+            yield from parts.read_part(path, ["id"])["id"].to_pylist()
 
 
 def _chosen(paths: list[Path], sample: int) -> np.ndarray:

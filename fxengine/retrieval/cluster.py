@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fxengine.collect.item import unescape_path
-from fxengine.errors import InputError, explained
+from fxengine.errors import InputError, at_least, check_seed, explained
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.neighbours.index import Index
 from fxengine.neighbours.kmeans import kmeans
@@ -54,7 +54,7 @@ class ClusterReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the clusters as JSON data."""
-        return {"clusters": [asdict(cluster) for cluster in self.clusters]}
+        return {"root": self.root, "clusters": [asdict(cluster) for cluster in self.clusters]}
 
 
 def cluster(
@@ -75,8 +75,10 @@ def cluster(
     """
     if output is not None:
         check_suffix(output)
+    at_least("k", k, 1)
+    check_seed(seed)
     index = Index.exact(store, layer=layer)
-    if not 1 <= k <= len(index):
+    if k > len(index):
         raise InputError(f"`k` must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
     with explained(f"{store} cannot be parted into {k} clusters", "Free memory, or ask for fewer."):
         assigned, near = kmeans(index.matrix, k, seed)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.collect.item import unescape_path
-from fxengine.errors import InputError, explained
+from fxengine.errors import above_zero, explained
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.neighbours.groups import choose_threshold, near_duplicate_groups, whiten
 from fxengine.neighbours.index import Index
@@ -24,7 +24,8 @@ class DuplicatesReport:
     Attributes:
         table: a row for every picture that is not alone, by group, the largest group first. Columns: group; id; keep,
             one of each group, the most pixels, then the most bytes; identical, another of the group is the very same
-            file; likeness, cosine of the whitened vectors to the one to keep; label, split, width, height, size;
+            file; same_as, the first one of these, null for itself; likeness, cosine of the whitened vectors to the one
+            to keep; label, split, width, height, size;
             crosses_labels and crosses_splits, the group holds more than one.
         root: folder that ids are relative to.
         threshold: likeness from which two pictures are linked.
@@ -51,6 +52,7 @@ class DuplicatesReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
         return {
+            "root": self.root,
             "rows": self.rows,
             "threshold": self.threshold,
             "chosen": self.chosen,
@@ -82,8 +84,8 @@ def duplicates(
         InputError: the threshold is not above 0 and at most 1, or `output` cannot be written.
         StoreError: the store has no vector or no such layer.
     """
-    if threshold is not None and not 0 < threshold <= 1:
-        raise InputError(f"The threshold must be above 0 and at most 1. Got {threshold}.")
+    if threshold is not None:
+        above_zero("threshold", threshold, 1)
     if output is not None:
         check_suffix(output)
     index = Index.exact(store, layer=layer)
@@ -113,6 +115,7 @@ def _table(rows: pa.Table, groups: np.ndarray, whitened: np.ndarray) -> pa.Table
         "id": rows["id"],
         "keep": pa.array(keep),
         "identical": pa.array(_shared(rows["content_hash"])),
+        "same_as": rows["id"].take(_first_same(rows["content_hash"])),
         "likeness": pa.array(np.einsum("ij,ij->i", kept, whitened[members].astype(np.float32)).astype(np.float32)),
         **{name: rows[name] for name in ("label", "split", "width", "height", "size")},
         "crosses_labels": pa.array(_crosses(number, rows["label"])),
@@ -126,6 +129,20 @@ def _shared(hashes: pa.ChunkedArray) -> np.ndarray:
     _, inverse, counts = np.unique(hashes.to_numpy(zero_copy_only=False), return_inverse=True, return_counts=True)
     shared: np.ndarray = counts[inverse] > 1
     return shared
+
+
+def _first_same(hashes: pa.ChunkedArray) -> pa.Array:
+    """Return of each row the first one with its content hash, null where that is itself."""
+    _, first, inverse = np.unique(hashes.to_numpy(zero_copy_only=False), return_index=True, return_inverse=True)
+    found = first[inverse]
+    return pa.array(found, mask=found == np.arange(len(found)))
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """Return what a row of the table is in its group."""
+    if row["keep"]:
+        return "keep"
+    return f"likeness {row['likeness']:.3f}" if row["same_as"] is None else f"same file as {row['same_as']}"
 
 
 def _crosses(groups: np.ndarray, names: pa.ChunkedArray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fxengine.errors import InputError, StoreError, explained, reason
+from fxengine.errors import InputError, StoreError, at_least, explained, one_of, reason
 from fxengine.features.blocks import matrix_blocks
 from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
@@ -85,8 +85,8 @@ def map(
     """
     if output is not None:
         check_suffix(output, (".parquet", ".json"))
-    if method not in METHODS:
-        raise InputError(f"There is no method {method!r}. There is: {', '.join(METHODS)}.")
+    one_of("method", method, METHODS)
+    at_least("k", k, 1)
     index = _index(FeatureStore.open(store), layer, progress)
     with explained(f"{store} cannot be laid out", "Free memory."):
         places, share = _pca(index.matrix) if method == "pca" else (_umap(index.matrix), None)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from fxengine.collect.item import unescape_path
 from fxengine.collect.paths import names_of, several
-from fxengine.errors import InputError
+from fxengine.errors import InputError, at_least
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.neighbours.index import Index, open_index
@@ -138,10 +138,17 @@ def search(
     """
     if output is not None:
         check_suffix(output)
-    asked = Asked(tuple(several(query)), names_of(id), tuple(several(plus)), tuple(several(minus)))
+    if k is not None:
+        at_least("k", k, 1)
+    asked = Asked(
+        tuple(several("query", query)),
+        names_of("id", id),
+        tuple(several("plus", plus)),
+        tuple(several("minus", minus)),
+    )
     times = [time.perf_counter()]
     index, warning = _index(FeatureStore.open(store), metric, layer)
-    if k is not None and not 1 <= k <= len(index):
+    if k is not None and k > len(index):
         raise InputError(f"`k` must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
     k = min(K, len(index)) if k is None else k
     allowed = index.allowed(where)

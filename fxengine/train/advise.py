@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.errors import InputError
+from fxengine.errors import InputError, above_zero
 from fxengine.features.read import FeatureStore
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
@@ -104,8 +104,8 @@ def advise(store: str | Path, *, labels: str | Path | None = None, target: float
         StoreError: there are no targets, or too few.
         InputError: the file of labels, or the target, cannot be used.
     """
-    if target is not None and not 0 < target <= 1:
-        raise InputError(f"The target must be a share between 0 and 1. Got {target}.")
+    if target is not None:
+        above_zero("target", target, 1)
     opened = FeatureStore.open(store)
     report = Probe.fit(opened, labels=labels, options=ProbeOptions(curve=True)).report()
     expected = tuple(report.curve.expected) if report.curve is not None else ()

@@ -32,7 +32,7 @@ from fxengine.backbones.options import ExportOptions, input_size
 from fxengine.backbones.sources.feature_check import sample_photos
 from fxengine.backbones.sources.from_keras import Checked, check_export
 from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, BackboneFile
-from fxengine.errors import InputError, explained
+from fxengine.errors import InputError, explained, path_of
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
 from fxengine.heads.evaluate.interval import Interval
@@ -111,7 +111,7 @@ def finetune(
         InputError: the backbone cannot be trained, Keras is not installed, or the training failed.
         StoreError: too few pictures or classes, or no picture is left for a side.
     """
-    output = Path(output)
+    inputs, output = path_of("inputs", inputs), path_of("output", output)
     if output.suffix != ".onnx":
         raise InputError(f"`output` {output} must end in .onnx.")
     options = FinetuneOptions(
@@ -348,7 +348,7 @@ def _details(data: TrainingData, answers: np.ndarray, score: Interval, trained_o
     rows = np.flatnonzero(data.split == TEST)
     ids = [data.labelled.ids[i] for i in rows]
     tested = Answered(data.problem.take(rows), answers[rows], ids)
-    found = describe(tested, head="dense", score=score, evaluation="the test pictures", trained_on=trained_on)
+    found = describe(tested, head="dense", score=score, evaluation="tested once", trained_on=trained_on)
     return replace(found, root=str(data.root))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fxengine.backbones import DEFAULT
-from fxengine.errors import InputError
+from fxengine.errors import InputError, above_zero, path_of
 from fxengine.files import replacing
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.pipeline.extract import extract
@@ -72,7 +72,8 @@ def fit(
     Raises:
         InputError, StoreError: as the steps do.
     """
-    output = Path(output)
+    above_zero("target", target, 1)
+    output = path_of("output", output)
     if output.suffix != ".onnx":
         raise InputError(f"`output` {output} must end in .onnx.")
     folder, steps = output.with_suffix(layout.FIT), list[Step]()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Literal, get_args
 
-from fxengine.errors import InputError
+from fxengine.errors import InputError, above_zero, at_least, check_seed, given, one_of
 
 AUGMENTATIONS = (
     "flip", "rotation", "zoom", "shift", "shear", "brightness", "contrast", "grey", "crop",
@@ -50,12 +51,23 @@ class FinetuneOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 1 or self.patience < 1:
-            raise InputError("`epochs`, `batch` and `patience` must be at least 1.")
-        if self.rate is not None and not 0 < self.rate < 1:
-            raise InputError(f"`rate` must be between 0 and 1. Got {self.rate}.")
-        if min(self.validation, self.test) <= 0 or self.validation + self.test >= 1:
-            raise InputError("The shares for validation and test must be above 0, and leave something to train on.")
+        if not isinstance(self.unfreeze, str):
+            raise InputError(
+                "`unfreeze` must be text: 'all', how many last layers, as '3', or the name of a layer. "
+                f"Got {given(self.unfreeze)}."
+            )
+        for name in ("epochs", "batch", "patience"):
+            at_least(name, getattr(self, name), 1)
+        one_of("optimizer", self.optimizer, get_args(Optimizer))
+        if self.rate is not None:
+            above_zero("rate", self.rate, 1)
+        if not isinstance(self.label_smoothing, Real) or not 0 <= self.label_smoothing < 1:
+            raise InputError(f"`label_smoothing` must be at least 0 and below 1. Got {given(self.label_smoothing)}.")
+        for name in ("validation", "test", "near"):
+            above_zero(name, getattr(self, name))
+        if self.validation + self.test >= 1:
+            raise InputError("`validation` and `test` must leave something to train on: together less than 1.")
+        check_seed(self.seed)
         augmentations(self.augment)
 
 
@@ -70,5 +82,5 @@ def augmentations(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name not in AUGMENTATIONS:
-            raise InputError(f"There is no augmentation {name!r}. There is: {', '.join((*_SETS, *AUGMENTATIONS))}.")
+            one_of("augment", name, (*_SETS, *AUGMENTATIONS))
     return names

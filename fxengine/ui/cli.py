@@ -16,7 +16,7 @@ from fxengine.errors import FxError, is_foreign, reason
 from fxengine.ui import console, words
 from fxengine.ui.commands import COMMANDS, TELLING, load_command
 from fxengine.ui.exit_codes import INTERRUPTED, MISTAKE
-from fxengine.ui.stopping import stopping
+from fxengine.ui.stopping import SAID, stopping
 from fxengine.ui.supervise import crash_notes, is_child, is_store, supervise
 
 _TRACEBACK = "FXENGINE_TRACEBACK"  # set, it shows where something went wrong
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments), options)
     except KeyboardInterrupt:
-        console.complain("fxengine: interrupted")
+        console.complain(SAID)
         return int(options.stopped)
     except Exception as error:
         _tell(error)
@@ -106,26 +106,30 @@ class _Parser(argparse.ArgumentParser):
                 there = f". There is: {', '.join(self.commands)}."
                 self.error(f"There is no command {name!r}{_nearest(name, self.commands) or there}")
             words.learn(self.commands, name)
-            self._refuse_unknown(args, words.flags_of(self.commands[name]))
+            _refuse_unknown(name, self.commands[name], args)
         return super().parse_args(args, namespace)
-
-    def _refuse_unknown(self, args: Sequence[str], flags: Sequence[str]) -> None:
-        # Before argparse does: it asks first for what is missing, which is what the mistyped flag is meant for.
-        for word in args[: args.index("--") if "--" in args else None]:
-            name = word.partition("=")[0]
-            if name.startswith("--") and " " not in word and not any(flag.startswith(name) for flag in flags):
-                self.error(f"unrecognized arguments: {name}{_nearest(name, flags)}")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         # argparse passes over what cannot be written.
         if file is sys.stderr:
             console.complain(message.rstrip("\n"))
         else:
-            console.say(message, end="")
+            console.write(message)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(MISTAKE, f"{self.prog}: {message}\n")
+
+
+def _refuse_unknown(name: str, command: argparse.ArgumentParser, args: Sequence[str]) -> None:
+    # Before argparse does: it asks first for what is missing, which is what the mistyped flag is meant for.
+    flags = words.flags_of(command)
+    for word in args[: args.index("--") if "--" in args else None]:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and " " not in word and not any(known.startswith(flag) for known in flags):
+            if flag == "--quiet":
+                command.error(f"there is no --quiet: what {name} prints is all that it does")
+            command.error(f"unrecognized arguments: {flag}{_nearest(flag, flags)}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

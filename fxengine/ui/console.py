@@ -17,16 +17,23 @@ from fxengine.ui.words import in_flags
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from rich.console import Console
 
     from fxengine.pipeline.summary import Progress
 
 _PLAIN_EVERY = 5.0  # seconds between two plain progress lines
+CELL, LINE = 200, 2000  # characters that are shown of a value and of a line: what a file says may be a megabyte
 
 
-def say(text: str = "", end: str = "\n") -> None:
-    """Print a line of the result.
+def say(text: str = "") -> None:
+    """Print a line of the result, as any terminal can show it; raises as `write`."""
+    write(printable(shortened(text, LINE)) + "\n")
+
+
+def write(text: str, end: str = "") -> None:
+    """Print what is fit for a terminal as it is: what was drawn, JSON, a help text.
 
     Raises:
         SystemExit: nobody reads it any more (`| head`), which is fine.
@@ -38,15 +45,21 @@ def say(text: str = "", end: str = "\n") -> None:
         _give_up(error)
 
 
+def say_written(paths: Iterable[Path]) -> None:
+    """Print where the result was written to."""
+    for path in paths:
+        say(f"written to {path}")
+
+
 def say_notes(notes: Iterable[str]) -> None:
     """Print what there is to know about a result's labels, a line each."""
     for note in notes:
-        say(printable(in_flags(note)))
+        say(in_flags(note))
 
 
 def say_json(data: object) -> None:
-    """Print the result as JSON; raises as `say`."""
-    say(json.dumps(data, indent=2, ensure_ascii=True))
+    """Print the result as JSON; raises as `write`."""
+    write(json.dumps(data, indent=2, ensure_ascii=True), end="\n")
 
 
 def silent(options: argparse.Namespace) -> bool:
@@ -70,7 +83,8 @@ def complain(text: str) -> None:
 
 def complain_of(said: str) -> None:
     """Print an error or a warning of the library, in the words of the command line."""
-    complain("\n".join(map(printable, f"fxengine: {in_flags(said)}".split("\n"))))
+    lines = f"fxengine: {in_flags(said)}".split("\n")
+    complain("\n".join(printable(shortened(line, LINE)) for line in lines))
 
 
 def open_closed() -> None:
@@ -88,7 +102,7 @@ def open_closed() -> None:
 def finish(code: int) -> int:
     """Write out what is left, and return the exit code: Python would say of a pipe that nobody reads that it broke."""
     try:
-        say(end="")
+        write("")
     except SystemExit:
         pass
     except InputError as error:
@@ -113,6 +127,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
+def shortened(text: str, most: int = CELL) -> str:
+    """Return text of at most `most` characters, "…" in the middle where it had more."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
+
+
 def table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()) -> None:
     """Print a table; `right` names the columns of numbers."""
     from rich.table import Table
@@ -121,10 +140,10 @@ def table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()
     for name in columns:
         made.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(printable(cell) for cell in row))
+        made.add_row(*(printable(shortened(cell)) for cell in row))
     drawn = io.StringIO()
     _console(drawn, on_terminal=sys.stdout.isatty()).print(made, markup=False)
-    say(drawn.getvalue(), end="")
+    write(drawn.getvalue())
 
 
 @contextmanager
@@ -151,7 +170,7 @@ def native_libraries_silenced() -> Iterator[None]:
 
 def progress_lines(quiet: bool) -> Callable[[str], None] | None:
     """Return a callback that prints a line of what is being done; None where it must be quiet."""
-    return None if quiet else lambda text: complain(printable(in_flags(text)))
+    return None if quiet else lambda text: complain(printable(shortened(in_flags(text), LINE)))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Says what a store, a backbone or a head is, as JSON data."""
+"""Says what a store, a backbone, a head or a PCA file is, as JSON data."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Info:
     """What something is.
 
     Attributes:
-        facts: JSON data. Of a store, a backbone or a head its `kind` and what it says of itself; of a folder of
-            fine-tunings `runs`, one fine-tuning each; where the layers of a net were asked for, `layers`: tensor, op,
-            shape and whether it is the default.
+        facts: JSON data. Of a store, a backbone, a head or a PCA file its `kind` and what it says of itself; of a
+            folder of fine-tunings `runs`, one fine-tuning each; where the layers of a net were asked for, `layers`:
+            tensor, op, shape and whether it is the default.
     """
 
     facts: dict[str, Any]
@@ -32,14 +32,14 @@ class Info:
 
 
 def info(target: str | Path, *, layers: bool = False) -> Info:
-    """Say what `target` (a store, a folder of fine-tunings, a backbone or head file, or a source name) is.
+    """Say what `target` (a store, a folder of fine-tunings, a backbone, head or PCA file, or a source name) is.
 
     Args:
         target: what to look at.
         layers: instead, list the tensors of a net that can become features.
 
     Raises:
-        InputError: it is none of these; `layers`, and it is no net, or not ONNX.
+        InputError: it is none of these, or a damaged file; `layers`, and it is no net, or not ONNX.
         StoreError: it is a store, but a damaged one.
     """
     return Info({"layers": _layers(str(target))} if layers else _facts(target))
@@ -54,18 +54,44 @@ def _facts(target: str | Path) -> dict[str, Any]:
     if path.is_dir():
         return _store(FeatureStore.open(path))
     if path.is_file():
-        try:
-            return _backbone(load_backbone(path))
-        except InputError as error:
-            head = _head(path)
-            if head is None:
-                raise InputError(f"{path} is neither a backbone nor a head that fxengine wrote.") from error
-            return head
+        return _file(path)
     if str(target) in EMBEDDED or not ("/" in str(target) or path.suffix):
         return _backbone(load_backbone(str(target)))
     raise InputError(
         f"There is no {target}: `fxengine info` takes a store's folder, an .onnx file or a backbone's name."
     )
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """Describe a file by what its metadata say that it is, or raise what the reader of that kind says."""
+    from fxengine.backbones.spec import METADATA_KEY, PCA_METADATA_KEY
+    from fxengine.heads.file import METADATA_KEY as HEAD_METADATA_KEY
+
+    try:
+        return _backbone(load_backbone(path))
+    except InputError as error:
+        said = _metadata(path)
+        if METADATA_KEY in said:
+            raise
+        if HEAD_METADATA_KEY in said:
+            return _head(path)
+        if PCA_METADATA_KEY in said:
+            return _pca(path)
+        raise InputError(f"{path} is no backbone, head or PCA file that fxengine wrote.") from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    import onnx
+
+    from fxengine.backbones.graph.external_data import MAX_BYTES
+    from fxengine.backbones.graph.model import metadata_of
+
+    if path.stat().st_size > MAX_BYTES:
+        return {}
+    try:
+        return metadata_of(onnx.load(path, load_external_data=False))
+    except Exception:  # no ONNX file
+        return {}
 
 
 def _layers(source: str) -> list[dict[str, Any]]:
@@ -121,13 +147,22 @@ def _backbone(found: BackboneFile) -> dict[str, Any]:
     }
 
 
-def _head(path: Path) -> dict[str, Any] | None:
+def _head(path: Path) -> dict[str, Any]:
     from fxengine.heads.file import Head
 
-    try:
-        head = Head.load(path)
-    except InputError:
-        return None
+    head = Head.load(path)
     facts = asdict(head.facts)
     facts["head"] = facts.pop("kind")
     return {"kind": "head", "path": str(path), "dim": head.dim, **facts}
+
+
+def _pca(path: Path) -> dict[str, Any]:
+    from fxengine.reduce.pca import Pca
+
+    pca = Pca.load(path)
+    components, dim = pca.components.shape
+    facts = asdict(pca.facts)
+    del facts["total_variance"]
+    facts["explained_variance"] = float(pca.facts.explained_variance_ratio.sum())
+    shape = {"dim": dim, "components": components}
+    return {"kind": "pca", "path": str(path), **shape, **facts, "backbone": f"pca:{path}"}

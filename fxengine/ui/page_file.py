@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fxengine.errors import InputError, explained
+from fxengine.errors import InputError
 from fxengine.files import replacing
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a page; raises InputError where that cannot be."""
+    """Write a page; raises InputError where that cannot be, also where the suffix is neither .html nor .htm."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{path} must end in .html.")
     _write(text.encode(), path)
 
 
@@ -21,5 +23,9 @@ def write_picture(png: bytes, path: Path) -> None:
 
 
 def _write(data: bytes, path: Path) -> None:
-    with explained(f"Cannot write {path}", kind=InputError), replacing(path, or_into=True) as temporary:
-        temporary.write_bytes(data)
+    try:
+        with replacing(path, or_into=True) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        # The file that the system names is the temporary one.
+        raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -89,13 +89,12 @@ def supervise(arguments: Sequence[str], notes: Path | None) -> int:
 
 def _run_once(arguments: Sequence[str], notes: Path | None) -> int:
     child: subprocess.Popen[bytes] | None = None
-    early: list[int] = []  # what came before there was a child
+    came: list[int] = []
 
     def forward(number: int, _: FrameType | None) -> None:
-        if child is None:
-            early.append(number)
-        else:
-            child.send_signal(number)
+        came.append(number)
+        if child is not None:
+            child.send_signal(_silent(number))
 
     def pause(_: int, __: FrameType | None) -> None:
         if child is not None:
@@ -114,9 +113,15 @@ def _run_once(arguments: Sequence[str], notes: Path | None) -> int:
             env={**os.environ, PARENT: str(os.getpid()), NOTES: str(notes or "")},
             process_group=0 if os.name == "posix" else None,
         )
-        for number in early:
-            child.send_signal(number)
-        return child.wait()
+        for number in list(came):  # before there was a child
+            child.send_signal(_silent(number))
+        code = child.wait()
+        return 128 + came[0] if came and code in (-signal.SIGTERM, 128 + signal.SIGTERM) else code
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+
+
+def _silent(number: int) -> int:
+    """Return what is sent for a signal: to a Ctrl-C, Python answers with a traceback until it has loaded fxengine."""
+    return signal.SIGTERM if number == signal.SIGINT else number

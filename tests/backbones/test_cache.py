@@ -260,8 +260,8 @@ def test_a_file_that_only_a_store_names_is_not_opened(kind: str, tmp_path: Path,
     with pytest.raises(InputError) as raised:
         find_space("abcdef0123456789" * 4, f"{kind}{victim}")
     assert str(raised.value) == (
-        f"The backbone of feature space abcdef012345 is not in the cache, and its source '{kind}{victim}' is a file "
-        "that you have not named here. Where you trust it, give it as `backbone`, or once to `fxengine info`."
+        f"The backbone of feature space abcdef012345 is not in the cache, and you have not named its source "
+        f"'{kind}{victim}' here. Where you trust it, give it as `backbone`, or once to `fxengine info`."
     )
 
 
@@ -306,3 +306,18 @@ def test_a_net_that_is_another_than_it_says_is_refused(change: dict[str, Any], s
     path.write_bytes(model.SerializeToString())
     with pytest.raises(InputError, match=says):
         load_backbone(path)
+
+
+def test_a_net_that_only_a_store_names_is_not_fetched(folder: Path) -> None:
+    with (
+        patch("fxengine.backbones.sources.from_keras.identity") as asked,
+        pytest.raises(InputError, match="you have not named its source 'keras:ResNet50' here"),
+    ):
+        find_space("abcdef0123456789" * 4, "keras:ResNet50")
+    asked.assert_not_called()
+    note_named("backbone", "keras:ResNet50")
+    with (
+        patch("fxengine.backbones.sources.from_keras.identity", side_effect=InputError("no Keras")),
+        pytest.raises(InputError, match="neither in the cache nor made"),
+    ):
+        find_space("abcdef0123456789" * 4, "keras:ResNet50")

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fxengine import InputError, StoreError, extract
 from fxengine.backbones import find_space, load_backbone, source_name
 from fxengine.backbones.cache import read_backbone, write_backbone
-from fxengine.backbones.export import export
+from fxengine.backbones.export import _removed, export
 from fxengine.backbones.graph.model import make_model, metadata_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
@@ -190,3 +190,30 @@ def test_export_and_info_from_the_command_line(plain: Path, tmp_path: Path) -> N
     found = json.loads(run_cli("info", f"onnx:{plain}", "--layers", "--json").stdout)
     assert "relu" in [row["tensor"] for row in found]
     assert "relu" in run_cli("info", f"onnx:{plain}", "--layers").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "unread"),
+    [
+        ({"mean": (1, 2, 3)}, "`mean`"),
+        ({"size": 64, "weights": "random"}, "`size`, `weights`"),
+        ({"pooling": "max"}, "`pooling`"),
+    ],
+)
+def test_what_a_finished_backbone_does_not_read_is_refused(
+    options: dict[str, Any], unread: str, tmp_path: Path, tiny: BackboneFile
+) -> None:
+    with pytest.raises(InputError, match=rf"is a finished backbone: leave {unread} away\."):
+        export(tiny.path, tmp_path / "net.onnx", **options)
+    assert export(tiny.path, tmp_path / "net.onnx", logits=True, trust=True).file.facts == tiny.facts
+
+
+def test_weights_of_an_onnx_file_are_its_own(plain: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds its own weights: leave out `weights` random\."):
+        export(f"onnx:{plain}", tmp_path / "net.onnx", weights="random", **WISHES)
+
+
+def test_the_layer_that_a_keras_cut_removed_is_said_by_itself() -> None:
+    notes = {"removed": ["GlobalAveragePooling2D avg_pool", "Dense predictions"]}
+    removed, whole, dim, layers = _removed("keras:ResNet50", notes)
+    assert (removed, whole, dim, layers) == (tuple(notes["removed"]), "keras:ResNet50", None, "predictions")

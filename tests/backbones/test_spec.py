@@ -172,6 +172,8 @@ def test_facts_of_another_format_are_refused() -> None:
         ('"dim": 5', '"dim": 1e999', "what it says of itself is not JSON"),
         ('"here"', '"\\ud800"', "what it says of itself is not JSON"),
         ('"layers": []', '"layers": [[8, "deep"]]', "net.onnx is damaged: 'layers' cannot be 8"),
+        ('["a", "b"]', f'["a", "{"b" * 1001}"]', "damaged: the name of a class has more than 1000 characters"),
+        ('"here"', f'"{"x" * 4097}"', "damaged: a text in it has more than 4096 characters"),
     ],
 )
 def test_facts_that_cannot_be_are_refused_by_name(old: str, new: str, words: str) -> None:

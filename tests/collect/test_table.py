@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fxengine.collect import table as collect_table
 from fxengine.collect.paths import list_paths
 from fxengine.collect.table import column_of, decode_text, id_columns, read_table
 from fxengine.errors import InputError
@@ -142,8 +145,9 @@ def test_a_missing_file_and_no_parquet_are_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^There is no file .*/none\.csv\.$"):
         read_table(tmp_path / "none.csv")
     assert refused(tmp_path, "x", "t.parquet").startswith("/t.parquet cannot be read: ")
+    (tmp_path / "empty.csv").touch()
     with pytest.raises(InputError, match=r"^The list cannot be read: it is empty\.$"):
-        read_table(Path("/dev/null"), called="The list")
+        read_table(tmp_path / "empty.csv", called="The list")
 
 
 def test_a_first_line_that_is_a_row_is_kept(tmp_path: Path) -> None:
@@ -248,3 +252,71 @@ def test_text_without_a_mark_is_text(tmp_path: Path) -> None:
     assert column_of(table, "id", "t").to_pylist() == ["a.jpg", "Ä.jpg"]
     with pytest.raises(InputError, match="The column 'raw' of t holds bytes that are no text in UTF-8"):
         column_of(table, "raw", "t")
+
+
+def written_again_and_again(path: Path, text: str, rows: int) -> None:
+    """Write a Parquet file of one text in every row, which takes next to nothing."""
+    block = pa.array(np.zeros(rows, np.int32))
+    table = pa.table({"path": pa.DictionaryArray.from_arrays(block, pa.array([text]))})
+    schema = pa.schema([("path", pa.string())])
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=True) as writer:
+        writer.write_table(table.cast(schema))
+
+
+def test_a_parquet_that_announces_more_rows_than_its_bytes_can_tell_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.parquet" / "part.parquet"
+    path.parent.mkdir()
+    written_again_and_again(path, "a.jpg", 3_000_000)
+    size = path.stat().st_size
+    assert size < 1 << 20
+    for each in (path, path.parent):
+        with pytest.raises(InputError, match=f" cannot be read: it announces 3000000 rows in {size} bytes"):
+            read_table(each)
+
+
+def test_what_takes_more_memory_than_is_free_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written_again_and_again(tmp_path / "texts.parquet", "x" * 10_000, 20_000)
+    zeros = pa.table({"path": list(map(str, range(9000))), "x": np.zeros(9000)})
+    pq.write_table(zeros, tmp_path / "zeros.parquet", use_dictionary=False, compression="zstd")
+    (tmp_path / "list.csv").write_text("path\n" + "a.jpg\n" * 9000)
+    (tmp_path / "list.txt").write_text("a.jpg\n" * 9000)
+    monkeypatch.setattr(collect_table, "available", lambda: 50_000)
+    for name in ("texts.parquet", "zeros.parquet", "list.csv", "list.txt"):
+        said = f"The list .*{name} cannot be read: it takes .* MB of memory, 0 MB are free"
+        with pytest.raises(InputError, match=said):
+            list_paths(tmp_path / name, tmp_path)
+    monkeypatch.setattr(collect_table, "available", lambda: None)  # not known here
+    assert len(list_paths(tmp_path / "texts.parquet", tmp_path).paths) == 20_000
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"labels.{suffix}")
+    with pytest.raises(InputError, match=rf"labels.{suffix} cannot be read: It is not a regular file"):
+        read_table(tmp_path / f"labels.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "txt"])
+def test_a_text_of_more_than_two_gigabytes_is_refused_before_it_is_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"list.{suffix}"
+    path.touch()
+    os.truncate(path, 3 << 30)
+    with pytest.raises(InputError, match=rf"list.{suffix} cannot be read: it has 3221225472 bytes"):
+        list_paths(path, tmp_path)
+
+
+def test_texts_that_are_counted_keep_their_types(tmp_path: Path) -> None:
+    columns = {
+        "path": pa.array(["a", None, "b"]),
+        "large": pa.array(["a", "a", ""], pa.large_string()),
+        "bytes": pa.array([b"a", None, b"a"]),
+        "kind": pa.array(["x", "y", "x"]).dictionary_encode(),
+        "number": pa.array([1, 2, 3]),
+    }
+    wanted = pa.table(columns)
+    (tmp_path / "parts").mkdir()
+    for path in (tmp_path / "one.parquet", tmp_path / "parts" / "a.parquet"):
+        pq.write_table(wanted, path)
+    assert read_table(tmp_path / "one.parquet")[0].equals(wanted)
+    (tmp_path / "parts").rename(tmp_path / "parts.parquet")
+    assert read_table(tmp_path / "parts.parquet")[0].equals(wanted)

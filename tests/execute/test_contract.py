@@ -129,7 +129,7 @@ def test_real_photos_give_the_reference(shared_data: Callable[[str], Path], runt
 
 
 def test_a_precision_that_is_not_there_says_why(tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"There is no precision 'fp8'\. Available: auto, fp32, bf16, fp16, int8\."):
+    with pytest.raises(InputError, match=r"There is no `precision` 'fp8'\. There is: fp32, bf16, fp16, int8\."):
         open_session(tiny.path, "cpu", precision="fp8")
     with pytest.raises(DeviceError, match="ONNX Runtime computes in fp32 on a CPU, not in bf16"):
         open_session(tiny.path, "cpu", precision="bf16", runtime="onnxruntime")

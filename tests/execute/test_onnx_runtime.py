@@ -172,7 +172,7 @@ def test_a_batch_of_real_photos_gives_what_single_photos_give(shared_data: Calla
 
 
 def test_an_unknown_device_lists_what_there_is(tiny: BackboneFile) -> None:
-    with pytest.raises(InputError, match=r"There is no device 'gpu'\. Available: auto, cpu, cuda, tensorrt\."):
+    with pytest.raises(InputError, match=r"There is no `device` 'gpu'\. There is: auto, cpu, cuda, tensorrt\."):
         open_session(tiny.path, "gpu", 4)
 
 

@@ -203,5 +203,5 @@ def test_a_store_of_one_part_that_contradicts_itself_is_mended(
 
 
 def test_a_sample_of_less_than_nothing_is_refused(store: Path) -> None:
-    with pytest.raises(InputError, match=r"sample must not be negative\. Got -1"):
+    with pytest.raises(InputError, match=r"`sample` must be at least 0\. Got -1"):
         verify(store, sample=-1)

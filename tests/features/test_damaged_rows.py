@@ -331,7 +331,7 @@ def test_the_smallest_parts_that_can_be_written_are_read(tmp_path: Path, count: 
 def test_a_part_that_is_no_file_is_refused(tmp_path: Path) -> None:
     made(tmp_path)
     (tmp_path / "part-000002.parquet").mkdir()
-    with pytest.raises(StoreError, match=r"part-000002.parquet is damaged \(it is not a regular file\)"):
+    with pytest.raises(StoreError, match=r"part-000002.parquet is damaged \(It is not a regular file\)"):
         FeatureStore.open(tmp_path)
 
 
@@ -361,6 +361,8 @@ def without(name: str) -> dict[str, object]:
         (values(layers=["a"]), r"'layers' cannot be \['a'\]"),
         (values(dtype="float64"), "'dtype' cannot be 'float64'"),
         (values(space=None), "'space' cannot be None"),
+        (values(space="\x1b[31m"), r"'space' cannot be '\\x1b\[31m'"),
+        (values(space="s" * 65), "'space' cannot be 's{59}\\. "),
         (values(root=["/"]), r"'root' cannot be \['/'\]"),
         (values(precision=1), "'precision' cannot be 1"),
         (values(next_row=-1), "'next_row' cannot be -1"),

@@ -53,3 +53,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_an_error_inside_is_not_mistaken_for_a_lock_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="inside"), locked(tmp_path):
         raise OSError("inside")
+
+
+def test_a_lock_that_is_another_file_too_is_refused(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.write_text("kept")
+    (tmp_path / "store").mkdir()
+    os.link(private, tmp_path / "store" / ".lock")
+    said = "It is a file that has another name, too: delete this one"
+    with pytest.raises(StoreError, match=said), locked(tmp_path / "store"):
+        pass
+    assert private.read_text() == "kept"

@@ -18,7 +18,12 @@ from tests.conftest import ROOT
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     (tmp_path / "cache").mkdir()
-    return tmp_path / "cache" / "a-1.npy"
+    return tmp_path / "cache" / copy("a")
+
+
+def copy(sign: str) -> str:
+    """Return a name as `matrix_name` gives it, of a store of its own."""
+    return f"{sign * 32}-{'1' * 32}.npy"
 
 
 def numbers(rows: int) -> np.ndarray:
@@ -73,7 +78,7 @@ def test_a_copy_that_was_cut_short_is_named(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 3)
     blocks = read_blocks(matrix, 4)
     assert [len(next(blocks)), len(next(blocks))] == [4, 4]
-    with pytest.raises(StoreError, match=r"a-1\.npy is shorter than it was: delete it"):
+    with pytest.raises(StoreError, match=r"1\.npy is shorter than it was: delete it"):
         next(blocks)
 
 
@@ -136,14 +141,24 @@ def test_all_copies_take_a_tenth_of_the_disk_the_last_used_stay(path: Path, monk
     size = 128 + 4 * 3 * 2
     disk = shutil.disk_usage(path.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(total=30 * size))
-    for number, name in enumerate("abc"):
-        write(path.with_name(f"{name}-1.npy"), 4)
-        os.utime(path.with_name(f"{name}-1.npy"), (number, number))
-    opened(path.with_name("a-1.npy"), 4)  # used again
-    write(path.with_name("d-1.npy"), 4)
-    assert {each.name for each in path.parent.iterdir()} == {"a-1.npy", "c-1.npy", "d-1.npy"}
-    write(path.with_name("e-1.npy"), 400)  # larger than all may be: it is alone
-    assert {each.name for each in path.parent.iterdir()} == {"e-1.npy"}
+    for number, sign in enumerate("abc"):
+        write(path.with_name(copy(sign)), 4)
+        os.utime(path.with_name(copy(sign)), (number, number))
+    opened(path.with_name(copy("a")), 4)  # used again
+    write(path.with_name(copy("d")), 4)
+    assert {each.name for each in path.parent.iterdir()} == {copy("a"), copy("c"), copy("d")}
+    write(path.with_name(copy("e")), 400)  # larger than all may be: it is alone
+    assert {each.name for each in path.parent.iterdir()} == {copy("e")}
+
+
+def test_room_is_made_of_copies_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = ["mine.npy", f"{'a' * 32}-mine.npy", "vectors.tar"]
+    for name in theirs:
+        path.with_name(name).write_bytes(b"a project's own")
+    disk = shutil.disk_usage(path.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(total=10))
+    write(path, 4)
+    assert sorted(each.name for each in path.parent.iterdir()) == sorted([*theirs, path.name])
 
 
 def test_a_full_disk_is_told_before_a_mapping_would_end_the_process(path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from fxengine.collect.item import Item, escape_path, unescape_path
 from fxengine.errors import StoreError
-from fxengine.features import parts
+from fxengine.features import footer, parts
 from fxengine.features.parts import Row
 from fxengine.features.schema import FEATURE, Dtype, Provenance
 
@@ -114,11 +116,30 @@ def test_a_part_is_never_overwritten_unless_asked(tmp_path: Path) -> None:
     assert parts.read_part(path).num_rows == 5
 
 
+def test_what_takes_a_parts_place_while_it_is_read_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = table()
+    path = parts.part_path(tmp_path, 0)
+    parts.write_part(made, path)
+    real = footer.footer_of
+
+    def swapping(opened: BufferedReader, at: Path, columns: Sequence[str] | None) -> footer.Footer:
+        found = real(opened, at, columns)
+        path.unlink()
+        os.mkfifo(path)  # whoever opened it would wait for ever
+        return found
+
+    monkeypatch.setattr(parts, "footer_of", swapping)
+    assert parts.read_part(path).equals(made)
+
+
 def test_leftovers_are_removed_and_parts_listed_by_number(tmp_path: Path) -> None:
     for number in (10, 9, 1_000_000):
         parts.write_part(table()[0], parts.part_path(tmp_path, number))
     (tmp_path / ".part-000011.parquet.tmp-123").write_bytes(b"half")
-    (tmp_path / "part-x.parquet").write_bytes(b"not a part")
+    for name in ("part-x.parquet", "part-\x1b[31mpart-1.parquet", "part-7.parquet", "part-000001.parquet\n"):
+        (tmp_path / name).write_bytes(b"not a part")
     parts.remove_leftovers(tmp_path)
     assert not list(tmp_path.glob(".part*"))
     assert [parts.part_number(p) for p in parts.list_parts(tmp_path)] == [9, 10, 1_000_000]

@@ -197,7 +197,7 @@ def test_what_is_not_in_the_table_is_not_fitted_in_streams(name: str) -> None:
 
 
 def test_what_there_is_not() -> None:
-    with pytest.raises(InputError, match=r"There is no head 'forest'. There is: ridge, lda, logistic"):
+    with pytest.raises(InputError, match=r"There is no `head` 'forest'. There is: ridge, lda, logistic"):
         make_head("forest")
     with pytest.raises(InputError, match=r"'lda' cannot predict numbers. These can: ridge, knn, mlp"):
         make_head("lda", "numbers")

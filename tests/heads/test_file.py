@@ -47,6 +47,8 @@ def test_a_head_of_another_space_is_refused(tmp_path: Path) -> None:
         ({"accuracy": {"mean": "high"}}, r"'accuracy.mean' cannot be 'high'"),
         ({"versions": {"fxengine": "9.0"}, "towers": 2}, r"h.onnx was written by fxengine 9.0 and says 'towers' of"),
         ({"format": 2}, r"h.onnx is of another format"),
+        ({"classes": ["a", "b" * 1001]}, r"h.onnx is damaged: the name of a class has more than 1000 characters"),
+        ({"source": "x" * 4097}, r"h.onnx is damaged: a text in it has more than 4096 characters"),
         ({"classes": []}, r"h.onnx is damaged: 'classes' names none, or one twice. Update fxengine"),
         ({"classes": ["a", "a"]}, r"'classes' names none, or one twice"),
         ({"classes": ["a", "b", "c"]}, r"is damaged: it gives 2 probabilities, not a number for each name it has"),

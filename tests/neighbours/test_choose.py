@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import faiss
+import numpy as np
 import pytest
 
 from fxengine.errors import InputError
 from fxengine.neighbours.choose import Wanted, candidates, cells
+from fxengine.neighbours.index_store import index
 from fxengine.neighbours.metric import faiss_metric
+from tests.stores import write_store
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
@@ -50,7 +56,7 @@ def test_cells_are_a_power_of_two_near_four_roots() -> None:
 def test_a_wish_out_of_range_is_refused() -> None:
     with pytest.raises(InputError, match=r"between 0 and 1. Got 1.5"):
         Wanted(recall=1.5)
-    with pytest.raises(InputError, match=r"There is no metric 'dot'. There is: cosine, ip, l2"):
+    with pytest.raises(InputError, match=r"There is no `metric` 'dot'. There is: cosine, ip, l2"):
         Wanted(metric="dot")
 
 
@@ -73,5 +79,26 @@ def test_a_name_that_takes_no_end_of_memory_is_refused(factory: str, says: str) 
 
 @pytest.mark.parametrize("wish", [{"memory": 0}, {"memory": float("inf")}, {"latency_ms": -1.0}])
 def test_a_wish_for_nothing_is_refused(wish: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=rf"`{next(iter(wish))}` must be more than 0"):
+    with pytest.raises(InputError, match=rf"`{next(iter(wish)).removesuffix('_ms')}` must be a number above 0"):
         Wanted(**wish)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"memory": "1GB"}, r"`memory` must be a number above 0\. Got '1GB'\."),
+        ({"latency": -1}, r"`latency` must be a number above 0\. Got -1\."),
+        ({"recall": "high"}, r"`recall` must be between 0 and 1\. Got 'high'\."),
+    ],
+)
+def test_what_no_index_can_be_is_said_before_the_store_is_opened(
+    wrong: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        index(tmp_path, **wrong)
+
+
+def test_vectors_to_tune_with_come_from_a_file(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", np.eye(4, dtype=np.float32))
+    with pytest.raises(InputError, match=r"`queries` must be a path .* Got an object of type ndarray\."):
+        index(tmp_path / "s", queries=np.ones((2, 4)))  # type: ignore[arg-type]

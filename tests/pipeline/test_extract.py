@@ -613,8 +613,8 @@ def test_a_store_is_given_a_column_group_later(
     ("limits", "said"),
     [
         ({"max_pixel": 5}, r"There is no limit 'max_pixel'\. There is: max_pixels, max_bytes\."),
-        ({"max_pixels": "5"}, r"The limit max_pixels must be a positive whole number\. Got '5'\."),
-        ({"max_bytes": 0}, r"The limit max_bytes must be a positive whole number\. Got 0\."),
+        ({"max_pixels": "5"}, r"`max_pixels` must be a positive whole number\. Got '5'\."),
+        ({"max_bytes": 0}, r"`max_bytes` must be a positive whole number\. Got 0\."),
     ],
 )
 def test_limits_that_are_none_are_told(
@@ -622,3 +622,29 @@ def test_limits_that_are_none_are_told(
 ) -> None:
     with pytest.raises(InputError, match=said):
         extract(photos, tmp_path / "s", backbone=tiny.path, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"part_rows": 0}, r"`part_rows` must be at least 1\. Got 0\."),
+        ({"limit": -1}, r"`limit` must be at least 1\. Got -1\."),
+        ({"batch_size": 0}, r"`batch_size` must be at least 1\. Got 0\."),
+        ({"decoders": 0}, r"`decoders` must be at least 1\. Got 0\."),
+        ({"decode_on": "tpu"}, r"There is no `decode_on` 'tpu'\. .*There is: cpu, gpu\."),
+        ({"dtype": "float64"}, r"There is no `dtype` 'float64'\. Did you mean float16\? There is: float16, float32\."),
+        ({"device": "tpu"}, r"There is no `device` 'tpu'\. .*There is: auto, cpu, cuda, tensorrt\."),
+        ({"precision": "fp8"}, r"There is no `precision` 'fp8'\."),
+        ({"layers": [1]}, r"`layers` must be text or a list of texts\. Got 1\."),
+        ({"include": None}, r"`include` must be text or a list of texts\. Got None\."),
+        ({"inputs": ["a.jpg"]}, r"`inputs` must be a folder or a file .* Got an object of type list; several go into"),
+        ({"inputs": None}, r"`inputs` must be a folder or a file .* Got None"),
+        ({"store": None}, r"`store` must be a path \(text or pathlib\.Path\)\. Got None\."),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_made(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        extract(**{"inputs": photos, "store": tmp_path / "s", "backbone": tiny.path, **wrong})
+    assert not (tmp_path / "s").exists()

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -95,3 +96,18 @@ def test_an_unknown_suffix_writes_nothing(photos: Path, tmp_path: Path, tiny: Ba
     with pytest.raises(InputError, match=r"must end in .parquet, .csv, .json"):
         write_predictions(predict(photos, backbone=tiny.path), tmp_path / "out.xls")
     assert list(tmp_path.glob("out*")) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"limit": -1}, r"`limit` must be at least 1\. Got -1\."),
+        ({"top": 0}, r"`top` must be at least 1\. Got 0\."),
+        ({"device": "tpu"}, r"There is no `device` 'tpu'\."),
+        ({"inputs": ["a.jpg"]}, r"`inputs` must be a path \(text or pathlib\.Path\)\. Got an object of type list\."),
+        ({"model": 5}, r"`model` must be a path \(text or pathlib\.Path\)\. Got 5\."),
+    ],
+)
+def test_what_cannot_be_is_said(photos: Path, tiny: BackboneFile, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        predict(**{"inputs": photos, "backbone": tiny.path, **wrong})

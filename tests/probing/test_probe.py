@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,6 +26,8 @@ from fxengine.features.write import PartWriter
 from fxengine.heads import UNWEIGHTED, mlp
 from fxengine.heads.file import Head
 from fxengine.probing import vectors
+from fxengine.probing.compare import compare
+from fxengine.probing.mislabeled import mislabeled
 from fxengine.probing.predict import predict
 from fxengine.probing.probe import Probe, probe
 from tests.conftest import make_photo
@@ -378,3 +382,74 @@ def test_cats_and_dogs_with_the_embedded_backbone(shared_data: object, tmp_path:
     assert report.score.low > 0.95
     predictions = [p for p in predict(photos, model=tmp_path / "head.onnx", top=1) if p.id.startswith("val/")]
     assert np.mean([p.labels[0] == p.id.split("/")[1] for p in predictions]) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"kind": "class"},
+            r"There is no `kind` 'class'\. Did you mean classes\? There is: classes, labels, numbers\.",
+        ),
+        ({"head": "rigde"}, r"There is no `head` 'rigde'\. Did you mean ridge\? There is: auto, ridge, lda, logistic"),
+        ({"folds": "5"}, r"`folds` must be a whole number\. Got '5'\."),
+        ({"repeats": 0}, r"`repeats` must be at least 1\. Got 0\."),
+        ({"seed": -1}, r"`seed` must be between 0 and 4294967295\. Got -1\."),
+        ({"pca": -1}, r"`pca` must be at least 0\. Got -1\."),
+        ({"near": -0.5}, r"`near` must be a number above 0\. Got -0\.5\."),
+        ({"hidden": 0, "head": "mlp"}, r"`hidden` must be at least 1\. Got 0\."),
+        ({"output": 5}, r"`output` must be a path"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_store_is_opened(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        probe(tmp_path / "none", **wrong)
+
+
+@pytest.mark.parametrize("verb", [probe, mislabeled, compare])
+def test_what_is_no_store_is_said(verb: Callable[[Any], object]) -> None:
+    with pytest.raises(InputError, match=r"`stores?` must be a path \(text or pathlib\.Path\)\. Got None\."):
+        verb(None)
+
+
+@pytest.mark.parametrize("verb", [mislabeled, compare])
+def test_the_others_that_cross_validate_say_it_too(verb: Callable[..., object], tmp_path: Path) -> None:
+    for wrong, said in {
+        "head": r"There is no `head` 'auto'\. .*There is: ridge, lda",
+        "seed": r"`seed` must be between 0 and 4294967295\. Got -1\.",
+        "folds": r"`folds` must be at least 2\. Got 1\.",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            verb(tmp_path / "none", **{wrong: {"head": "auto", "seed": -1, "folds": 1}[wrong]})
+
+
+def test_more_components_than_a_fold_leaves_rows(tmp_path: Path) -> None:
+    x, y = planted(60, dim=100)
+    store = planted_store(tmp_path / "s", x, names_of(y))
+    assert probe(store, pca=48, folds=5, near=2).rows == 60
+    with pytest.raises(
+        InputError, match=r"`pca` must be at most 48: 48 rows of 100 numbers are left without one of the folds.*49"
+    ):
+        probe(store, pca=49, folds=5, near=2)
+    assert probe(store, pca=4, folds=5, near=2, curve=True).curve is not None
+    with pytest.raises(
+        InputError, match=r"`pca` must be at most 4: 4 rows of 100 numbers are left at the first point of the `curve`"
+    ):
+        probe(store, pca=5, folds=5, near=2, curve=True)
+
+
+def test_hidden_is_one_or_a_list_and_any_seed_works(tmp_path: Path) -> None:
+    x, y = planted(60)
+    store = planted_store(tmp_path / "s", x, names_of(y))
+    assert probe(store, head="mlp", hidden=8).to_dict() | {"seconds": 0} == probe(
+        store, head="mlp", hidden=[8]
+    ).to_dict() | {"seconds": 0}
+    assert probe(store, seed=2**32 - 1, repeats=2).rows == 60
+    assert mislabeled(store, seed=2**32 - 1).to_dict()["store"] == str(store)
+
+
+def test_a_class_with_an_endless_name_is_refused(tmp_path: Path) -> None:
+    x, y = planted(20, classes=2)
+    store = planted_store(tmp_path / "s", x, ["a" if each else "b" * 1001 for each in y])
+    with pytest.raises(InputError, match=r"^'b{40}'\.\.\. has 1001 characters; names of classes .* end at 1000\.$"):
+        probe(store)

@@ -85,7 +85,7 @@ def test_what_cannot_be_reduced(store: Path, tmp_path: Path, photos: Path, tiny:
     out = tmp_path / "pca.onnx"
     with pytest.raises(InputError, match="either `dim` or `variance`"):
         pca(store, out)
-    with pytest.raises(InputError, match=r"`variance` must be above 0 and at most 1\. Got 2"):
+    with pytest.raises(InputError, match=r"`variance` must be a number above 0 and at most 1\. Got 2"):
         pca(store, out, variance=2)
     with pytest.raises(InputError, match=r"`dim` must be between 1 and 8 \(20 vectors of 8 numbers\)\. Got 9"):
         pca(store, out, dim=9)

@@ -121,3 +121,10 @@ def test_a_transform_of_what_its_backbone_does_not_give(
     says = f"pca.onnx takes {dim} numbers of the layer '{layer or 'features'}', which tiny does not give. Fit it again"
     with pytest.raises(InputError, match=says):
         load_backbone(f"pca:{tmp_path / 'pca.onnx'}")
+
+
+def test_a_transform_that_is_none_by_its_size_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.onnx").open("wb") as stream:
+        stream.truncate(1 << 31)
+    with pytest.raises(InputError, match=r"huge\.onnx is over 2 GB, more than one ONNX file holds: it is no transform"):
+        load_backbone(f"pca:{tmp_path / 'huge.onnx'}")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fxengine import InputError, StoreError
-from fxengine.retrieval.duplicates import duplicates
+from fxengine.retrieval.duplicates import duplicates, in_words
 from fxengine.trust import note_named
 from fxengine.ui.cli import main
 from fxengine.ui.pages.duplicates import duplicates_page
@@ -45,6 +45,9 @@ def test_groups_their_best_picture_and_what_they_cross(store: Path) -> None:
     assert ids == [[5, 4, 6], [1, 0], [2, 3]]
     assert [int(row["id"]) for row in rows if row["keep"]] == [5, 1, 2]
     assert [int(row["id"]) for row in rows if row["identical"]] == [2, 3]
+    assert {row["id"]: row["same_as"] for row in rows if row["same_as"]} == {"000003": "000002"}
+    assert [in_words(row) for row in rows][-2:] == ["keep", "same file as 000002"]
+    assert in_words(rows[1]) == f"likeness {rows[1]['likeness']:.3f}"
     assert [int(row["id"]) for row in rows if row["crosses_labels"]] == [2, 3]
     assert [int(row["id"]) for row in rows if row["crosses_splits"]] == [5, 4, 6]
     assert (report.rows, report.chosen, report.crossing("labels"), report.crossing("splits")) == (39, True, 1, 1)

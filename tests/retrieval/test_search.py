@@ -5,6 +5,7 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,8 +152,11 @@ def test_what_cannot_be_searched(store: Path, photos: Path, tmp_path: Path, tiny
         search(store)
     with pytest.raises(StoreError, match=r"has no vector for 'cats/none.jpg'"):
         search(store, id="cats/none.jpg")
-    for k in (0, 21):
-        with pytest.raises(InputError, match=rf"`k` must be between 1 and 20, the rows of .* Got {k}\."):
+    for k, message in {
+        0: r"`k` must be at least 1\. Got 0\.",
+        21: r"`k` must be between 1 and 20, the rows of .* Got 21\.",
+    }.items():
+        with pytest.raises(InputError, match=message):
             search(store, id="cats/03.jpg", k=k)
     with pytest.raises(InputError, match=r"there is no column 'colour'. There is: row, id, label, split"):
         search(store, id="cats/03.jpg", where="colour == 'red'")
@@ -190,7 +194,7 @@ def test_embed_takes_every_kind_of_picture(photos: Path, tiny: BackboneFile) -> 
     with pytest.raises(InputError, match="Got int"):
         net.embed([3])
     for size in (-1, "4"):
-        with pytest.raises(InputError, match="batch_size must be a positive whole number"):
+        with pytest.raises(InputError, match="`batch_size` must be "):
             net.embed([path], batch_size=size)  # type: ignore[arg-type]
     with pytest.raises(DecodeError, match=r"picture 2: The file is empty\."):
         net.embed(iter([path, path, b""]), batch_size=2)
@@ -245,3 +249,18 @@ def test_a_backbone_can_be_pickled(photos: Path, tiny: BackboneFile, tmp_path: P
         found = list(pool.map(net.embed, [[path], [path]]))
     np.testing.assert_allclose(found[0], net.embed([path]), atol=1e-5)
     np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"query": None}, r"`query` must be a path \(text or pathlib\.Path\)\. Got None\."),
+        ({"query": np.ones(8)}, r"`query` must be a path \(text or pathlib\.Path\)\. Got np\.float64\(1\.0\)\."),
+        ({"plus": [5]}, r"`plus` must be a path .* Got 5\."),
+        ({"id": 5}, r"`id` must be text or a list of texts\. Got 5\."),
+        ({"k": "3"}, r"`k` must be a whole number\. Got '3'\."),
+    ],
+)
+def test_what_no_query_can_be_is_said(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        search(tmp_path, **wrong)

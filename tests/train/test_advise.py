@@ -60,7 +60,7 @@ def test_it_speaks_in_sentences_with_numbers() -> None:
 
 
 def test_bad_wishes_are_said(store: Path, photos: Path, tiny: BackboneFile, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match="`target` must be a number above 0 and at most 1"):
         advise(store, target=95)
     extract(photos / "cats", tmp_path / "unlabelled", backbone=tiny.path)
     with pytest.raises(StoreError, match="has a label"):

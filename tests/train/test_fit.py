@@ -60,3 +60,9 @@ def test_it_trains_where_that_is_likely_to_pay(
 def test_the_output_is_onnx(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must end in \.onnx"):
         fit(photos, tmp_path / "m.txt", target=0.9)
+
+
+def test_a_target_that_cannot_be_is_said_at_once(photos: Path, tiny: BackboneFile, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"`target` must be a number above 0 and at most 1\. Got 95\."):
+        fit(photos, tmp_path / "m.onnx", target=95, backbone=str(tiny.path))
+    assert not (tmp_path / "m.fit").exists()

@@ -65,6 +65,8 @@ def test_json_is_the_only_thing_on_standard_output(photos: Path, tmp_path: Path,
         (["frobnicate"], "There is no command 'frobnicate'. There is: extract, probe, predict, "),
         (["serach", "store"], "fxengine: There is no command 'serach'. Did you mean search?"),
         (["probe", "store", "--blance"], "unrecognized arguments: --blance. Did you mean --balanced?"),
+        (["probe", "store", "--blance"], "usage: fxengine probe [-h]"),
+        (["info", "x", "--quiet"], "fxengine info: there is no --quiet: what info prints is all that it does\n"),
         (["extract", ".", "--outptu", "s"], "unrecognized arguments: --outptu. Did you mean --output?"),
         (["extract", ".", "-o", "s", "--max-pixels", "0"], "argument --max-pixels: must be at least 1, got 0"),
         ([], "the following arguments are required: COMMAND"),
@@ -121,6 +123,7 @@ def test_from_a_probe_to_a_bundle(photos: Path, tmp_path: Path, tiny: BackboneFi
     out = tmp_path / "wrong.csv"
     wrong = run_cli("mislabeled", store, "-o", out, "--report", tmp_path / "wrong.html")
     assert "labels are likely wrong" in wrong.stdout, wrong.stderr
+    assert wrong.stdout.endswith(f"written to {out}\nwritten to {tmp_path / 'wrong.html'}\n")
     assert out.read_text().startswith('"id","label","suggestion"')
     bundled = json.loads(run_cli("bundle", tiny.path, head, "-o", tmp_path / "m.onnx", "--json").stdout)
     assert bundled["agreement"]["same"] == 1

@@ -114,10 +114,10 @@ MISTAKES = {
     "bundle": ("tiny.onnx none.onnx -o bundle.onnx", "There is no head file none.onnx"),
     "search": ("store --id none.jpg", "has no vector for 'none.jpg'"),
     "index": ("nowhere", "nowhere is no feature store"),
-    "duplicates": ("store --threshold 7", "must be above 0 and at most 1. Got 7.0"),
+    "duplicates": ("store --threshold 7", "--threshold must be a number above 0 and at most 1. Got 7.0"),
     "map": ("store -o map.txt", "map.txt must end in .parquet, .json"),
     "cluster": ("store -k 99", "must be between 1 and 20"),
-    "advise": ("store --target 95", "must be a share between 0 and 1"),
+    "advise": ("store --target 95", "--target must be a number above 0 and at most 1"),
     "finetune": ("photos -o tuned.txt", "must end in .onnx"),
     "fit": ("photos -o fit.txt", "must end in .onnx"),
     "export": ("none.onnx -o copy.onnx", "There is no backbone file none.onnx"),
@@ -268,7 +268,8 @@ def test_an_unknown_flag_is_a_mistake(name: str, capsys: pytest.CaptureFixture[s
         main([name, *RUNS[name].split(), "--no-such-flag"])
     assert stopped.value.code == MISTAKE
     shown = capsys.readouterr()
-    assert shown.err.endswith("fxengine: unrecognized arguments: --no-such-flag\n")
+    assert shown.err.startswith(f"usage: fxengine {name} ")
+    assert shown.err.endswith(f"fxengine {name}: unrecognized arguments: --no-such-flag\n")
     assert shown.out == ""
 
 

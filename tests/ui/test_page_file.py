@@ -23,5 +23,12 @@ def test_a_plot_is_a_png(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Cannot write .*none/t\.html: No such file or directory"):
+    with pytest.raises(InputError, match=r"^Cannot write \S*none/t\.html: No such file or directory\.$"):
         write_text("", tmp_path / "none" / "t.html")
+
+
+def test_a_page_ends_like_one(tmp_path: Path) -> None:
+    write_text("", tmp_path / "t.HTM")
+    with pytest.raises(InputError, match=r"t\.png must end in \.html\."):
+        write_text("", tmp_path / "t.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.HTM"]

@@ -238,6 +238,77 @@ def test_ctrl_c_while_it_loads_is_no_traceback(name: str) -> None:
     assert done.stderr in ("", "fxengine: interrupted\n")
 
 
+class Held:
+    """Has a Ctrl-C come while it goes, where Python drops what is raised."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def lose_it_and_wait() -> None:
+    Held()
+    begin = time.monotonic()
+    while time.monotonic() < begin + 20:
+        time.sleep(0.01)
+
+
+def test_ctrl_c_that_python_drops_comes_again(capfd: pytest.CaptureFixture[str]) -> None:
+    options = argparse.Namespace()
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hook = sys.unraisablehook
+    try:
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), stopping(options):
+            lose_it_and_wait()
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    assert options.stopped == 130
+    assert time.monotonic() - begin < SOON
+    assert capfd.readouterr().err == ""
+    assert sys.unraisablehook is hook
+
+
+LOADING = """
+import argparse, sys
+from fxengine.ui.stopping import stopping
+sys.path.insert(0, sys.argv[1])
+with stopping(argparse.Namespace()):
+    import careless
+"""
+CARELESS = """
+import signal
+try:
+    signal.raise_signal(signal.SIGTERM)
+except BaseException:
+    print("went on")
+"""
+
+
+def test_a_library_that_is_being_loaded_cannot_keep_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "careless.py").write_text(CARELESS)
+    command = [sys.executable, "-c", LOADING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=take_signals)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "fxengine: interrupted\n")
+
+
+SLOW_START = """
+import os, pathlib, time
+if "FXENGINE_PARENT" in os.environ:
+    pathlib.Path(__file__).with_name("started").touch()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [*ENDING, signal.SIGHUP])
+def test_a_supervised_command_ends_before_it_is_loaded(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_START)
+    package = str(Path(__file__).parents[2])
+    environ = {"PYTHONPATH": os.pathsep.join([str(tmp_path), package])}
+    process = start("extract", tmp_path, "-o", tmp_path / "store", environ=environ)
+    code, said = stop_when(process, (tmp_path / "started").exists, number)
+    assert (code, said) == (128 + number, "")
+
+
 def test_what_is_ignored_stays_ignored() -> None:
     kept = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in what a shell starts in the background
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper
 
 from fxengine.backbones.graph.model import IR_VERSION, OPSET
 from fxengine.facts import FactsError
@@ -39,6 +39,7 @@ _ATTRIBUTES: dict[str, tuple[dict[str, object], ...]] = {
     "Softmax": ({"axis": 1},),
     "TopK": ({"axis": 1},),
 }
+_VALUES = {AttributeProto.INT: "i", AttributeProto.INTS: "ints"}  # where an attribute of a type has its value
 _TYPES: dict[int, np.dtype[Any]] = {TensorProto.FLOAT: np.dtype("<f4"), TensorProto.INT64: np.dtype("<i8")}
 # A tensor without its rows: (columns,), (neighbours, columns), or ("rows of", how many, neighbours) for TopK's indices.
 _Shape = tuple[int, ...] | tuple[str, int, int]
@@ -117,6 +118,18 @@ def _check_fields(messages: Iterable[Any]) -> None:
             raise _no(f"{min(others)!r} in a {kind}")
 
 
+def _attributes(node: onnx.NodeProto) -> dict[str, object]:
+    """Return a node's attributes; raises FactsError where two readers of the file could see others."""
+    names = [attribute.name for attribute in node.attribute]
+    if len(set(names)) < len(names):
+        raise _no("two attributes of one name")
+    for attribute in node.attribute:
+        values = {field.name for field, _ in attribute.ListFields()} - {"name", "type"}
+        if values != {_VALUES.get(attribute.type)}:
+            raise _no(f"an attribute {attribute.name[:40]!r} whose value is not of its type")
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
 def _check_versions(model: onnx.ModelProto) -> None:
     opsets = [(entry.domain, entry.version) for entry in model.opset_import]
     if len(opsets) != 1 or opsets[0][0] not in ("", "ai.onnx") or not _OLDEST_OPSET <= opsets[0][1] <= OPSET:
@@ -156,7 +169,7 @@ _Operand = np.ndarray | _Shape | None  # a constant as it is, the shape of what 
 def _results(node: onnx.NodeProto, inputs: list[_Operand]) -> list[_Shape]:
     """Return the shapes of a node's outputs; raises FactsError where it is not of a known form."""
     op = node.op_type
-    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    found = _attributes(node)
     if node.domain not in ("", "ai.onnx") or found not in _ATTRIBUTES.get(op, ()):
         raise _no(f"the operator {op[:40]!r}, or one of its attributes")
     shapes = _of_rows(op, inputs) or _of_neighbours(op, inputs, keeps=bool(found.get("keepdims")))

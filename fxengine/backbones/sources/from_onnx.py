@@ -90,6 +90,8 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     Raises:
         InputError: the file cannot be read or trusted, cut, fed with photos or made to take many of them.
     """
+    if options.weights != "imagenet":
+        raise InputError(f"{what} holds its own weights: leave out `weights` {options.weights}.")
     path, tensor = _split(what)
     net = _read(path)
     head = find_head(View(net.model.graph))

@@ -7,6 +7,7 @@ predictions and updates of a reduced store need nothing special.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from fxengine.backbones.graph.surgery import followed_by
-from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.options import ExportOptions, refuse_unread
 from fxengine.backbones.pca_facts import read_transform
 from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, layer_output
-from fxengine.errors import InputError
+from fxengine.errors import InputError, explained
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
 BUILD = "1"
@@ -31,8 +32,7 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     """
     from fxengine.backbones import find_space  # whose table names this file
 
-    if options.layers:
-        raise InputError(f"pca:{what} has one layer, its own: leave `layers` away.")
+    refuse_unread(options, f"pca:{what} has one layer, its own", read=())
     transform, facts = read_transform(Path(what))
     base = find_space(facts.space, facts.source)
     graph = transform.graph
@@ -70,4 +70,7 @@ def identity(what: str, options: ExportOptions) -> str:
     path = Path(what)
     if not path.is_file():
         raise InputError(f"There is no transform {path}. `fxengine pca STORE -o pca.onnx` makes one.")
-    return f"{BUILD} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    with explained(f"Cannot read {path}", kind=InputError), path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_size >= 1 << 31:
+            raise InputError(f"{path} is over 2 GB, more than one ONNX file holds: it is no transform.")
+        return f"{BUILD} {hashlib.file_digest(stream, 'sha256').hexdigest()}"

@@ -129,7 +129,7 @@ def check_size(width: int, height: int, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise DecodeError("corrupt", f"The header says {width} x {height} pixels.")
     if width * height > limits.max_pixels:
-        raise _too_large(f"{width} x {height} pixels are {width * height / 1e6:.0f} million", limits)
+        raise _too_large(f"{width} x {height} pixels are {_counted(width * height)}", limits)
 
 
 def check_memory(header: Header, size: int, limits: Limits) -> None:
@@ -137,11 +137,14 @@ def check_memory(header: Header, size: int, limits: Limits) -> None:
     counts = (header.memory + max(0, size - header.width * header.height)) // PIXEL_BYTES
     if counts > limits.max_pixels:
         raise _too_large(
-            f"{header.width} x {header.height} pixels of this {header.format} take the memory of "
-            f"{counts / 1e6:.0f} million",
+            f"{header.width} x {header.height} pixels of this {header.format} take the memory of {_counted(counts)}",
             limits,
         )
 
 
 def _too_large(what: str, limits: Limits) -> DecodeError:
-    return DecodeError("too_large", f"{what}; `max_pixels` allows {limits.max_pixels / 1e6:.0f} million.")
+    return DecodeError("too_large", f"{what}; `max_pixels` allows {_counted(limits.max_pixels)}.")
+
+
+def _counted(pixels: int) -> str:
+    return f"{pixels / 1e6:.0f} million" if pixels >= 10_000_000 else str(pixels)

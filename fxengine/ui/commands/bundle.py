@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_output, call
-from fxengine.ui.console import printable, say, say_result
+from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 def show(made: Bundled) -> None:
     """Print what was made and how true it is."""
     answers = f"{len(made.head.classes)} {made.head.predicts}"
-    say(f"{printable(made.path)}: {made.backbone}, {made.head.kind}, {answers}, {made.bytes / 1e6:.1f} MB")
+    say(f"{made.path}: {made.backbone}, {made.head.kind}, {answers}, {made.bytes / 1e6:.1f} MB")
     agreed = made.agreement
     if agreed is None:
         say("  not compared with stored vectors: give the store with --store")

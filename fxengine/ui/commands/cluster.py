@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, add_output, add_report, call
-from fxengine.ui.console import complain_of, say, say_result, table
+from fxengine.ui.console import complain_of, say_result, say_written, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -46,5 +46,4 @@ def show(report: ClusterReport, written: list[Path]) -> None:
         for c in report.clusters
     ]
     table(["cluster", "rows", "spread", "mostly", "medoid"], rows, {"cluster", "rows", "spread"})
-    for path in written:
-        say(f"written to {path}")
+    say_written(written)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_labels, call
-from fxengine.ui.console import printable, progress_lines, say, say_notes, say_result, silent, table
+from fxengine.ui.console import progress_lines, say, say_notes, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def show(found: Comparison) -> None:
     numbers = ["95% interval", "LogME", "dim", "images/s", "M multiply-adds"]
     rows = [
         [
-            printable(f"{each.store} {each.layer or ''}".strip()),
+            f"{each.store} {each.layer or ''}".strip(),
             f"{each.score.mean:.1%}",
             f"{each.score.low:.1%} to {each.score.high:.1%}",
             f"{each.log_me:.3f}",

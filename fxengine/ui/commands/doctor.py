@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import call
-from fxengine.ui.console import printable, say, say_result
+from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def show(findings: Sequence[Finding]) -> None:
     """Print what was found, and what to do."""
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
-        say(f"{finding.what:<{width}}  {printable(finding.found)}")
+        say(f"{finding.what:<{width}}  {finding.found}")
         if finding.advice is not None:
-            say(f"{'':<{width}}  -> {printable(finding.advice)}")
+            say(f"{'':<{width}}  -> {finding.advice}")
     wrong = sum(finding.advice is not None for finding in findings)
     say("nothing is wrong" if not wrong else f"{wrong} to look at")

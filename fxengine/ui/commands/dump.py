@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, add_output, call
-from fxengine.ui.console import printable, say, say_result
+from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ def run(options: argparse.Namespace) -> int:
 def show(made: Dumped) -> None:
     """Print what was written."""
     for path in made.files:
-        say(f"{printable(str(path))}: {path.stat().st_size / 1e6:.1f} MB")
+        say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, add_output, add_report, call
-from fxengine.ui.console import complain_of, say, say_result, table
+from fxengine.ui.console import complain_of, say, say_result, say_written, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -43,14 +43,19 @@ def run(options: argparse.Namespace) -> int:
 
 def show(report: DuplicatesReport, written: list[Path]) -> None:
     """Print the first groups, or where they were written to."""
+    from fxengine.retrieval.duplicates import in_words
+
     rows = report.table.slice(0, 0 if written else _SHOWN).to_pylist()
     if rows:
-        shown = [[str(r["group"]), _what(r), f"{r['width']} x {r['height']}", r["label"] or "", r["id"]] for r in rows]
+        shown = [
+            [str(row["group"]), in_words(row), f"{row['width']} x {row['height']}", row["label"] or "", row["id"]]
+            for row in rows
+        ]
         table(["group", "", "size", "label", "id"], shown, {"group"})
+        say("likeness: to the picture of the group that is to be kept")
     if len(report.table) > len(rows) > 0:
         say(f"and {len(report.table) - len(rows)} rows more; -o FILE writes all")
-    for path in written:
-        say(f"written to {path}")
+    say_written(written)
     how = "chosen from this store" if report.chosen else "as given"
     say(
         f"{report.groups} groups, {len(report.table) - report.groups} pictures more than needed among {report.rows}; "
@@ -59,7 +64,3 @@ def show(report: DuplicatesReport, written: list[Path]) -> None:
     for what in ("labels", "splits"):
         if report.crossing(what):
             say(f"{report.crossing(what)} groups hold pictures of several {what}")
-
-
-def _what(row: dict[str, object]) -> str:
-    return "keep" if row["keep"] else "same file" if row["identical"] else f"likeness {row['likeness']:.3f}"

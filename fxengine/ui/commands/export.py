@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import CHANNELS, POOLINGS, add_layers, add_output, call, positive
-from fxengine.ui.console import printable, say, say_result
+from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -53,16 +53,17 @@ def run(options: argparse.Namespace) -> int:
 def show(made: Exported) -> None:
     """Print what an export made."""
     facts = made.file.facts
-    say(f"{printable(str(made.file.path))}: {facts.name}, space {made.file.fingerprint[:12]}")
-    say(f"  from {printable(facts.source)}; licence {facts.licence}")
-    say(f"  cut at {printable(facts.cut)}, pooling {facts.pooling}")
+    say(f"{made.file.path}: {facts.name}, space {made.file.fingerprint[:12]}")
+    say(f"  from {facts.source}; licence {facts.licence}")
+    say(f"  cut at {facts.cut}, pooling {facts.pooling}")
     if made.removed:
-        say(f"  removed: {printable(', '.join(made.removed))}")
+        say(f"  removed: {', '.join(made.removed)}")
     if made.whole is not None:
         numbers = "" if made.whole_dim is None else f", {made.whole_dim} numbers"
-        say(f"  {printable(made.whole)} keeps all of it{numbers}")
+        layers = "" if made.whole_layers is None else f" --layers {made.whole_layers}"
+        say(f"  {made.whole}{layers} keeps all of it{numbers}")
     for name, dim in facts.layers:
-        say(f"  further layer {printable(name)}: {dim}")
+        say(f"  further layer {name}: {dim}")
     for line in made.report.to_text().splitlines():
-        say(f"  {printable(line)}")
-    say(f"  report: {printable(str(made.report_path))}")
+        say(f"  {line}")
+    say(f"  report: {made.report_path}")

@@ -17,7 +17,7 @@ from fxengine.ui.arguments import (
     call,
     positive,
 )
-from fxengine.ui.console import printable, progress_shown, say, say_result, silent
+from fxengine.ui.console import progress_shown, say, say_result, silent
 from fxengine.ui.exit_codes import FINE, TOO_MANY_ERRORS
 from fxengine.ui.supervise import orphaned
 
@@ -120,7 +120,7 @@ def show(summary: Summary) -> None:
     for code, count in sorted(summary.failed.items(), key=lambda pair: -pair[1]):
         say(f"  {count} failed: {code}")
     for folder in summary.unreadable_folders:
-        say(f"  folder could not be read: {printable(folder)}")
+        say(f"  folder could not be read: {folder}")
     if summary.extracted + failed:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.stage_share.items())
         say(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from fxengine.errors import InputError
 from fxengine.train.options import Optimizer
 from fxengine.ui.arguments import BACKBONE, add_inputs, add_labels, add_output, call, positive
-from fxengine.ui.console import printable, progress_shown, say, say_notes, say_result, silent
+from fxengine.ui.console import progress_shown, say, say_notes, say_result, silent
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
     if (sheet := options.preview_augment) is not None:
         call(preview_augmentation, options, sheet=sheet)
-        say_result(options, lambda: {"samples": str(sheet)}, lambda: say(f"samples written to {printable(str(sheet))}"))
+        say_result(options, lambda: {"samples": str(sheet)}, lambda: say(f"samples written to {sheet}"))
         return FINE
     if options.output is None:
         raise InputError("`output` is needed: the .onnx file to make.")
@@ -87,11 +87,11 @@ def show(report: FinetuneReport, page: Path) -> None:
     say(f"  probe on the frozen features, test {report.metric.replace('_', ' ')}: {report.probe.test}")
     say(f"  tuned, test {report.metric.replace('_', ' ')}: {report.tuned.test}")
     if report.kept == "tuned":
-        say(f"tuned backbone written to {printable(report.output)}, its head to {printable(report.head)}")
+        say(f"tuned backbone written to {report.output}, its head to {report.head}")
     else:
         say(
             f"training gained nothing on the pictures to select on ({report.tuned.validation.mean:.1%} after "
-            f"{report.probe.validation.mean:.1%}): the original backbone is kept as {printable(report.output)}, with "
-            f"the probe as {printable(report.head)}"
+            f"{report.probe.validation.mean:.1%}): the original backbone is kept as {report.output}, with "
+            f"the probe as {report.head}"
         )
-    say(f"  page: {printable(str(page))}")
+    say(f"  page: {page}")

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import BACKBONE, add_inputs, add_output, call
-from fxengine.ui.console import printable, progress_shown, say, say_result, silent
+from fxengine.ui.console import progress_shown, say, say_result, silent
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -37,6 +37,6 @@ def run(options: argparse.Namespace) -> int:
 def show(report: FitReport) -> None:
     """Print what each step did, and what came of it."""
     for step in report.steps:
-        say(f"{step.name}: {printable(step.said)}")
+        say(f"{step.name}: {step.said}")
     words = "reached" if report.reached else "not reached"
     say(f"{report.target:.1%} {words}: {report.score}")

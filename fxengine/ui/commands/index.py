@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, add_metric, call, milliseconds, share, size
-from fxengine.ui.console import complain, progress_lines, say, say_result, silent, table
+from fxengine.ui.console import complain_of, progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def show(report: IndexReport) -> None:
         f"({facts.trial.recall.low:.1%} to {facts.trial.recall.high:.1%}), measured on {facts.queries}"
     )
     for sentence in report.shortcomings:
-        complain(f"fxengine: {sentence}")
+        complain_of(sentence)
     if facts.added or facts.removed:
         say(f"since then {facts.added} rows were added and {facts.removed} removed")
     say(f"{report.rows} rows in {report.folder}")

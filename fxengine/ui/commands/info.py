@@ -6,10 +6,11 @@ import argparse
 from typing import Any
 
 from fxengine.ui.arguments import call
-from fxengine.ui.console import printable, say, say_result, table
+from fxengine.ui.console import say, say_result, shortened, table
 from fxengine.ui.exit_codes import FINE
 
 TEXT = "say what a store, a backbone, a head or a name is; compare fine-tunings"
+_LONGEST = 40  # characters of a name that are shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,15 +33,16 @@ def run(options: argparse.Namespace) -> int:
 
 def show_info(facts: dict[str, Any], indent: str = "") -> None:
     """Print what something is, a fact a line."""
-    width = max(map(len, facts), default=0)
+    names = {name: shortened(name, _LONGEST) for name in facts}
+    width = max(map(len, names.values()), default=0)
     for name, value in facts.items():
         if isinstance(value, dict) and value:
-            say(f"{indent}{name}")
+            say(f"{indent}{names[name]}")
             show_info(value, indent + "  ")
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             text = "unknown" if name == "multiply_adds" and value is None else text
-            say(f"{indent}{name:<{width}}  {printable(text)}")
+            say(f"{indent}{names[name]:<{width}}  {text}")
 
 
 def show_runs(rows: list[dict[str, Any]]) -> None:
@@ -51,7 +53,7 @@ def show_runs(rows: list[dict[str, Any]]) -> None:
 
 
 def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def show_layers(rows: list[dict[str, Any]]) -> None:

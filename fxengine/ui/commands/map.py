@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import MAP_METHODS, add_layer, add_output, call, positive
-from fxengine.ui.console import printable, progress_lines, say, say_result, silent, table
+from fxengine.ui.console import progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -46,6 +46,6 @@ def show(report: MapReport, written: list[Path], output: Path | None) -> None:
     table(["distance", "label", "id"], rows, {"distance"})
     held = "" if report.explained is None else f", {report.explained:.0%} of the variance"
     places = f", in {' and '.join(str(path) for path in written)}" if written else "; -o FILE writes the map"
-    say(printable(f"{len(report.table)} rows by {report.method}{held}{places}"))
+    say(f"{len(report.table)} rows by {report.method}{held}{places}")
     if output is not None:
-        say(printable(f"look at it: embedding-atlas {output} --x x --y y --neighbors neighbors"))
+        say(f"look at it: embedding-atlas {output} --x x --y y --neighbors neighbors")

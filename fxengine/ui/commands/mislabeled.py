@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_labels, add_layer, add_output, add_report, call, positive
-from fxengine.ui.console import complain_of, progress_lines, say, say_notes, say_result, silent, table
+from fxengine.ui.console import (
+    complain_of,
+    progress_lines,
+    say,
+    say_notes,
+    say_result,
+    say_written,
+    silent,
+    table,
+)
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -37,12 +46,13 @@ def run(options: argparse.Namespace) -> int:
     found = call(mislabeled, options, progress=progress_lines(silent(options)))
     if options.report is not None:
         write_page(found, options.report, pictures=options.pictures, tell=complain_of)
-    say_result(options, found.to_dict, lambda: show(found, options.top))
+    written = [path for path in (options.output, options.report) if path is not None]
+    say_result(options, found.to_dict, lambda: show(found, options.top, written))
     return FINE
 
 
-def show(found: Suspects, top: int) -> None:
-    """Print the most suspicious rows."""
+def show(found: Suspects, top: int, written: list[Path]) -> None:
+    """Print the most suspicious rows, and where all were written to."""
     say(
         f"{found.issues} of {found.checked} labels are likely wrong, {len(found.rows)} answers differ from their label "
         f"({found.head}, out of fold)"
@@ -59,3 +69,4 @@ def show(found: Suspects, top: int) -> None:
     ]
     if rows:
         table(["", "id", "label", "suggestion"], rows)
+    say_written(written)

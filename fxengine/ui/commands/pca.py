@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, add_output, call, positive
-from fxengine.ui.console import printable, progress_lines, say, say_result, silent, table
+from fxengine.ui.console import progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def show(report: PcaReport) -> None:
         for row in report.table.to_pylist()
     ]
     table(columns, rows, set(columns))
-    say(f"transform written to {printable(str(report.path))}")
+    say(f"transform written to {report.path}")
     if report.store is not None and report.space is not None:
-        say(f"reduced store written to {printable(report.store)}, space {report.space[:12]}")
+        say(f"reduced store written to {report.store}, space {report.space[:12]}")
         update = f"fxengine extract INPUTS -o {report.store} --backbone pca:{report.path}"
-        say(f"  bring it up to date with: {printable(update)}")
+        say(f"  bring it up to date with: {update}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from fxengine.heads import HEADS, Kind
 from fxengine.ui.arguments import add_labels, add_layer, add_output, add_report, call, positive, sizes
-from fxengine.ui.console import complain_of, printable, progress_lines, say, say_notes, say_result, silent, table
+from fxengine.ui.console import complain_of, progress_lines, say, say_notes, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def show(report: ProbeReport, page: Path | None) -> None:
     show_classes(report)
     say(f"head written to {report.output}" if report.output else "no head written; -o head.onnx keeps it")
     if page is not None:
-        say(f"report written to {printable(str(page))}")
+        say(f"report written to {page}")
 
 
 def _plain(report: ProbeReport) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_backbone, add_layer, add_metric, add_output, add_report, call
-from fxengine.ui.console import complain_of, printable, say, say_result, table
+from fxengine.ui.console import complain_of, say, say_result, say_written, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -54,10 +54,9 @@ def show(report: SearchReport, written: list[Path]) -> None:
         complain_of(report.warning)
     for answer in report.answers if not written else ():
         rows = [[str(i), f"{n.score:.4f}", n.label or "", n.id] for i, n in enumerate(answer.neighbours, 1)]
-        say(f"nearest to {printable(answer.query)} among {report.rows} rows")
+        say(f"nearest to {answer.query} among {report.rows} rows")
         table(["", report.metric, "label", "id"], rows, {"", report.metric})
-    for path in written:
-        say(f"{len(report.answers)} answers written to {path}")
+    say_written(written)
     asked = "1 query" if len(report.answers) == 1 else f"{len(report.answers)} queries"
     say(
         f"{report.method}; store opened in {report.open_ms:.0f} ms, {asked} embedded in "

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_backbone, call
-from fxengine.ui.console import printable, say, say_result
+from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE, MISTAKE
+from fxengine.ui.words import in_flags
 
 if TYPE_CHECKING:
     from fxengine.repair.report import VerifyReport
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="also compute N rows again and compare (0)")
     parser.add_argument("--repair", action="store_true", help="compute again what is bad, and only that")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="read pictures below it, too, where the store is not your own"
+    )
     add_backbone(parser)
 
 
@@ -37,11 +41,11 @@ def show(report: VerifyReport) -> None:
     """Print what a check found, and what to do about it."""
     say(f"{report.parts} parts checked, {report.rows} rows in good ones; {report.sampled} rows computed again")
     for name, problem in report.bad_parts.items():
-        say(f"  bad part {name}: {printable(problem)}")
+        say(f"  bad part {name}: {in_flags(problem)}")
     for key, problem in report.wrong.items():
-        say(f"  wrong row {printable(key)}: {problem}")
+        say(f"  wrong row {key}: {in_flags(problem)}")
     for key, problem in report.unchecked.items():
-        say(f"  not checked, kept: {printable(key)}: {problem}")
+        say(f"  not checked, kept: {key}: {in_flags(problem)}")
     if report.changed:
         say(f"  {len(report.changed)} inputs of the sample changed or went since: run `fxengine extract` again")
     if report.repair is not None:

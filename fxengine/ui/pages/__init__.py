@@ -5,14 +5,13 @@ To add one, write pages/NAME.py with a function `NAME_page` that is a `Page`, an
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from fxengine.errors import InputError
-from fxengine.trust import note_named
+from fxengine.trust import name_pictures
 from fxengine.ui.page_file import write_picture, write_text
 from fxengine.ui.pages import html
 
@@ -60,13 +59,13 @@ def write_page(
         tell: called with a sentence where pictures are not shown.
 
     Raises:
-        InputError: the result has no page, or the file cannot be written.
+        InputError: the result has no page, there is no such folder, or the file cannot be written.
     """
     name = type(result).__name__
     if name not in PAGES:
         raise InputError(f"{name} has no page. There is one of: {', '.join(PAGES)}.")
     if pictures is not None:
-        note_named("root", os.path.abspath(pictures))
+        name_pictures(pictures)
     made = load_page(name)(result)
     if isinstance(made, bytes):
         write_picture(made, Path(path))

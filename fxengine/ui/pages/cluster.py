@@ -16,14 +16,12 @@ _PICTURES = 12
 
 def cluster_page(report: ClusterReport) -> str:
     """Return a page with the medoid of each cluster first, then what is next to its middle."""
+    draw = html.stored_pictures(report.root)
     body = ["<p>The pictures nearest to the middle of each, with their distance (1 - cosine) to it.</p>"]
     for cluster in report.clusters:
         rows = report.table.filter(pc.equal(report.table["cluster"], cluster.number))
         nearest = rows.sort_by("distance").slice(0, _PICTURES).to_pylist()
         body.append(f"<h2>{html.text(f'cluster {cluster.number}: {cluster.rows} pictures')}</h2>")
-        shown = [
-            html.stored_picture(report.root, row["id"], f"{row['distance']:.3f} {row['label'] or ''}")
-            for row in nearest
-        ]
+        shown = [draw(row["id"], f"{row['distance']:.3f} {row['label'] or ''}") for row in nearest]
         body.append(html.pictures(shown))
     return html.page("Clusters", "\n".join(body))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import html
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from fxengine.collect.item import unescape_path
 from fxengine.decode.picture.thumbnail import thumbnail
 from fxengine.errors import DecodeError
-from fxengine.trust import was_named
-from fxengine.ui.console import printable
+from fxengine.trust import within_named
+from fxengine.ui.console import LINE, printable, shortened
 
 HIDDEN = "Pictures outside the folders that you extracted from or named are not shown."
+_DEEPEST = 100  # folders above a picture, each of which is looked up
 _HIDDEN = '<div class="missing hidden">not shown</div>'
 
 _STYLE = """
@@ -49,8 +51,8 @@ def hides(body: str) -> bool:
 
 
 def text(value: str) -> str:
-    """Return text as HTML; control characters and lone surrogates are shown, line ends kept."""
-    return html.escape("\n".join(printable(line) for line in value.split("\n")))
+    """Return text as HTML; control characters and lone surrogates are shown, line ends kept, long lines cut."""
+    return html.escape("\n".join(printable(shortened(line, LINE)) for line in value.split("\n")))
 
 
 def picture(path: str | Path, caption: str) -> str:
@@ -68,19 +70,25 @@ def drawing(png: bytes, name: str) -> str:
     return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{text(name)}">'
 
 
-def stored_picture(root: str, key: str, caption: str) -> str:
-    """Return the picture of a store's row, with the caption and its id.
+def stored_pictures(root: str) -> Callable[[str, str], str]:
+    """Return what draws a row's picture of the store of this root, for one page: (id, caption) -> HTML.
 
     Root and id may be of somebody else's making: a picture is only shown below a folder that this user extracted
     from or named. Links in there are followed, as extraction does: who put them there wanted what they point to.
     """
-    path = Path(os.path.normpath(Path(root) / unescape_path(key)))
-    caption = f"{caption}\n{key}".strip()
-    named = any(was_named("root", str(folder)) for folder in path.parents)
-    return picture(path, caption) if named else _figure(_HIDDEN, caption)
+    is_shown = cache(within_named)
+
+    def draw(key: str, caption: str) -> str:
+        path = Path(os.path.normpath(Path(root) / unescape_path(key)))
+        said = f"{caption}\n{key}".strip()
+        shown = len(path.parents) <= _DEEPEST and is_shown(path.parent)
+        return picture(path, said) if shown else _figure(_HIDDEN, said)
+
+    return draw
 
 
 def _figure(shown: str, caption: str) -> str:
+    caption = "\n".join(map(shortened, caption.split("\n")))
     return f"<figure>{shown}<figcaption>{text(caption)}</figcaption></figure>"
 
 
@@ -90,12 +98,12 @@ def pictures(figures: Iterable[str]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table; numbers are set to the right, with as many decimals in a column, None is an empty cell."""
+    """Return a table; numbers are set to the right, a column of scores with four decimals; None is an empty cell."""
     kept = list(rows)
     within = list(zip(*kept, strict=True)) or [() for _ in columns]
     head = "".join(f"<th{_side(values)}>{text(name)}</th>" for name, values in zip(columns, within, strict=True))
-    places = [_places(values) for values in within]
-    lines = "\n".join(f"<tr>{''.join(map(_cell, row, places))}</tr>" for row in kept)
+    scores = [_are_scores(values) for values in within]
+    lines = "\n".join(f"<tr>{''.join(map(_cell, row, scores))}</tr>" for row in kept)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>"
 
 
@@ -107,16 +115,12 @@ def _side(values: Sequence[object]) -> str:
     return ' class="number"' if any(map(_is_number, values)) and all(v is None or _is_number(v) for v in values) else ""
 
 
-def _places(values: Sequence[object]) -> int | None:
-    """Return the decimals, four at most, that a column of scores needs, or None where it holds other things."""
-    found = [value for value in values if isinstance(value, float)]
-    if len(found) < len(values) or not all(value == 0 or 1e-3 <= abs(value) < 1e4 for value in found):
-        return None
-    return max((len(f"{value:.4f}".rstrip("0").partition(".")[2]) for value in found), default=0)
+def _are_scores(values: Sequence[object]) -> bool:
+    return all(isinstance(value, float) and (value == 0 or 1e-3 <= abs(value) < 1e4) for value in values)
 
 
-def _cell(value: object, places: int | None) -> str:
+def _cell(value: object, is_score: bool) -> str:
     if _is_number(value):
-        shown = f"{value}" if isinstance(value, int) else f"{value:.4g}" if places is None else f"{value:.{places}f}"
+        shown = f"{value}" if isinstance(value, int) else f"{value:.4f}" if is_score else f"{value:.4g}"
         return f'<td class="number">{shown}</td>'
-    return f"<td>{'' if value is None else text(str(value))}</td>"
+    return f"<td>{'' if value is None else text(shortened(str(value)))}</td>"

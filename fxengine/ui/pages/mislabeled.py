@@ -14,12 +14,9 @@ _PICTURES = 200
 
 def mislabeled_page(found: Suspects) -> str:
     """Return a page of the rows of a store whose labels are likely wrong, the most suspicious first."""
+    draw = html.stored_pictures(found.root)
     shown = [
-        html.stored_picture(
-            found.root,
-            row.id,
-            f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})",
-        )
+        draw(row.id, f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})")
         for row in found.rows[:_PICTURES]
     ]
     lines = [f"{found.issues} of {found.checked} labels are likely wrong; the most suspicious first.", *found.notes]

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fxengine.ui.console import printable
+
 matplotlib.use("Agg")
 _BLUE, _RED, _GREY, _PALE = "#2f6fb0", "#c4483a", "#7a7a7a", "#bdbdbd"
 # no two are nearer in CIELAB than 25, and none is a grey
@@ -74,7 +76,7 @@ def reliability(bins: Sequence[tuple[float, float, float]]) -> bytes:
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1)
     confidence, accuracy, share = np.asarray(bins).T
     axes.plot(confidence, accuracy, color=_BLUE, linewidth=1)
-    axes.scatter(confidence, accuracy, s=20 + 400 * share, color=_BLUE, alpha=0.7)
+    axes.scatter(confidence, accuracy, s=20 + 400 * share, color=_BLUE, alpha=0.7, clip_on=False)
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.05), aspect="equal")
     return _png(figure)
 
@@ -121,7 +123,9 @@ def training(history: Sequence[dict[str, float]]) -> bytes:
         axes.set(xlabel="epoch", ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if label == "accuracy":
+            axes.set_ylim(top=min(axes.get_ylim()[1], 1.02))
         if axes.lines:
             axes.legend(frameon=False)
     return _png(figure)
@@ -187,4 +191,5 @@ def _png(figure: Figure) -> bytes:
 
 def _short(name: str) -> str:
     # "$" would begin a formula
-    return (name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$")
+    shown = printable(name[:25])
+    return (shown if len(shown) <= 24 else shown[:23] + "…").replace("$", r"\$")

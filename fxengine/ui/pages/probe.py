@@ -28,7 +28,7 @@ def probe_parts(report: ProbeReport) -> list[str]:
         cells = [[name, each.rows, each.recall, each.precision, each.f1] for name, each in rows]
         parts += [
             "<h2>Classes, the hardest first</h2>",
-            html.table(["class", "rows", "recall", "precision", "F1"], cells),
+            html.table(["class", "rows", "recognised", "precision", "F1"], cells),
         ]
     if report.confusion:
         drawn = plots.confusion(report.confusion, list(report.per_class))
@@ -36,10 +36,9 @@ def probe_parts(report: ProbeReport) -> list[str]:
         drawn = plots.reliability(report.reliability)
         parts += ["<h2>Is it as sure as it is right?</h2>", html.drawing(drawn, "reliability diagram")]
     if report.mistakes:
+        draw = html.stored_pictures(report.root)
         shown = [
-            html.stored_picture(
-                report.root, mistake.id, f"{mistake.label} taken for {mistake.answer} ({mistake.probability:.0%})"
-            )
+            draw(mistake.id, f"{mistake.label} taken for {mistake.answer} ({mistake.probability:.0%})")
             for mistake in report.mistakes
         ]
         parts += ["<h2>Most confident mistakes</h2>", html.pictures(shown)]

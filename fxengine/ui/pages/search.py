@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,15 @@ if TYPE_CHECKING:
 def search_page(report: SearchReport) -> str:
     """Return a page with each query and its neighbours."""
     body = [f"<p>{html.text(f'{report.rows} rows, {report.metric}; {report.method}')}</p>"]
+    draw = html.stored_pictures(report.root)
     for answer in report.answers:
         body.append(f"<h2>{html.text(answer.query)}</h2>")
-        asked = [] if answer.picture is None else [_query(answer.query, answer.picture, report.root)]
-        found = [html.stored_picture(report.root, n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
+        asked = [] if answer.picture is None else [_query(answer.query, answer.picture, report.root, draw)]
+        found = [draw(n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
         body.append(html.pictures([*asked, *found]) if asked or found else "<p>nothing is as near as asked</p>")
     return html.page("Nearest pictures", "\n".join(body))
 
 
-def _query(query: str, picture: str, root: str) -> str:
+def _query(query: str, picture: str, root: str, draw: Callable[[str, str], str]) -> str:
     is_row = not Path(query).is_absolute() and picture == str(Path(root) / unescape_path(query))
-    return html.stored_picture(root, query, "the query") if is_row else html.picture(picture, "the query")
+    return draw(query, "the query") if is_row else html.picture(picture, "the query")

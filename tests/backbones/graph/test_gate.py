@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from fxengine.backbones.graph.gate import Passed, check_graph
 from fxengine.backbones.graph.wire import read_small_model
@@ -74,6 +74,16 @@ def answers(model: onnx.ModelProto) -> str:
     return name
 
 
+def axis(model: onnx.ModelProto) -> Any:
+    """Return the attributes of the node that has an axis."""
+    return next(node for node in model.graph.node if node.op_type == "Softmax").attribute
+
+
+def retyped(attribute: onnx.AttributeProto) -> None:
+    attribute.ClearField("i")
+    attribute.ints.append(1)
+
+
 LOOP = helper.make_graph([], "body", [], [])
 CASES: dict[str, tuple[Change, str]] = {
     "a loop": (lambda m: add_node(m, "Loop", "", "", answers(m), body=LOOP), "'g' in a AttributeProto"),
@@ -81,6 +91,9 @@ CASES: dict[str, tuple[Change, str]] = {
     "an unknown operator": (lambda m: add_node(m, "Expand", answers(m), answers(m)), "the operator 'Expand'"),
     "another axis": (lambda m: add_node(m, "Softmax", answers(m), axis=0), "the operator 'Softmax'"),
     "no axis": (lambda m: add_node(m, "Softmax", answers(m)), "the operator 'Softmax'"),
+    "an attribute twice": (lambda m: axis(m).add(name="axis", type=AttributeProto.INT, i=1), "attributes of one name"),
+    "an attribute of two values": (lambda m: axis(m)[0].ints.append(0), "'axis' whose value is not of its type"),
+    "an attribute of another type": (lambda m: retyped(axis(m)[0]), "'axis' whose value is not of its type"),
     "a function": (lambda m: m.functions.add(name="f", domain=""), "'functions' in a ModelProto"),
     "training": (lambda m: m.training_info.add(), "'training_info' in a ModelProto"),
     "sparse weights": (lambda m: m.graph.sparse_initializer.add(), "'sparse_initializer' in a GraphProto"),

@@ -211,3 +211,10 @@ def test_a_bitmap_may_fill_its_reserved_bytes(reserved: bytes) -> None:
 
 def test_text_that_begins_like_a_bitmap_is_none() -> None:
     assert failure(b"BMW 320i, 4 doors, blue, 3 owners").code == "unsupported_format"
+
+
+def test_few_pixels_are_said_whole() -> None:
+    with pytest.raises(DecodeError, match=r"^300 x 200 pixels are 60000; `max_pixels` allows 50000\.$"):
+        check_size(300, 200, Limits(max_pixels=50_000))
+    with pytest.raises(DecodeError, match=r"^1500 x 1000 pixels are 1500000; `max_pixels` allows 1400000\.$"):
+        check_size(1500, 1000, Limits(max_pixels=1_400_000))

@@ -33,7 +33,8 @@ def main() -> int:
     (done,) = fuzz([options.target], keep, examples=_BLOCK, seed=seed, seconds=60 * options.minutes)
     say(f"{done.target}: {done.examples} inputs from seed {seed} in {done.seconds:.0f} s, {done.memory / 1e6:.0f} MB")
     for fault, file in done.faults.items():
-        say(f"{fault}\n    scripts/fuzz {done.target} --again {file}")
+        say(fault)
+        say(f"    scripts/fuzz {done.target} --again {file}")
     return 1 if done.faults else 0
 
 

@@ -60,7 +60,7 @@ def test_the_page_shows_what_a_run_gained(report: FinetuneReport, tmp_path: Path
     assert "script" not in shown.tags
     assert "3 train, 2 validation, 2 test pictures; rate 0.0001; best after epoch 1 of 2" in shown.shown
     assert "00.jpg" in shown.shown
-    assert '<td class="number">2.25</td>' in text
+    assert '<td class="number">2.2500</td>' in text
     assert '<td>epochs</td><td class="number">3</td>' in text
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine import FeatureStore
+from fxengine import FeatureStore, InputError
 from fxengine.collect.item import escape_path
 from fxengine.probing.mislabeled import mislabeled
 from fxengine.probing.probe import probe
 from fxengine.retrieval.cluster import cluster
 from fxengine.retrieval.duplicates import duplicates
 from fxengine.retrieval.search import search
-from fxengine.trust import note_named
+from fxengine.trust import note_named, was_named
 from fxengine.ui.cli import main
 from fxengine.ui.pages import load_page, write_page
 from fxengine.ui.pages.html import HIDDEN
@@ -146,3 +146,11 @@ def test_a_folder_is_named_from_python_too(photos: Path, tmp_path: Path) -> None
     assert told == [f"{HIDDEN} `pictures` names a folder."]
     assert SHOWN in (tmp_path / "b.html").read_text()
     assert FeatureStore.open(store).provenance.root == str(photos)
+
+
+def test_a_folder_that_is_not_there_is_not_noted(photos: Path, tmp_path: Path) -> None:
+    result = search(store_of(tmp_path / "store", str(photos)), id=["00.jpg"])
+    with pytest.raises(InputError, match=r"There is no folder .*none, which `pictures` names\."):
+        write_page(result, tmp_path / "a.html", pictures=tmp_path / "none")
+    assert not was_named("root", str(tmp_path / "none"))
+    assert not (tmp_path / "a.html").exists()

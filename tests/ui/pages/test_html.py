@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fxengine.ui.pages import html
@@ -86,4 +87,27 @@ def test_a_column_of_scores_has_one_number_of_decimals() -> None:
     assert '<th>class</th><th class="number">rows</th><th class="number">recall</th>' in made
     assert '<td class="number">3</td><td class="number">1.0000</td><td class="number">3e-05</td>' in made
     assert '<td class="number">12</td><td class="number">0.9667</td><td class="number">1</td>' in made
+    assert '<td class="number">1.0000</td>' in html.table(["recall"], [[1.0]])  # beside 0.7225 elsewhere on the page
     assert "<tbody>\n\n</tbody>" in html.table(["nothing"], [])
+
+
+def test_a_name_of_a_megabyte_is_cut() -> None:
+    long = "a" * 500_000 + "b" * 500_000
+    figure = html.stored_pictures("/nowhere")(long, long)
+    assert f"<figcaption>{'a' * 100}…{'b' * 99}\n{'a' * 100}…{'b' * 99}</figcaption>" in figure
+    assert f"<td>{'a' * 100}…{'b' * 99}</td>" in html.table(["x"], [[long]])
+    assert len(html.text(long)) == 2000
+
+
+def test_folders_are_looked_up_once_a_page_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def nothing_named(folder: Path) -> bool:
+        asked.append(folder)
+        return False
+
+    monkeypatch.setattr(html, "within_named", nothing_named)
+    draw = html.stored_pictures("/photos")
+    for key in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "a/" * 30_000 + "1.jpg"):
+        assert "not shown" in draw(key, "")
+    assert asked == [Path("/photos/a"), Path("/photos/b")]

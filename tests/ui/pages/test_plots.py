@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -75,3 +75,33 @@ def test_the_picture_has_no_empty_margins(across: float, up: float) -> None:
         assert np.ptp(columns) > 0.85 * inside.shape[1] or across < up
         assert np.ptp(rows) > 0.85 * inside.shape[0] or up < across
         assert 3 * 110 <= min(height, width) <= max(height, width) < 8 * 110 + 200
+
+
+def figure_of(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], object]) -> Figure:
+    kept: list[Figure] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "_png", kept.append)
+        draw()
+    return kept[0]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 15])
+def test_epochs_are_whole_and_no_accuracy_is_above_one(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = [{"train_loss": 0.5, "validation_loss": 0.6, "validation_accuracy": 1.0}] * epochs
+    figure = figure_of(monkeypatch, lambda: plots.training(history))
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == int(tick) for tick in ticks)
+    assert 1 < figure.axes[1].get_ylim()[1] <= 1.02
+
+
+def test_a_dot_at_the_edge_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = figure_of(monkeypatch, lambda: plots.reliability([(0.5, 0.5, 0.2), (1.0, 1.0, 0.8)]))
+    assert not figure.axes[0].collections[0].get_clip_on()
+
+
+def test_a_name_in_a_plot_is_short_and_printable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plots._short("a\x1b\n$" + "b" * 1_000_000) == "a\\x1b\\n\\$" + "b" * 15 + "…"
+    assert list(drawn(monkeypatch, ["a\nb"])) == ["a\\nb"]
