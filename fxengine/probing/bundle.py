@@ -17,6 +17,7 @@ from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.spec import BUNDLE_METADATA_KEY, BackboneFile, layer_output
 from fxengine.collect.item import unescape_path
+from fxengine.collect.stored import is_named, stored_path
 from fxengine.decode import preparer_for
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.errors import DecodeError, InputError, StoreError, explained, first_line, path_of
@@ -37,7 +38,7 @@ class Agreement:
         rows: pictures compared.
         same: share of them with the same first answer (of numbers: within 1% of their spread).
         worst: largest difference of a probability or number.
-        gone: pictures of the sample that could not be read any more.
+        gone: pictures of the sample that could not be read any more, or lie in no folder that this user named.
     """
 
     rows: int
@@ -153,7 +154,7 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore)
     """Run the bundle on the pictures of some rows, and the head on their vectors."""
     ids = store_rows(store)["id"].to_pylist()
     chosen = np.sort(np.random.default_rng(0).permutation(len(ids))[:_SAMPLE])
-    root = Path(unescape_path(store.provenance.root))
+    root = unescape_path(store.provenance.root)
     output = output_name(head.facts.predicts)
     with explained("ONNX Runtime cannot load the bundle"):
         session = open_plain(path)
@@ -161,8 +162,11 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore)
     inputs = preparer.room(1)
     fresh, kept = [], []
     for i in chosen:
+        path = stored_path(root, ids[i])
+        if not is_named(path):  # the store may be somebody else's, and name any folder
+            continue
         try:
-            preparer.open_given(root / unescape_path(ids[i])).fill(inputs, 0)
+            preparer.open_given(Path(path)).fill(inputs, 0)
         except DecodeError:
             continue
         with explained("ONNX Runtime cannot run the bundle"):

@@ -14,6 +14,7 @@ from fxengine.backbones import EMBEDDED, load_backbone
 from fxengine.collect import Listing, collect
 from fxengine.collect.item import Item, Payload, unescape_path
 from fxengine.collect.local import read_input, stat_item
+from fxengine.collect.stored import stored_path
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError, StoreError
 from fxengine.features import parts
@@ -25,7 +26,6 @@ from fxengine.pipeline.embed import Backbone
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.plan import recorded_limits
 from fxengine.pipeline.summary import Summary
-from fxengine.repair.inputs import stored_path
 from fxengine.repair.report import VerifyReport
 
 _DAMAGED = "The part that held this row was damaged; it is computed again by the next run."

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from fxengine.collect.item import unescape_path
 from fxengine.collect.local import stat_item
+from fxengine.collect.stored import stored_path
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.features import parts
 from fxengine.features.schema import FEATURE, Provenance
 from fxengine.pipeline.embed import Backbone, run_files
 from fxengine.pipeline.threads import Job
 from fxengine.pipeline.units import Task
-from fxengine.repair.inputs import stored_path
 from fxengine.repair.report import VerifyReport
 
 # Cosine between a stored vector and a fresh one below which they are not the same picture's: far below what

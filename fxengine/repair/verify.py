@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from fxengine.collect.item import unescape_path
+from fxengine.collect.stored import ensure_named
 from fxengine.errors import StoreError, at_least, path_of
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import doubled_ids, find_clashes, read_numbers
 from fxengine.features.schema import ERROR_CODES, Provenance, part_schema
 from fxengine.pipeline.embed import Backbone
-from fxengine.repair.inputs import ensure_named
 from fxengine.repair.mend import mend
 from fxengine.repair.report import VerifyReport
 from fxengine.repair.sample import check_sample

@@ -15,7 +15,7 @@ from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.graph.run import open_plain, outputs_of
 from fxengine.backbones.spec import BackboneFile
 from fxengine.heads.file import Head
-from fxengine.probing.bundle import bundle
+from fxengine.probing.bundle import Agreement, bundle
 from fxengine.probing.predict import predict
 from fxengine.probing.probe import probe
 from fxengine.reduce.fit import pca
@@ -133,3 +133,16 @@ def test_what_does_not_belong_together(store: Path, tmp_path: Path, tiny: Backbo
         bundle(tiny.path, tmp_path / "head.onnx", tmp_path / "model.pb")
     assert not list(tmp_path.glob("*model*"))
     assert Head.load(tmp_path / "head.onnx").facts.store == str(store)
+
+
+def test_pictures_of_a_store_from_elsewhere_are_not_read(
+    photos: Path, store: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe(store, tmp_path / "head.onnx", head="ridge")
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "of another user"))  # who named nothing
+    opened = []
+    monkeypatch.setattr(
+        "fxengine.decode.picture.preparer.PicturePreparer.open_given", lambda _, path: opened.append(path)
+    )
+    made = bundle(tiny.path, tmp_path / "head.onnx", tmp_path / "model.onnx", store=store)
+    assert (made.agreement, opened) == (Agreement(0, 0.0, 0.0, 20), [])

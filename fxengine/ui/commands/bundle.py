@@ -41,6 +41,9 @@ def show(made: Bundled) -> None:
     if agreed is None:
         say("  not compared with stored vectors: give the store with --store")
         return
+    if not agreed.rows:
+        say("  not compared with stored vectors: no picture could be read below a folder that you extracted from")
+        return
     say(f"  {agreed.rows} pictures against their stored vectors: {agreed.same:.1%} have the same answer")
     gone = f"; {agreed.gone} more could not be read" if agreed.gone else ""
     say(f"  largest difference {agreed.worst:.1e}{gone}")

@@ -18,6 +18,11 @@ def stored_path(root: str, key: str) -> str:
     return os.path.normpath(Path(root) / unescape_path(key))
 
 
+def is_named(path: str) -> bool:
+    """Tell whether a row's file lies in a folder that this user extracted from or named."""
+    return within_named(Path(path).parent)
+
+
 def ensure_named(root: str, keys: Iterable[str]) -> None:
     """Raise InputError where an input lies in a folder that this user neither extracted from nor named.
 
