@@ -75,6 +75,7 @@ class _Model:
     def __init__(self, path: Path, batch_size: int, threads: int, streams: int, precision: str) -> None:
         import openvino
 
+        openvino.Type.u8.to_dtype()  # two threads that make its first one at once wait for each other for ever
         self._settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,

@@ -162,11 +162,11 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore)
     inputs = preparer.room(1)
     fresh, kept = [], []
     for i in chosen:
-        path = stored_path(root, ids[i])
-        if not is_named(path):  # the store may be somebody else's, and name any folder
+        picture = stored_path(root, ids[i])
+        if not is_named(picture):  # the store may be somebody else's, and name any folder
             continue
         try:
-            preparer.open_given(Path(path)).fill(inputs, 0)
+            preparer.open_given(Path(picture)).fill(inputs, 0)
         except DecodeError:
             continue
         with explained("ONNX Runtime cannot run the bundle"):

@@ -18,6 +18,8 @@ from fxengine.heads import Kind
 from fxengine.heads.evaluate.scores import Problem
 from fxengine.probing.joined import all_known, join
 
+_LARGEST = 1e30  # of numbers to predict: heads are in float32, and errors are squared
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -152,6 +154,8 @@ def _numbers(name: str, values: pa.Array) -> np.ndarray:
         raise InputError(f"The column {name!r} has values that are no numbers, such as {values[0].as_py()!r}.")
     if not np.isfinite(numbers).all():
         raise InputError(f"The column {name!r} has values that are not finite.")
+    if numbers.size and np.abs(numbers).max() > _LARGEST:
+        raise InputError(f"The column {name!r} has values beyond {_LARGEST:g}, whose squares no head can add up.")
     return numbers
 
 

@@ -184,6 +184,9 @@ def test_a_kind_that_is_asked_for(store: FeatureStore, tmp_path: Path) -> None:
     path = write(tmp_path, {"id": IDS[:3], "n": ["1.5", "2", "inf"]})
     with pytest.raises(InputError, match="column 'n' has values that are not finite"):
         load_targets(store, path)
+    path = write(tmp_path, {"id": IDS[:3], "n": ["1.5", "2", "-1e308"]})
+    with pytest.raises(InputError, match=r"column 'n' has values beyond 1e\+30, whose squares"):
+        load_targets(store, path)
 
 
 def test_several_labels_of_a_csv(store: FeatureStore, tmp_path: Path) -> None:
