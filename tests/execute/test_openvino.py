@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 TOGETHER = """
 import sys, threading
 from pathlib import Path
-from fxengine.execute.session import open_session
+from fxengine.execute import open_session
 session = open_session(Path(sys.argv[1]), "cpu", 4, 2, precision="fp32", runtime="openvino")
 import openvino
 sys.setswitchinterval(1e-6)

@@ -30,11 +30,14 @@ def with_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     nodes: list[onnx.NodeProto] = []
+    scales: dict[str, list[str]] = {}  # tensor of codes -> its scale and zero point
     for node in model.graph.node:
         nodes.append(node)
         codes = node.output[0]
-        scale = _scale_of(view, codes)
-        if codes in view.varying and scale is not None:
+        scale = scales.get(node.input[0], []) if node.op_type in _KEEPS_CODES else _scale_of(node)
+        if scale:
+            scales[codes] = scale
+        if codes in view.varying and scale:
             inputs = [codes, *scale]
             nodes.append(helper.make_node("DequantizeLinear", inputs, [codes + _NUMBERS], name=codes + _NUMBERS))
     result.graph.ClearField("node")
@@ -42,16 +45,11 @@ def with_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _scale_of(view: View, codes: str) -> list[str] | None:
-    """Return scale and zero point of a tensor that holds codes; None where it is none, or a quantised copy."""
-    node = view.maker.get(codes)
-    while node is not None and node.op_type in _KEEPS_CODES:
-        node = view.maker.get(node.input[0])
-    if node is None or node.op_type not in _MADE_SCALE:
-        return None
-    at = _MADE_SCALE[node.op_type]
-    found = [name for name in node.input[at : at + 2] if name]
-    return found or None  # a QGemm without them gives numbers
+def _scale_of(node: onnx.NodeProto) -> list[str]:
+    """Return scale and zero point of the codes that a node makes; nothing where it makes none (or a quantised copy)."""
+    at = _MADE_SCALE.get(node.op_type)
+    # A QGemm without them gives numbers.
+    return [] if at is None else [name for name in node.input[at : at + 2] if name]
 
 
 def as_numbers(view: View, name: str) -> str:
