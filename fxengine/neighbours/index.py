@@ -234,6 +234,8 @@ class Index:
     def _approximately(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         at = self._at
         may = at >= 0 if allowed is None else (at >= 0) & allowed[at]
+        if not may.any():  # its rows are not those of the store
+            return self._exactly(queries, k, allowed)
         selector = None if may.all() else faiss.IDSelectorBitmap(np.packbits(may, bitorder="little"))
         assert self.facts is not None
         assert self._faiss is not None
