@@ -117,7 +117,7 @@ def test_a_recipe_is_rebuilt_from_json_types() -> None:
         ({"height": 8.5}, "'height' cannot be 8.5"),
         ({"edge": "top"}, "'edge' cannot be 'top'"),
         ({"pad_color": [1, 2]}, r"'pad_color' cannot be \[1, 2\]"),
-        ({"pad_color": [1, 2, 256]}, "`pad_color` is three levels from 0 to 255"),
+        ({"pad_color": [1, 2, 256]}, "pad_color is three levels from 0 to 255"),
         ({"pad_color": "red"}, "'pad_color' cannot be 'red'"),
     ],
 )
