@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -83,4 +83,5 @@ class Predictions:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
-        return asdict(self)
+        # Not by asdict, which copies every number: it would take longer than the answers.
+        return {**vars(self), "predictions": [vars(prediction) for prediction in self.predictions]}

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str], options: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\..*")
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a file is in the file's row
-    build_parser().parse_args(arguments, options)
+    build_parser(_command_of(arguments)).parse_args(arguments, options)
     if options.command == "extract" and not is_child():
         return supervise(arguments, options.store)
     if options.command == "predict" and not is_child() and not is_store(options.inputs):
@@ -68,8 +68,12 @@ def _tell(error: Exception) -> None:
     console.complain_of(said)
 
 
-def build_parser() -> _Parser:
-    """Return the parser of every command."""
+def _command_of(arguments: Sequence[str]) -> str:
+    return next((word for word in arguments if not word.startswith("-")), "")
+
+
+def build_parser(running: str | None = None) -> _Parser:
+    """Return the parser of every command; where one is named, only that one has its arguments, which saves time."""
     parser = _Parser(
         prog="fxengine", description="Embed pictures once, into Parquet; then probe and search in seconds."
     )
@@ -82,7 +86,8 @@ def build_parser() -> _Parser:
         command.add_argument("--json", action="store_true", help="print the result as JSON")
         if name not in TELLING:
             command.add_argument("--quiet", action="store_true", help="print nothing but errors")
-        module.add_arguments(command)
+        if running in (None, name):
+            module.add_arguments(command)
         parser.commands[name] = command
     return parser
 
@@ -100,12 +105,12 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str], namespace: argparse.Namespace) -> argparse.Namespace:  # type: ignore[override]
         """Read the arguments of a command into `namespace`, and take the words of that command."""
-        name = next((word for word in args if not word.startswith("-")), None)
-        if name is not None:
+        name = _command_of(args)
+        if name:
             if name not in self.commands:
                 there = f". There is: {', '.join(self.commands)}."
                 self.error(f"There is no command {name!r}{_nearest(name, self.commands) or there}")
-            words.learn(self.commands, name)
+            words.learn(self.commands, name, lambda: build_parser().commands)
             _refuse_unknown(name, self.commands[name], args)
         return super().parse_args(args, namespace)
 

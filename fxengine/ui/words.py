@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
 
+Commands = Mapping[str, argparse.ArgumentParser]
+
 _flags: dict[str, str] = {}
+_others: list[Callable[[], Commands]] = []
 
 
-def learn(commands: Mapping[str, argparse.ArgumentParser], running: str) -> None:
-    """Take the words of every command; where two have a parameter of one name, of the one that runs."""
+def learn(commands: Commands, running: str, others: Callable[[], Commands] | None = None) -> None:
+    """Take the words of commands; where two have a parameter of one name, of the one that runs.
+
+    Args:
+        commands: name -> parser.
+        running: the one that runs.
+        others: gives all commands, asked once a sentence names what `commands` have not.
+    """
     _flags.clear()
+    _others[:] = [] if others is None else [others]
     for name in (*commands, running):
-        for action in commands[name]._actions:
-            if action.help != argparse.SUPPRESS:  # a former name
-                shown = max(action.option_strings, key=len) if action.option_strings else action.metavar or action.dest
-                _flags[action.dest] = str(shown)
+        _flags.update(_words_of(commands[name]))
+
+
+def _words_of(command: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    for action in command._actions:
+        if action.help != argparse.SUPPRESS:  # a former name
+            shown = max(action.option_strings, key=len) if action.option_strings else action.metavar or action.dest
+            yield action.dest, str(shown)
 
 
 def flags_of(command: argparse.ArgumentParser) -> list[str]:
@@ -35,6 +49,9 @@ def in_flags(text: str) -> str:
 
 
 def _flag(found: re.Match[str]) -> str:
+    if found[1] not in _flags and _others:
+        for command in _others.pop()().values():
+            _flags.update((name, flag) for name, flag in _words_of(command) if name not in _flags)
     flag = _flags.get(found[1])
     if flag is None:
         return found[0]
