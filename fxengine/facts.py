@@ -95,6 +95,8 @@ def _value(value: object, kind: Any, name: str, writer: str) -> object:
         optional = next(each for each in inner if each is not type(None))
         return None if value is None else _value(value, optional, name, writer)
     if outer is tuple and isinstance(value, list | tuple):
+        if inner[-1] is ... and all(type(each) is inner[0] for each in value):
+            return tuple(value)  # at once: a net has a thousand classes
         inner = inner[:1] * len(value) if inner[-1] is ... else inner
         if len(inner) == len(value):
             return tuple(_value(each, kind, name, writer) for each, kind in zip(value, inner, strict=True))
