@@ -81,7 +81,7 @@ def test_what_cannot_be_loaded_for_the_help_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(backbones, "add_arguments", failing(MemoryError()))
-    assert main(["info", "x"]) == 1
+    assert main(["backbones"]) == 1
     assert capfd.readouterr().err == "fxengine: there is not enough memory. FXENGINE_TRACEBACK=1 shows where.\n"
 
 
