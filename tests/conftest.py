@@ -19,6 +19,7 @@ from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.graph.model import make_model
 from fxengine.backbones.graph.prologue import Pixels, prologue
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts, PictureRecipe
+from fxengine.ui.supervise import PARENT
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FXENGINE_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -57,6 +58,14 @@ def shared_data() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture
+def there(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in the folder that a file's own fixture `made` has made; `extract` runs in this very process."""
+    monkeypatch.chdir(made)
+    monkeypatch.setenv(PARENT, str(os.getppid()))
+    return made
 
 
 def tiny_model(scale: float = 1.0, dim: int = 8) -> onnx.ModelProto:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import shutil
@@ -18,7 +17,6 @@ import fxengine
 from fxengine.ui.cli import build_parser, main
 from fxengine.ui.commands import COMMANDS
 from fxengine.ui.exit_codes import FINE
-from fxengine.ui.supervise import PARENT
 from tests.conftest import ROOT, make_photo
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -91,14 +89,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{key},{'red' if i % 2 else 'blue'}" for i, key in enumerate(ids)]
     (folder / "labels.csv").write_text("\n".join(["id,color", *rows]) + "\n")
     return folder
-
-
-@pytest.fixture
-def there(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in that folder; `extract` runs in this very process."""
-    monkeypatch.chdir(made)
-    monkeypatch.setenv(PARENT, str(os.getppid()))
-    return made
 
 
 def test_the_pages_hold_what_is_run_here() -> None:

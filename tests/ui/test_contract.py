@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
@@ -47,7 +46,6 @@ from fxengine.ui.commands import (
 )
 from fxengine.ui.commands import extract as extract_command
 from fxengine.ui.exit_codes import FINE, MISTAKE
-from fxengine.ui.supervise import PARENT
 from tests.conftest import make_photo, tiny_model
 
 MODULES: dict[str, Command] = {
@@ -158,14 +156,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extract(folder / "photos", folder / "store", backbone=folder / "tiny.onnx")
     Probe.fit(folder / "store").save(folder / "head.onnx")
     return folder
-
-
-@pytest.fixture
-def there(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in that folder; `extract` runs in this very process."""
-    monkeypatch.chdir(made)
-    monkeypatch.setenv(PARENT, str(os.getppid()))
-    return made
 
 
 def test_the_table_names_every_command() -> None:
