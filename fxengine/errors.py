@@ -5,7 +5,7 @@
     +-- StoreError      a feature store, head or index does not fit what is asked of it (exit code 1)
     |   +-- StoreLocked     another process is writing to the store
     +-- DeviceError     the asked-for device, runtime or precision is not to be had (exit code 1)
-    +-- DecodeError     one input could not become pixels; it becomes an error row, never a stop
+    +-- DecodeError     one input could not become a row of the net's inputs; it becomes an error row, never a stop
 
 Each message names the input, what is wrong and what to do, in one or two lines.
 """

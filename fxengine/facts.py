@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from types import UnionType
@@ -92,8 +92,8 @@ def _value(value: object, kind: Any, name: str, writer: str) -> object:
     """Return a JSON value as an annotated type; a whole number is a fraction, too, and true is no number."""
     outer, inner = get_origin(kind), get_args(kind)
     if outer in (Union, UnionType):
-        optional = next(each for each in inner if each is not type(None))
-        return None if value is None else _value(value, optional, name, writer)
+        kinds = [each for each in inner if each is not type(None)]
+        return None if value is None else _value(value, _of_modality(kinds, value, name, writer), name, writer)
     if outer is tuple and isinstance(value, list | tuple):
         if inner[-1] is ... and all(type(each) is inner[0] for each in value):
             return tuple(value)  # at once: a net has a thousand classes
@@ -110,6 +110,20 @@ def _value(value: object, kind: Any, name: str, writer: str) -> object:
     if known or (outer is Literal and value in inner):
         return value
     raise FactsError(f"is damaged: {name[:_SHOWN]!r} cannot be {repr(value)[:_SHOWN]}")
+
+
+def _of_modality(kinds: Sequence[Any], value: object, name: str, writer: str) -> Any:
+    """Return that of several dataclasses which a JSON object is: its `modality` says it, the first one has none."""
+    if len(kinds) == 1 or not isinstance(value, dict) or "modality" not in value:
+        return kinds[0]
+    said = value["modality"]
+    for kind in kinds:
+        if said in get_args(_kinds(kind).get("modality")):
+            return kind
+    raise FactsError(
+        f"was written by fxengine {writer} and says that {name + '.modality'!r} is {repr(said)[:_SHOWN]}, which this "
+        "version does not know"
+    )
 
 
 def _writer(values: Mapping[str, object]) -> str:

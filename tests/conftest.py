@@ -20,6 +20,7 @@ from fxengine.backbones.graph.model import make_model
 from fxengine.backbones.graph.prologue import Pixels, prologue
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts, PictureRecipe
 from fxengine.ui.supervise import PARENT
+from tests.texts import tiny_text_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FXENGINE_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -110,6 +111,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> BackboneFile:
     """A backbone file that loads and runs in milliseconds."""
     path = tmp_path_factory.mktemp("backbone") / "tiny.onnx"
     write_backbone(tiny_model(), path)
+    return read_backbone(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_texts(tmp_path_factory: pytest.TempPathFactory) -> BackboneFile:
+    """A backbone of texts that loads and runs in milliseconds."""
+    path = tmp_path_factory.mktemp("text_backbone") / "tiny_text.onnx"
+    write_backbone(tiny_text_model(), path)
     return read_backbone(path)
 
 

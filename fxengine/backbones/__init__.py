@@ -48,7 +48,10 @@ class Source(Protocol):
 
 
 # To add a net that is asked for by a plain name: write backbones/sources/<file>.py as `Embedded`, and name it here.
-EMBEDDED = {"efficientnet_lite0": "fxengine.backbones.sources.efficientnet_lite"}
+EMBEDDED = {
+    "efficientnet_lite0": "fxengine.backbones.sources.efficientnet_lite",
+    "minilm_l6": "fxengine.backbones.sources.minilm_l6",
+}
 # To add a kind of source, asked for as KIND:WHAT: write backbones/sources/<file>.py as `Source`, and name it here.
 SOURCES = {
     "keras": "fxengine.backbones.sources.from_keras",
@@ -56,6 +59,7 @@ SOURCES = {
     "pca": "fxengine.backbones.sources.from_pca",
 }
 DEFAULT = "efficientnet_lite0"
+DEFAULT_OF_TEXTS = "minilm_l6"
 
 
 def load_embedded(name: str) -> Embedded:

@@ -6,7 +6,16 @@ import onnx
 from onnx import TensorProto
 
 from fxengine.backbones.graph.external_data import external_tensors
-from fxengine.backbones.spec import FEATURE_OUTPUT, INPUT_NAME, LOGITS_OUTPUT, Facts, layer_output
+from fxengine.backbones.spec import (
+    FEATURE_OUTPUT,
+    INPUT_NAME,
+    LENGTHS_INPUT,
+    LOGITS_OUTPUT,
+    TOKENS_INPUT,
+    Facts,
+    TextRecipe,
+    layer_output,
+)
 from fxengine.errors import InputError
 
 
@@ -15,9 +24,13 @@ def check_contract(model: onnx.ModelProto, facts: Facts, name: str) -> None:
     if external_tensors(model):
         raise InputError(f"{name} keeps weights in other files, which no backbone that fxengine exported does.")
     weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = {value.name: _shape(value, TensorProto.UINT8) for value in model.graph.input if value.name not in weights}
     recipe = facts.recipe
-    if inputs != {INPUT_NAME: (recipe.height, recipe.width, 3)}:
+    kind = TensorProto.INT32 if isinstance(recipe, TextRecipe) else TensorProto.UINT8
+    inputs = {value.name: _shape(value, kind) for value in model.graph.input if value.name not in weights}
+    if isinstance(recipe, TextRecipe):
+        if inputs != {TOKENS_INPUT: (0,), LENGTHS_INPUT: ()}:
+            raise _other(name, "takes token ids", "inputs", inputs)
+    elif inputs != {INPUT_NAME: (recipe.height, recipe.width, 3)}:
         raise _other(name, f"takes pictures of {recipe.height} x {recipe.width} pixels", "inputs", inputs)
     outputs = {value.name: _shape(value, TensorProto.FLOAT) for value in model.graph.output}
     said = {FEATURE_OUTPUT: facts.dim, **{layer_output(layer): dim for layer, dim in facts.layers}}

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from fxengine.backbones.spec import PictureRecipe
+from fxengine.backbones.spec import Recipe
 
 
-def fingerprint(model: onnx.ModelProto, recipe: PictureRecipe) -> str:
+def fingerprint(model: onnx.ModelProto, recipe: Recipe) -> str:
     """Return the SHA-256, in hex, of the graph's content and of the recipe fields that change numbers.
 
     Every tensor gets a digest made from the node that computes it and the digests of that node's inputs, so

@@ -65,12 +65,16 @@ class ExportReport:
             values = {"format": 1, **{entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}}
         return facts_from(cls, values, 1)
 
+    @property
+    def _input(self) -> str:
+        return f"input {self.height}x{self.width}" if self.height else "input of token ids"
+
     def to_text(self) -> str:
         """Return the report as lines for a person."""
         products = "unknown" if self.multiply_adds is None else f"{self.multiply_adds / 1e6:.0f} M"
         nodes = ", ".join(f"{count} {op}" for op, count in sorted(self.nodes.items(), key=lambda item: -item[1]))
         lines = [
-            f"input {self.height}x{self.width}, features {self.dim}, opset {self.opset}, {self.bytes / 1e6:.1f} MB",
+            f"{self._input}, features {self.dim}, opset {self.opset}, {self.bytes / 1e6:.1f} MB",
             f"{self.parameters / 1e6:.2f} M parameters, {products} multiply-adds",
             f"{sum(self.nodes.values())} nodes: {nodes}",
         ]
@@ -87,7 +91,8 @@ def measure(model: onnx.ModelProto) -> ExportReport:
     weights = {
         t.name: tuple(t.dims) for t in _tensors(graph) if t.data_type in _FLOATS or (t.data_type in _CODES and t.dims)
     }
-    height, width = (d.dim_value for d in graph.input[0].type.tensor_type.shape.dim[1:3])
+    sizes = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim[1:3]]
+    height, width = sizes if len(sizes) == 2 else (0, 0)
     (features,) = (value for value in graph.output if value.name == FEATURE_OUTPUT)
     return ExportReport(
         nodes=dict(Counter(node.op_type for node in graph.node)),

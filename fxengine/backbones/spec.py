@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,13 +16,17 @@ from fxengine.facts import FactsError, facts_from, read_json
 METADATA_KEY = "fxengine"
 PCA_METADATA_KEY = "fxengine_pca"
 BUNDLE_METADATA_KEY = "fxengine_bundle"
+TOKENIZER_KEY = "fxengine_tokenizer"  # of a text backbone: the tokenizer's JSON, zlib, base64
 INPUT_NAME = "images"
+TOKENS_INPUT, LENGTHS_INPUT = "tokens", "lengths"  # of a text backbone
 FEATURE_OUTPUT = "features"
 LOGITS_OUTPUT = "logits"
 LONGEST_NAME = 1000  # characters of a class's name; what a file says is shown to people
 _LONGEST_TEXT = 4096  # characters of anything else that it says in words
+_MOST_TOKENS = 1 << 15  # that a net takes; the row of a batch has a number for each
 _LONGEST_EDGE = 1 << 14  # pixels; a net takes a few hundred, and a picture of this is 800 MB
-PROLOGUE = "fx_pre/"  # what the names of the nodes and weights begin with that take pixels to the net
+# What the names of the nodes and weights begin with that take inputs to the net, and what it gives to features.
+PROLOGUE, EPILOGUE = "fx_pre/", "fx_post/"
 
 
 def check_texts(names: Iterable[str], others: Iterable[str]) -> None:
@@ -120,6 +125,36 @@ class PictureRecipe:
 
 
 @dataclass(frozen=True)
+class TextRecipe:
+    """How a text becomes the token ids that the graph takes.
+
+    The file has the tokenizer, which neither cuts nor pads. A text of more tokens than the net takes is cut behind the
+    first of them, so that the special tokens around it stay.
+
+    Attributes:
+        tokenizer: SHA-256 of its JSON, in hex.
+        max_tokens: tokens that the net takes at most, special ones included.
+    """
+
+    tokenizer: str
+    max_tokens: int
+    modality: Literal["text"] = "text"  # which its JSON always says; that of pictures says nothing
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-f]{64}", self.tokenizer):
+            raise InputError("A recipe for texts names its tokenizer by a SHA-256.")
+        if not 4 <= self.max_tokens <= _MOST_TOKENS:
+            raise InputError(f"A recipe for texts needs 4 to {_MOST_TOKENS} tokens. Got {self.max_tokens}.")
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the fields that change numbers."""
+        return asdict(self)
+
+
+Recipe = PictureRecipe | TextRecipe
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a backbone file says of itself, stored as JSON in the model's metadata.
 
@@ -127,7 +162,7 @@ class Facts:
         name: the name it is asked for by, such as "efficientnet_lite0".
         source: where the weights came from, in words.
         licence: licence of the weights.
-        recipe: how pictures are prepared.
+        recipe: how pictures, or texts, are prepared.
         dim: numbers a feature vector has.
         cut: the tensor of the source net that became `features`.
         pooling: how a map became a vector: "avg", "max", "cls" or "none".
@@ -137,12 +172,14 @@ class Facts:
         class_ids: ids of those classes in their data set (for ImageNet the WordNet ids).
         layers: (name, dim) of every further layer, each an output `features@NAME`.
         notes: anything else worth keeping, such as what a tuned net was tuned on.
+        metric: by what its makers compare its vectors, "cosine" where they end in a scaling to length 1, which is left
+            to who reads them; "" where nothing is said.
     """
 
     name: str
     source: str
     licence: str
-    recipe: PictureRecipe
+    recipe: Recipe
     dim: int
     cut: str
     pooling: str
@@ -152,6 +189,7 @@ class Facts:
     class_ids: tuple[str, ...] = ()
     layers: tuple[tuple[str, int], ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
+    metric: Literal["", "cosine"] = ""
 
     def __post_init__(self) -> None:
         for dim in (self.dim, *(dim for _, dim in self.layers)):
@@ -164,7 +202,10 @@ class Facts:
 
     def to_json(self) -> str:
         """Return the JSON text that goes into the model's metadata."""
-        return json.dumps({"format": 1, **asdict(self)}, sort_keys=True)
+        values = asdict(self)
+        if not self.metric:  # which earlier versions do not know
+            del values["metric"]
+        return json.dumps({"format": 1, **values}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, name: str = "The backbone") -> Facts:
@@ -184,9 +225,17 @@ class BackboneFile:
     facts: Facts
 
     @property
-    def recipe(self) -> PictureRecipe:
-        """The recipe of the pictures that it takes."""
+    def recipe(self) -> Recipe:
+        """The recipe of what it takes."""
         return self.facts.recipe
+
+    @property
+    def picture_recipe(self) -> PictureRecipe:
+        """The recipe of the pictures that it takes; raises InputError where it takes texts."""
+        recipe = self.facts.recipe
+        if not isinstance(recipe, PictureRecipe):
+            raise InputError(f"{self.facts.name} is a backbone of texts, which this does not take.")
+        return recipe
 
     @property
     def dims(self) -> dict[str | None, int]:

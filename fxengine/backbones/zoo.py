@@ -8,6 +8,7 @@ from typing import Any
 from fxengine.backbones import EMBEDDED, is_cached, load_backbone
 from fxengine.backbones.children.keras_env import python
 from fxengine.backbones.sources.keras_applications import APPLICATIONS
+from fxengine.backbones.spec import TextRecipe
 from fxengine.errors import InputError
 
 _INSTALL = "pip install 'fxengine[keras]'"
@@ -18,8 +19,9 @@ class Backbones:
     """The backbones that can be used by name.
 
     Attributes:
-        backbones: name, source, dim (numbers of a vector), size (input height in pixels), parameters, multiply_adds,
-            licence, installed, install (the command that makes it usable, or "") and cached of each.
+        backbones: name, source, dim (numbers of a vector), size (input height in pixels, of texts the most tokens),
+            parameters, multiply_adds (for a picture, of texts for a token), licence, installed, install (the command
+            that makes it usable, or "") and cached of each; None for what is not known where it is not installed.
     """
 
     backbones: tuple[dict[str, Any], ...]
@@ -62,12 +64,18 @@ def _keras_is_installed() -> bool:
 
 
 def _embedded(name: str) -> dict[str, Any]:
-    facts = load_backbone(name).facts
+    try:
+        facts = load_backbone(name).facts
+    except InputError as error:  # an extra is not installed
+        unknown = dict.fromkeys(("dim", "size", "parameters", "multiply_adds", "licence"))
+        way = str(error).partition(": ")[2]
+        return {"name": name, "source": str(error), **unknown, "installed": False, "install": way, "cached": False}
+    recipe = facts.recipe
     return {
         "name": name,
         "source": facts.source,
         "dim": facts.dim,
-        "size": facts.recipe.height,
+        "size": recipe.max_tokens if isinstance(recipe, TextRecipe) else recipe.height,
         "parameters": facts.parameters,
         "multiply_adds": facts.multiply_adds,
         "licence": facts.licence,

@@ -8,14 +8,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from fxengine.collect.item import Filters, Item, Payload, Place
+from fxengine.collect.item import Filters, Item, Payload, Place, TextColumns, columns_refused
 from fxengine.errors import InputError
 
-__all__ = ["CONTAINERS", "Container", "Filters", "Listing", "collect", "load_container"]
+__all__ = ["CONTAINERS", "Container", "Filters", "Listing", "TextColumns", "collect", "load_container"]
 
 # To add a kind of container: write collect/<file>.py with takes(place) and open_listing(place), and name it here,
 # before those that would take it, too.
 CONTAINERS = {
+    "text_table": "fxengine.collect.text_table",
+    "text_files": "fxengine.collect.text_files",
     "paths": "fxengine.collect.paths",
     "folder": "fxengine.collect.folder",
 }
@@ -26,7 +28,7 @@ class Listing(Protocol):
     """A sorted listing of inputs below one root.
 
     Attributes:
-        root: folder that ids are relative to.
+        root: folder that ids are relative to, or the table that they stand in.
         labelled: whether it knows labels and splits.
         unreadable: folders that could not be listed.
     """
@@ -65,20 +67,32 @@ def load_container(name: str) -> Container:
 
 
 def collect(
-    source: str | Path, *, listing: Path | None = None, include: Sequence[str] = (), exclude: Sequence[str] = ()
+    source: str | Path,
+    *,
+    listing: Path | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    modality: str = "picture",
+    columns: TextColumns = TextColumns(),  # noqa: B008 - frozen
 ) -> Listing:
-    """Return the inputs in a folder, those that a list names, or a single file.
+    """Return the inputs in a folder, those that a list names, a single file, or the rows of a table of texts.
 
     Args:
-        source: a folder, or one picture.
+        source: a folder, one picture, or a table of texts.
         listing: a file that names paths, relative to `source`.
         include: patterns of which a file must fit one.
         exclude: patterns of which a file must fit none.
+        modality: what the inputs are: "picture" or "text".
+        columns: what is what in a table of texts.
 
     Raises:
-        InputError: the folder or the list is not there or cannot be read.
+        InputError: the folder, the list or the table is not there or cannot be read, or what is asked for does not
+            suit it.
     """
-    asked = Place(Path(os.path.abspath(source)), listing, Filters(tuple(include), tuple(exclude)))
+    filters = Filters(tuple(include), tuple(exclude))
+    asked = Place(Path(os.path.abspath(source)), listing, filters, modality, columns)
+    if columns != TextColumns() and modality != "text":
+        raise columns_refused(f"{source} is asked for {modality}s.")
     try:
         return next(each for each in map(load_container, CONTAINERS) if each.takes(asked)).open_listing(asked)
     except OSError as error:

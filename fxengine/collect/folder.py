@@ -1,4 +1,4 @@
-"""Lists a folder of pictures: sorted, streamed, with labels from the folders' names."""
+"""Lists a folder of files: sorted, streamed, with labels from the folders' names."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ class FolderListing:
         filters: which files count.
         unreadable: folders that could not be listed, filled while iterating.
         labelled: folders tell labels.
+        suffixes: a folder that holds a file with one of them, or with none, may be a class.
     """
 
     root: Path
     filters: Filters = field(default_factory=Filters)
     unreadable: list[str] = field(default_factory=list)
     labelled: bool = True
+    suffixes: frozenset[str] = PICTURE_SUFFIXES
 
     def __iter__(self) -> Iterator[Item]:
         label_of = self._label_rule()
@@ -88,16 +90,13 @@ class FolderListing:
         return sorted(found, key=lambda pair: escape_path(pair[0]).encode())
 
     def _label_rule(self) -> Callable[[str], tuple[str | None, str | None]]:
-        """Return path -> (label, split) by the folders that hold pictures."""
-        top = self._folders_with_pictures("")
+        """Return path -> (label, split) by the folders that hold inputs."""
+        top = self._folders_with_inputs("")
         splits = [name for name in top if name.lower() in SPLITS]
         # One alone that holds no class folders, beside others: a class that is called so.
-        if len(splits) == 1 < len(top) and not self._folders_with_pictures(splits[0] + "/"):
+        if len(splits) == 1 < len(top) and not self._folders_with_inputs(splits[0] + "/"):
             splits = []
-        if splits:
-            classes = {name for split in splits for name in self._folders_with_pictures(split + "/")}
-        else:
-            classes = set(top)
+        classes = {name for split in splits for name in self._folders_with_inputs(split + "/")} if splits else set(top)
         labelled = classes if len(classes) >= 2 else set()
 
         @cache
@@ -120,22 +119,22 @@ class FolderListing:
 
         return rule
 
-    def _folders_with_pictures(self, prefix: str) -> list[str]:
+    def _folders_with_inputs(self, prefix: str) -> list[str]:
         try:
             with os.scandir(self.root / prefix) as entries:
                 folders = [e for e in entries if e.name[0] != "." and _is_folder(e)]
         except OSError:
             return []
-        return [e.name for e in folders if self._has_picture(e.path, prefix + e.name + "/")]
+        return [e.name for e in folders if self._has_input(e.path, prefix + e.name + "/")]
 
-    def _has_picture(self, folder: str, prefix: str) -> bool:
+    def _has_input(self, folder: str, prefix: str) -> bool:
         root = os.stat(self.root)
         # Without the filters: which folders are classes must not depend on what is extracted this time.
         found = FolderListing(self.root, unreadable=self.unreadable)._walk(
             folder, prefix, ((root.st_dev, root.st_ino),)
         )
         suffixes = (os.path.splitext(path)[1].lower() for path, _ in found)
-        return any(suffix in PICTURE_SUFFIXES or not suffix for suffix in suffixes)
+        return any(suffix in self.suffixes or not suffix for suffix in suffixes)
 
 
 def takes(_: Place) -> bool:
@@ -148,8 +147,13 @@ def open_listing(place: Place) -> FolderListing:
     return list_folder(place.root, place.filters)
 
 
-def list_folder(root: Path, filters: Filters) -> FolderListing:
+def list_folder(root: Path, filters: Filters, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> FolderListing:
     """Return the listing of a folder.
+
+    Args:
+        root: the folder.
+        filters: which files count.
+        suffixes: a folder that holds a file with one of them, or with none, may be a class.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -161,7 +165,7 @@ def list_folder(root: Path, filters: Filters) -> FolderListing:
         raise InputError(f"There is no folder {root}.") from None
     except OSError as error:
         raise InputError(f"The folder {root} cannot be read: {error.strerror}.") from error
-    return FolderListing(root, filters)
+    return FolderListing(root, filters, suffixes=suffixes)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

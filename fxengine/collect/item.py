@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from fxengine.errors import InputError
+
 # What an input holds: encoded bytes, or RGB pixels, uint8 [height, width, 3], where a container decodes itself.
 Payload = bytes | np.ndarray
 
@@ -31,12 +33,14 @@ class Item(NamedTuple):
     """One input, as `collect` lists it; a named tuple, since a run makes one for every file.
 
     Attributes:
-        key: the row's id: path relative to the root, with "/" and escaped by `escape_path`.
-        source: the path to read.
+        key: the row's id: path relative to the root, with "/" and escaped by `escape_path`; of a table's row, what its
+            column of ids says.
+        source: the path to read; of a table's row, the table's path, "#" and the number of the record.
         size: bytes, or -1 where it could not be asked.
         mtime_ns: time of the last change in nanoseconds, or 0.
         label: class folder, or None.
         split: one of `SPLITS` where the folders say so, or None.
+        content_hash: SHA-256 in hex, where the listing has read the content already, or None.
     """
 
     key: str
@@ -45,6 +49,7 @@ class Item(NamedTuple):
     mtime_ns: int
     label: str | None = None
     split: str | None = None
+    content_hash: str | None = None
 
 
 _LARGEST = 2**63 - 1
@@ -85,6 +90,23 @@ class Filters:
 
 
 @dataclass(frozen=True)
+class TextColumns:
+    """Names of the columns of a table of texts; None where there is no such column, or `text` can be told without.
+
+    Attributes:
+        text: what is embedded.
+        id: the rows' ids.
+        label: their labels.
+        split: their splits.
+    """
+
+    text: str | None = None
+    id: str | None = None
+    label: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
 class Place:
     """What a listing is asked for.
 
@@ -92,11 +114,20 @@ class Place:
         root: absolute path of a folder or of one file.
         listing: a file that names inputs, relative to `root`; None where `root` itself says them.
         filters: which files count.
+        modality: what the inputs are, a name of `decode.MODALITIES`.
+        columns: what is what in a table of texts.
     """
 
     root: Path
     listing: Path | None = None
     filters: Filters = field(default_factory=Filters)
+    modality: str = "picture"
+    columns: TextColumns = TextColumns()
+
+
+def columns_refused(why: str) -> InputError:
+    """Return what to raise where columns are named that cannot be used; `why` is a sentence."""
+    return InputError(f"{why} Columns are named for tables of texts alone: name none.")
 
 
 def sha256_of(payload: Payload) -> str:

@@ -27,7 +27,7 @@ TABLES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = ",\t;"
 _SNIFFED = 20  # lines
 _ASKED = 20  # cells of the first line that may be an id and no name
-_HEAD = 100_000  # characters that hold the first line
+HEAD = 100_000  # characters that hold the first line
 _LONGEST = 2**31 - 2  # bytes of a text: pyarrow counts those of a block, and the line end behind it, in 32 bits
 _COPIES = 4  # of a text while it is read: as bytes, as text, as bytes in UTF-8, as cells
 _FEW_ROWS = 1 << 20  # that any Parquet file may have
@@ -71,7 +71,7 @@ def read_table(
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last, of a column's name
         raise InputError(f"{called} cannot be read: {reason(error)}.") from error
     text, notes = decode_text(data, called)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
+    delimiter = delimiter_of(path, text)
     names, table = _header(text, delimiter), _read_csv(text, delimiter, called)
     named = bool(id_columns(names))
     place = (
@@ -95,8 +95,7 @@ def column_of(table: pa.Table, name: str, called: str) -> pa.Array:
     Raises:
         InputError: two columns have this name, or its values are lists, structs or bytes.
     """
-    if (count := table.column_names.count(name)) > 1:
-        raise InputError(f"{count} columns of {called} are called {name!r}: rename all but one.")
+    ensure_single(table.column_names, name, called)
     values = table.column(name)
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):  # text without a mark, as Spark and Impala write it
@@ -111,6 +110,17 @@ def column_of(table: pa.Table, name: str, called: str) -> pa.Array:
     return values.cast(kind).combine_chunks()
 
 
+def ensure_single(names: Sequence[str], name: str, called: str) -> None:
+    """Raise InputError where more than one column has a name."""
+    if (count := names.count(name)) > 1:
+        raise InputError(f"{count} columns of {called} are called {name!r}: rename all but one.")
+
+
+def marked_encoding(data: bytes) -> tuple[bytes, str] | None:
+    """Return the byte order mark that a text begins with, and the encoding that it stands for."""
+    return next((each for each in _MARKS if data.startswith(each[0])), None)
+
+
 def decode_text(data: bytes, called: str) -> tuple[str, list[str]]:
     """Return bytes as text without its byte order mark, and a sentence where the encoding had to be guessed.
 
@@ -121,12 +131,12 @@ def decode_text(data: bytes, called: str) -> tuple[str, list[str]]:
     Raises:
         InputError: they are nothing of that kind.
     """
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            try:
-                return data[len(mark) :].decode(encoding), []
-            except UnicodeDecodeError as error:
-                raise InputError(f"{called} begins as {encoding} and is none ({error}): save it as UTF-8.") from error
+    if found := marked_encoding(data):
+        mark, encoding = found
+        try:
+            return data[len(mark) :].decode(encoding), []
+        except UnicodeDecodeError as error:
+            raise InputError(f"{called} begins as {encoding} and is none ({error}): save it as UTF-8.") from error
     if b"\0" in data:
         raise InputError(f"{called} holds zero bytes, as no text does: save it as UTF-8.")
     try:
@@ -169,13 +179,18 @@ def _read_parquet(path: Path, called: str) -> pa.Table:
 def _checked_texts(file: Path, called: str) -> dict[str, pa.DataType]:
     """Return a Parquet file's columns of texts; raises InputError where its footer announces more than can be read."""
     with open_regular(file, follow=True) as opened:
-        metadata, size = pq.read_metadata(opened), os.fstat(opened.fileno()).st_size
-    # Ids differ from row to row, and take more than a byte each, however well they are packed.
-    if metadata.num_rows > max(size, _FEW_ROWS):
-        raise InputError(f"{called} cannot be read: it announces {metadata.num_rows} rows in {size} bytes.")
+        metadata = pq.read_metadata(opened)
+        ensure_rows(metadata, os.fstat(opened.fileno()).st_size, called)
     _ensure_fits(sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)), called)
     schema = metadata.schema.to_arrow_schema()
     return {field.name: field.type for field in schema if _is_text(field.type)}
+
+
+def ensure_rows(metadata: pq.FileMetaData, size: int, called: str) -> None:
+    """Raise InputError where a Parquet file of `size` bytes announces more rows than they can tell of."""
+    # Ids differ from row to row, and take more than a byte each, however well they are packed.
+    if metadata.num_rows > max(size, _FEW_ROWS):
+        raise InputError(f"{called} cannot be read: it announces {metadata.num_rows} rows in {size} bytes.")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -198,17 +213,28 @@ def _ensure_fits(count: int, called: str) -> None:
         raise InputError(f"{called} cannot be read: {needed}.")
 
 
+def delimiter_of(path: Path, text: str) -> str:
+    """Return the delimiter of a .csv or .tsv.
+
+    Args:
+        path: the file; in a .tsv it is the tab.
+        text: what it holds, or its beginning, over `HEAD` characters where it holds more: the delimiter is the one by
+            which the first lines have one width, and the largest.
+    """
+    return "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
+
+
 def _delimiter(text: str) -> str:
     """Return the delimiter by which the lines have one width, and the largest."""
 
     def fits(delimiter: str) -> tuple[bool, int]:
-        rows = csv.reader(io.StringIO(text[:_HEAD], newline=""), delimiter=delimiter)
+        rows = csv.reader(io.StringIO(text[:HEAD], newline=""), delimiter=delimiter)
         try:
             widths = [len(row) for row in islice((row for row in rows if row), _SNIFFED)]
         except csv.Error:
             widths = []
         # The last one may be cut off.
-        widths = widths[:-1] if len(text) > _HEAD and len(widths) > 1 else widths
+        widths = widths[:-1] if len(text) > HEAD and len(widths) > 1 else widths
         width = len(_header(text, delimiter))
         return width > 1 and set(widths) <= {width}, width
 
@@ -217,7 +243,7 @@ def _delimiter(text: str) -> str:
 
 def _header(text: str, delimiter: str) -> list[str]:
     """Return the fields of the first line that is not empty."""
-    head = text[:_HEAD]
+    head = text[:HEAD]
     rows = csv.reader(io.StringIO(head if "\n" in head or "\r" in head else text, newline=""), delimiter=delimiter)
     try:
         return [name.strip() for name in next((row for row in rows if row), [])]
@@ -255,14 +281,24 @@ def _what_is_wrong(text: str, delimiter: str) -> str:
         for row in rows:
             width = width or len(row)
             if row and len(row) != width:
-                sign = "tab" if delimiter == "\t" else repr(delimiter)
-                return f"line {line} has {_fields(len(row))} parted by {sign}, the first one has {_fields(width)}"
+                return wrong_width(line, len(row), width, delimiter)
             line = rows.line_num + 1
     except csv.Error as error:
         if "field limit" in str(error):
             return ""
-        return f"a quote is missing or one too many in the row that begins in line {line} ({error})"
+        return wrong_quote(line, str(error))
     return ""
+
+
+def wrong_width(line: int, count: int, width: int, delimiter: str) -> str:
+    """Return that the row that begins in `line` has `count` fields, and not `width`."""
+    sign = "tab" if delimiter == "\t" else repr(delimiter)
+    return f"line {line} has {_fields(count)} parted by {sign}, the first one has {_fields(width)}"
+
+
+def wrong_quote(line: int, error: str) -> str:
+    """Return that the quotes of the row that begins in `line` are wrong, as csv says in `error`."""
+    return f"a quote is missing or one too many in the row that begins in line {line} ({error})"
 
 
 def _fields(count: int) -> str:

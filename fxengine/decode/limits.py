@@ -13,7 +13,7 @@ class Limits:
         max_pixels: width times height. A picture that takes more than 9 bytes of memory for each (WebP 18, AVIF 13),
             or whose file is larger than a byte for each, counts as more: at the default none takes the process over
             1.5 GB.
-        max_bytes: length of the encoded file.
+        max_bytes: length of the encoded file, or of a text.
     """
 
     max_pixels: int = 128_000_000
@@ -22,6 +22,11 @@ class Limits:
     def wider(self, other: Limits) -> Limits:
         """Return what refuses only what both refuse."""
         return Limits(max(self.max_pixels, other.max_pixels), max(self.max_bytes, other.max_bytes))
+
+
+def usual_limits(modality: str) -> Limits:
+    """Return the limits of a run that says none: a text of more than a million bytes is a book, not a row."""
+    return Limits(max_bytes=1_000_000) if modality == "text" else Limits()
 
 
 # For pictures that a store has taken in: they were within the limits of their run.

@@ -42,6 +42,19 @@ class Opened:
     fill: Callable[[Inputs, int], Filled]
 
 
+@dataclass(frozen=True)
+class Window:
+    """How much is prepared before the net takes it.
+
+    Attributes:
+        rows: inputs at most.
+        size: bytes of them, or None where that says nothing; one more is taken beyond it.
+    """
+
+    rows: int
+    size: int | None = None
+
+
 class Preparer(Protocol):
     """Turns what inputs hold into rows of a graph's inputs; any thread may use it."""
 
@@ -51,6 +64,12 @@ class Preparer(Protocol):
 
     def room(self, rows: int) -> Inputs:
         """Return inputs for so many rows."""
+
+    def example(self, batch_size: int) -> Inputs:
+        """Return inputs of usual size, to time a net on, as many as a session of this `batch_size` takes at once."""
+
+    def window(self, batch_size: int) -> Window:
+        """Return how much is made ready at once for a session of this `batch_size`."""
 
     def open(self, payload: Payload, /) -> Opened:
         """Look at what an input holds; raises DecodeError where it is refused."""

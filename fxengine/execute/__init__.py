@@ -42,7 +42,10 @@ class Runtime(Protocol):
     def open_session(
         self, path: Path, device: str, batch_size: int | None, cores: int, streams: int = 1, precision: str = "fp32"
     ) -> Session:
-        """Load a backbone file; see `fxengine.execute.open_session`. `cores` are shared out among the streams."""
+        """Load a backbone file; see `fxengine.execute.open_session`. `cores` are shared out among the streams.
+
+        What the file takes, pictures or texts, it says by its inputs.
+        """
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,18 @@ class Way:
     streams: int
 
 
-def ways(on_gpu: bool) -> tuple[Way, ...]:
-    """Return the ways that are worth trying, what may gain most first, behind the reference, fp32 by ONNX Runtime."""
+def ways(on_gpu: bool, modality: str = "picture") -> tuple[Way, ...]:
+    """Return the ways that are worth trying, what may gain most first, behind the reference, fp32 by ONNX Runtime.
+
+    Texts are always run on a core each: over several, what a text becomes would depend on how many there are. Their
+    nets are not tried in int8, which they do not bear (all-MiniLM-L6-v2: docs/texts.md).
+    """
     if on_gpu:
         return Way("onnxruntime", "fp32", 1), Way("onnxruntime", "fp16", 1)
     cores = usable_cores()
+    if modality == "text":
+        pairs = (("onnxruntime", "fp32"), ("openvino", "bf16"), ("openvino", "fp16"), ("openvino", "fp32"))
+        return tuple(Way(runtime, precision, cores) for runtime, precision in pairs)
     return (
         Way("onnxruntime", "fp32", cores),
         Way("openvino", "bf16", cores),
@@ -92,7 +102,8 @@ def open_session(
     Args:
         path: a backbone file; for int8 its quantised copy.
         device: "auto", "cpu", "cuda" or "tensorrt"; "auto" takes CUDA where it really starts, else the CPU.
-        batch_size: rows of the compiled shape beside 1; 4 on a CPU and 128 on a GPU unless given.
+        batch_size: rows of the compiled shape beside 1; 4 on a CPU and 128 on a GPU unless given. Of a text backbone,
+            tokens of a run; 128 on a CPU and 16,384 on a GPU unless given.
         streams: runs at once on a CPU.
         precision: one of `PRECISIONS`.
         runtime: one of `RUNTIMES`; the one that has the precision on the device unless given.

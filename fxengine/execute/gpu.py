@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.backbones.spec import PROLOGUE
+from fxengine.backbones.spec import EPILOGUE, PROLOGUE
 from fxengine.cache import find, keep, working_folder
 from fxengine.errors import DeviceError, reason
+from fxengine.execute.shapes import takes_texts
 
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "cudaerrormemoryallocation", "bad allocation")
 
@@ -148,10 +149,16 @@ def half_precision_file(path: Path) -> Path:
 
 
 def _to_half(model: Any) -> Any:
-    """Return the net in fp16 behind its prologue in fp32: pixel levels less their mean lose bits in fp16."""
+    """Return the net in fp16 behind its prologue in fp32: pixel levels less their mean lose bits in fp16.
+
+    Of a net of texts the mean over the tokens stays in fp32, too.
+    """
     from onnx import TensorProto, helper
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    if takes_texts({value.name for value in model.graph.input}):
+        kept = [node.name for node in model.graph.node if node.name.startswith((PROLOGUE, EPILOGUE))]
+        return convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True, node_block_list=kept)
     images = helper.make_tensor_value_info("", 0, None)
     images.CopyFrom(model.graph.input[0])
     prologue = [node for node in model.graph.node if node.name.startswith(PROLOGUE)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fxengine.backbones.spec import PROLOGUE
+from fxengine.backbones.spec import EPILOGUE, PROLOGUE
 from fxengine.cache import find, kind_folder
 from fxengine.errors import DeviceError, explained, reason
 from fxengine.files import replacing
@@ -82,7 +82,7 @@ def _kept_in_fp32(path: Path) -> list[str]:
     nodes = onnx.load(path).graph.node
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     depthwise = [node for node in convolutions if any(a.name == "group" and a.i > 1 for a in node.attribute)]
-    prologue = [node for node in nodes if node.name.startswith(PROLOGUE)]
+    prologue = [node for node in nodes if node.name.startswith((PROLOGUE, EPILOGUE))]
     return [node.name for node in [*prologue, *convolutions[:1], *depthwise]]
 
 

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from fxengine.errors import DeviceError, InputError, one_of, reason
 from fxengine.execute import gpu
 from fxengine.execute.session import CPU_BATCH, GPU_BATCH, Session
+from fxengine.execute.shapes import CPU_TOKENS, GPU_TOKENS, takes_texts
 
 NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -28,7 +29,7 @@ def open_session(
     Args:
         path: a backbone file.
         device: "auto", "cpu", "cuda" or "tensorrt"; "auto" takes CUDA where it really starts, else the CPU.
-        batch_size: rows of the compiled shape beside 1; 4 on a CPU and 128 on a GPU unless given.
+        batch_size: see `fxengine.execute.open_session`.
         cores: cores to use on the CPU, shared out evenly among the streams.
         streams: runs at once on the CPU; of GPUs, all that are visible get one each.
         precision: "fp32", or on a GPU "fp16".
@@ -42,7 +43,7 @@ def open_session(
     if device == "auto":
         if may_have_cuda():
             try:
-                return _open_gpu(path, "cuda", batch_size or GPU_BATCH, precision)
+                return _open_gpu(path, "cuda", batch_size, precision)
             except (DeviceError, InputError):
                 pass  # the driver is there, the rest is not: the CPU is what "auto" falls back to
         device = "cpu"
@@ -51,11 +52,12 @@ def open_session(
             f"ONNX Runtime {ort.__version__} here has no {NAMES[device]}. For an NVIDIA GPU: {_INSTALL_GPU}."
         )
     if device != "cpu":
-        return _open_gpu(path, device, batch_size or GPU_BATCH, precision)
+        return _open_gpu(path, device, batch_size, precision)
     if precision != "fp32":
         raise DeviceError(f"ONNX Runtime computes in fp32 on a CPU, not in {precision}.")
     session = _load(path, _options(max(1, cores // streams)), [NAMES["cpu"]])
-    return _wrap(session, session, batch_size or CPU_BATCH, streams, precision)
+    texts = takes_texts({value.name for value in session.get_inputs()})
+    return _wrap(session, session, batch_size or (CPU_TOKENS if texts else CPU_BATCH), streams, precision)
 
 
 def may_have_cuda() -> bool:
@@ -63,8 +65,12 @@ def may_have_cuda() -> bool:
     return NAMES["cuda"] in ort.get_available_providers() and gpu.has_driver()
 
 
-def _open_gpu(path: Path, device: str, batch_size: int, precision: str) -> Session:
+def _open_gpu(path: Path, device: str, batch_size: int | None, precision: str) -> Session:
     """Load the file on every visible GPU; raises DeviceError where the device does not start."""
+    texts = takes_texts(gpu.input_shapes(path))
+    if texts and device == "tensorrt":
+        raise DeviceError("TensorRT builds an engine for every length of a text: give `device` cuda.")
+    batch_size = batch_size or (GPU_TOKENS if texts else GPU_BATCH)
     if precision not in ("fp32", "fp16"):
         raise DeviceError(f"On a GPU there are fp32 and fp16, not {precision}.")
     if hasattr(ort, "preload_dlls"):

@@ -13,6 +13,7 @@ import numpy as np
 
 from fxengine.errors import DeviceError, InputError, is_foreign, reason
 from fxengine.execute.session import CPU_BATCH, Session
+from fxengine.execute.shapes import CPU_TOKENS, takes_texts
 
 PROVIDER = "OpenVINO CPU"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # an int8 file says itself what is int8
@@ -34,14 +35,13 @@ def open_session(
     problem = missing(precision)
     if problem is not None:
         raise DeviceError(problem)
-    rows = batch_size or CPU_BATCH
-    model = _Model(path, rows, max(cores, streams), streams, precision)
+    model = _Model(path, batch_size, max(cores, streams), streams, precision)
     return Session(
         provider=PROVIDER,
         precision=precision,
         engine=f"openvino {version('openvino')}",
         outputs=model.outputs,
-        batch_size=rows,
+        batch_size=model.batch_size,
         streams=streams,
         runner=model,
     )
@@ -70,9 +70,12 @@ def missing(precision: str) -> str | None:
 
 
 class _Model:
-    """A net compiled for two batch sizes, with the call of ONNX Runtime's session; any thread may call it."""
+    """A net compiled for two batch sizes, or for texts of any length, with the call of ONNX Runtime's session.
 
-    def __init__(self, path: Path, batch_size: int, threads: int, streams: int, precision: str) -> None:
+    Any thread may call it.
+    """
+
+    def __init__(self, path: Path, batch_size: int | None, threads: int, streams: int, precision: str) -> None:
         import openvino
 
         openvino.Type.u8.to_dtype()  # two threads that make its first one at once wait for each other for ever
@@ -87,14 +90,23 @@ class _Model:
             self._core = openvino.Core()
             self._model = self._core.read_model(path)
             self.outputs = tuple(output.get_any_name() for output in self._model.outputs)
-            self._compiled = {batch_size: self._compile(batch_size)}
+            self._texts = takes_texts({port.get_any_name() for port in self._model.inputs})
+            self.batch_size = batch_size or (CPU_TOKENS if self._texts else CPU_BATCH)
+            first = self._shape(self.batch_size)
+            self._compiled = {first: self._compile(first)}
         except Exception as error:
             *_, why = ["no reason given", *str(error).strip().splitlines()]  # the last line says it
             raise InputError(f"OpenVINO cannot load {path}: {why}") from error
         self._compiling = threading.Lock()
         self._local = threading.local()
 
+    def _shape(self, rows: int) -> int:
+        """Return the rows of the shape to compile; 0, for any, where a net has as many shapes as texts have lengths."""
+        return 0 if self._texts else rows
+
     def _compile(self, rows: int) -> Any:
+        if not rows:
+            return self._core.compile_model(self._model, "CPU", self._settings)
         copied = self._model.clone()
         # What is open beside the rows stays open.
         copied.reshape({port.get_any_name(): [rows, *list(port.partial_shape)[1:]] for port in copied.inputs})
@@ -102,7 +114,7 @@ class _Model:
 
     def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the outputs `names`, float32 [rows, dim] each."""
-        request = self._request(len(next(iter(feeds.values()))))
+        request = self._request(self._shape(len(next(iter(feeds.values())))))
         request.infer(dict(feeds), share_inputs=True)
         return [request.get_tensor(name).data.astype(np.float32) for name in names]
 

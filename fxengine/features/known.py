@@ -16,17 +16,17 @@ from fxengine.features import parts
 from fxengine.features.row_numbers import older_halves
 from fxengine.features.schema import COLUMN_GROUPS, TRANSIENT_ERRORS, Provenance
 
-_COLUMNS = ["row", "id", "label", "split", "size", "mtime_ns", "error_code"]
+_COLUMNS = ["row", "id", "label", "split", "size", "mtime_ns", "error_code", "content_hash"]
 _CHUNK = 65_536
 
 
 @dataclass(frozen=True)
 class Known:
-    """The rows of a store without their vectors, sorted by id (bytewise): about 90 bytes a row.
+    """The rows of a store without their vectors, sorted by id (bytewise): about 90 bytes a row, 160 with the hashes.
 
     Attributes:
-        table: columns row, id, label, split, size, mtime_ns, error_code, part (index into `paths`), and for every
-            column group, named like its first column, whether the row has it.
+        table: columns row, id, label, split, size, mtime_ns, error_code, content_hash (null unless it was asked for),
+            part (index into `paths`), and for every column group, named like its first column, whether the row has it.
         paths: the parts.
         superseded: (part, row) of rows that another part holds under a newer id: half of a rename.
         next_row: the first row number that was never given out.
@@ -38,15 +38,21 @@ class Known:
     next_row: int
 
     @classmethod
-    def read(cls, paths: list[Path]) -> Known:
+    def read(cls, paths: list[Path], *, hashes: bool = False) -> Known:
         """Read the small columns of every part.
+
+        Args:
+            paths: the parts.
+            hashes: whether what rows hold is to be compared by its content.
 
         Raises:
             StoreError: a part is damaged, or two hold one row number with different contents.
         """
         tables, next_row, groups = [], 0, list(map(_mark, COLUMN_GROUPS))
         for number, path in enumerate(paths):
-            table = parts.read_part(path, [*_COLUMNS, *groups])
+            table = parts.read_part(path, [*_COLUMNS[: None if hashes else -1], *groups])
+            if not hashes:
+                table = table.append_column("content_hash", pa.nulls(len(table), pa.string()))
             highest = pc.max(table["row"]).as_py() if len(table) else -1
             next_row = max(next_row, highest + 1, Provenance.from_schema(table.schema, path.name).next_row)
             for name in ("label", "split", "error_code"):
@@ -104,6 +110,7 @@ def make_plan(
     retry_failed: bool = False,
     labelled: bool = True,
     groups: Sequence[str] = (),
+    hashed: bool = False,
 ) -> Plan:
     """Compare a sorted listing with a store's rows, both once from front to back.
 
@@ -113,6 +120,7 @@ def make_plan(
         retry_failed: whether to try lasting errors again, too.
         labelled: whether the listing knows labels and splits; where it does not, the rows keep theirs.
         groups: column groups that every row with a vector is to have, from `schema.united_groups`.
+        hashed: whether the listing and `known` say the hash of what each holds, which then decides what has changed.
     """
     plan = Plan(superseded=known.superseded)
     for row, item in _merge(known, listing, groups):
@@ -123,7 +131,7 @@ def make_plan(
         else:
             if not labelled:
                 item = item._replace(label=row.label, split=row.split)
-            _plan_known(plan, known.paths[row.part], row, item, retry_failed)
+            _plan_known(plan, known.paths[row.part], row, item, retry_failed, hashed)
     return plan
 
 
@@ -142,16 +150,20 @@ class _KnownRow(NamedTuple):
     size: int
     mtime_ns: int
     error_code: str | None
+    content_hash: str | None
     part: int
     lacks: bool
 
 
-def _plan_known(plan: Plan, path: Path, row: _KnownRow, item: Item, retry_failed: bool) -> None:
+def _plan_known(plan: Plan, path: Path, row: _KnownRow, item: Item, retry_failed: bool, hashed: bool) -> None:
     if item.size < 0 and row.error_code is None:
         # Named by a list or a link, and yet not there (a share is not mounted?): its vector stays.
         plan.missing.setdefault(path, []).append(row.row)
         return
-    changed = (row.size, row.mtime_ns) != (item.size, item.mtime_ns)
+    if hashed:
+        changed = row.content_hash != item.content_hash
+    else:
+        changed = (row.size, row.mtime_ns) != (item.size, item.mtime_ns)
     retry = row.error_code is not None and (retry_failed or row.error_code in TRANSIENT_ERRORS)
     widen = row.error_code is None and row.lacks
     if changed or retry or widen:

@@ -24,8 +24,9 @@ FEATURE = "feature"
 # Why a row has no vector. The transient ones are tried again by every run, the others with --retry-failed.
 TRANSIENT_ERRORS = frozenset({"vanished", "permission", "io", "out_of_memory"})
 ERROR_CODES = TRANSIENT_ERRORS | {
-    "empty",  # no bytes
+    "empty",  # no bytes, or a text of none but spaces
     "not_a_file",  # a folder, pipe or device
+    "not_text",  # not UTF-8, or no text at all
     "unsupported_format",  # not an image, or a kind of image that is not on the list
     "raw_photo",  # a camera's RAW file
     "truncated",  # the data ends too early
@@ -42,9 +43,15 @@ Dtype = Literal["float16", "float32"]
 # after those that are there, with nullable columns of one value a row, whose names no other column has; the first must
 # hold a value in every row with a vector, for by it a row that lacks the group is told. Their values come in a row's
 # `further`.
-COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {}
+COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {
+    # How many tokens a text has, special ones included, and whether the net took only the first of them.
+    "text": (pa.field("tokens", pa.int32()), pa.field("truncated", pa.bool_())),
+    "kept_text": (pa.field("text", pa.string()),),  # the text itself
+}
+TEXT_GROUPS = frozenset({"text", "kept_text"})  # those that only stores of texts can have
 
 _LIMITS = {"max_pixels", "max_bytes"}
+_LATER = {"groups", "read_columns", "run"}  # entries that the first versions did not write
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
 MOST_ROWS = 2**62  # row numbers stay below: int64, with room for those that are still given out
@@ -58,7 +65,7 @@ class Provenance:
         space: fingerprint of the backbone; vectors of another space are never mixed in.
         source: name or path that the backbone was asked for by.
         recipe: how pictures were prepared, for people and other programs.
-        root: folder that ids are relative to.
+        root: folder that ids are relative to, or the table that they stand in.
         dim: numbers a vector has.
         dtype: type that vectors are stored in.
         precision: what the model ran in: "fp32", "bf16", "fp16" or "int8".
@@ -73,6 +80,10 @@ class Provenance:
             noted.
         next_row: no row number below this is given out again; 0 where the part's own rows say enough.
         groups: of `COLUMN_GROUPS`, those whose columns the part has.
+        read_columns: of a table of texts, the columns that were read: "text", and "id", "label", "split" where they
+            were; empty where no table was.
+        run: of texts, the "tokens" of a run of the net and its "threads", which with the runtime decide the last bits
+            of a vector; empty where pictures were embedded.
     """
 
     space: str
@@ -92,6 +103,8 @@ class Provenance:
     tried: list[dict[str, Any]] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=dict)
     groups: list[str] = field(default_factory=list)
+    read_columns: dict[str, str] = field(default_factory=dict)
+    run: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.space.isprintable() and len(self.space) <= 64):
@@ -103,6 +116,11 @@ class Provenance:
             raise ValueError(f"'next_row' cannot be {self.next_row}")
         if self.limits and (self.limits.keys() != _LIMITS or min(self.limits.values()) < 1):
             raise ValueError(f"'limits' cannot be {self.limits!s:.60}")
+
+    @property
+    def modality(self) -> str:
+        """What was embedded: "picture" or "text"."""
+        return "text" if self.recipe.get("modality") == "text" else "picture"
 
     @property
     def columns(self) -> dict[str, int]:
@@ -142,11 +160,8 @@ class Provenance:
         return [column for group, columns in COLUMN_GROUPS.items() if group not in self.groups for column in columns]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return its entries as JSON data; `groups` only where it has any, so that older versions read the others."""
-        values = asdict(self)
-        if not self.groups:
-            del values["groups"]
-        return values
+        """Return its entries as JSON data, without the later ones that say nothing: older versions do not know them."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _LATER}
 
     def to_metadata(self) -> dict[bytes, bytes]:
         """Return the schema metadata."""
@@ -182,21 +197,24 @@ def widest_limits(made: Sequence[Provenance]) -> dict[str, int]:
     return {name: max(limits[name] for limits in stated) for name in (stated[0] if stated else ())}
 
 
-def united_groups(made: Iterable[Provenance], asked: Iterable[str] = ()) -> list[str]:
+def united_groups(made: Iterable[Provenance], asked: Iterable[str] = (), modality: str = "text") -> list[str]:
     """Return the column groups that a store has or is to have, in the order of the table: it keeps what a part has.
 
     Args:
         made: what its parts were made with.
         asked: groups to add.
+        modality: what the store is made from.
 
     Raises:
-        InputError: there is no such group; lists what there is.
+        InputError: a store of this modality has no such group; lists what there is.
     """
     asked = list(asked)
     for group in asked:
-        if group not in COLUMN_GROUPS:
-            there = ", ".join(COLUMN_GROUPS) or "none in this version"
-            raise InputError(f"There is no column group {group!r}. Available: {there}.")
+        possible = [name for name in COLUMN_GROUPS if modality == "text" or name not in TEXT_GROUPS]
+        if group not in possible:
+            there = ", ".join(possible) or "none"
+            of_texts = " of pictures" if group in COLUMN_GROUPS else ""
+            raise InputError(f"There is no column group {group!r}{of_texts}. Available: {there}.")
     wanted = {*asked, *(group for provenance in made for group in provenance.groups)}
     return [group for group in COLUMN_GROUPS if group in wanted]
 

@@ -169,6 +169,11 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
             f"{folder} was computed in {existing.precision}, this run computes in {wanted.precision}. "
             f"Use `precision` {existing.precision}, or allow both with `allow_mixed_precision`."
         )
+    if existing.run != wanted.run and wanted.run and not allow_mixed_precision:
+        raise StoreError(
+            f"{folder} was computed in runs of {existing.run.get('tokens')} tokens, this run takes "
+            f"{wanted.run.get('tokens')}. Leave `batch_size` away, or allow both with `allow_mixed_precision`."
+        )
 
 
 def to_store_type(outputs: Mapping[str, np.ndarray], dtype: str) -> tuple[dict[str, np.ndarray], np.ndarray]:

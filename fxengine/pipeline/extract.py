@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from fxengine.backbones import DEFAULT
-from fxengine.collect import Listing, collect
+from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS
+from fxengine.backbones.spec import TextRecipe
+from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.paths import names_of
-from fxengine.decode import preparer_for
+from fxengine.collect.table_rows import READERS
+from fxengine.decode import preparer_of
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError, at_least, given, one_of, path_of
 from fxengine.execute import usable_cores
@@ -26,7 +28,7 @@ from fxengine.features.lock import locked
 from fxengine.features.schema import Dtype
 from fxengine.features.update import StoreUpdate
 from fxengine.features.write import PART_ROWS
-from fxengine.pipeline.plan import Asked, RunPlan, guard_prune, plan_run, with_moves
+from fxengine.pipeline.plan import Asked, RunPlan, find_backbone, guard_prune, plan_run, with_moves
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.run import run
 from fxengine.pipeline.sink import Sink
@@ -52,13 +54,18 @@ def extract(
     inputs: str | Path | Listing,
     store: str | Path,
     *,
-    backbone: str | Path = DEFAULT,
+    backbone: str | Path | None = None,
     layers: str | Sequence[str] = (),
     device: str = "auto",
     dtype: Dtype = "float16",
     listing: str | Path | None = None,
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
+    column: str | None = None,
+    id_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    keep_text: bool = False,
     limit: int | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
@@ -79,20 +86,28 @@ def extract(
     """Extract features of every input below `inputs` into the store, or bring the store up to date.
 
     Args:
-        inputs: a folder of pictures, one picture, or a listing that was made already.
+        inputs: a folder of pictures, one picture, a table of texts (.csv, .tsv, .jsonl, .parquet), a .txt of a text a
+            line, a folder of .txt files of a text each, or a listing that was made already. The backbone says which.
         store: folder of Parquet parts, made where it is not there.
-        backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported.
+        backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
+            given, for a table or a .txt minilm_l6.
         layers: layers of the backbone to store, the last one as `feature`, the others as `feature@NAME`.
         device: "auto", "cpu", "cuda" or "tensorrt".
         dtype: type of the stored vectors, "float16" or "float32".
         listing: a file that names the inputs (.txt, .csv, .tsv, .parquet), relative to `inputs`.
         include: patterns of which an input must fit one.
         exclude: patterns of which an input must fit none.
+        column: of a table, the column of the texts; the only one, or the one called "text", unless given.
+        id_column: of a table, the column of the rows' ids; the file's name and the row's number, from 0, unless given.
+        label_column: of a table, the column of the labels.
+        split_column: of a table, the column that says train, val or test.
+        keep_text: store the texts, too, so that pages show them wherever the table is (column group `kept_text`).
         limit: take only the first so many inputs, in the order of their ids.
         max_pixels: refuse larger pictures; that of the store, else 128 million, unless given.
-        max_bytes: refuse larger files; that of the store, else a billion, unless given.
+        max_bytes: refuse larger files or texts; that of the store, else a billion, of texts a million, unless given.
         precision: "fp32", "bf16", "fp16", "int8", or "auto": see `pipeline.precision.open_chosen`.
-        batch_size: pictures in one run of the model; 4 on a CPU and 128 on a GPU unless given.
+        batch_size: pictures in one run of the model; 4 on a CPU and 128 on a GPU unless given. For texts, tokens: 128
+            and 16,384.
         decoders: decoding threads; every usable core unless given.
         decode_on: "cpu", or "gpu" for JPEGs by nvImageCodec, where the CPU cannot feed the GPU.
         limits: both of these at once, or some of them by name.
@@ -126,18 +141,23 @@ def extract(
         path_of("store", store),
         _limits(limits, max_pixels, max_bytes),
     )
+    columns = TextColumns(column, id_column, label_column, split_column)
+    if backbone is None:
+        backbone = _usual_backbone(inputs, columns)
+    groups = (*names_of("add_columns", add_columns), *(("kept_text",) if keep_text else ()))
+    found = find_backbone(backbone, names_of("layers", layers), folder)
     if not isinstance(inputs, Listing):
-        inputs = _collect(inputs, listing, include, exclude)
-    asked = Asked(
-        backbone, names_of("layers", layers), dtype, limits, limit, retry_failed, names_of("add_columns", add_columns)
-    )
+        inputs = _collect(inputs, listing, include, exclude, found.recipe.modality, columns)
+    asked = Asked(backbone, dtype, limits, limit, retry_failed, groups)
     with locked(folder):
         parts.remove_leftovers(folder)
-        made = plan_run(inputs, folder, asked)
+        made = plan_run(found, inputs, folder, asked)
         note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
         if prune:
             guard_prune(made, yes=yes)
-        summary = Summary(str(store), made.found.facts.name)
+        summary = Summary(str(store), found.facts.name, modality=found.recipe.modality)
+        if isinstance(found.recipe, TextRecipe):
+            summary.max_tokens = found.recipe.max_tokens
         how = _How(
             wish, decoders or usable_cores(), decode_on, part_rows, allow_mixed_precision, Watch(progress, cancel)
         )
@@ -149,16 +169,33 @@ def extract(
     return summary
 
 
+def _usual_backbone(inputs: str | Path | Listing, columns: TextColumns) -> str:
+    """Return the backbone of who names none: that of texts where columns are named, or the input is a table or .txt."""
+    tells = isinstance(inputs, str | os.PathLike) and Path(inputs).suffix.lower() in READERS and Path(inputs).is_file()
+    return DEFAULT_OF_TEXTS if columns != TextColumns() or tells else DEFAULT
+
+
 def _collect(
-    inputs: str | Path, listing: str | Path | None, include: str | Sequence[str], exclude: str | Sequence[str]
+    inputs: str | Path,
+    listing: str | Path | None,
+    include: str | Sequence[str],
+    exclude: str | Sequence[str],
+    modality: str,
+    columns: TextColumns,
 ) -> Listing:
     if not isinstance(inputs, str | os.PathLike):
         raise InputError(
             f"`inputs` must be a folder or a file (text or pathlib.Path), or a listing. Got {given(inputs)}; "
             "several go into a file, which `listing` names."
         )
-    names = None if listing is None else path_of("listing", listing)
-    return collect(inputs, listing=names, include=names_of("include", include), exclude=names_of("exclude", exclude))
+    return collect(
+        inputs,
+        listing=None if listing is None else path_of("listing", listing),
+        include=names_of("include", include),
+        exclude=names_of("exclude", exclude),
+        modality=modality,
+        columns=columns,
+    )
 
 
 def _limits(
@@ -188,7 +225,8 @@ def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreU
     known, plan, inputs = made.known, made.plan, made.inputs
     stored = parts.read_provenance(known.paths[0]) if known.paths else None
     session, choice = open_chosen(made.found, inputs, made.count, how.wish, stored=stored, limits=made.limits)
-    preparer = preparer_for(made.found.recipe, made.limits, on_gpu=how.decode_on == "gpu")
+    texts = made.found.recipe.modality == "text"
+    preparer = preparer_of(made.found, made.limits, on_gpu=how.decode_on == "gpu")
     with closing(session), closing(CrashNote(folder, how.decoders)) as note:
         wanted = replace(
             made.provenance,
@@ -197,6 +235,7 @@ def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreU
             provider=session.provider,
             decoder=preparer.decoder,
             int8=choice.int8,
+            run={"tokens": session.batch_size, "threads": 1} if texts else {},
             tried=[asdict(tried) for tried in choice.tried],
         )
         made.check_parts(wanted, allow_mixed_precision=how.allow_mixed_precision)

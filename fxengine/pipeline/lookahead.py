@@ -38,6 +38,8 @@ def hash_each(
     """
 
     def hash_one(item: Item) -> list[tuple[Item, str]]:
+        if item.content_hash is not None:
+            return [(item, item.content_hash)]
         try:
             payload, item = read(item, max_bytes)
         except DecodeError:

@@ -18,7 +18,8 @@ from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect import Listing
 from fxengine.collect.item import Item, escape_path
-from fxengine.decode.limits import Limits
+from fxengine.collect.text_table import TextTable
+from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import InputError
 from fxengine.features import parts
 from fxengine.features.known import Known, Plan, make_plan, new_items
@@ -38,7 +39,6 @@ class Asked:
 
     Attributes:
         backbone: a name, KIND:WHAT, or a file that fxengine exported.
-        layers: layers of it to store, the last one as `feature`, the others as `feature@NAME`.
         dtype: type of the stored vectors.
         limits: what is refused as too large, or some of its fields by name; the others are those of the store.
         limit: take only the first so many inputs.
@@ -47,7 +47,6 @@ class Asked:
     """
 
     backbone: str | Path
-    layers: tuple[str, ...]
     dtype: Dtype
     limits: Limits | Mapping[str, int] | None
     limit: int | None
@@ -107,20 +106,22 @@ class RunPlan:
             check_fits(parts.read_provenance(path), wanted, path.parent, allow_mixed_precision=allow_mixed_precision)
 
 
-def plan_run(inputs: Listing, folder: Path, asked: Asked) -> RunPlan:
+def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -> RunPlan:
     """Compare what is there with what the store has; the store's lock must be held.
 
     Raises:
-        InputError: the backbone cannot be used, or there is no input at all.
+        InputError: an option cannot be used, or there is no input at all.
         StoreError: the store belongs to another backbone or root, or is damaged.
     """
-    found = _backbone(asked.backbone, asked.layers, folder)
-    known = Known.read(parts.list_parts(folder))
+    known, modality = Known.read(parts.list_parts(folder), hashes=_is_hashed(inputs)), found.recipe.modality
     limits = asked.limits
     if not isinstance(limits, Limits):
-        limits = _with(recorded_limits(known.paths) or Limits(), limits or {})
+        limits = _with(recorded_limits(known.paths) or usual_limits(modality), limits or {})
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
-    wanted = replace(wanted, groups=united_groups(map(parts.read_provenance, known.paths), asked.add_columns))
+    groups = (*(("text",) if modality == "text" else ()), *asked.add_columns)
+    wanted = replace(wanted, groups=united_groups(map(parts.read_provenance, known.paths), groups, modality))
+    if isinstance(inputs, TextTable):
+        wanted = replace(wanted, read_columns={n: column for n, column in asdict(inputs.columns).items() if column})
     made = RunPlan(inputs, asked.limit, found, limits, known, Plan(), wanted, Movable({}, inputs.root))
     made.check_parts(wanted, allow_mixed_precision=True)
     plan = _compare(made, asked.retry_failed)
@@ -200,12 +201,27 @@ def provenance_of(found: BackboneFile, source: str, root: Path, dtype: Dtype, li
     )
 
 
-def _backbone(source: str | Path, layers: tuple[str, ...], store: Path) -> BackboneFile:
-    """Return the backbone; where it was another in earlier versions, that of the store."""
+def find_backbone(source: str | Path, layers: tuple[str, ...], store: Path) -> BackboneFile:
+    """Return the backbone; where it was another in earlier versions, that of the store.
+
+    Args:
+        source: a name, KIND:WHAT, or a file that fxengine exported.
+        layers: layers of it to store, the last one as `feature`, the others as `feature@NAME`.
+        store: the store's folder.
+
+    Raises:
+        InputError: the backbone cannot be used.
+        StoreError: the store is damaged.
+    """
     options, paths = ExportOptions(layers=layers), parts.list_parts(store)
     if not paths:
         return load_backbone(source, options)
     return load_for_space(source, parts.read_provenance(paths[0]).space, options)
+
+
+def _is_hashed(inputs: Listing) -> bool:
+    """Tell whether the listing says the hash of what each input holds: a table is read whole when it is opened."""
+    return isinstance(inputs, TextTable)
 
 
 def _compare(made: RunPlan, retry_failed: bool) -> Plan:
@@ -217,6 +233,7 @@ def _compare(made: RunPlan, retry_failed: bool) -> Plan:
             retry_failed=retry_failed,
             labelled=inputs.labelled,
             groups=made.provenance.groups,
+            hashed=_is_hashed(inputs),
         )
         if limit is not None:
             plan.missing = {}  # what lies behind the limit is not missing

@@ -20,7 +20,7 @@ from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile
 from fxengine.cache import find, keep
 from fxengine.collect import Listing
 from fxengine.collect.item import Item
-from fxengine.decode import Inputs, preparer_for
+from fxengine.decode import Inputs, preparer_of
 from fxengine.decode.limits import Limits
 from fxengine.errors import DecodeError, DeviceError, FxError, InputError, at_least, one_of
 from fxengine.execute import (
@@ -143,6 +143,10 @@ def open_chosen(
         DeviceError: the device or the precision that was asked for is not to be had here.
     """
     precision, device, batch_size = wish.precision, wish.device, wish.batch_size
+    if precision == "int8" and found.recipe.modality == "text":
+        raise DeviceError("Nets of texts are not computed in int8, which changes their features: see docs/texts.md.")
+    if batch_size is None and stored is not None:
+        batch_size = stored.run.get("tokens")
     plain = Choice(Way("onnxruntime", "fp32", usable_cores()))
     if precision == "auto" and stored is not None:
         choice = _as_stored(stored, device, usable_cores())
@@ -207,9 +211,10 @@ def calibrate(
     aside = np.arange(there) % 5 == 4
     compared, calibration = _taken(sample, ~aside), _taken(sample, aside)
     reference = _open(found, Choice(Way("onnxruntime", "fp32", usable_cores())), device, batch_size)
-    candidates = ways(on_gpu=reference.provider != "CPUExecutionProvider")
+    modality = found.recipe.modality
+    candidates = ways(reference.provider != "CPUExecutionProvider", modality)
     rate = _rate(reference, found)
-    batch = reference.batch_size
+    batch = 1 if modality == "text" else reference.batch_size
     compared = _taken(compared, slice(max(_FEWEST, int(_PASS_SECONDS * rate)) // batch * batch))
     features = run_on_streams(reference, compared, FEATURE_OUTPUT)
     tried: list[Tried] = []
@@ -290,7 +295,7 @@ def _time_in_turns(contenders: list[_Contender], inputs: Inputs, deadline: float
             if time.perf_counter() + 2 * _ROUND_SECONDS > deadline and contender.rates:
                 return
             session = contender.session
-            rows = _taken(inputs, slice(session.batch_size * session.streams * 4))
+            rows = _taken(inputs, slice(session.batch_size * session.streams * 4))  # all of the texts
             contender.rates.append(rows_per_second(session, rows, _ROUND_SECONDS))
 
 
@@ -311,12 +316,12 @@ def _judge(contenders: list[_Contender], out: list[Tried], images: int, begin: f
 
 def _rate(session: Session, found: BackboneFile) -> float:
     """Return about how many rows a second the model takes, warm."""
-    return warm_rows_per_second(session, preparer_for(found.recipe))
+    return warm_rows_per_second(session, preparer_of(found))
 
 
 def _sample(found: BackboneFile, inputs: Listing, count: int, wanted: int, limits: Limits) -> Inputs:
     """Return up to `wanted` decoded inputs, name -> array [n, ...], spread evenly over the listing."""
-    preparer, most = preparer_for(found.recipe, limits), min(wanted, count)
+    preparer, most = preparer_of(found, limits), min(wanted, count)
     sample, done = preparer.room(most), 0
     for item in islice(_spread(inputs, count, wanted), most):
         try:

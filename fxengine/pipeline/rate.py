@@ -36,7 +36,7 @@ def rows_per_second(session: Session, inputs: Mapping[str, np.ndarray], seconds:
 
 
 def warm_rows_per_second(session: Session, preparer: Preparer, seconds: float = 0.0) -> float:
-    """Return how many rows a second a loaded backbone takes after one run that is not timed, on empty inputs."""
-    inputs = preparer.room(session.batch_size * session.streams)
+    """Return how many rows of usual size a second a loaded backbone takes, after one run that is not timed."""
+    inputs = preparer.example(session.batch_size * session.streams)
     run_on_streams(session, inputs, FEATURE_OUTPUT)
     return rows_per_second(session, inputs, seconds)

@@ -82,6 +82,7 @@ class Sink:
             self.summary.moved += 1
         else:
             self.summary.extracted += 1
+            self.summary.truncated += row.further.get("truncated") is True
 
 
 def _bad_feature(vector: np.ndarray, dtype: Dtype) -> str:

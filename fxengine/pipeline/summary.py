@@ -67,6 +67,9 @@ class Summary:
         stage_share: stage -> its share of the threads' working time.
         bound_by: the stage that bound the run, or "" where nothing was computed.
         interrupted: whether it was stopped before its end.
+        modality: what was embedded, "picture" or "text".
+        truncated: texts of which the net took only the first `max_tokens` tokens.
+        max_tokens: tokens that a net of texts takes, else 0.
     """
 
     store: str
@@ -88,6 +91,9 @@ class Summary:
     stage_share: dict[str, float] = field(default_factory=dict)
     bound_by: str = ""
     interrupted: bool = False
+    modality: str = "picture"
+    truncated: int = 0
+    max_tokens: int = 0
 
     @property
     def images_per_second(self) -> float:

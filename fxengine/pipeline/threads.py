@@ -22,7 +22,8 @@ import numpy as np
 from fxengine.collect.item import Item, Payload, sha256_of
 from fxengine.decode import Filled, Inputs, Preparer
 from fxengine.errors import DecodeError
-from fxengine.execute.session import Session
+from fxengine.execute.session import Session, in_order
+from fxengine.execute.shapes import Rows, cut
 from fxengine.features.crash_note import CrashNote
 from fxengine.pipeline.lookahead import READERS
 from fxengine.pipeline.queues import Budget, Channel, Stopped
@@ -100,13 +101,14 @@ class Job:
 
 @dataclass
 class Batch:
-    """Consecutive inputs that go through the model together.
+    """Consecutive inputs that are handed to the model together, which takes them in one run or in several.
 
     Attributes:
         number: its place in the run.
-        inputs: name -> array [batch_size, ...]; None once the model has run.
+        inputs: name -> array [rows of a window, ...]; None once the model has run.
         jobs: one for each row of the inputs, from the front.
-        outputs: output name -> float32 [batch_size, dim], once the model has run; rows of failed jobs hold anything.
+        outputs: output name -> float32 [jobs, dim], once the model has run; rows of failed jobs hold anything.
+        unfinished: what it waits for: jobs to be decoded and the feeder's word that it is complete, then runs.
     """
 
     number: int
@@ -116,14 +118,33 @@ class Batch:
     unfinished: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def count_down(self) -> bool:
+        """Take one from what is unfinished; tell whether nothing is left."""
+        with self.lock:
+            self.unfinished -= 1
+            return self.unfinished == 0
+
+    def take(self, rows: Rows, found: Mapping[str, np.ndarray]) -> None:
+        """Take what the model gave for some of the rows."""
+        if isinstance(rows, slice) and self.unfinished == 1 and not self.outputs:
+            self.outputs = dict(found)
+            return
+        with self.lock:
+            if not self.outputs:
+                self.outputs = {name: np.zeros((len(self.jobs), v.shape[1]), v.dtype) for name, v in found.items()}
+        for name, values in found.items():
+            self.outputs[name][rows] = values
+
 
 def run_on_streams(session: Session, inputs: Mapping[str, np.ndarray], output: str) -> np.ndarray:
     """Return one output, float32 [n, dim], of inputs, name -> array [n, ...], by a thread for each stream."""
-    size, rows = session.batch_size, len(next(iter(inputs.values())))
-    chunks = [{name: values[i : i + size] for name, values in inputs.items()} for i in range(0, rows, size)]
+    count = len(next(iter(inputs.values())))
+    runs = cut(inputs, range(count), session.batch_size)
     pool = ThreadPoolExecutor(session.streams)
     try:
-        return np.concatenate(list(pool.map(lambda chunk: session.run(chunk, (output,))[output], chunks)))
+        return in_order(runs, list(pool.map(lambda rows: session.run_rows(inputs, rows, (output,)), runs)), count)[
+            output
+        ]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # a Ctrl-C does not wait for a net that never ends
 
@@ -148,14 +169,14 @@ class Pipeline:
         session = steps.session
         self.stages = {"read": Stage(READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
         self._steps, self._known_content, self._note = steps, known_content, note
-        self._batch_size = session.batch_size  # the session's own may shrink in the run
+        self._batch_limits = steps.preparer.window(session.batch_size)
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._to_read: Channel[Job] = Channel(READERS * 2, self._stop)
         self._to_decode: Channel[Job] = Channel(decoders * 4, self._stop)
         buffers = session.streams + _SPARE_BUFFERS
-        self._to_run: Channel[Batch] = Channel(buffers, self._stop)
+        self._to_run: Channel[tuple[Batch, Rows]] = Channel(buffers, self._stop)
         self._done: Channel[Batch] = Channel(buffers, self._stop)
         self._buffers: Channel[Inputs] = Channel(buffers, self._stop)
         self._read_budget = Budget(READ_AHEAD_BYTES, self._stop)
@@ -163,7 +184,7 @@ class Pipeline:
         self._window = Budget(_WINDOW, self._stop)
         self._totals = threading.Lock()
         for _ in range(buffers):
-            self._buffers.put(steps.preparer.room(self._batch_size))
+            self._buffers.put(steps.preparer.room(self._batch_limits.rows))
 
     def results(self, tasks: Iterable[Task]) -> Generator[Batch, None, None]:
         """Yield finished batches in the order of the tasks; closing the generator stops every thread.
@@ -228,11 +249,11 @@ class Pipeline:
     def _feed(self, tasks: Iterable[Task]) -> None:
         """Deal the inputs out to batches; a batch begins as soon as a buffer is free."""
         batch: Batch | None = None
-        number = 0
+        number = size = 0
         for task in tasks:
             if batch is None:
                 self._window.take(1)
-                batch = Batch(number, self._buffers.get(), unfinished=1)
+                batch, size = Batch(number, self._buffers.get(), unfinished=1), 0
                 number += 1
             job = Job(task, task.item, batch, len(batch.jobs))
             if task.move is not None:
@@ -241,19 +262,36 @@ class Pipeline:
                 batch.jobs.append(job)
                 batch.unfinished += 1
             self._to_read.put(job)
-            if len(batch.jobs) == self._batch_size:
+            size += task.item.size
+            if self._is_full(batch, size):
                 self._finish_one(batch)
                 batch = None
         if batch is not None:
             self._finish_one(batch)
 
+    def _is_full(self, batch: Batch, size: int) -> bool:
+        limits = self._batch_limits
+        return len(batch.jobs) == limits.rows or (limits.size is not None and size >= limits.size)
+
     def _finish_one(self, batch: Batch) -> None:
-        """Count down what a batch waits for: each of its jobs, and the feeder's word that it is complete."""
-        with batch.lock:
-            batch.unfinished -= 1
-            complete = batch.unfinished == 0
-        if complete:
-            self._to_run.put(batch)
+        """Count down what a batch waits for; once it has all, deal it out to the runners."""
+        if not batch.count_down():
+            return
+        assert batch.inputs is not None
+        fine = [job.slot for job in batch.jobs if job.error is None and not job.moved]
+        runs = cut(batch.inputs, fine, self._steps.session.batch_size)
+        batch.unfinished = len(runs)
+        for rows in runs:
+            self._to_run.put((batch, rows))
+        if not runs:
+            self._done.put(self._without_inputs(batch))
+
+    def _without_inputs(self, batch: Batch) -> Batch:
+        """Return a batch that the model has run; its inputs serve the next one."""
+        assert batch.inputs is not None
+        self._buffers.put(batch.inputs)
+        batch.inputs = None
+        return batch
 
     def _read(self) -> None:
         stage = Stage(0)
@@ -277,7 +315,7 @@ class Pipeline:
             job.content_hash = sha256_of(job.payload)
             job.moved = job.content_hash in self._known_content
         except DecodeError as error:
-            job.error = error
+            job.error, job.content_hash = error, job.item.content_hash
             self._read_budget.give(size)
 
     def _decode(self) -> None:
@@ -324,16 +362,14 @@ class Pipeline:
 
     def _run(self) -> None:
         stage = Stage(0)
-        while (batch := _timed_get(self._to_run, stage)) is not None:
-            begin = time.perf_counter()
+        while (asked := _timed_get(self._to_run, stage)) is not None:
+            begin, (batch, rows) = time.perf_counter(), asked
             assert batch.inputs is not None
-            if any(job.error is None and not job.moved for job in batch.jobs):
-                rows = {name: values[: len(batch.jobs)] for name, values in batch.inputs.items()}
-                batch.outputs = self._steps.session.run(rows, self._steps.outputs)
-            inputs, batch.inputs = batch.inputs, None
+            found = self._steps.session.run_rows(batch.inputs, rows, self._steps.outputs)
+            batch.take(rows, found)
             stage.busy += time.perf_counter() - begin
-            self._buffers.put(inputs)
-            _timed_put(self._done, batch, stage)
+            if batch.count_down():
+                _timed_put(self._done, self._without_inputs(batch), stage)
         self._add("model", stage)
 
     def _add(self, name: str, stage: Stage) -> None:

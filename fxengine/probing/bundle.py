@@ -18,7 +18,7 @@ from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.spec import BUNDLE_METADATA_KEY, BackboneFile, layer_output
 from fxengine.collect.item import unescape_path
 from fxengine.collect.stored import is_named, stored_path
-from fxengine.decode import preparer_for
+from fxengine.decode import preparer_of
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.errors import DecodeError, InputError, StoreError, explained, first_line, path_of
 from fxengine.features.blocks import store_rows
@@ -158,7 +158,7 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore)
     output = output_name(head.facts.predicts)
     with explained("ONNX Runtime cannot load the bundle"):
         session = open_plain(path)
-    preparer = preparer_for(found.recipe, TAKEN_IN)
+    preparer = preparer_of(found, TAKEN_IN)
     inputs = preparer.room(1)
     fresh, kept = [], []
     for i in chosen:

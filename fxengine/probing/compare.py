@@ -12,7 +12,7 @@ import numpy as np
 from fxengine.backbones import find_space
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect.paths import several
-from fxengine.decode import preparer_for
+from fxengine.decode import preparer_of
 from fxengine.errors import FxError, InputError, StoreError, at_least, check_seed, one_of
 from fxengine.execute import open_session, usable_cores
 from fxengine.features.blocks import Say
@@ -183,4 +183,4 @@ def _backbone(store: FeatureStore) -> BackboneFile | None:
 def _rate(backbone: BackboneFile) -> float:
     """Return pictures a second of the backbone alone, in fp32 on this machine."""
     session = open_session(backbone.path, "auto", streams=usable_cores())
-    return round(warm_rows_per_second(session, preparer_for(backbone.recipe), _TIMED_SECONDS), 1)
+    return round(warm_rows_per_second(session, preparer_of(backbone), _TIMED_SECONDS), 1)

@@ -14,7 +14,7 @@ import numpy as np
 from fxengine.backbones import DEFAULT, find_space, load_backbone, load_for_space
 from fxengine.backbones.spec import LOGITS_OUTPUT, BackboneFile, layer_output
 from fxengine.collect import collect
-from fxengine.decode import preparer_for
+from fxengine.decode import preparer_of
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError, at_least, path_of
 from fxengine.execute import usable_cores
@@ -166,7 +166,7 @@ def _from_pictures(pictures: _Pictures, namer: _Namer, watch: Watch) -> Iterator
     count = inputs.count()
     total = count if pictures.limit is None else min(count, pictures.limit)
     session, _ = open_chosen(pictures.found, inputs, total, pictures.wish)
-    steps = Steps(inputs.read, limits.max_bytes, preparer_for(pictures.found.recipe), session, (namer.output,))
+    steps = Steps(inputs.read, limits.max_bytes, preparer_of(pictures.found, limits), session, (namer.output,))
     done, failed, begin = 0, 0, time.perf_counter()
     with closing(session), _noted(pictures.notes, threads) as note:
         pipeline = Pipeline(steps, threads, note=note)

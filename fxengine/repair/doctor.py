@@ -14,7 +14,7 @@ from typing import Any
 
 from fxengine.backbones import DEFAULT, load_backbone
 from fxengine.cache import cache_folder, clean, sizes
-from fxengine.decode import picture, preparer_for
+from fxengine.decode import picture, preparer_of
 from fxengine.errors import FxError, InputError, reason
 from fxengine.execute import PRECISIONS, gpu, open_session, openvino, usable_cores
 from fxengine.execute.cpus import processor
@@ -189,7 +189,7 @@ def _timed() -> Finding:
         session = open_session(backbone.path, streams=usable_cores())
     except FxError as error:
         return Finding("one timed batch", str(error), "see the findings above.")
-    rate = warm_rows_per_second(session, preparer_for(backbone.recipe), _SECONDS)
+    rate = warm_rows_per_second(session, preparer_of(backbone), _SECONDS)
     return Finding(
         "one timed batch",
         f"{DEFAULT} in {session.precision} on {session.provider}: {rate:.0f} images/s of the model alone",

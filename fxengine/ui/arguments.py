@@ -11,7 +11,7 @@ from typing import TypeVar
 
 # What a help text names, copied from where it is used: those modules would load numpy, ONNX or FAISS for a help text.
 # tests/ui/test_arguments.py compares them.
-BACKBONE = "efficientnet_lite0"
+BACKBONE, BACKBONE_OF_TEXTS = "efficientnet_lite0", "minilm_l6"
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 DTYPES = ("float16", "float32")
@@ -36,13 +36,13 @@ def call(verb: Callable[..., T], options: argparse.Namespace, **others: object) 
     return verb(**{name: getattr(options, name) for name in names}, **others)
 
 
-def add_backbone(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+def add_backbone(parser: argparse.ArgumentParser, default: str | None = None, *, default_shown: str = BACKBONE) -> None:
     """Declare --backbone and --device."""
     parser.add_argument(
         "--backbone",
         default=default,
         metavar="NAME",
-        help=f"a name, keras:NAME, onnx:FILE or an exported file ({BACKBONE})",
+        help=f"a name, keras:NAME, onnx:FILE or an exported file ({default_shown})",
     )
     add_device(parser)
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxengine.backbones.spec import Facts, PictureRecipe
+from fxengine.backbones.spec import BackboneFile, Facts, PictureRecipe, TextRecipe
 from fxengine.errors import InputError
 from fxengine.facts import FactsError, facts_from
 
@@ -181,3 +184,78 @@ def test_facts_that_cannot_be_are_refused_by_name(old: str, new: str, words: str
     assert old in text
     with pytest.raises(InputError, match=words):
         Facts.from_json(text.replace(old, new), "net.onnx")
+
+
+TOKENIZER = "5b" * 32
+
+
+def text_facts(**changes: Any) -> Facts:
+    values = asdict(facts()) | {"recipe": TextRecipe(TOKENIZER, 256), "classes": (), "class_ids": (), **changes}
+    return Facts(**values)
+
+
+def test_facts_of_a_text_backbone_survive_json() -> None:
+    for made in (text_facts(), text_facts(metric="cosine")):
+        rebuilt = Facts.from_json(made.to_json())
+        assert rebuilt == made
+        assert rebuilt.recipe == TextRecipe(TOKENIZER, 256)
+        assert rebuilt.to_json() == made.to_json()
+    assert json.loads(text_facts().to_json())["recipe"] == {
+        "modality": "text", "tokenizer": TOKENIZER, "max_tokens": 256,
+    }  # fmt: skip
+    assert TextRecipe(TOKENIZER, 256).canonical() == {"modality": "text", "tokenizer": TOKENIZER, "max_tokens": 256}
+
+
+def test_facts_of_a_picture_backbone_are_the_bytes_that_they_were() -> None:
+    assert facts().to_json() == (
+        '{"class_ids": ["n1", "n2"], "classes": ["a", "b"], "cut": "relu", "dim": 5, "format": 1, "layers": [], '
+        '"licence": "none", "multiply_adds": 20, "name": "na\\u00efve", "notes": {"tuned on": ["x", 1, null]}, '
+        '"parameters": 10, "pooling": "avg", "recipe": {"antialias": true, "edge": "short", "height": 224, "kernel": '
+        '"bicubic", "pad_color": [9, 8, 7], "rounding": "torchvision", "scaled_decode": false, "size": 256, "width": '
+        '224}, "source": "here"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (f'"{TOKENIZER}"', '"5B5b"', "net.onnx is damaged: A recipe for texts names its tokenizer by a SHA-256"),
+        (f'"{TOKENIZER}"', f'"{TOKENIZER}\\n"', "names its tokenizer by a SHA-256"),
+        (f'"{TOKENIZER}"', "7", "'recipe.tokenizer' cannot be 7"),
+        ('"max_tokens": 256', '"max_tokens": 3', "A recipe for texts needs 4 to 32768 tokens. Got 3"),
+        ('"max_tokens": 256', '"max_tokens": 32769', "needs 4 to 32768 tokens. Got 32769"),
+        ('"max_tokens": 256', '"max_tokens": 8.5', "'recipe.max_tokens' cannot be 8.5"),
+        ('"max_tokens": 256, ', "", "'recipe.max_tokens' is missing"),
+        ('"max_tokens": 256', '"max_tokens": 256, "edge": "long"', "says 'recipe.edge' of itself"),
+        (', "modality": "text"', "", "says 'recipe.max_tokens' of itself"),
+        ('"modality": "text"', '"modality": "video"', "'recipe.modality' is 'video', which this version does not know"),
+        ('"modality": "text"', '"modality": ["text"]', r"'recipe.modality' is \['text'\], which this version"),
+        ('"modality": "text"', '"modality": null', "'recipe.modality' is None, which this version"),
+        ('"metric": "cosine"', '"metric": "dot"', "'metric' cannot be 'dot'"),
+    ],
+)
+def test_facts_of_texts_that_cannot_be_are_refused_by_name(old: str, new: str, words: str) -> None:
+    text = text_facts(metric="cosine").to_json()
+    assert old in text
+    with pytest.raises(InputError, match=words):
+        Facts.from_json(text.replace(old, new), "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ('"max_tokens": 256', "recipe.max_tokens"),
+        (f'"tokenizer": "{TOKENIZER}"', "recipe.tokenizer"),
+        ('"modality": "text"', "recipe.antialias"),  # then it is a text's, with a picture's fields
+    ],
+)
+def test_a_picture_has_none_of_the_fields_of_texts(more: str, name: str) -> None:
+    text = facts().to_json().replace('"edge": "short"', f'"edge": "short", {more}')
+    with pytest.raises(InputError, match=f"says '{name}' of itself, which this version does not know"):
+        Facts.from_json(text)
+
+
+def test_who_takes_pictures_refuses_a_backbone_of_texts() -> None:
+    assert BackboneFile(Path("net.onnx"), "f" * 64, facts()).picture_recipe == facts().recipe
+    with pytest.raises(InputError, match="naïve is a backbone of texts, which this does not take"):
+        _ = BackboneFile(Path("net.onnx"), "f" * 64, text_facts()).picture_recipe

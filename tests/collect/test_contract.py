@@ -2,79 +2,148 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from fxengine.collect import CONTAINERS, Container, Listing, collect, folder, load_container, paths
-from fxengine.collect.item import Filters, Place, escape_path
-from fxengine.errors import DecodeError
+from fxengine.collect import (
+    CONTAINERS,
+    Container,
+    Listing,
+    collect,
+    folder,
+    load_container,
+    paths,
+    text_files,
+    text_table,
+)
+from fxengine.collect.item import Filters, Place, TextColumns, escape_path
+from fxengine.errors import DecodeError, InputError
 
 # Checked by mypy: each module is what the table says it is.
-MODULES: dict[str, Container] = {"folder": folder, "paths": paths}
+MODULES: dict[str, Container] = {"folder": folder, "paths": paths, "text_files": text_files, "text_table": text_table}
+TABLES = {"text_table"}  # of which one file holds all inputs
 
 
-def in_a_folder(root: Path) -> Place:
-    return Place(root)
+@dataclass(frozen=True)
+class Case:
+    """A place with 20 inputs.
+
+    Attributes:
+        place: where they are.
+        files: id -> the file that holds an input.
+        contents: id -> what is read of it.
+    """
+
+    place: Place
+    files: dict[str, Path]
+    contents: dict[str, bytes]
 
 
-def in_a_list(root: Path) -> Place:
-    listing = root.parent / "list.txt"
-    listing.write_text("".join(f"{path.relative_to(root)}\n" for path in reversed(sorted(root.rglob("*.jpg")))))
-    return Place(root, listing)
+def of_files(place: Place, suffix: str) -> Case:
+    found = {escape_path(str(path.relative_to(place.root))): path for path in place.root.rglob(f"*{suffix}")}
+    return Case(place, found, {key: path.read_bytes() for key, path in found.items()})
 
 
-PLACES: dict[str, Callable[[Path], Place]] = {"folder": in_a_folder, "paths": in_a_list}
+def in_a_folder(photos: Path) -> Case:
+    return of_files(Place(photos), ".jpg")
+
+
+def in_a_list(photos: Path) -> Case:
+    listing = photos.parent / "list.txt"
+    listing.write_text("".join(f"{path.relative_to(photos)}\n" for path in reversed(sorted(photos.rglob("*.jpg")))))
+    return of_files(Place(photos, listing), ".jpg")
+
+
+def texts_beside(photos: Path) -> dict[str, str]:
+    return {f"{path.relative_to(photos)}": f"é, {path.stem}\n" for path in reversed(sorted(photos.rglob("*.jpg")))}
+
+
+def in_text_files(photos: Path) -> Case:
+    root = photos.parent / "texts"
+    for name, text in texts_beside(photos).items():
+        path = (root / name).with_suffix(".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return of_files(Place(root, modality="text"), ".txt")
+
+
+def in_a_table(photos: Path) -> Case:
+    table, texts = photos.parent / "texts.csv", texts_beside(photos)
+    with table.open("w", newline="") as out:
+        csv.writer(out).writerows([("id", "text"), *texts.items()])
+    contents = {key: text.encode() for key, text in texts.items()}
+    return Case(Place(table, modality="text", columns=TextColumns(id="id")), dict.fromkeys(texts, table), contents)
+
+
+CASES: dict[str, Callable[[Path], Case]] = {
+    "folder": in_a_folder,
+    "paths": in_a_list,
+    "text_files": in_text_files,
+    "text_table": in_a_table,
+}
 containers = pytest.mark.parametrize("name", sorted(CONTAINERS))
 
 
-def opened(name: str, root: Path) -> Listing:
-    return load_container(name).open_listing(PLACES[name](root))
+def opened(name: str, case: Case) -> Listing:
+    return load_container(name).open_listing(case.place)
 
 
 def test_every_container_is_checked_here() -> None:
-    assert MODULES.keys() == PLACES.keys() == CONTAINERS.keys()
+    assert MODULES.keys() == CASES.keys() == CONTAINERS.keys()
 
 
 @containers
 def test_it_is_chosen_for_its_own_places(photos: Path, name: str) -> None:
-    place = PLACES[name](photos)
+    case = CASES[name](photos)
+    place = case.place
     first = next(each for each in CONTAINERS if load_container(each).takes(place))
     assert first == name
-    assert [*collect(place.root, listing=place.listing)] == [*opened(name, photos)]
+    found = collect(place.root, listing=place.listing, modality=place.modality, columns=place.columns)
+    assert [*found] == [*opened(name, case)]
+    of_pictures = replace(place, modality="picture")
+    assert next(each for each in CONTAINERS if load_container(each).takes(of_pictures)) in {"folder", "paths"}
 
 
 @containers
 def test_items_come_in_the_order_of_their_ids_each_time(photos: Path, name: str) -> None:
-    listing = opened(name, photos)
+    case = CASES[name](photos)
+    listing = opened(name, case)
     keys = [item.key for item in listing]
     assert keys == sorted(keys, key=str.encode)
-    assert keys == sorted(escape_path(str(path.relative_to(photos))) for path in photos.rglob("*.jpg"))
+    assert keys == sorted(case.contents)
     assert [*listing] == [*listing]
     assert listing.count() == len(keys) == 20
-    assert listing.root == photos
+    assert listing.root == case.place.root
     assert listing.unreadable == []
 
 
 @containers
 def test_it_reads_what_it_lists(photos: Path, name: str) -> None:
-    listing = opened(name, photos)
+    case = CASES[name](photos)
+    listing = opened(name, case)
     for item in listing:
         payload, read = listing.read(item, 1 << 20)
-        assert payload == (photos / item.key).read_bytes()
+        assert payload == case.contents[item.key]
         assert read == item
-        assert (item.size, item.mtime_ns) == (len(payload), (photos / item.key).stat().st_mtime_ns)
+        assert (item.size, item.mtime_ns) == (len(payload), case.files[item.key].stat().st_mtime_ns)
 
 
 @containers
 def test_what_it_cannot_read_is_an_error_of_that_item(photos: Path, name: str) -> None:
-    listing = opened(name, photos)
+    case = CASES[name](photos)
+    listing = opened(name, case)
     items = [*listing]
     with pytest.raises(DecodeError, match=f"{items[0].size} bytes") as caught:
         listing.read(items[0], items[0].size - 1)
     assert caught.value.code == "too_large"
-    (photos / items[1].key).unlink()
+    case.files[items[1].key].unlink()
+    if name in TABLES:  # which was read when it was opened
+        assert listing.read(items[1], 1 << 20)[0] == case.contents[items[1].key]
+        return
     with pytest.raises(DecodeError, match="not there") as caught:
         listing.read(items[1], 1 << 20)
     assert caught.value.code == "vanished"
@@ -82,7 +151,10 @@ def test_what_it_cannot_read_is_an_error_of_that_item(photos: Path, name: str) -
 
 @containers
 def test_filters_leave_out(photos: Path, name: str) -> None:
-    place = PLACES[name](photos)
-    filtered = Place(place.root, place.listing, Filters(("cats/*",), ("*5.jpg",)))
-    found = [item.key for item in load_container(name).open_listing(filtered)]
-    assert found == sorted(f"cats/{i:02d}.jpg" for i in range(1, 20, 2) if i % 10 != 5)
+    place = replace(CASES[name](photos).place, filters=Filters(("cats/*",), ("*5.*",)))
+    if name in TABLES:
+        with pytest.raises(InputError, match="`include` and `exclude` choose among files"):
+            load_container(name).open_listing(place)
+        return
+    found = [item.key.partition(".")[0] for item in load_container(name).open_listing(place)]
+    assert found == sorted(f"cats/{i:02d}" for i in range(1, 20, 2) if i % 10 != 5)

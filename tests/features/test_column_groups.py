@@ -215,13 +215,13 @@ def test_new_numbers_keep_the_columns(tmp_path: Path, groups: None) -> None:
 
 def test_a_group_that_a_version_does_not_know_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
-        newer.setitem(COLUMN_GROUPS, "text", TEXT)
-        made = provenance(groups=["text"], versions={"fxengine": "9.9"})
-        row = computed(0, Item("a", "", 2, 2), ["text"])
+        newer.setitem(COLUMN_GROUPS, "sound", TEXT)
+        made = provenance(groups=["sound"], versions={"fxengine": "9.9"})
+        row = computed(0, Item("a", "", 2, 2), ["sound"])
         path = parts.part_path(tmp_path, 0)
         parts.write_part(parts.part_table([row], {FEATURE: np.ones((1, 4), np.float16)}, made), path)
     for read in (lambda: FeatureStore.open(tmp_path), lambda: Known.read([path]), lambda: parts.read_part(path)):
-        with pytest.raises(StoreError, match=r"written by fxengine 9.9 and has the column group 'text', which this"):
+        with pytest.raises(StoreError, match=r"written by fxengine 9.9 and has the column group 'sound', which this"):
             read()
 
 
@@ -250,7 +250,7 @@ def test_the_union_of_groups(groups: None) -> None:
     assert united_groups(made) == ["quality"]
     assert united_groups(made, ["text"]) == ["text", "quality"]
     assert united_groups([]) == []
-    with pytest.raises(InputError, match=r"There is no column group 'x'. Available: text, quality\."):
+    with pytest.raises(InputError, match=r"There is no column group 'x'. Available: text, kept_text, quality\."):
         united_groups(made, ["x"])
 
 

@@ -7,18 +7,19 @@ from functools import partial
 
 import numpy as np
 
-from fxengine.backbones.spec import INPUT_NAME, PictureRecipe
+from fxengine.backbones.spec import INPUT_NAME, PictureRecipe, Recipe
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import choose_decoder, decode_into, memory_needed, read_header, versions
 from fxengine.decode.picture.apart import decode_apart
 from fxengine.decode.picture.formats import Header, Picture, upright_size
 from fxengine.decode.picture.given import payload_of
 from fxengine.decode.picture.resize import resize_into
-from fxengine.decode.rows import Filled, Inputs, Opened
+from fxengine.decode.rows import Filled, Inputs, Opened, Window
 
 
-def make(recipe: PictureRecipe, limits: Limits, on_gpu: bool) -> PicturePreparer:
+def make(recipe: Recipe, limits: Limits, on_gpu: bool, _: bytes) -> PicturePreparer:
     """Return the preparer of a recipe."""
+    assert isinstance(recipe, PictureRecipe)
     return PicturePreparer(recipe, limits, on_gpu)
 
 
@@ -45,6 +46,14 @@ class PicturePreparer:
     def room(self, rows: int) -> Inputs:
         """Return `images`, uint8 [rows, height, width, 3]."""
         return {INPUT_NAME: np.zeros((rows, self.recipe.height, self.recipe.width, 3), np.uint8)}
+
+    def example(self, batch_size: int) -> Inputs:
+        """Return a batch of black pictures: a net takes as long for any."""
+        return self.room(batch_size)
+
+    def window(self, batch_size: int) -> Window:
+        """Return one batch: the net takes its pictures at once."""
+        return Window(batch_size)
 
     def open(self, payload: bytes | np.ndarray | Picture) -> Opened:
         """Look at an encoded file, RGB pixels uint8 [height, width, 3], or a picture that was decoded already.

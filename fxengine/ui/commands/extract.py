@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import (
     BACKBONE,
+    BACKBONE_OF_TEXTS,
     DTYPES,
     PRECISIONS,
     add_backbone,
@@ -29,9 +30,9 @@ TEXT = "turn a folder of pictures into a store of feature vectors, or bring it u
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    add_inputs(parser, "a folder, searched recursively, or one picture")
+    add_inputs(parser, "a folder, searched recursively, one picture, or a table of texts")
     add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
-    add_backbone(parser, BACKBONE)
+    add_backbone(parser, default_shown=f"{BACKBONE}; for a table of texts {BACKBONE_OF_TEXTS}")
     add_layers(parser)
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="type of the stored vectors (float16)")
     inputs = parser.add_argument_group("inputs")
@@ -53,8 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", type=positive, metavar="N", help="refuse larger pictures (the store's, else 128 million)"
     )
     inputs.add_argument(
-        "--max-bytes", type=positive, metavar="N", help="refuse larger files (the store's, else 1 billion)"
+        "--max-bytes",
+        type=positive,
+        metavar="N",
+        help="refuse larger files (the store's, else 1 billion; of texts a million)",
     )
+    texts = parser.add_argument_group("texts in a .csv, .tsv, .jsonl, .parquet or .txt")
+    texts.add_argument("--column", metavar="NAME", help='the texts (the only column, or the one called "text")')
+    texts.add_argument("--id-column", metavar="NAME", help="the rows' ids (FILE#ROW)")
+    texts.add_argument("--label-column", metavar="NAME", help="their labels")
+    texts.add_argument("--split-column", metavar="NAME", help="whether they are train, val or test")
+    texts.add_argument("--keep-text", action="store_true", help="store the texts, too, for pages away from the table")
     update = parser.add_argument_group("update of a store")
     update.add_argument("--retry-failed", action="store_true", help="try inputs again that failed for a lasting reason")
     update.add_argument("--prune", action="store_true", help="remove rows whose input is gone")
@@ -77,7 +87,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the model computes in (auto: the fastest that keeps the features, see `fxengine calibrate`)",
     )
     run.add_argument(
-        "--batch-size", type=positive, metavar="N", help="pictures in one run of the model (4 on a CPU, 128 on a GPU)"
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="pictures in one run of the model (4 on a CPU, 128 on a GPU); for texts, tokens (128 and 16,384)",
     )
     run.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (one a core)")
     run.add_argument(
@@ -121,10 +134,13 @@ def show(summary: Summary) -> None:
         say(f"  {count} failed: {code}")
     for folder in summary.unreadable_folders:
         say(f"  folder could not be read: {folder}")
+    if summary.truncated:
+        say(f"  {summary.truncated} of {summary.extracted} texts were cut at {summary.max_tokens} tokens")
     if summary.extracted + failed:
+        things = "texts" if summary.modality == "text" else "images"
         shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.stage_share.items())
         say(
-            f"  {summary.compute_seconds:.1f} s, {summary.images_per_second:.0f} images/s with {summary.backbone} in "
+            f"  {summary.compute_seconds:.1f} s, {summary.images_per_second:.0f} {things}/s with {summary.backbone} in "
             f"{summary.precision} on {summary.provider}"
         )
         say(f"  work: {shares}; bound by: {summary.bound_by}")

@@ -1,0 +1,77 @@
+"""Keeps the texts of a table in a file without a name while they are asked for, so that memory holds none of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import weakref
+from array import array
+
+from fxengine.errors import InputError, reason
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+class KeptTexts:
+    """Texts by their number, each behind its SHA-256: written once, in order, then read by any thread.
+
+    The file vanishes with this object, and with the process, however that ends. Memory takes 8 bytes a text.
+    """
+
+    def __init__(self, called: str) -> None:
+        """Make the file; raises InputError where there is no place for it.
+
+        Args:
+            called: what the texts are from, in sentences.
+        """
+        self._called = called
+        try:
+            self._file = tempfile.TemporaryFile(prefix="fxengine-")  # noqa: SIM115 - closed by the finalizer
+        except OSError as error:
+            raise self._no_place(error) from error
+        self._close = weakref.finalize(self, self._file.close)
+        self._ends = array("q", [0])
+
+    def append(self, text: bytes | None) -> None:
+        """Write the next text, None where there is none; raises InputError where the disk is full."""
+        if text is not None:
+            try:
+                self._file.write(hashlib.sha256(text).digest())
+                self._file.write(text)
+            except OSError as error:
+                raise self._no_place(error) from error
+        self._ends.append(self._ends[-1] + (0 if text is None else _DIGEST + len(text)))
+
+    def finish(self) -> None:
+        """Make what was written readable; raises InputError where the disk is full."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._no_place(error) from error
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def size(self, number: int) -> int:
+        """Return the bytes of a text, -1 where there is none."""
+        kept = self._ends[number + 1] - self._ends[number]
+        return kept - _DIGEST if kept else -1
+
+    def sha256(self, number: int) -> str | None:
+        """Return the SHA-256 of a text, in hex, or None where there is none; raises OSError."""
+        return self._read(number, _DIGEST).hex() or None
+
+    def text(self, number: int) -> bytes:
+        """Return a text, which is there; raises OSError."""
+        return self._read(number)[_DIGEST:]
+
+    def _read(self, number: int, most: int = 2**31 - 1) -> bytes:
+        begin, end = self._ends[number], self._ends[number + 1]
+        return os.pread(self._file.fileno(), min(most, end - begin), begin)
+
+    def _no_place(self, error: OSError) -> InputError:
+        return InputError(
+            f"The texts of {self._called} cannot be kept in a temporary file: {reason(error)}.\n"
+            "Make room, or set TMPDIR to a folder on a larger disk."
+        )

@@ -1,0 +1,64 @@
+"""The package `tokenizers`, which only this file imports: a text becomes token ids, and how many there were is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from fxengine.errors import InputError, first_line
+
+_INSTALL = "Texts need the package tokenizers: pip install 'fxengine[text]'"
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer that keeps the first `max_tokens` tokens of a text; any thread may use it.
+
+    Attributes:
+        max_tokens: tokens that are kept, special ones included.
+        _special: how many special tokens stand around every piece of a text.
+    """
+
+    max_tokens: int
+    _special: int
+    _tokenizer: Any
+
+    def ids(self, text: str) -> tuple[np.ndarray, int]:
+        """Return the ids that are kept, int32 [tokens], and how many tokens the whole text has."""
+        # Of one in a list, since that lets other threads run meanwhile.
+        (encoded,) = self._tokenizer.encode_batch_fast([text])
+        behind = sum(len(rest.ids) - self._special for rest in encoded.overflowing)
+        ids = np.array(encoded.ids, np.int32)
+        return ids, len(ids) + behind
+
+
+def open_tokenizer(tokenizer: bytes, max_tokens: int) -> Tokenizer:
+    """Return a tokenizer.
+
+    Args:
+        tokenizer: its JSON, as the package `tokenizers` writes it; what it says of cutting and padding is left aside,
+            since published ones say it wrongly (that of all-MiniLM-L6-v2 cuts at 128 tokens and pads to as many).
+        max_tokens: tokens that are kept, special ones included.
+
+    Raises:
+        InputError: the package is not installed, it cannot read the tokenizer, or `max_tokens` leaves no room.
+    """
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise InputError(_INSTALL) from error
+    try:
+        made = tokenizers.Tokenizer.from_str(tokenizer.decode())
+        made.no_padding()
+        made.enable_truncation(max_tokens)  # before any thread uses it: it must not change while one does
+    except Exception as error:  # the package has no class of its own
+        raise InputError(f"The backbone's tokenizer cannot be read: {first_line(error)}") from error
+    return Tokenizer(max_tokens, made.num_special_tokens_to_add(False), made)
+
+
+def tokenizers_version() -> str:
+    """Return the package with its version, for a store's metadata."""
+    return f"tokenizers {version('tokenizers')}"
