@@ -212,7 +212,7 @@ def united_groups(made: Iterable[Provenance], asked: Iterable[str] = (), modalit
     for group in asked:
         possible = [name for name in COLUMN_GROUPS if modality == "text" or name not in TEXT_GROUPS]
         if group not in possible:
-            there = ", ".join(possible) or "none"
+            there = ", ".join(possible) or "none in this version"
             of_texts = " of pictures" if group in COLUMN_GROUPS else ""
             raise InputError(f"There is no column group {group!r}{of_texts}. Available: {there}.")
     wanted = {*asked, *(group for provenance in made for group in provenance.groups)}

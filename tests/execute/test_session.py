@@ -48,7 +48,7 @@ def test_a_net_that_gives_fewer_rows_than_pictures_is_said(runtime: str, tmp_pat
     write_backbone(behind(tiny_model(), "ReduceMean", axes=[0], keepdims=1), tmp_path / "net.onnx")
     session = open_session(tmp_path / "net.onnx", "cpu", 4, runtime=runtime)
     assert session.run({"images": images(1)})["features"].shape == (1, 8)
-    says = r"The backbone gives arrays of \[\(1, 8\)\] for 4 pictures, not a vector for each\."
+    says = r"The backbone gives arrays of \[\(1, 8\)\] for 4 inputs, not a vector for each\."
     with pytest.raises(StoreError, match=says):
         session.run({"images": images(3)})
 

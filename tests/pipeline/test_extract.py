@@ -24,7 +24,7 @@ from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.collect.item import Item, Payload
 from fxengine.collect.local import read_input
-from fxengine.decode import Filled, Inputs, Opened, Preparer, preparer_for
+from fxengine.decode import Filled, Inputs, Opened, Preparer, Window, preparer_for
 from fxengine.errors import DecodeError
 from fxengine.execute import open_session
 from fxengine.execute.session import Session
@@ -547,6 +547,12 @@ class WithBrightness:
     def room(self, rows: int) -> Inputs:
         return self.of.room(rows)
 
+    def example(self, batch_size: int) -> Inputs:
+        return self.of.example(batch_size)
+
+    def window(self, batch_size: int) -> Window:
+        return self.of.window(batch_size)
+
     def open(self, payload: Payload) -> Opened:
         opened = self.of.open(payload)
 
@@ -583,7 +589,7 @@ def test_a_store_is_given_a_column_group_later(
         extract(photos, store, backbone=tiny.path, add_columns=["light"])
     monkeypatch.setitem(COLUMN_GROUPS, "light", (pa.field("brightness", pa.float32()),))
     made = preparer_for(tiny.recipe)
-    monkeypatch.setattr("fxengine.pipeline.extract.preparer_for", lambda *_, **__: WithBrightness(made))
+    monkeypatch.setattr("fxengine.pipeline.extract.preparer_of", lambda *_, **__: WithBrightness(made))
     assert extract(photos, store, backbone=tiny.path).unchanged == 21  # nobody asked for the group
     monkeypatch.setattr("fxengine.collect.folder.read_input", _unreadable("dogs/04.jpg", read_input))
     summary = extract(photos, store, backbone=tiny.path, add_columns=["light"])

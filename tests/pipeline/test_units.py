@@ -66,7 +66,7 @@ def test_units_run_each_by_itself_make_the_store_of_one_run(
     """Each in a store's folder of its own, as on another machine, first to last or last to first."""
     extract(photos, tmp_path / "whole", backbone=tiny.path, part_rows=8, dtype="float32")
     expected = FeatureStore.open(tmp_path / "whole")
-    made = plan_run(collect(photos), tmp_path / "none", Asked(tiny.path, (), "float32", None, None, False))
+    made = plan_run(tiny, collect(photos), tmp_path / "none", Asked(tiny.path, "float32", None, None, False))
     units = [*make_units(tmp_path / "none", made.plan, NewRows(made.new_items(), {}, 0, 8))][::order]
     assert len(units) == 3
     found: list[tuple[dict[str, object], np.ndarray]] = []
