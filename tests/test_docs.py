@@ -69,7 +69,7 @@ BLOCKS = [pytest.param(page, id=page.name) for page in PAGES if fenced(page, "py
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the photos, stores, heads and queries that the pages name."""
+    """A folder with the photos, texts, stores, heads and queries that the pages name."""
     folder = tmp_path_factory.mktemp("docs")
     for i in range(1, 13):
         for name in ("cats", "dogs"):
@@ -80,6 +80,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         fxengine.extract("photos", "features")
         shutil.copytree("features", "others")
+        for name in ("reviews", "new"):
+            shutil.copy(ROOT / "scripts" / "demo_texts.csv", f"{name}.csv")
+            Path(f"{name}.csv").write_text(Path(f"{name}.csv").read_text().replace("text,about", "review,stars", 1))
+        fxengine.extract("reviews.csv", "reviews", column="review", label_column="stars")
+        fxengine.probe("reviews", "stars.onnx")
         fxengine.probe("features", "head.onnx", near=2)
         fxengine.bundle("efficientnet_lite0", "head.onnx", "model.onnx")
         vectors = fxengine.FeatureStore.open("features").vectors(dtype="float32")

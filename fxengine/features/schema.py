@@ -48,6 +48,7 @@ COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {
     "text": (pa.field("tokens", pa.int32()), pa.field("truncated", pa.bool_())),
     "kept_text": (pa.field("text", pa.string()),),  # the text itself
 }
+KEPT_BYTES = 1_000_000  # of a text in the store, at most: a part's texts have a bound when it is read
 TEXT_GROUPS = frozenset({"text", "kept_text"})  # those that only stores of texts can have
 
 _LIMITS = {"max_pixels", "max_bytes"}

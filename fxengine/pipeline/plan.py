@@ -23,7 +23,7 @@ from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import InputError
 from fxengine.features import parts
 from fxengine.features.known import Known, Plan, make_plan, new_items
-from fxengine.features.schema import FEATURE, Dtype, Provenance, layer_column, united_groups, widest_limits
+from fxengine.features.schema import FEATURE, KEPT_BYTES, Dtype, Provenance, layer_column, united_groups, widest_limits
 from fxengine.features.update import Movable
 from fxengine.features.write import check_fits
 from fxengine.pipeline.lookahead import hash_each
@@ -117,6 +117,8 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
     limits = asked.limits
     if not isinstance(limits, Limits):
         limits = _with(recorded_limits(known.paths) or usual_limits(modality), limits or {})
+    if "kept_text" in asked.add_columns and limits.max_bytes > KEPT_BYTES:
+        raise InputError(f"A store keeps texts of up to {KEPT_BYTES} bytes: leave `max_bytes` or `keep_text` away.")
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
     groups = (*(("text",) if modality == "text" else ()), *asked.add_columns)
     wanted = replace(wanted, groups=united_groups(map(parts.read_provenance, known.paths), groups, modality))
