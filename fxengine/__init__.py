@@ -1,7 +1,7 @@
-"""fxengine: embed pictures once, into Parquet; then probe, reduce, search and deduplicate in seconds.
+"""fxengine: embed pictures or texts once, into Parquet; then probe, reduce, search and deduplicate in seconds.
 
 backbones   a pretrained net           -> one ONNX file with its recipe
-collect     folder or list             -> sorted items, and each item's bytes
+collect     folder, list or table      -> sorted items, and each item's bytes
 decode      bytes                      -> rows of the graph's inputs
 execute     rows                       -> vectors            (ONNX Runtime, OpenVINO)
 features    vectors                    -> Parquet parts      (the feature store)

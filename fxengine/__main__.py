@@ -1,5 +1,6 @@
 """Lets `python -m fxengine` do what the `fxengine` command does, and is that command."""
 
+import atexit
 import os
 import signal
 from typing import NoReturn
@@ -19,9 +20,11 @@ def run() -> NoReturn:
     except SystemExit as stopped:  # after a help text, a mistake in the arguments, or where nobody reads any more
         code = int(stopped.code or 0)
     code = console.finish(code)
-    if code > 128:
-        os._exit(code)  # threads in native code may never end, and leaving would wait for them
-    raise SystemExit(code)
+    if code <= 128:  # interrupted, temporary files are left to the next run: threads may still write into them
+        atexit._run_exitfuncs()
+    # Threads in native code may never end, and leaving would wait for them; and where those of a library are still at
+    # work while Python takes itself down, the process has ended by an abort.
+    os._exit(code)
 
 
 if __name__ == "__main__":

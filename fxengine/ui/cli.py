@@ -75,7 +75,7 @@ def _command_of(arguments: Sequence[str]) -> str:
 def build_parser(running: str | None = None) -> _Parser:
     """Return the parser of every command; where one is named, only that one has its arguments, which saves time."""
     parser = _Parser(
-        prog="fxengine", description="Embed pictures once, into Parquet; then probe and search in seconds."
+        prog="fxengine", description="Embed pictures or texts once, into Parquet; then probe and search in seconds."
     )
     parser.add_argument("--version", action="version", version=f"fxengine {_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
