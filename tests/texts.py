@@ -18,7 +18,18 @@ from fxengine.backbones.tokenizer import packed, sha256_of_tokenizer, wordpiece_
 
 MAX_TOKENS = 16
 _LETTERS = string.ascii_lowercase + string.digits
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", ".", *_LETTERS, *(f"##{c}" for c in _LETTERS)]
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "good",
+    "bad",
+    ".",
+    *_LETTERS,
+    *(f"##{c}" for c in _LETTERS),
+]
 
 
 def tiny_text_model(scale: float = 1.0, dim: int = 8, tokenizer: bytes | None = None) -> onnx.ModelProto:

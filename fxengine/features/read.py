@@ -32,6 +32,7 @@ from fxengine.features.mapped import (
 )
 from fxengine.features.row_numbers import older_halves
 from fxengine.features.schema import (
+    KEPT_TEXT,
     FeatureTable,
     Provenance,
     is_vector_column,
@@ -103,8 +104,9 @@ class FeatureStore:
 
     @cached_property
     def _small(self) -> list[str]:
-        """The columns but for vectors."""
-        return [name for name in part_schema(self.provenance).names if not is_vector_column(name)]
+        """The columns but for vectors and kept texts, which may be as large."""
+        names = part_schema(self.provenance).names
+        return [name for name in names if not is_vector_column(name) and name != KEPT_TEXT]
 
     @cached_property
     def _rows(self) -> pa.Table:
@@ -331,12 +333,24 @@ class FeatureStore:
         """Return every row, failed ones too, without vectors, as an Arrow table.
 
         Args:
-            columns: which, in this order; all unless given, those of the store's column groups at the end.
+            columns: which, in this order; all unless given, those of the store's column groups at the end, but for
+                kept texts, which take memory and are read where they are asked for.
 
         Raises:
             StoreError: a part is damaged, or two parts hold one row number with different contents.
         """
-        return self._rows.select(list(columns or self._small))
+        names, table = list(columns or self._small), self._rows
+        if KEPT_TEXT in names and "kept_text" in self.groups:
+            table = table.append_column(KEPT_TEXT, self._kept_texts())
+        return table.select(names)
+
+    def _kept_texts(self) -> pa.ChunkedArray:
+        """Return the texts that the store keeps, in the order of the rows."""
+        columns = [parts.read_part(path, [KEPT_TEXT]).column(KEPT_TEXT) for path in self._parts]
+        starts = np.cumsum([0, *map(len, columns)])
+        places = starts[np.asarray(self._rows["part"])] + np.asarray(self._rows["at"])
+        chunks = [chunk for column in columns for chunk in column.chunks]
+        return pa.chunked_array(chunks, pa.string()).take(pa.array(places))
 
 
 def _copied(vectors: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:

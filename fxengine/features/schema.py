@@ -39,6 +39,8 @@ ERROR_CODES = TRANSIENT_ERRORS | {
 
 Dtype = Literal["float16", "float32"]
 
+KEPT_TEXT = "text"  # the column of the group `kept_text`
+
 # Name of a group -> its further columns, which a store has where it was asked for them. To add a group: name it here,
 # after those that are there, with nullable columns of one value a row, whose names no other column has; the first must
 # hold a value in every row with a vector, for by it a row that lacks the group is told. Their values come in a row's
@@ -46,7 +48,7 @@ Dtype = Literal["float16", "float32"]
 COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {
     # How many tokens a text has, special ones included, and whether the net took only the first of them.
     "text": (pa.field("tokens", pa.int32()), pa.field("truncated", pa.bool_())),
-    "kept_text": (pa.field("text", pa.string()),),  # the text itself
+    "kept_text": (pa.field(KEPT_TEXT, pa.string()),),  # the text itself
 }
 KEPT_BYTES = 1_000_000  # of a text in the store, at most: a part's texts have a bound when it is read
 TEXT_GROUPS = frozenset({"text", "kept_text"})  # those that only stores of texts can have

@@ -7,14 +7,18 @@ import pyarrow.compute as pc
 
 from fxengine.errors import StoreError
 from fxengine.features.read import FeatureStore
+from fxengine.features.schema import KEPT_TEXT
 from fxengine.neighbours.metric import check
 
 _COLUMNS = ["row", "id", "label", "split", "size", "width", "height", "content_hash", "error_code"]
 
 
 def searchable_rows(store: FeatureStore) -> pa.Table:
-    """Return the small columns of the rows that have a vector, in the store's order; at the end its column groups'."""
-    rows = store.rows([*_COLUMNS, *(column.name for column in store.provenance.further)])
+    """Return the small columns of the rows that have a vector, in the store's order; at the end its column groups', but
+    for kept texts.
+    """
+    further = [column.name for column in store.provenance.further if column.name != KEPT_TEXT]
+    rows = store.rows([*_COLUMNS, *further])
     return rows.filter(pc.is_null(rows["error_code"])).drop(["error_code"]).combine_chunks()
 
 

@@ -14,6 +14,7 @@ from fxengine.errors import InputError, at_least, check_seed, one_of
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
+from fxengine.features.texts import with_texts
 from fxengine.heads import HEADS, HeadSettings
 from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.probing.targets import check_enough, load_targets
@@ -68,7 +69,7 @@ class Suspects:
         return sum(row.issue for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON data."""
+        """Return it as JSON data; of a store of texts with the beginning of each row's `text`, read now."""
         return {
             "checked": self.checked,
             "issues": self.issues,
@@ -76,7 +77,7 @@ class Suspects:
             "store": self.store,
             "root": self.root,
             "notes": self.notes,
-            "rows": [asdict(r) for r in self.rows],
+            "rows": with_texts([asdict(r) for r in self.rows], self.store),
         }
 
     @property

@@ -1,4 +1,4 @@
-"""Parts a store into groups of like pictures."""
+"""Parts a store into groups of like inputs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from fxengine.collect.item import unescape_path
 from fxengine.errors import InputError, at_least, check_seed, explained
 from fxengine.features.table_file import check_suffix, write_table
+from fxengine.features.texts import with_texts
 from fxengine.neighbours.index import Index
 from fxengine.neighbours.kmeans import kmeans
 
@@ -46,15 +47,18 @@ class ClusterReport:
         clusters: the largest first.
         table: a row for every vector: id, label, cluster, distance to the centre, medoid.
         root: folder that ids are relative to.
+        store: folder of the store.
     """
 
     clusters: list[Cluster]
     table: pa.Table
     root: str
+    store: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the clusters as JSON data."""
-        return {"root": self.root, "clusters": [asdict(cluster) for cluster in self.clusters]}
+        """Return the clusters as JSON data; of a store of texts with the beginning of the medoids' `text`, read now."""
+        clusters = [asdict(cluster) for cluster in self.clusters]
+        return {"root": self.root, "clusters": with_texts(clusters, self.store, "medoid")}
 
 
 def cluster(
@@ -105,4 +109,4 @@ def cluster(
     )
     if output is not None:
         write_table(table, output)
-    return ClusterReport(clusters, table, unescape_path(index.store.provenance.root))
+    return ClusterReport(clusters, table, unescape_path(index.store.provenance.root), str(store))

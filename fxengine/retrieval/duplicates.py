@@ -1,4 +1,4 @@
-"""Finds pictures that are in a store more than once: the same file, or nearly the same picture."""
+"""Finds inputs that are in a store more than once: the same file or text, or nearly the same."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import pyarrow.compute as pc
 from fxengine.collect.item import unescape_path
 from fxengine.errors import above_zero, explained
 from fxengine.features.table_file import check_suffix, write_table
+from fxengine.features.texts import with_texts
 from fxengine.neighbours.groups import choose_threshold, near_duplicate_groups, whiten
 from fxengine.neighbours.index import Index
+
+_TEXTS = 0.85  # least likeness of texts
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,16 @@ class DuplicatesReport:
     """What is in a store more than once.
 
     Attributes:
-        table: a row for every picture that is not alone, by group, the largest group first. Columns: group; id; keep,
+        table: a row for every input that is not alone, by group, the largest group first. Columns: group; id; keep,
             one of each group, the most pixels, then the most bytes; identical, another of the group is the very same
-            file; same_as, the first one of these, null for itself; likeness, cosine of the whitened vectors to the one
-            to keep; label, split, width, height, size;
+            file or text; same_as, the first one of these, null for itself; likeness, cosine of the whitened vectors to
+            the one to keep; label, split, width, height, size;
             crosses_labels and crosses_splits, the group holds more than one.
         root: folder that ids are relative to.
-        threshold: likeness from which two pictures are linked.
+        threshold: likeness from which two inputs are linked.
         chosen: whether the threshold was chosen from the store's own distribution.
         rows: rows that were compared.
+        store: folder of the store.
     """
 
     table: pa.Table
@@ -38,6 +42,7 @@ class DuplicatesReport:
     threshold: float
     chosen: bool
     rows: int
+    store: str = ""
 
     @property
     def groups(self) -> int:
@@ -50,7 +55,7 @@ class DuplicatesReport:
         return int(pc.sum(both).as_py() or 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON data."""
+        """Return the report as JSON data; of a store of texts with the beginning of each row's `text`, read now."""
         return {
             "root": self.root,
             "rows": self.rows,
@@ -60,7 +65,7 @@ class DuplicatesReport:
             "redundant": len(self.table) - self.groups,
             "crossing_labels": self.crossing("labels"),
             "crossing_splits": self.crossing("splits"),
-            "table": self.table.to_pylist(),
+            "table": with_texts(self.table.to_pylist(), self.store),
         }
 
 
@@ -71,12 +76,17 @@ def duplicates(
     output: str | Path | None = None,
     layer: str | None = None,
 ) -> DuplicatesReport:
-    """Return the groups of identical and nearly identical pictures.
+    """Return the groups of identical and nearly identical inputs.
+
+    Short texts of one kind lie nearer to each other than pictures do: among 3,000 sentences of reviews, of the pairs
+    from the likeness that is chosen for pictures (0.64) a quarter are copies with other letters or signs, and "will
+    definitely be back!" is linked with "Will not be back!"; from 0.85 it is 83%, and 82% to 90% of planted copies that
+    lack their signs or a word or have one more are found. So for texts it is never chosen below that.
 
     Args:
         store: folder of a feature store.
-        threshold: likeness (cosine of whitened vectors) from which two pictures are linked; chosen from the store's
-            distribution unless given; 1 links equal files only.
+        threshold: likeness (cosine of whitened vectors) from which two inputs are linked; chosen from the store's
+            distribution unless given, for texts at least 0.85; 1 links equal files or texts only.
         output: a .parquet, .csv or .json file to write the table to.
         layer: a further layer's name; the default one unless given.
 
@@ -91,12 +101,18 @@ def duplicates(
     index = Index.exact(store, layer=layer)
     with explained(f"{store} cannot be looked through for duplicates", "Free memory."):
         whitened = whiten(index.matrix)
-        used = choose_threshold(whitened) if threshold is None else threshold
+        used = _chosen(whitened, index.store.provenance.modality) if threshold is None else threshold
         groups = near_duplicate_groups(whitened, index.table["content_hash"].to_pylist(), used, index.matrix)
         table = _table(index.table, groups, whitened)
     if output is not None:
         write_table(table, output)
-    return DuplicatesReport(table, unescape_path(index.store.provenance.root), used, threshold is None, len(index))
+    root = unescape_path(index.store.provenance.root)
+    return DuplicatesReport(table, root, used, threshold is None, len(index), str(store))
+
+
+def _chosen(whitened: np.ndarray, modality: str) -> float:
+    chosen = choose_threshold(whitened)
+    return max(chosen, _TEXTS) if modality == "text" else chosen
 
 
 def _table(rows: pa.Table, groups: np.ndarray, whitened: np.ndarray) -> pa.Table:
@@ -138,11 +154,11 @@ def _first_same(hashes: pa.ChunkedArray) -> pa.Array:
     return pa.array(found, mask=found == np.arange(len(found)))
 
 
-def in_words(row: dict[str, Any]) -> str:
-    """Return what a row of the table is in its group."""
+def in_words(row: dict[str, Any], what: str = "file") -> str:
+    """Return what a row of the table is in its group; `what` is what rows are made from, "file" or "text"."""
     if row["keep"]:
         return "keep"
-    return f"likeness {row['likeness']:.3f}" if row["same_as"] is None else f"same file as {row['same_as']}"
+    return f"likeness {row['likeness']:.3f}" if row["same_as"] is None else f"same {what} as {row['same_as']}"
 
 
 def _crosses(groups: np.ndarray, names: pa.ChunkedArray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Lays a store out on a plane, with each picture's neighbours and how far from all others it is."""
+"""Lays a store out on a plane, with each row's neighbours and how far from all others it is."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fxengine.features.blocks import matrix_blocks
 from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
+from fxengine.features.texts import with_texts
 from fxengine.neighbours.choose import cells
 from fxengine.neighbours.exact import in_blocks
 from fxengine.neighbours.groups import ALL_PAIRS
@@ -35,17 +36,22 @@ class MapReport:
             outlier (distance of the last of these neighbours), in the store's order.
         method: "pca" or "umap".
         explained: share of the variance that x and y hold by PCA, or None.
+        store: folder of the store.
     """
 
     table: pa.Table
     method: str
     explained: float | None
+    store: str = ""
 
     def outliers(self, count: int) -> list[dict[str, Any]]:
-        """Return id, label and outlier score of the rows that are farthest from all others."""
+        """Return id, label and outlier score of the rows that are farthest from all others.
+
+        Of a store of texts with the beginning of each row's `text`, read now.
+        """
         columns = self.table.select(["id", "label", "outlier"])
         found: list[dict[str, Any]] = columns.sort_by([("outlier", "descending")]).slice(0, count).to_pylist()
-        return found
+        return with_texts(found, self.store)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data, without the table."""
@@ -101,7 +107,7 @@ def map(
     table = pa.table(columns)
     if output is not None:
         write_table(table, output)
-    return MapReport(table, method, share)
+    return MapReport(table, method, share, str(store))
 
 
 def _index(store: FeatureStore, layer: str | None, progress: Callable[[str], None] | None) -> Index:

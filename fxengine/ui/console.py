@@ -7,9 +7,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from fxengine.errors import InputError, reason
 from fxengine.ui.exit_codes import FINE, MISTAKE
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _PLAIN_EVERY = 5.0  # seconds between two plain progress lines
 CELL, LINE = 200, 2000  # characters that are shown of a value and of a line: what a file says may be a megabyte
+_TEXT = 80  # characters of an input that is a text
 
 
 def say(text: str = "") -> None:
@@ -130,6 +131,23 @@ def printable(text: str) -> str:
 def shortened(text: str, most: int = CELL) -> str:
     """Return text of at most `most` characters, "…" in the middle where it had more."""
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
+
+
+def one_line(text: str | None) -> str:
+    """Return the beginning of an input that is a text, for a cell; that none is to be had where it is None."""
+    line = "(not to be had)" if text is None else " ".join(text.split())
+    return line if len(line) <= _TEXT else f"{line[: _TEXT - 3].rstrip()}..."
+
+
+def text_column(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return the further column of a table of a store of texts, and its cell in every row; none of a store of pictures.
+
+    Args:
+        rows: as `fxengine.features.texts.with_texts` returns them.
+    """
+    if not rows or "text" not in rows[0]:
+        return [], [[] for _ in rows]
+    return ["text"], [[one_line(row["text"])] for row in rows]
 
 
 def table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fxengine import InputError, StoreError
+from fxengine.features import parts
 from fxengine.retrieval.duplicates import duplicates, in_words
 from fxengine.trust import note_named
 from fxengine.ui.cli import main
@@ -63,6 +65,24 @@ def test_threshold_one_links_equal_files_only(store: Path) -> None:
     for threshold in (0, 1.5):
         with pytest.raises(InputError, match=f"above 0 and at most 1. Got {threshold}"):
             duplicates(store, threshold=threshold)
+
+
+def test_texts_are_not_linked_by_less_than_085(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(0, 1, (40, 64))
+    vectors[1] = vectors[0] + rng.normal(0, 0.1, 64)
+    vectors[3] = vectors[2] + rng.normal(0, 0.7, 64)
+    pictures = write_store(tmp_path / "store", vectors)
+    found = duplicates(pictures.path)
+    assert found.threshold < 0.85
+    assert found.table["id"].to_pylist() == ["000000", "000001", "000002", "000003"]
+    [part] = parts.list_parts(pictures.path)
+    said = replace(pictures.provenance, recipe={"modality": "text"})
+    parts.write_part(parts.read_part(part).replace_schema_metadata(said.to_metadata()), part, replace=True)
+    found = duplicates(pictures.path)
+    assert (found.threshold, found.chosen) == (0.85, True)
+    assert found.table["id"].to_pylist() == ["000000", "000001"]
+    assert duplicates(pictures.path, threshold=0.5).table["id"].to_pylist() == ["000000", "000001", "000002", "000003"]
 
 
 def test_a_store_without_copies_and_one_without_rows(tmp_path: Path) -> None:

@@ -48,6 +48,19 @@ def test_a_megabyte_is_cut_in_the_middle(capsys: pytest.CaptureFixture[str]) -> 
     assert len(capsys.readouterr().err) == 2001
 
 
+def test_an_input_that_is_a_text_is_one_short_line() -> None:
+    assert console.one_line("one\n\ttwo\u00a0 three ") == "one two three"
+    assert console.one_line("a" * 80) == "a" * 80
+    assert console.one_line("a" * 76 + " bcde") == "a" * 76 + "..."
+    assert console.one_line(None) == "(not to be had)"
+    assert console.text_column([{"id": "a", "text": None}, {"id": "b", "text": "c\nd"}]) == (
+        ["text"],
+        [["(not to be had)"], ["c d"]],
+    )
+    assert console.text_column([{"id": "a"}, {"id": "b"}]) == ([], [[], []])
+    assert console.text_column([]) == ([], [])
+
+
 def test_names_of_facts_are_printable_and_short(capsys: pytest.CaptureFixture[str]) -> None:
     info.show_info({NASTY: NASTY, LONG: {NASTY: 1}, "rows": 3})
     shown = capsys.readouterr().out.splitlines()

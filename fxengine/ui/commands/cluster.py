@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, add_output, add_report, call
-from fxengine.ui.console import complain_of, say_result, say_written, table
+from fxengine.ui.console import complain_of, say_result, say_written, table, text_column
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
     from fxengine.retrieval.cluster import ClusterReport
 
-TEXT = "part a store into clusters of like pictures"
+TEXT = "part a store into clusters of like pictures or texts"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("-k", type=int, required=True, help="clusters")
     add_output(parser, "write .parquet, .csv or .json")
-    add_report(parser, "a page of the pictures in the middle of each")
+    add_report(parser, "a page of what is in the middle of each")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first centres (0)")
     add_layer(parser)
 
@@ -41,9 +41,10 @@ def run(options: argparse.Namespace) -> int:
 
 def show(report: ClusterReport, written: list[Path]) -> None:
     """Print the clusters."""
+    names, texts = text_column(report.to_dict()["clusters"])
     rows = [
-        [str(c.number), str(c.rows), f"{c.spread:.3f}", f"{c.label or 'no label'} {c.share:.0%}", c.medoid]
-        for c in report.clusters
+        [str(c.number), str(c.rows), f"{c.spread:.3f}", f"{c.label or 'no label'} {c.share:.0%}", c.medoid, *text]
+        for c, text in zip(report.clusters, texts, strict=True)
     ]
-    table(["cluster", "rows", "spread", "mostly", "medoid"], rows, {"cluster", "rows", "spread"})
+    table(["cluster", "rows", "spread", "mostly", "medoid", *names], rows, {"cluster", "rows", "spread"})
     say_written(written)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fxengine.ui.arguments import add_layer, add_output, add_report, call
-from fxengine.ui.console import complain_of, say, say_result, say_written, table
+from fxengine.ui.console import complain_of, say, say_result, say_written, table, text_column
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
     from fxengine.retrieval.duplicates import DuplicatesReport
 
-TEXT = "find pictures that are there more than once, by content and by likeness"
+TEXT = "find pictures or texts that are there more than once, by content and by likeness"
 _SHOWN = 30
 
 
@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
     parser.add_argument(
-        "--threshold", type=float, metavar="T", help="least likeness (chosen from the store; 1: equal files only)"
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="least likeness (chosen from the store; 1: equal ones only)",
     )
     add_output(parser, "write .parquet, .csv or .json")
     add_report(parser)
@@ -43,24 +46,39 @@ def run(options: argparse.Namespace) -> int:
 
 def show(report: DuplicatesReport, written: list[Path]) -> None:
     """Print the first groups, or where they were written to."""
-    from fxengine.retrieval.duplicates import in_words
+    from fxengine.features.texts import text_store, with_texts
 
-    rows = report.table.slice(0, 0 if written else _SHOWN).to_pylist()
+    noun = "picture" if text_store(report.store) is None else "text"
+    rows = with_texts(report.table.slice(0, 0 if written else _SHOWN).to_pylist(), report.store)
     if rows:
-        shown = [
-            [str(row["group"]), in_words(row), f"{row['width']} x {row['height']}", row["label"] or "", row["id"]]
-            for row in rows
-        ]
-        table(["group", "", "size", "label", "id"], shown, {"group"})
-        say("likeness: to the picture of the group that is to be kept")
+        _show_rows(rows)
+        say(f"likeness: to the {noun} of the group that is to be kept")
     if len(report.table) > len(rows) > 0:
         say(f"and {len(report.table) - len(rows)} rows more; -o FILE writes all")
     say_written(written)
     how = "chosen from this store" if report.chosen else "as given"
     say(
-        f"{report.groups} groups, {len(report.table) - report.groups} pictures more than needed among {report.rows}; "
+        f"{report.groups} groups, {len(report.table) - report.groups} {noun}s more than needed among {report.rows}; "
         f"linked from a likeness of {report.threshold:g} ({how})"
     )
     for what in ("labels", "splits"):
         if report.crossing(what):
-            say(f"{report.crossing(what)} groups hold pictures of several {what}")
+            say(f"{report.crossing(what)} groups hold {noun}s of several {what}")
+
+
+def _show_rows(rows: list[dict[str, Any]]) -> None:
+    from fxengine.retrieval.duplicates import in_words
+
+    names, texts = text_column(rows)
+    if names:
+        shown = [
+            [str(row["group"]), "same text" if row["same_as"] else in_words(row), row["label"] or "", row["id"], *text]
+            for row, text in zip(rows, texts, strict=True)
+        ]
+        table(["group", "", "label", "id", *names], shown, {"group"})
+        return
+    shown = [
+        [str(row["group"]), in_words(row), f"{row['width']} x {row['height']}", row["label"] or "", row["id"]]
+        for row in rows
+    ]
+    table(["group", "", "size", "label", "id"], shown, {"group"})

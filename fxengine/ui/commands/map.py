@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import MAP_METHODS, add_layer, add_output, call, positive
-from fxengine.ui.console import progress_lines, say, say_result, silent, table
+from fxengine.ui.console import progress_lines, say, say_result, silent, table, text_column
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -41,9 +41,13 @@ def run(options: argparse.Namespace) -> int:
 
 def show(report: MapReport, written: list[Path], output: Path | None) -> None:
     """Print where the map is and the rows that are farthest from all others."""
-    rows = [[f"{row['outlier']:.3f}", row["label"] or "", row["id"]] for row in report.outliers(10)]
+    found = report.outliers(10)
+    names, texts = text_column(found)
+    rows = [
+        [f"{row['outlier']:.3f}", row["label"] or "", row["id"], *text] for row, text in zip(found, texts, strict=True)
+    ]
     say("farthest from all others:")
-    table(["distance", "label", "id"], rows, {"distance"})
+    table(["distance", "label", "id", *names], rows, {"distance"})
     held = "" if report.explained is None else f", {report.explained:.0%} of the variance"
     places = f", in {' and '.join(str(path) for path in written)}" if written else "; -o FILE writes the map"
     say(f"{len(report.table)} rows by {report.method}{held}{places}")

@@ -16,6 +16,7 @@ from fxengine.ui.console import (
     say_written,
     silent,
     table,
+    text_column,
 )
 from fxengine.ui.exit_codes import FINE
 
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
     parser.add_argument("--top", type=positive, default=20, metavar="N", help="rows to print (20)")
     add_output(parser, "write all to this .parquet, .csv or .json")
-    add_report(parser, "a page with their pictures")
+    add_report(parser, "a page with their pictures or texts")
     add_layer(parser)
 
 
@@ -58,15 +59,20 @@ def show(found: Suspects, top: int, written: list[Path]) -> None:
         f"({found.head}, out of fold)"
     )
     say_notes(found.notes)
+    from fxengine.features.texts import with_texts
+
+    first = found.rows[:top]
+    names, texts = text_column(with_texts([{"id": row.id} for row in first], found.store))
     rows = [
         [
             "likely wrong" if row.issue else "",
             row.id,
             f"{row.label} {row.own_probability:.0%}",
             f"{row.suggestion} {row.probability:.0%}",
+            *text,
         ]
-        for row in found.rows[:top]
+        for row, text in zip(first, texts, strict=True)
     ]
     if rows:
-        table(["", "id", "label", "suggestion"], rows)
+        table(["", "id", "label", "suggestion", *names], rows)
     say_written(written)

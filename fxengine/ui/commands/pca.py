@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from fxengine.reduce.fit import PcaReport
 
 TEXT = "reduce a store's vectors to their principal components"
+_COLUMNS = {"text": "--column", "id": "--id-column", "label": "--label-column", "split": "--split-column"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,5 +62,14 @@ def show(report: PcaReport) -> None:
     say(f"transform written to {report.path}")
     if report.store is not None and report.space is not None:
         say(f"reduced store written to {report.store}, space {report.space[:12]}")
-        update = f"fxengine extract INPUTS -o {report.store} --backbone pca:{report.path}"
+        update = f"fxengine extract INPUTS{_columns(report.store)} -o {report.store} --backbone pca:{report.path}"
         say(f"  bring it up to date with: {update}")
+
+
+def _columns(store: str | Path) -> str:
+    """Return the flags that name a table's columns as they were read for a store; none where no table was."""
+    from fxengine.features.read import FeatureStore
+
+    made = FeatureStore.open(store).provenance
+    read = {} if made.root.lower().endswith(".txt") else made.read_columns  # a .txt has none
+    return "".join(f" {flag} {shlex.quote(read[role])}" for role, flag in _COLUMNS.items() if role in read)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
     add_output(parser, "write the head to this .onnx file")
-    add_report(parser, "a page with plots and the mistaken pictures")
+    add_report(parser, "a page with plots and the mistaken pictures or texts")
     add_labels(parser)
     parser.add_argument("--kind", choices=get_args(Kind), help="what the columns are (as they look)")
     parser.add_argument("--head", choices=NAMES, help="(logistic where the vectors fit into memory, else ridge)")
@@ -79,7 +79,7 @@ def show(report: ProbeReport, page: Path | None) -> None:
             f"{report.without_copies.mean:.1%}"
         )
     elif report.duplicates and report.ungrouped is None:
-        say("all of these rows have near-duplicates among those trained on: the score says nothing of other pictures")
+        say("all of these rows have near-duplicates among those trained on: the score says nothing of other inputs")
     if len(report.tried) > 1:
         say("tried: " + ", ".join(f"{name} {score.mean:.1%}" for name, score in report.tried.items()))
     if report.curve is not None:

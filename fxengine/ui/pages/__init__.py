@@ -48,18 +48,20 @@ def write_page(
     pictures: str | Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> None:
-    """Write what a verb returned for people: a page with pictures, of `map` and `pca` a plot.
+    """Write what a verb returned for people: a page with pictures or texts, of `map` and `pca` a plot.
 
-    A store may be somebody else's: pictures are shown below folders that this user extracted from, or names.
+    A store may be somebody else's: pictures and texts that it does not hold itself are shown below folders that this
+    user extracted from, or names.
 
     Args:
         result: what `search`, `duplicates`, `cluster`, `mislabeled`, `probe`, `finetune`, `map` or `pca` returned.
         path: the .html file, of a plot the .png file.
-        pictures: a folder whose pictures may be shown, from now on.
-        tell: called with a sentence where pictures are not shown.
+        pictures: a folder whose pictures or texts may be shown, from now on.
+        tell: called with a sentence where some are not shown.
 
     Raises:
         InputError: the result has no page, there is no such folder, or the file cannot be written.
+        StoreError: a part of a store of texts is damaged.
     """
     name = type(result).__name__
     if name not in PAGES:
@@ -71,5 +73,5 @@ def write_page(
         write_picture(made, Path(path))
         return
     write_text(made, Path(path))
-    if tell is not None and html.hides(made):
-        tell(f"{html.HIDDEN} `pictures` names a folder.")
+    if tell is not None and (hidden := html.hidden_in(made)) is not None:
+        tell(f"{hidden} `pictures` names a folder.")

@@ -1,8 +1,8 @@
-"""The page of clusters: the pictures nearest to the middle of each."""
+"""The page of clusters: the pictures or texts nearest to the middle of each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
@@ -16,12 +16,18 @@ _PICTURES = 12
 
 def cluster_page(report: ClusterReport) -> str:
     """Return a page with the medoid of each cluster first, then what is next to its middle."""
-    draw = html.stored_pictures(report.root)
-    body = ["<p>The pictures nearest to the middle of each, with their distance (1 - cosine) to it.</p>"]
+    nearest = {cluster.number: _nearest(report, cluster.number) for cluster in report.clusters}
+    inputs = html.stored_inputs(report.store, report.root, [row["id"] for rows in nearest.values() for row in rows])
+    body = [f"<p>The {inputs.noun}s nearest to the middle of each, with their distance (1 - cosine) to it.</p>"]
     for cluster in report.clusters:
-        rows = report.table.filter(pc.equal(report.table["cluster"], cluster.number))
-        nearest = rows.sort_by("distance").slice(0, _PICTURES).to_pylist()
-        body.append(f"<h2>{html.text(f'cluster {cluster.number}: {cluster.rows} pictures')}</h2>")
-        shown = [draw(row["id"], f"{row['distance']:.3f} {row['label'] or ''}") for row in nearest]
+        body.append(f"<h2>{html.text(f'cluster {cluster.number}: {cluster.rows} {inputs.noun}s')}</h2>")
+        rows = nearest[cluster.number]
+        shown = [inputs.draw(row["id"], f"{row['distance']:.3f} {row['label'] or ''}") for row in rows]
         body.append(html.pictures(shown))
     return html.page("Clusters", "\n".join(body))
+
+
+def _nearest(report: ClusterReport, number: int) -> list[dict[str, Any]]:
+    rows = report.table.filter(pc.equal(report.table["cluster"], number))
+    nearest: list[dict[str, Any]] = rows.sort_by("distance").slice(0, _PICTURES).to_pylist()
+    return nearest

@@ -1,23 +1,31 @@
-"""Pages for people: one self-contained HTML file, pictures inside, everything from outside escaped."""
+"""Pages for people: one self-contained HTML file, pictures and texts inside, everything from outside escaped."""
 
 from __future__ import annotations
 
 import base64
 import html
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from fxengine.collect.item import unescape_path
 from fxengine.decode.picture.thumbnail import thumbnail
 from fxengine.errors import DecodeError
+from fxengine.features.texts import beginning, beginnings, source_is_named, text_store
 from fxengine.trust import within_named
 from fxengine.ui.console import LINE, printable, shortened
 
 HIDDEN = "Pictures outside the folders that you extracted from or named are not shown."
+HIDDEN_TEXTS = "Texts outside the tables and folders that you extracted from or named are not shown."
 _DEEPEST = 100  # folders above a picture, each of which is looked up
 _HIDDEN = '<div class="missing hidden">not shown</div>'
+_HIDDEN_TEXT = '<div class="missing hidden text">not shown</div>'
+_GONE = '<div class="missing">The text is not there any more, or is another one now.</div>'
+_LINE_ENDS, _SPACES = re.compile(r"\r\n?|[\v\f\x85\u2028\u2029]"), re.compile(r"[^\S\n]+")
+_JOINERS = re.compile("([\u200c\u200d])")  # letters and emoji are drawn as one, or apart, by them
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -29,14 +37,17 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; width: 12rem; }
 figure img, figure .missing { width: 12rem; height: 12rem; object-fit: contain; background: #8882; display: flex; align-items: center; justify-content: center; text-align: center; }
+figure.text { width: 23rem; max-width: 100%; }
+figure.text blockquote { margin: 0; padding: 0.5rem 0.75rem; max-height: 14rem; overflow: auto; background: #8882; overflow-wrap: anywhere; white-space: pre-line; }
+figure.text .missing { width: auto; height: auto; padding: 0.5rem 0.75rem; }
 figcaption { font-size: 0.8rem; overflow-wrap: anywhere; white-space: pre-line; }
 """  # noqa: E501
 
 
 def page(title: str, body: str) -> str:
     """Return a whole page; `title` is text, `body` is HTML made by the functions of this file."""
-    if hides(body):
-        body = f"<p>{text(HIDDEN)}</p>\n{body}"
+    if (hidden := hidden_in(body)) is not None:
+        body = f"<p>{text(hidden)}</p>\n{body}"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -45,9 +56,9 @@ def page(title: str, body: str) -> str:
     )
 
 
-def hides(body: str) -> bool:
-    """Tell whether a page leaves out pictures that nobody named: what came from outside cannot hold this."""
-    return _HIDDEN in body
+def hidden_in(body: str) -> str | None:
+    """Return what to say where a page leaves out what nobody named, else None; what came from outside cannot do it."""
+    return HIDDEN if _HIDDEN in body else HIDDEN_TEXTS if _HIDDEN_TEXT in body else None
 
 
 def text(value: str) -> str:
@@ -70,6 +81,66 @@ def drawing(png: bytes, name: str) -> str:
     return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{text(name)}">'
 
 
+@dataclass(frozen=True)
+class StoredInputs:
+    """What the rows of a store were made from.
+
+    Attributes:
+        noun: what one is called: "picture" or "text".
+        draw: (id, caption) -> HTML.
+    """
+
+    noun: str
+    draw: Callable[[str, str], str]
+
+
+def stored_inputs(store: str, root: str, keys: Sequence[str]) -> StoredInputs:
+    """Return what draws rows of a store, for one page.
+
+    Args:
+        store: its folder; where that cannot be opened (any more), it is taken for one of pictures.
+        root: as for `stored_pictures`.
+        keys: ids of the rows that are to be drawn.
+
+    Raises:
+        StoreError: a part of it is damaged.
+    """
+    opened = text_store(store)
+    if opened is None:
+        return StoredInputs("picture", stored_pictures(root))
+    found = beginnings(opened, keys)
+
+    def draw(key: str, caption: str) -> str:
+        value = found.get(key)
+        return _row(value, key, caption, value is None and source_is_named(opened, key))
+
+    return StoredInputs("text", draw)
+
+
+def given_texts(texts: Mapping[str, str], root: str) -> Callable[[str, str], str]:
+    """Return what draws the texts that a result holds: (id, caption) -> HTML.
+
+    Args:
+        texts: id -> text; of those that are not in it, none is to be had.
+        root: table or folder that ids are relative to; it says why.
+    """
+    named = within_named(root)
+    return lambda key, caption: _row(texts.get(key), key, caption, named)
+
+
+def _row(value: str | None, key: str, caption: str, is_named: bool) -> str:
+    said = f"{caption}\n{key}".strip()
+    return passage(value, said) if value is not None else _figure(_GONE if is_named else _HIDDEN_TEXT, said, "text")
+
+
+def passage(value: str, caption: str) -> str:
+    """Return the beginning of a text with its caption; several empty lines are one, several spaces, too."""
+    lines = (_SPACES.sub(" ", line).strip() for line in _LINE_ENDS.sub("\n", beginning(value)).split("\n"))
+    kept = re.sub("\n{3,}", "\n\n", "\n".join(lines))
+    escaped = "".join(piece if _JOINERS.fullmatch(piece) else text(piece) for piece in _JOINERS.split(kept))
+    return _figure(f'<blockquote dir="auto">{escaped}</blockquote>', caption, "text")
+
+
 def stored_pictures(root: str) -> Callable[[str, str], str]:
     """Return what draws a row's picture of the store of this root, for one page: (id, caption) -> HTML.
 
@@ -87,9 +158,10 @@ def stored_pictures(root: str) -> Callable[[str, str], str]:
     return draw
 
 
-def _figure(shown: str, caption: str) -> str:
+def _figure(shown: str, caption: str, kind: str = "") -> str:
     caption = "\n".join(map(shortened, caption.split("\n")))
-    return f"<figure>{shown}<figcaption>{text(caption)}</figcaption></figure>"
+    opening = f'<figure class="{kind}">' if kind else "<figure>"
+    return f"{opening}{shown}<figcaption>{text(caption)}</figcaption></figure>"
 
 
 def pictures(figures: Iterable[str]) -> str:

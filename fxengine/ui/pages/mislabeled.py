@@ -1,4 +1,4 @@
-"""The page of labels that are likely wrong, with their pictures."""
+"""The page of labels that are likely wrong, with their pictures or texts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _PICTURES = 200
 
 def mislabeled_page(found: Suspects) -> str:
     """Return a page of the rows of a store whose labels are likely wrong, the most suspicious first."""
-    draw = html.stored_pictures(found.root)
+    rows = found.rows[:_PICTURES]
+    inputs = html.stored_inputs(found.store, found.root, [row.id for row in rows])
     shown = [
-        draw(row.id, f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})")
-        for row in found.rows[:_PICTURES]
+        inputs.draw(row.id, f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})")
+        for row in rows
     ]
     lines = [f"{found.issues} of {found.checked} labels are likely wrong; the most suspicious first.", *found.notes]
     body = "".join(f"<p>{html.text(line)}</p>\n" for line in lines)

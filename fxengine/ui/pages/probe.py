@@ -1,4 +1,4 @@
-"""A probe's report as one self-contained page: scores, plots, and the pictures that it is most surely wrong about."""
+"""A probe's report as one self-contained page: scores, plots, and what it is most surely wrong about."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def probe_page(report: ProbeReport) -> str:
-    """Return a page of the probe of a store, whose pictures are read where they were when it was made."""
+    """Return a page of the probe of a store, whose inputs are read where they were when it was made."""
     return html.page(f"Probe of {report.store}", "\n".join(probe_parts(report)))
 
 
@@ -36,9 +36,9 @@ def probe_parts(report: ProbeReport) -> list[str]:
         drawn = plots.reliability(report.reliability)
         parts += ["<h2>Is it as sure as it is right?</h2>", html.drawing(drawn, "reliability diagram")]
     if report.mistakes:
-        draw = html.stored_pictures(report.root)
+        inputs = html.stored_inputs(report.store, report.root, [mistake.id for mistake in report.mistakes])
         shown = [
-            draw(mistake.id, f"{mistake.label} taken for {mistake.answer} ({mistake.probability:.0%})")
+            inputs.draw(mistake.id, f"{mistake.label} taken for {mistake.answer} ({mistake.probability:.0%})")
             for mistake in report.mistakes
         ]
         parts += ["<h2>Most confident mistakes</h2>", html.pictures(shown)]
@@ -64,7 +64,7 @@ def _summary(report: ProbeReport) -> list[str]:
         )
     elif report.duplicates and report.ungrouped is None:
         lines.append(
-            "All test rows have near-duplicates among the training rows: the score says nothing of other pictures."
+            "All test rows have near-duplicates among the training rows: the score says nothing of other inputs."
         )
     if len(report.tried) > 1:
         lines.append("Tried: " + ", ".join(f"{name} {each.mean:.3f}" for name, each in report.tried.items()) + ".")

@@ -1,4 +1,4 @@
-"""The page of a search: pictures to look at."""
+"""The page of a search: pictures to look at, or texts to read."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from fxengine.collect.item import unescape_path
 from fxengine.ui.pages import html
 
 if TYPE_CHECKING:
-    from fxengine.retrieval.search import SearchReport
+    from fxengine.retrieval.search import Answer, SearchReport
 
 
 def search_page(report: SearchReport) -> str:
     """Return a page with each query and its neighbours."""
     body = [f"<p>{html.text(f'{report.rows} rows, {report.metric}; {report.method}')}</p>"]
-    draw = html.stored_pictures(report.root)
+    texts = {near.id: near.text for answer in report.answers for near in answer.neighbours if near.text is not None}
+    draw = html.given_texts(texts, report.root) if report.modality == "text" else html.stored_pictures(report.root)
     for answer in report.answers:
         body.append(f"<h2>{html.text(answer.query)}</h2>")
-        asked = [] if answer.picture is None else [_query(answer.query, answer.picture, report.root, draw)]
+        asked = [] if answer.picture is None else [_query(answer, answer.picture, report.root, draw)]
         found = [draw(n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
         body.append(html.pictures([*asked, *found]) if asked or found else "<p>nothing is as near as asked</p>")
-    return html.page("Nearest pictures", "\n".join(body))
+    return html.page(f"Nearest {report.modality}s", "\n".join(body))
 
 
-def _query(query: str, picture: str, root: str, draw: Callable[[str, str], str]) -> str:
+def _query(answer: Answer, picture: str, root: str, draw: Callable[[str, str], str]) -> str:
+    query = answer.query
     is_row = not Path(query).is_absolute() and picture == str(Path(root) / unescape_path(query))
     return draw(query, "the query") if is_row else html.picture(picture, "the query")
