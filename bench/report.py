@@ -14,10 +14,11 @@ from bench.machine import DIRTY, RESULTS, ROOT
 from bench.report_heads import HEADS
 from bench.report_search import SEARCH
 from bench.report_speed import SPEED
+from bench.report_texts import TEXTS
 
 README, FIGURES = ROOT / "README.md", ROOT / "docs" / "figures.md"
 BEGIN, END = "<!-- figures: made by bench/report.py -->", "<!-- end of figures -->"
-MAKERS = {**SPEED, **HEADS, **SEARCH}
+MAKERS = {**SPEED, **HEADS, **SEARCH, **TEXTS}
 FIVE = ("peers_efficientnet_lite0_12mp", "heads", "pca", "duplicates", "retrieval")
 
 

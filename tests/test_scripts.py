@@ -46,7 +46,7 @@ def installed(calls: list[str]) -> list[str]:
 def test_scripts_do_not_install_each_other_away(project: Path) -> None:
     assert installed(run(project, "scripts/check")) == [".[test]"]
     assert installed(run(project, "scripts/check")) == []
-    assert installed(run(project, "scripts/test", "tests")) == [".[keras,test]"]
+    assert installed(run(project, "scripts/test", "tests")) == [".[keras,test,text]"]
     for script in ("scripts/check", "scripts/test", "scripts/check"):
         assert installed(run(project, script)) == []
 
@@ -55,7 +55,7 @@ def test_another_pyproject_is_installed_with_all_that_was_there(project: Path) -
     run(project, "scripts/test", "tests")
     with (project / "pyproject.toml").open("a") as file:
         file.write("# changed\n")
-    assert installed(run(project, "scripts/check")) == [".[keras,test]"]
+    assert installed(run(project, "scripts/check")) == [".[keras,test,text]"]
 
 
 @pytest.mark.parametrize(
