@@ -68,7 +68,7 @@ def camera_photos(count: int = 12) -> list[bytes]:
 
 def measure(blobs: list[bytes], rounds: int, backbone: BackboneFile) -> dict[str, Any]:
     """Time both ways in turns, one pass over `blobs` a round, and compare what they give."""
-    recipe = backbone.recipe
+    recipe = backbone.picture_recipe
     out = np.empty((recipe.height, recipe.width, 3), np.uint8)
 
     def timed(way: Callable[[bytes, PictureRecipe, np.ndarray], None]) -> Callable[[], float]:

@@ -62,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     random = options.backbone.startswith("keras:")
     backbone = load_backbone(options.backbone, ExportOptions(weights="random") if random else None)
-    recipe, folder = backbone.recipe, photos("imagenet_500")
+    recipe, folder = backbone.picture_recipe, photos("imagenet_500")
     if options.precision == "auto":
         calibrate(backbone.path, folder, device="cpu")
     blobs = [path.read_bytes() for path in sorted(folder.iterdir())[: options.photos]]

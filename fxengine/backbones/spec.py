@@ -200,6 +200,13 @@ class Facts:
             (*self.classes, *self.class_ids), (self.name, self.source, self.licence, self.cut, self.pooling, *layers)
         )
 
+    @property
+    def picture_recipe(self) -> PictureRecipe:
+        """The recipe of the pictures that it takes; raises InputError where it takes texts."""
+        if not isinstance(self.recipe, PictureRecipe):
+            raise InputError(f"{self.name} is a backbone of texts, which this does not take.")
+        return self.recipe
+
     def to_json(self) -> str:
         """Return the JSON text that goes into the model's metadata."""
         values = asdict(self)
@@ -232,10 +239,7 @@ class BackboneFile:
     @property
     def picture_recipe(self) -> PictureRecipe:
         """The recipe of the pictures that it takes; raises InputError where it takes texts."""
-        recipe = self.facts.recipe
-        if not isinstance(recipe, PictureRecipe):
-            raise InputError(f"{self.facts.name} is a backbone of texts, which this does not take.")
-        return recipe
+        return self.facts.picture_recipe
 
     @property
     def dims(self) -> dict[str | None, int]:

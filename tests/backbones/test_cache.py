@@ -51,7 +51,7 @@ def test_what_is_kept_is_found_by_source_and_by_fingerprint(folder: Path) -> Non
     kept = cache.keep(tiny_model(), "tiny-1")
     assert kept.path == folder / "backbones" / f"{kept.fingerprint}.onnx"
     assert kept.facts.classes == ("red", "green", "blue")
-    assert kept.recipe.size == 36
+    assert kept.picture_recipe.size == 36
     assert cache.find_by_source("tiny-1") == kept
     assert cache.find_by_fingerprint(kept.fingerprint) == kept
     assert cache.read_backbone(kept.path) == kept

@@ -121,7 +121,7 @@ def test_real_photos_give_the_reference(shared_data: Callable[[str], Path], runt
     pictures = np.empty((len(paths), 224, 224, 3), np.uint8)
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
-        picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
+        picture.decode_into(data, picture.read_header(data, Limits()), backbone.picture_recipe, out)
     expected = open_session(backbone.path, "cpu", 4, runtime="onnxruntime").run({"images": pictures})
     found = open_session(backbone.path, "cpu", 4, 2, runtime=runtime).run({"images": pictures})
     for name, rows in expected.items():

@@ -72,7 +72,7 @@ def test_good_ways_pass_and_bad_ones_fail(shared_data: Callable[[str], Path], tm
     pictures = np.empty((len(paths), 224, 224, 3), np.uint8)
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
-        picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
+        picture.decode_into(data, picture.read_header(data, Limits()), backbone.picture_recipe, out)
 
     def features(path: Path, precision: str = "fp32") -> np.ndarray:
         return open_session(path, "cpu", precision=precision).run({"images": pictures}, ("features",))["features"]

@@ -208,3 +208,46 @@ def test_fp16_runs_the_half_precision_file(tiny: BackboneFile, monkeypatch: pyte
     assert runtime.options[0][CUDA]["prefer_nhwc"] == "1"
     with pytest.raises(DeviceError, match="On a GPU there are fp32 and fp16, not bf16"):
         open_session(tiny.path, "cuda", precision="bf16")
+
+
+def test_half_precision_of_a_net_of_texts_keeps_what_is_around_it() -> None:
+    backbone = load_backbone("minilm_l6")
+    path = gpu.half_precision_file(backbone.path)
+    model, whole = onnx.load(path), onnx.load(backbone.path)
+    onnx.checker.check_model(model)
+    assert list(model.graph.input) == list(whole.graph.input)
+    assert list(model.graph.output) == list(whole.graph.output)
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    before = {t.name: t.data_type for t in whole.graph.initializer}
+    around = [name for name in before if name.startswith(("fx_pre/", "fx_post/"))]
+    assert around
+    assert {name: kinds[name] for name in around} == {name: before[name] for name in around}
+    halved = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT16}
+    assert halved == {name for name, kind in before.items() if kind == onnx.TensorProto.FLOAT} - {*around}
+    tokens = np.random.default_rng(0).integers(1000, 30_000, (8, 24)).astype(np.int32)
+    inputs = {"tokens": tokens, "lengths": np.array([24, 20, 16, 12, 8, 6, 4, 1], np.int32)}
+    run = ort.InferenceSession(str(path), providers=[CPU]).run(["features"], inputs)[0]
+    right = ort.InferenceSession(str(backbone.path), providers=[CPU]).run(["features"], inputs)[0]
+    assert run.dtype == np.float32
+    assert np.isfinite(run).all()
+    assert cosines(run, right).min() > 0.999
+    assert gpu.half_precision_file(backbone.path) == path
+
+
+@pytest.mark.faked_gpu
+def test_a_gpu_takes_many_tokens_at_once(tiny_texts: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeRuntime(monkeypatch, [CUDA, CPU])
+    assert open_session(tiny_texts.path, "cuda").batch_size == 16_384
+    assert open_session(tiny_texts.path, "cuda", 500).batch_size == 500
+
+
+@pytest.mark.faked_gpu
+def test_tensorrt_takes_no_texts(tiny_texts: BackboneFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = FakeRuntime(monkeypatch, [TENSORRT, CUDA, CPU])
+    with pytest.raises(DeviceError, match="TensorRT builds an engine for every length of a text: give `device` cuda"):
+        open_session(tiny_texts.path, "tensorrt")
+    assert runtime.paths == []
+
+
+def test_texts_have_open_shapes(tiny_texts: BackboneFile) -> None:
+    assert gpu.input_shapes(tiny_texts.path) == {"tokens": (0,), "lengths": ()}

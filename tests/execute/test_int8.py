@@ -81,7 +81,7 @@ def test_a_real_net_stays_near_its_features(shared_data: Callable[[str], Path]) 
     pictures = np.empty((len(paths), 224, 224, 3), np.uint8)
     for path, out in zip(paths, pictures, strict=True):
         data = path.read_bytes()
-        picture.decode_into(data, picture.read_header(data, Limits()), backbone.recipe, out)
+        picture.decode_into(data, picture.read_header(data, Limits()), backbone.picture_recipe, out)
     digest = quantise(backbone.path, {"images": pictures[::3]})
     others = np.delete(pictures, slice(None, None, 3), axis=0)
     reference = open_session(backbone.path, "cpu").run({"images": others})["features"]

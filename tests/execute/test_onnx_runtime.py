@@ -156,7 +156,7 @@ def test_a_closed_session_holds_no_model(tiny: BackboneFile) -> None:
 @pytest.mark.slow
 def test_a_batch_of_real_photos_gives_what_single_photos_give(shared_data: Callable[[str], Path]) -> None:
     backbone = load_backbone("efficientnet_lite0")
-    recipe, limits = backbone.recipe, Limits()
+    recipe, limits = backbone.picture_recipe, Limits()
     paths = sorted(shared_data("imagenet_500").iterdir())[::25]
     pictures = np.empty((len(paths), recipe.height, recipe.width, 3), np.uint8)
     for path, out in zip(paths, pictures, strict=True):

@@ -409,7 +409,7 @@ def test_other_policies_and_a_fixed_batch_give_kerass_features(exported: Exporte
     assert relative < POLICIES.get(name, 1e-5)
     np.testing.assert_allclose(alone, found[:1], rtol=1e-4, atol=1e-5)
     facts = facts_of(model)
-    assert (facts.dim, facts.recipe.height, facts.notes["removed"]) == (16, 24, ["Dense top"])
+    assert (facts.dim, facts.picture_recipe.height, facts.notes["removed"]) == (16, 24, ["Dense top"])
     assert facts.notes["export"]["differences"]["relative"] < 1e-5  # to Keras in float32
     assert not {tensor.data_type for tensor in model.graph.initializer} & set(from_keras._HALF)
 

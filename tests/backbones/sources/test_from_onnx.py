@@ -245,7 +245,7 @@ def test_open_size(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leaves the height of its input open: give `size`"):
         exported(path)
     _, facts = exported(path, replace(OPTIONS, size=(24, 32)))
-    assert (facts.recipe.height, facts.recipe.width) == (24, 32)
+    assert (facts.picture_recipe.height, facts.picture_recipe.width) == (24, 32)
 
 
 def test_candidates(tmp_path: Path) -> None:
@@ -567,7 +567,7 @@ SQUEEZENET = ExportOptions(channels="bgr", mean=MEAN, resize="short:256:bilinear
 
 def squeezenet(folder: Path, options: ExportOptions = SQUEEZENET) -> tuple[Any, PictureRecipe]:
     found = load_backbone(f"onnx:{folder / 'squeezenet1.1_fp16.onnx'}", options)
-    return ort.InferenceSession(found.path, providers=["CPUExecutionProvider"]), found.recipe
+    return ort.InferenceSession(found.path, providers=["CPUExecutionProvider"]), found.picture_recipe
 
 
 def embed(session: Any, recipe: PictureRecipe, paths: list[Path], output: str) -> np.ndarray:
