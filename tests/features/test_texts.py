@@ -221,3 +221,26 @@ def test_the_beginning_of_a_text() -> None:
     assert beginning("abcd", 3) == "abc..."
     assert beginning("a   bcd", 3) == "a..."
     assert beginning("") == ""
+
+
+def test_kept_texts_are_read_only_where_they_are_asked_for(
+    tmp_path: Path, tiny_texts: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {f"t{i}": f"text number {i}" for i in range(7)}
+    table = tmp_path / "t.csv"
+    table.write_text("key,text\n" + "".join(f"{key},{text}\n" for key, text in kept.items()))
+    extract(
+        table, tmp_path / "s", backbone=tiny_texts.path, column="text", id_column="key", keep_text=True, part_rows=3
+    )
+    read, asked = parts.read_part, list[str]()
+
+    def noted(path: Path, columns: list[str] | None = None) -> Any:
+        asked.extend(columns or ["all"])
+        return read(path, columns)
+
+    monkeypatch.setattr(parts, "read_part", noted)
+    store = FeatureStore.open(tmp_path / "s")
+    assert store.ids() == list(kept)
+    assert "text" not in store.rows().column_names
+    assert not {"text", "all"} & {*asked}
+    assert dict(zip(*store.rows(["id", "text"]).to_pydict().values(), strict=True)) == kept
