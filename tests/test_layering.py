@@ -54,7 +54,9 @@ FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__in
 RECURSION = ("fxengine.backbones.sources.from_pca", "fxengine.backbones")
 # Names with an underscore that are not the file's own.
 PRIVATE = {
-    "fxengine/__main__.py": {"_run_exitfuncs"},  # what Python does itself before it takes itself down, which is left out
+    "fxengine/__main__.py": {
+        "_run_exitfuncs"
+    },  # what Python does itself before it takes itself down, which is left out
     "bench/pipeline.py": {"_options"},  # it times another setting of ONNX Runtime, which nobody may choose
     "fxengine/heads/knn.py": {"_fit_X", "_y"},  # scikit-learn says under no other name which rows it was fitted to
     "fxengine/ui/words.py": {"_actions"},  # argparse lists what a command takes under no other name

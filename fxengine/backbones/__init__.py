@@ -184,10 +184,14 @@ def find_space(fingerprint: str, source: str) -> BackboneFile:
             f"{source!r} here. Where you trust it, give it as `backbone`, or once to `fxengine info`."
         )
     for name in _names(source):
-        with suppress(InputError):  # gone, or it wants the flags of its first export
+        try:
             fresh = _load(name, ExportOptions(), fingerprint)
-            if fresh.fingerprint == fingerprint:
-                return fresh
+        except InputError:  # gone, or it wants the flags of its first export
+            if name in EMBEDDED:  # an extra is not installed
+                raise
+            continue
+        if fresh.fingerprint == fingerprint:
+            return fresh
     former = former_source(source)
     way_out = f" It may be what {former} gives: its default cut was there before." if former is not None else ""
     raise InputError(

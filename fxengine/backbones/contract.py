@@ -42,9 +42,10 @@ def check_contract(model: onnx.ModelProto, facts: Facts, name: str) -> None:
 
 
 def _shape(value: onnx.ValueInfoProto, kind: int) -> tuple[int, ...] | None:
-    """Return the shape without its rows, 0 where a dimension is open; None where the values are of another type."""
+    """Return the shape without its rows, 0 where a dimension is open; None where it has none, or another type."""
     tensor = value.type.tensor_type
-    return tuple(dim.dim_value for dim in tensor.shape.dim[1:]) if tensor.elem_type == kind else None
+    dims = tensor.shape.dim
+    return tuple(dim.dim_value for dim in dims[1:]) if tensor.elem_type == kind and len(dims) else None
 
 
 def _other(name: str, says: str, ports: str, there: dict[str, tuple[int, ...] | None]) -> InputError:

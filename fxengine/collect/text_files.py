@@ -52,18 +52,23 @@ class TextFiles:
                 byte order mark (`not_text`).
         """
         data, read = read_input(item, max_bytes)
-        mark, encoding = marked_encoding(data) or (b"", "utf-8")
-        try:
-            text = data[len(mark) :].decode(encoding)
-        except UnicodeDecodeError as error:
-            raise DecodeError(
-                "not_text", f"It is not {encoding.upper()}: {error.reason} at byte {len(mark) + error.start}."
-            ) from error
-        if "\0" in text:
-            raise DecodeError("not_text", "It holds zero bytes, as no text does.")
-        if not text or text.isspace():
-            raise DecodeError("empty", "The text is empty.")
-        return text.encode(), read
+        return utf8_of(data), read
+
+
+def utf8_of(data: bytes) -> bytes:
+    """Return a file's text in UTF-8 without its byte order mark; raises DecodeError where it is blank, or no text."""
+    mark, encoding = marked_encoding(data) or (b"", "utf-8")
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DecodeError(
+            "not_text", f"It is not {encoding.upper()}: {error.reason} at byte {len(mark) + error.start}."
+        ) from error
+    if "\0" in text:
+        raise DecodeError("not_text", "It holds zero bytes, as no text does.")
+    if not text or text.isspace():
+        raise DecodeError("empty", "The text is empty.")
+    return text.encode()
 
 
 def takes(place: Place) -> bool:

@@ -149,16 +149,12 @@ def half_precision_file(path: Path) -> Path:
 
 
 def _to_half(model: Any) -> Any:
-    """Return the net in fp16 behind its prologue in fp32: pixel levels less their mean lose bits in fp16.
-
-    Of a net of texts the mean over the tokens stays in fp32, too.
-    """
+    """Return the net in fp16 behind its prologue in fp32: pixel levels less their mean lose bits in fp16."""
     from onnx import TensorProto, helper
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     if takes_texts({value.name for value in model.graph.input}):
-        kept = [node.name for node in model.graph.node if node.name.startswith((PROLOGUE, EPILOGUE))]
-        return convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True, node_block_list=kept)
+        return _net_of_texts_to_half(model)
     images = helper.make_tensor_value_info("", 0, None)
     images.CopyFrom(model.graph.input[0])
     prologue = [node for node in model.graph.node if node.name.startswith(PROLOGUE)]
@@ -175,6 +171,36 @@ def _to_half(model: Any) -> Any:
     del half.graph.input[:], half.graph.node[:]
     half.graph.input.append(images)
     half.graph.node.extend([*prologue, *net])
+    half.graph.initializer.extend(weights)
+    return half
+
+
+def _net_of_texts_to_half(model: Any) -> Any:
+    """Return a net of texts in fp16, but for its prologue and its epilogue: the mean over the tokens stays in fp32.
+
+    The converter would take them, too, but gives what it adds around nodes of fp32 in no order.
+    """
+    from onnx import TensorProto, helper
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    graph, outputs = model.graph, list(model.graph.output)
+    head = [node for node in graph.node if node.name.startswith(PROLOGUE)]
+    tail = [node for node in graph.node if node.name.startswith(EPILOGUE)]
+    weights = [tensor for tensor in graph.initializer if tensor.name.startswith((PROLOGUE, EPILOGUE))]
+    net = [node for node in graph.node if not node.name.startswith((PROLOGUE, EPILOGUE))]
+    taken = {name for node in tail for name in node.input} & {name for node in net for name in node.output}
+    del graph.node[:], graph.output[:]
+    graph.node.extend(net)
+    for tensor in weights:
+        graph.initializer.remove(tensor)
+    made = {name for node in tail for name in node.output}
+    graph.output.extend(value for value in outputs if value.name not in made)
+    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in sorted(taken))
+    half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    nodes = [*head, *half.graph.node, *tail]
+    del half.graph.node[:], half.graph.output[:]
+    half.graph.node.extend(nodes)
+    half.graph.output.extend(outputs)
     half.graph.initializer.extend(weights)
     return half
 

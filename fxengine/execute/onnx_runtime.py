@@ -11,7 +11,7 @@ import onnxruntime as ort
 from fxengine.errors import DeviceError, InputError, one_of, reason
 from fxengine.execute import gpu
 from fxengine.execute.session import CPU_BATCH, GPU_BATCH, Session
-from fxengine.execute.shapes import CPU_TOKENS, GPU_TOKENS, takes_texts
+from fxengine.execute.shapes import CPU_TOKENS, GPU_TOKENS, takes_texts, tokens_of_a_run
 
 NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -57,7 +57,8 @@ def open_session(
         raise DeviceError(f"ONNX Runtime computes in fp32 on a CPU, not in {precision}.")
     session = _load(path, _options(max(1, cores // streams)), [NAMES["cpu"]])
     texts = takes_texts({value.name for value in session.get_inputs()})
-    return _wrap(session, session, batch_size or (CPU_TOKENS if texts else CPU_BATCH), streams, precision)
+    size = tokens_of_a_run(batch_size, CPU_TOKENS) if texts else batch_size or CPU_BATCH
+    return _wrap(session, session, size, streams, precision)
 
 
 def may_have_cuda() -> bool:
@@ -70,7 +71,7 @@ def _open_gpu(path: Path, device: str, batch_size: int | None, precision: str) -
     texts = takes_texts(gpu.input_shapes(path))
     if texts and device == "tensorrt":
         raise DeviceError("TensorRT builds an engine for every length of a text: give `device` cuda.")
-    batch_size = batch_size or (GPU_TOKENS if texts else GPU_BATCH)
+    batch_size = tokens_of_a_run(batch_size, GPU_TOKENS) if texts else batch_size or GPU_BATCH
     if precision not in ("fp32", "fp16"):
         raise DeviceError(f"On a GPU there are fp32 and fp16, not {precision}.")
     if hasattr(ort, "preload_dlls"):

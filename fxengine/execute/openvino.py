@@ -13,7 +13,7 @@ import numpy as np
 
 from fxengine.errors import DeviceError, InputError, is_foreign, reason
 from fxengine.execute.session import CPU_BATCH, Session
-from fxengine.execute.shapes import CPU_TOKENS, takes_texts
+from fxengine.execute.shapes import CPU_TOKENS, takes_texts, tokens_of_a_run
 
 PROVIDER = "OpenVINO CPU"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # an int8 file says itself what is int8
@@ -91,9 +91,11 @@ class _Model:
             self._model = self._core.read_model(path)
             self.outputs = tuple(output.get_any_name() for output in self._model.outputs)
             self._texts = takes_texts({port.get_any_name() for port in self._model.inputs})
-            self.batch_size = batch_size or (CPU_TOKENS if self._texts else CPU_BATCH)
+            self.batch_size = tokens_of_a_run(batch_size, CPU_TOKENS) if self._texts else batch_size or CPU_BATCH
             first = self._shape(self.batch_size)
             self._compiled = {first: self._compile(first)}
+        except InputError:
+            raise
         except Exception as error:
             *_, why = ["no reason given", *str(error).strip().splitlines()]  # the last line says it
             raise InputError(f"OpenVINO cannot load {path}: {why}") from error

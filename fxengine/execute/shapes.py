@@ -12,11 +12,13 @@ from collections.abc import Container, Mapping, Sequence
 import numpy as np
 
 from fxengine.backbones.spec import LENGTHS_INPUT, TOKENS_INPUT
+from fxengine.errors import at_least
 
 # Tokens of a run. On two AVX2 cores, all-MiniLM-L6-v2 takes 3,700 to 3,900 tokens a second and core in runs of 128,
 # 3,400 to 3,800 in runs of 64, 2,200 to 3,000 where a short text is alone.
 CPU_TOKENS = 128
 GPU_TOKENS = 16_384
+_MOST_TOKENS = 1 << 17  # a run is filled up to its size, however few texts there are
 
 Rows = slice | np.ndarray  # of inputs that are run at once
 
@@ -24,6 +26,14 @@ Rows = slice | np.ndarray  # of inputs that are run at once
 def takes_texts(inputs: Container[str]) -> bool:
     """Tell whether these are (the names of) inputs of a text backbone."""
     return LENGTHS_INPUT in inputs
+
+
+def tokens_of_a_run(asked: int | None, usual: int) -> int:
+    """Return the tokens of a run, as they were asked for; raises InputError where no machine has room for so many."""
+    if asked is None:
+        return usual
+    at_least("batch_size", asked, 1, _MOST_TOKENS)
+    return asked
 
 
 def cut(inputs: Mapping[str, np.ndarray], rows: Sequence[int] | np.ndarray, size: int) -> list[Rows]:

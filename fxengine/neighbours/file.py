@@ -202,8 +202,9 @@ def _damage_named(path: Path) -> Iterator[None]:
     """Say of which file it is that what it holds does not fit."""
     try:
         yield
-    except FactsError as error:
-        raise StoreError(f"{path} {str(error).rstrip('.')}. {_again(path.parent)}") from error
+    except (FactsError, UnicodeDecodeError) as error:  # the latter, of a column's name
+        what = str(error).rstrip(".") if isinstance(error, FactsError) else "is damaged: a name in it is no text"
+        raise StoreError(f"{path} {what}. {_again(path.parent)}") from error
 
 
 def _read_faiss(opened: BinaryIO) -> FaissIndex:

@@ -15,6 +15,7 @@ import numpy as np
 
 from fxengine.backbones import DEFAULT, find_space, load_backbone, load_for_space
 from fxengine.backbones.spec import BackboneFile, layer_output
+from fxengine.collect.item import Item, Payload
 from fxengine.collect.local import read_input, stat_item
 from fxengine.decode import Preparer, preparer_of
 from fxengine.decode.limits import Limits, usual_limits
@@ -149,7 +150,10 @@ def _opened(found: BackboneFile, limits: Limits, open_it: Callable[[], Session])
 
 
 def run_files(
-    net: Backbone, tasks: Iterable[Task], layer: str | None = None
+    net: Backbone,
+    tasks: Iterable[Task],
+    layer: str | None = None,
+    read: Callable[[Item, int], tuple[Payload, Item]] = read_input,
 ) -> Iterator[tuple[Job, np.ndarray | None]]:
     """Yield files that went through a backbone by the threads of a run, in the order given, each with its vector.
 
@@ -157,12 +161,13 @@ def run_files(
         net: the backbone; it refuses what is over its limits.
         tasks: the files.
         layer: a further layer's name.
+        read: returns what an item holds, where that is not a file's bytes, as `Listing.read` does.
 
     Yields:
         The job, and its raw vector, float32 [dim], or None where the job's `error` says why there is none.
     """
     output, _ = net._output(layer)
-    steps = Steps(read_input, net.limits.max_bytes, net._preparer, net._session, (output,))
+    steps = Steps(read, net.limits.max_bytes, net._preparer, net._session, (output,))
     with closing(Pipeline(steps, usable_cores()).results(tasks)) as batches:
         for batch in batches:
             for job in batch.jobs:

@@ -134,6 +134,10 @@ def extract(
     for name, count in {"limit": limit, "decoders": decoders, "part_rows": part_rows}.items():
         if count is not None:
             at_least(name, count, 1)
+    named = {"column": column, "id_column": id_column, "label_column": label_column, "split_column": split_column}
+    for name, called in named.items():
+        if not isinstance(called, str | None):
+            raise InputError(f"`{name}` must be the name of a column, a text. Got {given(called)}.")
     one_of("dtype", dtype, get_args(Dtype))
     one_of("decode_on", decode_on, ("cpu", "gpu"))
     wish, folder, limits = (

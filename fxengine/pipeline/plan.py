@@ -117,11 +117,11 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
     limits = asked.limits
     if not isinstance(limits, Limits):
         limits = _with(recorded_limits(known.paths) or usual_limits(modality), limits or {})
-    if "kept_text" in asked.add_columns and limits.max_bytes > KEPT_BYTES:
-        raise InputError(f"A store keeps texts of up to {KEPT_BYTES} bytes: leave `max_bytes` or `keep_text` away.")
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
     groups = (*(("text",) if modality == "text" else ()), *asked.add_columns)
     wanted = replace(wanted, groups=united_groups(map(parts.read_provenance, known.paths), groups, modality))
+    if "kept_text" in wanted.groups and limits.max_bytes > KEPT_BYTES:
+        raise InputError(f"A store keeps texts of up to {KEPT_BYTES} bytes: leave `max_bytes` or `keep_text` away.")
     if isinstance(inputs, TextTable):
         wanted = replace(wanted, read_columns={n: column for n, column in asdict(inputs.columns).items() if column})
     made = RunPlan(inputs, asked.limit, found, limits, known, Plan(), wanted, Movable({}, inputs.root))

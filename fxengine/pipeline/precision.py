@@ -168,7 +168,7 @@ def open_chosen(
         if not digest or int8_file(digest) is None:
             sample = _sample(found, inputs, count, _CALIBRATION, limits or Limits())
             digest = quantise(found.path, sample)
-    choice = Choice(Way(runtime_for(precision, device), precision, usable_cores()), digest)
+    choice = Choice(Way(_runtime(precision, device, stored), precision, usable_cores()), digest)
     return _open(found, choice, device, batch_size), choice
 
 
@@ -182,7 +182,16 @@ def open_stored(found: BackboneFile, stored: Provenance, device: str) -> Session
 
 def _as_stored(stored: Provenance, device: str, streams: int) -> Choice:
     precision = stored.precision.split("+")[0]
-    return Choice(Way(runtime_for(precision, device), precision, streams), stored.int8)
+    return Choice(Way(_runtime(precision, device, stored), precision, streams), stored.int8)
+
+
+def _runtime(precision: str, device: str, stored: Provenance | None) -> str:
+    """Return the runtime that has a precision; for a store of texts its own, which decides the last bits."""
+    if stored is not None and stored.modality == "text" and device in ("auto", "cpu"):
+        own = stored.engine.partition(" ")[0]
+        if own == "openvino" and precision == stored.precision.split("+")[0]:
+            return own
+    return runtime_for(precision, device)
 
 
 def calibrate(

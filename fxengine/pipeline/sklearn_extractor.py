@@ -1,4 +1,4 @@
-"""A scikit-learn transformer: pictures in, feature vectors out, for pipelines and grid searches."""
+"""A scikit-learn transformer: pictures or texts in, feature vectors out, for pipelines and grid searches."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from fxengine.pipeline.embed import Backbone
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turns a column of pictures into feature vectors.
+    """Turns a column of pictures or texts into feature vectors.
 
     `X` is a list or an array [n] or [n, 1] of paths, encoded bytes or PIL images, or uint8 pixels
-    [n, height, width, 3]. `transform` returns float32 [n, dim].
+    [n, height, width, 3]; for a backbone of texts, of texts. `transform` returns float32 [n, dim].
 
     Args:
         backbone: a name, or a file that fxengine exported.
         device: "auto", "cpu", "cuda" or "tensorrt".
-        batch_size: pictures in one run of the model.
+        batch_size: pictures, or tokens of texts, in one run of the model; as `extract` takes them unless given.
         normalize: whether to scale every vector to length 1.
     """
 
     def __init__(
-        self, backbone: str = DEFAULT, *, device: str = "auto", batch_size: int = 4, normalize: bool = False
+        self, backbone: str = DEFAULT, *, device: str = "auto", batch_size: int | None = None, normalize: bool = False
     ) -> None:
         self.backbone = backbone
         self.device = device
@@ -44,9 +44,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Iterable[object]) -> np.ndarray:
-        """Return float32 [n, dim]; raises DecodeError where a picture cannot be decoded."""
+        """Return float32 [n, dim]; raises DecodeError where a picture cannot be decoded, or a text is empty."""
         check_is_fitted(self)
-        vectors = self.backbone_.embed(_pictures(X))
+        vectors = self.backbone_.embed(_column(X, self.backbone_.file.recipe.modality))
         if self.normalize:
             unit_length(vectors, out=vectors)
         return vectors
@@ -74,12 +74,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.fit(None)
 
 
-def _pictures(X: Iterable[object]) -> list[object]:
+def _column(X: Iterable[object], modality: str) -> list[object]:
+    if isinstance(X, str | bytes):
+        raise InputError(f"FeatureExtractor takes a list of {modality}s. Put a single one into a list.")
     if hasattr(X, "to_numpy"):  # a pandas table or column
         X = X.to_numpy()
     if isinstance(X, np.ndarray) and X.dtype != np.uint8:
         if X.ndim == 2 and X.shape[1] == 1:
             X = X[:, 0]
         if X.ndim != 1:
-            raise InputError(f"FeatureExtractor takes one column of pictures. Got an array of shape {list(X.shape)}.")
+            shape = list(X.shape)
+            raise InputError(f"FeatureExtractor takes one column of {modality}s. Got an array of shape {shape}.")
     return [row[0] if isinstance(row, list | tuple) and len(row) == 1 else row for row in X]

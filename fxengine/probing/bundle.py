@@ -1,8 +1,12 @@
-"""Puts a head behind its backbone: one ONNX file from pictures to answers, which needs only ONNX Runtime."""
+"""Puts a head behind its backbone: one ONNX file from pictures or token ids to answers.
+
+It needs only ONNX Runtime, one of texts also the package `tokenizers`: its tokenizer travels in the file.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +16,20 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones import load_for_space
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.surgery import followed_by
-from fxengine.backbones.spec import BUNDLE_METADATA_KEY, BackboneFile, layer_output
+from fxengine.backbones.spec import BUNDLE_METADATA_KEY, TOKENIZER_KEY, BackboneFile, layer_output
 from fxengine.collect.item import unescape_path
 from fxengine.collect.stored import is_named, stored_path
-from fxengine.decode import preparer_of
+from fxengine.decode import Inputs, preparer_of
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.errors import DecodeError, InputError, StoreError, explained, first_line, path_of
+from fxengine.execute.shapes import takes_texts, texts_of_a_run
 from fxengine.features.blocks import store_rows
 from fxengine.features.read import FeatureStore
+from fxengine.features.texts import texts_of
 from fxengine.files import replacing
 from fxengine.heads.estimator import output_name
 from fxengine.heads.file import Head, HeadFacts, read_head
@@ -32,19 +39,21 @@ _SAMPLE = 200
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a bundle's answers for pictures compare with the head's for their stored vectors.
+    """How a bundle's answers for inputs compare with the head's for their stored vectors.
 
     Attributes:
-        rows: pictures compared.
+        rows: inputs compared.
         same: share of them with the same first answer (of numbers: within 1% of their spread).
         worst: largest difference of a probability or number.
-        gone: pictures of the sample that could not be read any more, or lie in no folder that this user named.
+        gone: inputs of the sample that could not be read any more, or lie in no folder or table that this user named.
+        modality: what they are, "picture" or "text".
     """
 
     rows: int
     same: float
     worst: float
     gone: int
+    modality: str = "picture"
 
 
 @dataclass(frozen=True)
@@ -73,14 +82,15 @@ class Bundled:
 def bundle(backbone: str | Path, model: str | Path, output: str | Path, *, store: str | Path | None = None) -> Bundled:
     """Write one model: `images` uint8 [batch, height, width, 3] -> `probabilities` [batch, classes], `label` [batch].
 
-    A head of numbers gives `values` alone, one of labels `probabilities` alone. The recipe for pictures and the names
-    of the answers are JSON in the model's metadata, under "fxengine_bundle".
+    Of a backbone of texts it takes `tokens` int32 [batch, length] and `lengths` int32 [batch]. A head of numbers gives
+    `values` alone, one of labels `probabilities` alone. The recipe for the inputs and the names of the answers are JSON
+    in the model's metadata, under "fxengine_bundle"; the tokenizer's JSON (zlib, base64) is under "fxengine_tokenizer".
 
     Args:
         backbone: a name or file.
         model: a head file.
         output: the .onnx file to make.
-        store: its pictures and vectors say how well the bundle agrees with the head; the store that the head was
+        store: its inputs and vectors say how well the bundle agrees with the head; the store that the head was
             trained on unless given, where it is still there; 200 of its rows, chosen at random, are compared.
 
     Raises:
@@ -109,7 +119,9 @@ def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProt
     graph = onnx.load_model_from_string(read_head(head).content).graph
     if facts.predicts == "classes":
         _add_label(graph, facts.classes)
-    model = with_safe_pads(followed_by(onnx.load(found.path), layer_output(facts.layer), graph, "head/"))
+    net = onnx.load(found.path)
+    kept = {name: value for name, value in metadata_of(net).items() if name == TOKENIZER_KEY}
+    model = with_safe_pads(followed_by(net, layer_output(facts.layer), graph, "head/"))
     del model.metadata_props[:]
     told = {
         facts.metric: facts.accuracy,  # before the others, since a head says its name
@@ -121,7 +133,7 @@ def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProt
         "classes": list(facts.classes),
         "predicts": facts.predicts,
     }
-    helper.set_model_props(model, {BUNDLE_METADATA_KEY: json.dumps(told)})
+    helper.set_model_props(model, {BUNDLE_METADATA_KEY: json.dumps(told), **kept})
     try:
         onnx.checker.check_model(model)
     except (ValueError, onnx.checker.ValidationError) as error:
@@ -151,29 +163,25 @@ def _store_of(store: str | Path | None, head: Head) -> FeatureStore | None:
 
 
 def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore) -> Agreement:
-    """Run the bundle on the pictures of some rows, and the head on their vectors."""
+    """Run the bundle on the inputs of some rows, and the head on their vectors."""
     ids = store_rows(store)["id"].to_pylist()
-    chosen = np.sort(np.random.default_rng(0).permutation(len(ids))[:_SAMPLE])
-    root = unescape_path(store.provenance.root)
-    output = output_name(head.facts.predicts)
+    chosen = [ids[i] for i in np.sort(np.random.default_rng(0).permutation(len(ids))[:_SAMPLE])]
+    output, modality = output_name(head.facts.predicts), found.recipe.modality
     with explained("ONNX Runtime cannot load the bundle"):
         session = open_plain(path)
     preparer = preparer_of(found, TAKEN_IN)
     inputs = preparer.room(1)
     fresh, kept = [], []
-    for i in chosen:
-        picture = stored_path(root, ids[i])
-        if not is_named(picture):  # the store may be somebody else's, and name any folder
-            continue
+    for key, given in _inputs_of(store, chosen):
         try:
-            preparer.open_given(Path(picture)).fill(inputs, 0)
+            preparer.open_given(given).fill(inputs, 0)
         except DecodeError:
             continue
         with explained("ONNX Runtime cannot run the bundle"):
-            fresh.append(session.run([output], inputs)[0][0])
-        kept.append(ids[i])
+            fresh.append(session.run([output], _without_padding(inputs))[0][0])
+        kept.append(key)
     if not kept:
-        return Agreement(0, 0.0, 0.0, len(chosen))
+        return Agreement(0, 0.0, 0.0, len(chosen), modality)
     stored = head.answers(store.select(ids=kept).vectors(layer=head.facts.layer))
     answers = np.stack(fresh)
     if head.facts.predicts == "classes":
@@ -182,4 +190,23 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore)
         same = ((answers > 0.5) == (stored > 0.5)).all(axis=1)
     else:
         same = (np.abs(answers - stored) <= 0.01 * np.maximum(stored.std(axis=0), 1e-12)).all(axis=1)
-    return Agreement(len(kept), float(same.mean()), float(np.abs(answers - stored).max()), len(chosen) - len(kept))
+    worst, gone = float(np.abs(answers - stored).max()), len(chosen) - len(kept)
+    return Agreement(len(kept), float(same.mean()), worst, gone, modality)
+
+
+def _inputs_of(store: FeatureStore, keys: Sequence[str]) -> Iterator[tuple[str, Path | str]]:
+    """Yield id and input of the rows whose picture's file this user named, or whose text is to be had."""
+    if store.provenance.modality == "text":
+        texts = texts_of(store, keys)
+        yield from ((key, texts[key]) for key in keys if key in texts)
+        return
+    root = unescape_path(store.provenance.root)
+    for key in keys:
+        picture = stored_path(root, key)
+        if is_named(picture):  # the store may be somebody else's, and name any folder
+            yield key, Path(picture)
+
+
+def _without_padding(inputs: Inputs) -> Inputs:
+    """Return one row of inputs, a text's without what is behind it."""
+    return texts_of_a_run(inputs, slice(1), 1) if takes_texts(inputs) else inputs

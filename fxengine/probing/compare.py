@@ -43,8 +43,9 @@ class Candidate:
         score: on rows that the head was not trained on.
         log_me: transferability without training; higher is better.
         dim: numbers of a vector.
-        images_per_second: of the backbone, measured now on this machine; None where the backbone is not to be had.
-        multiply_adds: of the backbone for one picture; None likewise.
+        images_per_second: of the backbone, measured now on this machine, of texts those of 64 tokens; None where the
+            backbone, or what prepares its inputs, is not to be had.
+        multiply_adds: of the backbone for one picture, or for one token of a text; None likewise.
     """
 
     store: str
@@ -68,6 +69,7 @@ class Comparison:
         rows: that all of them have.
         folds: of the cross-validation.
         notes: how many labels of a file fit, and what was left out, a sentence each.
+        modality: what the first store holds, "picture" or "text".
     """
 
     candidates: list[Candidate]
@@ -76,6 +78,7 @@ class Comparison:
     rows: int
     folds: int
     notes: tuple[str, ...] = ()
+    modality: str = "picture"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -97,7 +100,7 @@ def compare(
     Near-duplicates are looked for in the first store's vectors, and the folds made there serve all.
 
     Args:
-        stores: folders of feature stores of the same pictures, or one.
+        stores: folders of feature stores of the same pictures or texts, or one.
         labels: as for a probe.
         head: as for a probe, without "auto".
         folds: of the cross-validation.
@@ -133,14 +136,16 @@ def compare(
                 progress(f"{store.path} {layer or ''}".strip() + f": {found[-1].score}")
     found.sort(key=lambda candidate: -candidate.score.mean)
     notes = tuple(dict.fromkeys(note for each in labelled for note in each.notes))
-    return Comparison(found, DECIDES[problem.kind], name, len(fold), folds, notes)
+    modality = opened[0].provenance.modality
+    return Comparison(found, DECIDES[problem.kind], name, len(fold), folds, notes, modality)
 
 
 def _common(labelled: list[Labelled], stores: list[FeatureStore]) -> list[Labelled]:
     """Return the rows that all stores have, in the same order."""
     shared = set(labelled[0].ids).intersection(*(each.ids for each in labelled[1:]))
     if not shared:
-        raise InputError(f"No labelled row is in all stores: were they made from the same folder ({stores[0].path})?")
+        origin = _origin(stores[0])
+        raise InputError(f"No labelled row is in all stores: were they made from the same {origin} ({stores[0].path})?")
     kept = [each.take(np.flatnonzero([key in shared for key in each.ids])) for each in labelled]
     for each, store in zip(kept[1:], stores[1:], strict=True):
         if each.problem.names != kept[0].problem.names or not np.array_equal(each.problem.y, kept[0].problem.y):
@@ -148,6 +153,10 @@ def _common(labelled: list[Labelled], stores: list[FeatureStore]) -> list[Labell
                 f"{store.path} has other labels than {stores[0].path}: run `fxengine extract` again on both."
             )
     return kept
+
+
+def _origin(store: FeatureStore) -> str:
+    return "table" if store.provenance.read_columns else "folder"
 
 
 def _candidate(
@@ -180,7 +189,11 @@ def _backbone(store: FeatureStore) -> BackboneFile | None:
         return None
 
 
-def _rate(backbone: BackboneFile) -> float:
-    """Return pictures a second of the backbone alone, in fp32 on this machine."""
+def _rate(backbone: BackboneFile) -> float | None:
+    """Return inputs a second of the backbone alone, in fp32 on this machine; None where nothing prepares them here."""
+    try:
+        preparer = preparer_of(backbone)
+    except InputError:
+        return None
     session = open_session(backbone.path, "auto", streams=usable_cores())
-    return round(warm_rows_per_second(session, preparer_of(backbone), _TIMED_SECONDS), 1)
+    return round(warm_rows_per_second(session, preparer, _TIMED_SECONDS), 1)

@@ -1,4 +1,4 @@
-"""Names what is on pictures: by the backbone's own classes, or by a head trained on a store."""
+"""Says what pictures or texts are: by the backbone's own classes, or by a head trained on a store."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fxengine.backbones import DEFAULT, find_space, load_backbone, load_for_space
+from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS, find_space, load_backbone, load_for_space
 from fxengine.backbones.spec import LOGITS_OUTPUT, BackboneFile, layer_output
-from fxengine.collect import collect
+from fxengine.collect import Listing, TextColumns
+from fxengine.collect.item import columns_refused
+from fxengine.collect.paths import names_of
 from fxengine.decode import preparer_of
-from fxengine.decode.limits import Limits
+from fxengine.decode.limits import usual_limits
 from fxengine.errors import InputError, at_least, path_of
 from fxengine.execute import usable_cores
 from fxengine.features.crash_note import CrashNote
@@ -23,7 +25,9 @@ from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix
 from fxengine.heads.file import Head
+from fxengine.pipeline.given_texts import GivenTexts
 from fxengine.pipeline.precision import Wish, open_chosen
+from fxengine.pipeline.suited import WANTED, collect_for, is_table
 from fxengine.pipeline.summary import Progress, Watch
 from fxengine.pipeline.threads import Batch, Pipeline, Steps
 from fxengine.pipeline.units import Task
@@ -32,8 +36,11 @@ from fxengine.probing.predictions_file import write_predictions
 
 
 def predict(
-    inputs: str | Path,
+    inputs: str | Path | None = None,
     *,
+    text: str | Sequence[str] = (),
+    column: str | None = None,
+    id_column: str | None = None,
     model: str | Path | None = None,
     backbone: str | Path | None = None,
     top: int = 5,
@@ -45,25 +52,31 @@ def predict(
     cancel: Callable[[], bool] | None = None,
     notes: Path | None = None,
 ) -> Predictions:
-    """Return a prediction for every picture below `inputs`, by id, or for every row of a store, failed rows last.
+    """Return a prediction for every input below `inputs`, by id, or for every row of a store, failed rows last.
 
     Args:
-        inputs: a folder of pictures, one picture, or a feature store (then `model` is needed).
+        inputs: a folder of pictures, one picture, or a feature store (then `model` is needed). Where the backbone of
+            the head takes texts: a table of texts, a .txt of a text a line, or a folder of .txt files of a text each.
+        text: instead, a text or several, in the order given; the id of each is the text itself in a line, shortened to
+            60 characters.
+        column: of a table, the column of the texts; the only one, or the one called "text", unless given.
+        id_column: of a table, the column of the rows' ids; the file's name and the row's number, from 0, unless given.
         model: a head file; without one the backbone's own classes are used.
         backbone: a name or file; with `model` only where its space is not found otherwise.
         top: how many classes to name.
         device: "auto", "cpu", "cuda" or "tensorrt".
         precision: what the backbone computes in: "fp32", "bf16", "fp16", "int8", or "auto" as in `extract`.
-        limit: only the first so many pictures.
+        limit: only the first so many inputs.
         output: a .json, .csv or .parquet file that the predictions are written to as they come, in memory of one size;
             without one all are returned.
-        progress: called after every batch of pictures.
-        cancel: asked after every batch of pictures; True ends the predictions there.
+        progress: called after every batch of inputs.
+        cancel: asked after every batch of inputs; True ends the predictions there.
         notes: a folder to note in what is being decoded: after a decoder has taken the process down, a run that is
             given the same folder decodes the suspected files apart.
 
     Raises:
-        InputError: the inputs cannot be read, the backbone has no classes of its own, or `output` cannot be written.
+        InputError: the inputs cannot be read, or are no such as the backbone takes, the backbone has no classes of its
+            own, or `output` cannot be written.
         StoreError: the head belongs to another feature space than the store.
     """
     if output is not None:
@@ -71,32 +84,71 @@ def predict(
     at_least("top", top, 1)
     if limit is not None:
         at_least("limit", limit, 1)
-    inputs, wish, watch = path_of("inputs", inputs), Wish(precision, device), Watch(progress, cancel)
-    found = _predictions(inputs, model, backbone, top, wish, limit, watch, notes)
+    wish, watch = Wish(precision, device), Watch(progress, cancel)
+    asked = _Asked(
+        None if inputs is None else path_of("inputs", inputs),
+        names_of("text", text),
+        TextColumns(column, id_column),
+        limit,
+    )
+    found = _predictions(asked, model, backbone, top, wish, watch, notes)
     if output is not None:
         return Predictions((), *write_predictions(found, output), str(output))
     predictions = tuple(found)
     return Predictions(predictions, len(predictions), sum(each.error is not None for each in predictions))
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be predicted: inputs, or texts by themselves; the first so many of them."""
+
+    inputs: Path | None
+    texts: tuple[str, ...]
+    columns: TextColumns
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        if (self.inputs is None) == (not self.texts):
+            raise InputError("Give `inputs` or `text`, one of the two.")
+        if self.texts and self.columns != TextColumns():
+            raise columns_refused("What is given as `text` is no table.")
+
+    @property
+    def modality(self) -> str:
+        """What they are, as far as can be told without a backbone."""
+        named = bool(self.texts) or self.columns != TextColumns()
+        return "text" if named or (self.inputs is not None and is_table(self.inputs)) else "picture"
+
+    def listing(self, found: BackboneFile) -> Listing:
+        """Return what a backbone is to take of it."""
+        if self.inputs is None:
+            return GivenTexts(self.texts)
+        return collect_for(found, self.inputs, self.columns)
+
+
 def _predictions(
-    inputs: str | Path,
+    asked: _Asked,
     model: str | Path | None,
     backbone: str | Path | None,
     top: int,
     wish: Wish,
-    limit: int | None,
     watch: Watch,
     notes: Path | None,
 ) -> Iterator[Prediction]:
     head = None if model is None else Head.load(path_of("model", model))
-    if _is_store(inputs):
+    if asked.inputs is not None and _is_store(asked.inputs):
         if head is None:
-            raise InputError(f"{inputs} is a feature store: give a head as `model`, or give the folder of pictures.")
-        return _from_store(FeatureStore.open(inputs), head, top)
-    found = _backbone(head, backbone)
+            raise InputError(
+                f"{asked.inputs} is a feature store: give a head as `model`, or give the folder of pictures."
+            )
+        if asked.columns != TextColumns():
+            raise columns_refused(f"{asked.inputs} is a feature store.")
+        return _from_store(FeatureStore.open(asked.inputs), head, top)
+    found = _backbone(head, backbone, DEFAULT if asked.modality == "picture" else DEFAULT_OF_TEXTS)
+    if asked.texts and found.recipe.modality != "text":
+        raise InputError(f"`text` is given, and {found.facts.name} takes pictures: give {WANTED['picture']}.")
     namer = _own_namer(found, top) if head is None else _head_namer(head, top)
-    return _from_pictures(_Pictures(inputs, found, wish, limit, notes), namer, watch)
+    return _from_inputs(_Run(asked, found, wish, notes), namer, watch)
 
 
 def _is_store(source: str | Path) -> bool:
@@ -105,9 +157,9 @@ def _is_store(source: str | Path) -> bool:
     return False
 
 
-def _backbone(head: Head | None, backbone: str | Path | None) -> BackboneFile:
+def _backbone(head: Head | None, backbone: str | Path | None, usual: str) -> BackboneFile:
     if head is None:
-        found = load_backbone(backbone or DEFAULT)
+        found = load_backbone(backbone or usual)
         if not found.facts.classes:
             raise InputError(
                 f"{found.facts.name} has no classes of its own: train a head (fxengine probe), give it as `model`."
@@ -151,26 +203,27 @@ def _head_namer(head: Head, top: int) -> _Namer:
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """A run over pictures."""
+class _Run:
+    """A run over inputs."""
 
-    source: str | Path
+    asked: _Asked
     found: BackboneFile
     wish: Wish
-    limit: int | None
     notes: Path | None
 
 
-def _from_pictures(pictures: _Pictures, namer: _Namer, watch: Watch) -> Iterator[Prediction]:
-    inputs, limits, threads = collect(pictures.source), Limits(), usable_cores()
+def _from_inputs(run: _Run, namer: _Namer, watch: Watch) -> Iterator[Prediction]:
+    limits, threads, limit = usual_limits(run.found.recipe.modality), usable_cores(), run.asked.limit
+    preparer = preparer_of(run.found, limits)  # before a long table is read: what it needs may not be installed
+    inputs = run.asked.listing(run.found)
     count = inputs.count()
-    total = count if pictures.limit is None else min(count, pictures.limit)
-    session, _ = open_chosen(pictures.found, inputs, total, pictures.wish)
-    steps = Steps(inputs.read, limits.max_bytes, preparer_of(pictures.found, limits), session, (namer.output,))
+    total = count if limit is None else min(count, limit)
+    session, _ = open_chosen(run.found, inputs, total, run.wish)
+    steps = Steps(inputs.read, limits.max_bytes, preparer, session, (namer.output,))
     done, failed, begin = 0, 0, time.perf_counter()
-    with closing(session), _noted(pictures.notes, threads) as note:
+    with closing(session), _noted(run.notes, threads) as note:
         pipeline = Pipeline(steps, threads, note=note)
-        with closing(pipeline.results(map(Task, islice(inputs, pictures.limit)))) as batches:
+        with closing(pipeline.results(map(Task, islice(inputs, limit)))) as batches:
             for batch in batches:
                 yield from _name_batch(batch, namer)
                 done += len(batch.jobs)

@@ -1,4 +1,4 @@
-"""What pictures show, as data."""
+"""What inputs are said to be, as data."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one picture shows.
+    """What one input is said to be.
 
     Attributes:
-        id: path relative to the folder, or the store's id.
+        id: path relative to the folder, the id of a table's row, the store's id, or a text itself, shortened.
         labels: the k most probable classes, the most probable first (of a head of numbers, the targets' names); empty
             where it failed.
         probabilities: as many, between 0 and 1; empty for a head of numbers.
@@ -55,11 +55,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What many pictures show; iterating over it gives the predictions.
+    """What many inputs are said to be; iterating over it gives the predictions.
 
     Attributes:
-        predictions: one a picture, by id, or one a row of a store, failed rows last; empty where they were written to a
-            file instead.
+        predictions: one an input, by id (of texts by themselves, in their order), or one a row of a store, failed rows
+            last; empty where they were written to a file instead.
         count: how many there are, here or in the file.
         failed: how many of them have an error.
         output: the file that they were written to, or None.

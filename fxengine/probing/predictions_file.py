@@ -22,7 +22,7 @@ _Write = Callable[[list[dict[str, object]]], None]
 
 
 def write_predictions(predictions: Iterable[Prediction], path: str | Path) -> tuple[int, int]:
-    """Write a row a picture; return how many there were and how many of them failed.
+    """Write a row an input; return how many there were and how many of them failed.
 
     Columns: id, label and probability of the most probable class, labels and probabilities of all that were named,
     error, and values of a head of numbers in the order of labels. Lists are joined by "|" in CSV.

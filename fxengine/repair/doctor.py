@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fxengine.backbones import DEFAULT, load_backbone
+from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS, load_backbone
 from fxengine.cache import cache_folder, clean, sizes
 from fxengine.decode import picture, preparer_of
 from fxengine.errors import FxError, InputError, reason
@@ -55,7 +55,7 @@ class Diagnosis:
 
 
 def doctor(*, clean_cache: bool = False) -> Diagnosis:
-    """Look at processor, runtimes, GPUs, decoders and cache, and time one backbone.
+    """Look at processor, runtimes, GPUs, decoders, what texts need, and cache, and time one backbone.
 
     Args:
         clean_cache: look at the cache alone, and remove from it what only saves time: exports, copies of vectors,
@@ -63,7 +63,7 @@ def doctor(*, clean_cache: bool = False) -> Diagnosis:
     """
     if clean_cache:
         return Diagnosis((_cache(remove=True),))
-    return Diagnosis((*_system(), *_runtimes(), *_gpus(), *_decoders(), _cache(), _export(), _timed()))
+    return Diagnosis((*_system(), *_runtimes(), *_gpus(), *_decoders(), _texts(), _cache(), _export(), _timed()))
 
 
 def _system() -> Iterator[Finding]:
@@ -147,6 +147,14 @@ def _decoders() -> Iterator[Finding]:
     found = ", ".join(f"{name} {number}" for name, number in libraries.items())
     slow = "cykooz-resizer" not in libraries
     yield Finding("decoders", found, "no SIMD resize here: Pillow resizes, several times slower." if slow else None)
+
+
+def _texts() -> Finding:
+    try:
+        preparer = preparer_of(load_backbone(DEFAULT_OF_TEXTS))
+    except InputError as error:
+        return Finding("texts", f"cannot be embedded by {DEFAULT_OF_TEXTS}; pictures do not need it. {error}")
+    return Finding("texts", f"by {DEFAULT_OF_TEXTS}, {preparer.decoder}")
 
 
 def _cache(*, remove: bool = False) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,27 +12,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.backbones import EMBEDDED, load_backbone
-from fxengine.collect import Listing, collect
+from fxengine.collect import Listing
 from fxengine.collect.item import Item, Payload, unescape_path
-from fxengine.collect.local import read_input, stat_item
-from fxengine.collect.stored import stored_path
-from fxengine.decode.limits import Limits
+from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import InputError, StoreError
 from fxengine.features import parts
 from fxengine.features.lock import locked
 from fxengine.features.read import FeatureStore
 from fxengine.features.row_numbers import doubled_ids, next_row, read_numbers, renumber
-from fxengine.features.schema import ERROR_CODES, NEWER, Provenance, is_vector_column, part_schema
+from fxengine.features.schema import ERROR_CODES, KEPT_TEXT, NEWER, Provenance, is_vector_column, part_schema
 from fxengine.pipeline.embed import Backbone
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.plan import recorded_limits
 from fxengine.pipeline.summary import Summary
+from fxengine.repair.inputs import KEPT, StoredInputs, StoredRow, note_kept
 from fxengine.repair.report import VerifyReport
 
 _DAMAGED = "The part that held this row was damaged; it is computed again by the next run."
 
 
-def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbone, device: str) -> Summary:
+def mend(
+    folder: Path, reference: Provenance, report: VerifyReport, inputs: StoredInputs, net: Backbone, device: str
+) -> Summary:
     """Turn what is bad into rows with a passing error; return what the run did that computed them again.
 
     They keep their numbers.
@@ -40,6 +42,7 @@ def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbon
         folder: the store.
         reference: what its parts were made from.
         report: what is bad; `lost` is filled in.
+        inputs: the inputs of its rows.
         net: the store's backbone.
         device: "auto", "cpu", "cuda" or "tensorrt".
 
@@ -53,6 +56,8 @@ def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbon
         _refuse_foreign(folder / name, reference)
     _refuse_doubled_ids([folder / name for name in report.doubled])
     with locked(folder):
+        if inputs.kept is not None:
+            _keep_texts(folder, report, inputs.kept)
         for name in sorted(report.bad_parts.keys() - set(report.doubled)):
             if not _salvage(folder / name, reference):
                 _set_aside(folder / name)
@@ -63,8 +68,12 @@ def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbon
         for path in parts.list_parts(folder):
             _invalidate(path, set(report.wrong))
     root = Path(unescape_path(reference.root))
-    # Where not even the ids are left, only the folder itself can say what the part held.
-    listing: Listing = collect(root) if report.lost else _StoredListing(root, FeatureStore.open(folder))
+    # Where not even the ids are left, only the folder or the table itself can say what the part held.
+    listing: Listing
+    if report.lost and inputs.everything is not None:
+        listing = inputs.everything()
+    else:
+        listing = _StoredListing(root, FeatureStore.open(folder), inputs)
     name = reference.source if plain else str(found.path)
     return extract(
         listing,
@@ -72,15 +81,27 @@ def mend(folder: Path, reference: Provenance, report: VerifyReport, net: Backbon
         backbone=name,
         device=device,
         dtype=reference.dtype,
-        limits=_limits_of(folder),
+        limits=_limits_of(folder, reference.modality),
         add_columns=reference.groups,
     )
 
 
-def _limits_of(folder: Path) -> Limits:
+def _keep_texts(folder: Path, report: VerifyReport, kept: dict[str, str]) -> None:
+    """Read the texts of bad rows, and those of bad parts, before these are mended."""
+    for path in parts.list_parts(folder):
+        with suppress(StoreError, pa.ArrowException, KeyError):
+            if KEPT not in parts.read_provenance(path).groups:
+                continue
+            table = parts.read_part(path, ["id", "content_hash", KEPT_TEXT])
+            if path.name not in report.bad_parts:
+                table = table.filter(pc.is_in(table["id"], pa.array(list(report.wrong), pa.string())))
+            note_kept(kept, table)
+
+
+def _limits_of(folder: Path, modality: str) -> Limits:
     """Return the limits that a store was made with, as far as its parts say and its rows show."""
     paths = parts.list_parts(folder)
-    limits = recorded_limits(paths) or Limits()
+    limits = recorded_limits(paths) or usual_limits(modality)
     for path in paths:
         rows = parts.read_part(path, ["width", "height", "size"])
         pixels = pc.max(pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64()))).as_py() or 0
@@ -130,23 +151,27 @@ def _skip_row_numbers(folder: Path, reference: Provenance) -> None:
 
 @dataclass
 class _StoredListing:
-    """The inputs that a store knows, with the labels that it has, as they are on the disk now."""
+    """The inputs that a store knows, with the labels that it has, as they are now."""
 
     root: Path
     store: FeatureStore
+    inputs: StoredInputs
     unreadable: list[str] = field(default_factory=list)
     labelled: bool = True
 
     def __iter__(self) -> Iterator[Item]:
-        for row in self.store.rows(["id", "label", "split"]).to_pylist():
-            item = stat_item(row["id"], stored_path(str(self.root), row["id"]))
-            yield item._replace(label=row["label"], split=row["split"])
+        columns = ["id", "content_hash", "size", "mtime_ns", "error_code", "label", "split"]
+        for key, content_hash, size, mtime_ns, error_code, label, split in zip(
+            *self.store.rows(columns).to_pydict().values(), strict=True
+        ):
+            item = self.inputs.item(StoredRow(key, content_hash, size, mtime_ns, error_code is not None))
+            yield item._replace(label=label, split=split)
 
     def count(self) -> int:
         return len(self.store)
 
     def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
-        return read_input(item, max_bytes)
+        return self.inputs.read(item, max_bytes)
 
 
 def _salvage(path: Path, reference: Provenance) -> bool:

@@ -10,24 +10,27 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fxengine.collect.item import unescape_path
-from fxengine.collect.local import stat_item
-from fxengine.collect.stored import stored_path
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.features import parts
-from fxengine.features.schema import FEATURE, Provenance
+from fxengine.features.schema import FEATURE, KEPT_TEXT, Provenance
 from fxengine.pipeline.embed import Backbone, run_files
 from fxengine.pipeline.threads import Job
 from fxengine.pipeline.units import Task
+from fxengine.repair.inputs import KEPT, StoredInputs, StoredRow, note_kept
 from fxengine.repair.report import VerifyReport
 
-# Cosine between a stored vector and a fresh one below which they are not the same picture's: far below what
+# Cosine between a stored vector and a fresh one below which they are not the same input's: far below what
 # float16, batch size or another CPU change (over 0.9999), far above what another picture gives (under 0.95).
 SAME = 0.999
 
 
 def check_sample(
-    paths: list[Path], reference: Provenance, chosen: np.ndarray, net: Backbone, report: VerifyReport
+    paths: list[Path],
+    reference: Provenance,
+    chosen: np.ndarray,
+    inputs: StoredInputs,
+    net: Backbone,
+    report: VerifyReport,
 ) -> int:
     """Compute rows again and compare them; fills `changed`, `wrong` and `unchecked`; returns how many it looked at.
 
@@ -35,19 +38,19 @@ def check_sample(
         paths: parts.
         reference: what they were made from.
         chosen: which rows, int64, counted over all parts; those with an error are passed over.
+        inputs: the inputs of its rows.
         net: the store's backbone.
         report: where it is noted.
     """
     net = replace(net, limits=TAKEN_IN)
-    root = unescape_path(reference.root)
     asked, sampled = deque[_Asked](), 0
 
     def tasks() -> Iterator[Task]:
-        for row in _rows(paths, chosen, reference.dim):
+        for row in _rows(paths, chosen, reference.dim, inputs.kept):
             asked.append(row)
-            yield Task(stat_item(row.key, stored_path(root, row.key)))
+            yield Task(inputs.item(StoredRow(row.key, row.content_hash)))
 
-    for job, fresh in run_files(net, tasks()):
+    for job, fresh in run_files(net, tasks(), read=inputs.read):
         row = asked.popleft()
         sampled += 1
         _judge(job, row, report)
@@ -66,8 +69,8 @@ class _Asked:
     limits_known: bool
 
 
-def _rows(paths: list[Path], chosen: np.ndarray, dim: int) -> Iterator[_Asked]:
-    """Yield those of the chosen rows that have a vector."""
+def _rows(paths: list[Path], chosen: np.ndarray, dim: int, kept: dict[str, str] | None) -> Iterator[_Asked]:
+    """Yield those of the chosen rows that have a vector; their texts go to `kept`, where these are wanted."""
     start = 0
     for path in paths:
         count = parts.read_part(path, ["row"]).num_rows
@@ -75,11 +78,17 @@ def _rows(paths: list[Path], chosen: np.ndarray, dim: int) -> Iterator[_Asked]:
         start += count
         if not len(mine):
             continue
-        limits_known = bool(parts.read_provenance(path).limits)
-        table = parts.read_part(path, ["id", "content_hash", "error_code", FEATURE]).take(pa.array(mine))
+        made = parts.read_provenance(path)
+        limits_known = bool(made.limits)
+        columns = ["id", "content_hash", "error_code", FEATURE]
+        if kept is not None and KEPT in made.groups:
+            columns.append(KEPT_TEXT)
+        table = parts.read_part(path, columns).take(pa.array(mine))
         table = table.filter(table["error_code"].is_null()).combine_chunks()
         vectors = parts.vector_matrix(table[FEATURE].chunk(0), dim) if len(table) else ()
         ids, hashes = table["id"].to_pylist(), table["content_hash"].to_pylist()
+        if kept is not None and KEPT_TEXT in columns:
+            note_kept(kept, table)
         for key, digest, vector in zip(ids, hashes, vectors, strict=True):
             yield _Asked(key, digest, vector, limits_known)
 

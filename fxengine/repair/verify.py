@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fxengine.collect.item import unescape_path
-from fxengine.collect.stored import ensure_named
+from fxengine.decode import preparer_of
 from fxengine.errors import StoreError, at_least, path_of
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import doubled_ids, find_clashes, read_numbers
 from fxengine.features.schema import ERROR_CODES, Provenance, part_schema
 from fxengine.pipeline.embed import Backbone
+from fxengine.repair.inputs import open_inputs
 from fxengine.repair.mend import mend
 from fxengine.repair.report import VerifyReport
 from fxengine.repair.sample import check_sample
@@ -35,7 +35,8 @@ def verify(
 ) -> VerifyReport:
     """Read every part whole, then compute `sample` rows again from their inputs and compare.
 
-    A store may be somebody else's: inputs are read below folders that this user extracted from, or names.
+    A store may be somebody else's: inputs are read below folders, and in tables, that this user extracted from, or
+    names. Of a store of texts whose table or folder is gone, the texts that it keeps serve.
 
     Args:
         store: folder of a feature store.
@@ -43,12 +44,12 @@ def verify(
         repair: compute bad parts and wrong rows again; everything else stays as it is.
         backbone: only where neither the cache nor a fresh export gives the store's space.
         device: "auto", "cpu", "cuda" or "tensorrt".
-        pictures: a folder whose files may be read, from now on.
+        pictures: a folder whose files may be read, from now on, be it pictures, texts or tables.
 
     Raises:
         StoreError: there is no part at all, or none is readable; `repair`, and two parts have rows of one id.
         InputError: `sample` is negative, the backbone of the store's space is not to be had, there is no folder
-            `pictures`, or inputs are to be read in one that nobody named.
+            `pictures`, inputs are to be read in one that nobody named, or the table of texts is gone.
     """
     at_least("sample", sample, 0)
     if pictures is not None:
@@ -71,12 +72,13 @@ def verify(
     if not sample and not (repair and report.bad_parts):
         return report
     # Everything that is needed is looked up before anything is changed.
-    ensure_named(unescape_path(reference.root), _ids(paths))
+    inputs = open_inputs(reference, _ids(paths), repair=repair)
     net = Backbone.for_store(reference, backbone, device)
+    preparer_of(net.file)
     if sample:
-        report = replace(report, sampled=check_sample(good, reference, _chosen(good, sample), net, report))
+        report = replace(report, sampled=check_sample(good, reference, _chosen(good, sample), inputs, net, report))
     if repair and (report.bad_parts or report.wrong):
-        report = replace(report, repair=mend(folder, reference, report, net, device))
+        report = replace(report, repair=mend(folder, reference, report, inputs, net, device))
     return report
 
 

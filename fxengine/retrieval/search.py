@@ -1,10 +1,10 @@
-"""Finds the stored pictures that are nearest to queries: through the store's index, else exactly."""
+"""Finds the stored rows that are nearest to queries: through the store's index, else exactly."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from fxengine.collect.paths import names_of, several
 from fxengine.errors import InputError, at_least
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
+from fxengine.features.texts import texts_of
 from fxengine.neighbours.index import Index, open_index
-from fxengine.retrieval.queries import Asked, Queries, resolve
+from fxengine.retrieval.queries import Asked, Queries, check_kinds, resolve
 
 K = 10
 Paths = str | Path | Sequence[str | Path]
@@ -35,20 +36,32 @@ _TABLE = pa.schema(
 
 @dataclass(frozen=True)
 class Neighbour:
-    """One answer: id of a stored picture, its label, and its score, higher where it is nearer."""
+    """One answer: id of a stored row, its label, its score, higher where it is nearer, and its text where it has one.
+
+    The text is None of a picture, and where it is not to be had any more.
+    """
 
     id: str
     label: str | None
     score: float
+    text: str | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The neighbours of one query, the nearest first, and the query's own file, if it is one."""
+    """The neighbours of one query, the nearest first.
+
+    Attributes:
+        query: its name.
+        picture: the query's own file, if it is a picture's.
+        neighbours: what is near.
+        own: the id of the row that asks, in a store of texts; None where none does.
+    """
 
     query: str
     picture: str | None
     neighbours: list[Neighbour]
+    own: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class SearchReport:
 
     Attributes:
         answers: one a query, in the order asked.
-        root: folder that ids are relative to.
+        root: folder that ids are relative to, or the table that they stand in.
         rows: rows that were searched, after the filter.
         metric: "cosine", "ip" or "l2".
         method: "exact", or the index and its measured recall.
@@ -65,7 +78,9 @@ class SearchReport:
         open_ms: opening store and index, in milliseconds.
         embed_ms: loading the backbone, and embedding the queries.
         search_ms: looking for the neighbours of all of them.
-        table: one row a neighbour: query, rank from 1, id, label, score.
+        modality: what the store holds, "picture" or "text".
+        store: its folder.
+        table: one row a neighbour: query, rank from 1, id, label, score, and of texts text.
     """
 
     answers: list[Answer]
@@ -77,26 +92,37 @@ class SearchReport:
     open_ms: float
     embed_ms: float
     search_ms: float
+    modality: str = "picture"
+    store: str = ""
 
     @property
     def table(self) -> pa.Table:
         """One row a neighbour."""
         rows = [
-            {"query": answer.query, "rank": rank, "id": n.id, "label": n.label, "score": n.score}
+            {"query": answer.query, "rank": rank, **asdict(n)}
             for answer in self.answers
             for rank, n in enumerate(answer.neighbours, 1)
         ]
-        return pa.Table.from_pylist(rows, _TABLE)
+        schema = _TABLE.append(pa.field("text", pa.string())) if self.modality == "text" else _TABLE
+        return pa.Table.from_pylist(rows, schema)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON data."""
-        return asdict(self)
+        """Return the report as JSON data; only of a store of texts it names that, and gives neighbours a `text`."""
+        data = asdict(self)
+        if self.modality == "picture":
+            del data["modality"], data["store"]
+            for answer in data["answers"]:
+                del answer["own"]
+                for near in answer["neighbours"]:
+                    del near["text"]
+        return data
 
 
 def search(
     store: str | Path,
     query: Paths = (),
     *,
+    text: str | Sequence[str] = (),
     id: str | Sequence[str] = (),
     plus: Paths = (),
     minus: Paths = (),
@@ -109,18 +135,19 @@ def search(
     backbone: str | Path | None = None,
     device: str = "auto",
 ) -> SearchReport:
-    """Return the k stored pictures nearest to each query.
+    """Return the k stored rows nearest to each query.
 
     The store's index answers where there is one that is true to the store and of the metric asked for, else exact
     search; the report says which, and why.
 
     Args:
         store: folder of a feature store.
-        query: pictures, folders of pictures, or .npy files of raw vectors [n, dim], one or several; each picture or
-            vector is a query.
+        query: pictures (of a store of texts .txt files, a text each), folders of them, or .npy files of raw vectors
+            [n, dim], one or several; each picture, text or vector is a query.
+        text: of a store of texts, a text or several; each is a query, named by itself in a line of 60 characters.
         id: rows of the store, by their ids; each is a query, which does not find itself.
-        plus: pictures that one more query is the sum of, each at length 1.
-        minus: pictures that are taken away from that sum.
+        plus: pictures, or .txt files, that one more query is the sum of, each at length 1.
+        minus: those that are taken away from that sum.
         k: neighbours of each; 10, or fewer where there are fewer rows, unless given.
         where: a filter over the store's columns, applied before ranking.
         min_score: leave out what is less near.
@@ -131,7 +158,8 @@ def search(
         device: "auto", "cpu", "cuda" or "tensorrt".
 
     Raises:
-        InputError: k, filter, metric or a query cannot be used, the backbone of the store's space is not to be had, or
+        InputError: k, filter, metric or a query cannot be used (a store of pictures takes no texts, one of texts no
+            pictures), the backbone of the store's space is not to be had, or
             `output` cannot be written.
         DecodeError: a query cannot be decoded.
         StoreError: the store or its index is damaged, or has no vectors.
@@ -142,12 +170,15 @@ def search(
         at_least("k", k, 1)
     asked = Asked(
         tuple(several("query", query)),
+        names_of("text", text),
         names_of("id", id),
         tuple(several("plus", plus)),
         tuple(several("minus", minus)),
     )
     times = [time.perf_counter()]
-    index, warning = _index(FeatureStore.open(store), metric, layer)
+    opened = FeatureStore.open(store)
+    check_kinds(asked, opened)
+    index, warning = _index(opened, metric, layer)
     if k is not None and k > len(index):
         raise InputError(f"`k` must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
     k = min(K, len(index)) if k is None else k
@@ -159,13 +190,37 @@ def search(
     times.append(time.perf_counter())
     answers = _answers(index, queries, k, allowed, min_score)
     times.append(time.perf_counter())
-    spans = [round(1000 * (b - a), 2) for a, b in pairwise(times)]
+    opening, embedding, searching = (round(1000 * (b - a), 2) for a, b in pairwise(times))
     rows = len(index) if allowed is None else int(allowed.sum())
-    root = unescape_path(index.store.provenance.root)
-    report = SearchReport(answers, root, rows, index.metric, _method(index), warning, *spans)
+    made = index.store.provenance
+    if made.modality == "text":
+        answers = _with_texts(answers, queries.own, index.store)
+    root = unescape_path(made.root)
+    report = SearchReport(
+        answers=answers,
+        root=root,
+        rows=rows,
+        metric=index.metric,
+        method=_method(index),
+        warning=warning,
+        open_ms=opening,
+        embed_ms=embedding,
+        search_ms=searching,
+        modality=made.modality,
+        store=str(store),
+    )
     if output is not None:
         write_table(report.table, output)
     return report
+
+
+def _with_texts(answers: list[Answer], own: list[str | None], store: FeatureStore) -> list[Answer]:
+    """Return answers that say which row asks, and whose neighbours say their texts, where these are to be had."""
+    texts = texts_of(store, list({near.id for answer in answers for near in answer.neighbours}))
+    return [
+        replace(answer, own=key, neighbours=[replace(near, text=texts.get(near.id)) for near in answer.neighbours])
+        for answer, key in zip(answers, own, strict=True)
+    ]
 
 
 def _index(store: FeatureStore, metric: str | None, layer: str | None) -> tuple[Index, str | None]:

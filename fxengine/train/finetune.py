@@ -47,7 +47,7 @@ from fxengine.train.options import FinetuneOptions, Optimizer, augmentations
 from fxengine.train.report import FinetuneReport, Side
 from fxengine.train.runs import read_record
 from fxengine.train.splits import TEST, TRAIN, VALIDATION
-from fxengine.train.trainable import Trainable, load_trainable
+from fxengine.train.trainable import Trainable, load_trainable, refuse_texts
 from fxengine.trust import note_named
 
 Watch = Callable[[Progress], None] | None
@@ -129,6 +129,7 @@ def finetune(
         near,
         seed,
     )
+    refuse_texts(inputs)
     export = _export_options(weights, size, preprocess, trust=trust)
     keras_env.versions()
     begin, folder = time.perf_counter(), output.with_suffix(layout.RUN)
@@ -185,6 +186,7 @@ def preview_augmentation(
     Raises:
         InputError: no picture can be decoded, the backbone cannot be trained, or the file cannot be written.
     """
+    refuse_texts(path_of("inputs", inputs))
     with tempfile.TemporaryDirectory(prefix="fxengine-preview-") as name:
         folder = Path(name)
         net = load_trainable(backbone, _export_options(weights, size, preprocess, trust=trust), folder)

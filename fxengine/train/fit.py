@@ -13,12 +13,14 @@ from fxengine.errors import InputError, above_zero, path_of
 from fxengine.files import replacing
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.pipeline.extract import extract
+from fxengine.pipeline.plan import find_backbone
 from fxengine.pipeline.summary import Progress
 from fxengine.probing.bundle import Bundled, bundle
 from fxengine.probing.probe import probe
 from fxengine.train import layout
 from fxengine.train.advise import advise
 from fxengine.train.finetune import finetune
+from fxengine.train.trainable import refuse_net_of_texts, refuse_texts
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,10 @@ def fit(
     output = path_of("output", output)
     if output.suffix != ".onnx":
         raise InputError(f"`output` {output} must end in .onnx.")
+    refuse_texts(path_of("inputs", inputs))
     folder, steps = output.with_suffix(layout.FIT), list[Step]()
     store, head, used = folder / layout.FEATURES, folder / layout.PROBE, backbone
+    refuse_net_of_texts(find_backbone(backbone, (), store))
     done = extract(inputs, store, backbone=backbone, dtype="float32", prune=True, yes=True, progress=progress)
     if done.interrupted:
         raise KeyboardInterrupt

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.backbones import EMBEDDED, load_backbone, plain_name
+from fxengine.backbones import load_backbone, plain_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.sources import efficientnet_lite, from_keras
 from fxengine.backbones.sources.preprocessing import Preparation
 from fxengine.backbones.sources.torch_state import read_state
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
+from fxengine.pipeline.suited import holds_texts
+
+_INSTEAD = "A head on the features of texts takes seconds: `fxengine extract`, then `fxengine probe`."
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,18 @@ def is_trainable(source: str) -> bool:
     return plain_name(source) == efficientnet_lite.NAME or (kind == "keras" and bool(what))
 
 
+def refuse_texts(inputs: Path) -> None:
+    """Raise InputError where inputs are texts, which no net is trained on."""
+    if holds_texts(inputs):
+        raise InputError(f"{inputs} holds texts, and only nets of pictures are trained. {_INSTEAD}")
+
+
+def refuse_net_of_texts(found: BackboneFile) -> None:
+    """Raise InputError where a backbone takes texts: it is not trained."""
+    if found.recipe.modality == "text":
+        raise InputError(f"{found.facts.name} takes texts, and only nets of pictures are trained. {_INSTEAD}")
+
+
 def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainable:
     """Return what is needed to train `source`; weights that Keras does not have are written into `folder`.
 
@@ -45,7 +60,7 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
         InputError: it cannot be trained, is not there, or Keras is not installed.
     """
     if not is_trainable(source):
-        names = ", ".join([*EMBEDDED, "keras:NAME", "keras:FILE.keras", "keras:SAVEDMODEL_FOLDER"])
+        names = ", ".join([efficientnet_lite.NAME, "keras:NAME", "keras:FILE.keras", "keras:SAVEDMODEL_FOLDER"])
         raise InputError(f"{source} cannot be trained: only Keras nets can ({names}).")
     if plain_name(source) == efficientnet_lite.NAME:
         return _lite0(options, folder)

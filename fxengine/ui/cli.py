@@ -45,7 +45,7 @@ def _run(arguments: list[str], options: argparse.Namespace) -> int:
     build_parser(_command_of(arguments)).parse_args(arguments, options)
     if options.command == "extract" and not is_child():
         return supervise(arguments, options.store)
-    if options.command == "predict" and not is_child() and not is_store(options.inputs):
+    if options.command == "predict" and options.inputs and not is_child() and not is_store(options.inputs):
         with crash_notes() as notes:
             return supervise(arguments, notes)
     with stopping(options), console.native_libraries_silenced():

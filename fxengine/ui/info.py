@@ -98,7 +98,7 @@ def _layers(source: str) -> list[dict[str, Any]]:
     import onnx
 
     from fxengine.backbones.sources.from_onnx import candidates
-    from fxengine.backbones.spec import FEATURE_OUTPUT, PROLOGUE
+    from fxengine.backbones.spec import EPILOGUE, FEATURE_OUTPUT, PROLOGUE
 
     kind, _, what = source.partition(":")
     if kind == "onnx":
@@ -109,7 +109,7 @@ def _layers(source: str) -> list[dict[str, Any]]:
     rows = []
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         shape = [dim.dim_value or dim.dim_param or "?" for dim in value.type.tensor_type.shape.dim]
-        if value.name in makers and not value.name.startswith(PROLOGUE):
+        if value.name in makers and not value.name.startswith((PROLOGUE, EPILOGUE)):
             op = makers[value.name].op_type
             rows.append({"tensor": value.name, "op": op, "shape": shape, "default": value.name == FEATURE_OUTPUT})
     return rows

@@ -186,7 +186,7 @@ def test_an_unknown_name_lists_the_nearest(name: str) -> None:
 
 
 def test_a_name_like_no_other_lists_them_all(source: list[str]) -> None:
-    with pytest.raises(InputError, match="Did you mean efficientnet_lite0, tiny_net, "):
+    with pytest.raises(InputError, match="Did you mean efficientnet_lite0, minilm_l6, tiny_net, "):
         load_backbone("qqqq")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from fxengine.backbones import (
     EMBEDDED,
@@ -26,19 +27,34 @@ from fxengine.backbones import (
     plain_name,
     source_name,
 )
-from fxengine.backbones.graph.run import open_plain, outputs_of
+from fxengine.backbones.contract import check_contract
+from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.surgery import shape_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.pca_facts import PcaFacts
-from fxengine.backbones.sources import efficientnet_lite, from_keras, from_onnx, from_pca
-from fxengine.backbones.spec import FEATURE_OUTPUT, INPUT_NAME, LOGITS_OUTPUT, PROLOGUE, layer_output
+from fxengine.backbones.sources import efficientnet_lite, from_keras, from_onnx, from_pca, minilm_l6
+from fxengine.backbones.spec import (
+    FEATURE_OUTPUT,
+    INPUT_NAME,
+    LENGTHS_INPUT,
+    LOGITS_OUTPUT,
+    METADATA_KEY,
+    PROLOGUE,
+    TOKENS_INPUT,
+    Facts,
+    Recipe,
+    TextRecipe,
+    layer_output,
+)
 from fxengine.errors import InputError
 from fxengine.reduce.pca import Pca
 from tests.backbones.padded import classifier
 from tests.conftest import tiny_model
+from tests.texts import tiny_text_model
 
 # Assigned one by one, so that mypy holds every module against the protocol.
-EMBEDDED_MODULES: dict[str, Embedded] = {"efficientnet_lite0": efficientnet_lite}
+EMBEDDED_MODULES: dict[str, Embedded] = {"efficientnet_lite0": efficientnet_lite, "minilm_l6": minilm_l6}
 MODULES: dict[str, Source] = {"keras": from_keras, "onnx": from_onnx, "pca": from_pca}
 KERAS = importlib.util.find_spec("tensorflow") is not None or bool(os.environ.get("FXENGINE_KERAS_PYTHON"))
 needs_keras = [
@@ -102,14 +118,34 @@ def test_the_tables_name_the_modules() -> None:
     assert MAKE.keys() == SOURCES.keys()
 
 
-def test_it_takes_pictures_and_gives_vectors(asked: Asked) -> None:
+Ports = dict[str, tuple[int, list[int | str]]]
+
+
+def ports_of(recipe: Recipe) -> Ports:
+    """Return the type and the shape of each input that a net of a recipe has."""
+    if isinstance(recipe, TextRecipe):
+        int32 = int(TensorProto.INT32)
+        return {TOKENS_INPUT: (int32, ["batch", "length"]), LENGTHS_INPUT: (int32, ["batch"])}
+    return {INPUT_NAME: (int(TensorProto.UINT8), ["batch", recipe.height, recipe.width, 3])}
+
+
+def inputs_of(recipe: Recipe) -> dict[str, np.ndarray]:
+    """Return three rows of inputs, no two alike."""
+    rng = np.random.default_rng(5)
+    if isinstance(recipe, TextRecipe):
+        return {
+            TOKENS_INPUT: rng.integers(1000, 30_000, (3, 20)).astype(np.int32),
+            LENGTHS_INPUT: np.array([20, 7, 11], np.int32),
+        }
+    return {INPUT_NAME: rng.integers(0, 256, (3, recipe.height, recipe.width, 3), np.uint8)}
+
+
+def test_it_takes_inputs_and_gives_vectors(asked: Asked) -> None:
     found = load_backbone(*asked)
     model, facts = onnx.load(found.path), found.facts
     onnx.checker.check_model(model, full_check=True)
-    (images,) = model.graph.input
-    recipe = found.recipe
-    assert (images.name, images.type.tensor_type.elem_type) == (INPUT_NAME, TensorProto.UINT8)
-    assert shape_of(images) == ["batch", recipe.height, recipe.width, 3]
+    ports = {value.name: (value.type.tensor_type.elem_type, shape_of(value)) for value in model.graph.input}
+    assert ports == ports_of(found.recipe)
     dims = {FEATURE_OUTPUT: facts.dim, **{layer_output(name): dim for name, dim in facts.layers}}
     if len(model.graph.output) > len(dims):
         dims[LOGITS_OUTPUT] = len(facts.classes)
@@ -122,16 +158,18 @@ def test_it_takes_pictures_and_gives_vectors(asked: Asked) -> None:
     assert facts.parameters > 0
 
 
-def test_a_plain_session_computes_any_number_of_pictures(asked: Asked) -> None:
+def test_a_plain_session_computes_any_number_of_inputs(asked: Asked) -> None:
     found = load_backbone(*asked)
-    size = (3, found.recipe.height, found.recipe.width, 3)
-    pictures = np.random.default_rng(5).integers(0, 256, size, np.uint8)
-    session = ort.InferenceSession(found.path)
-    right = outputs_of(open_plain(found.path, optimised=False), pictures)
-    for name, values in outputs_of(session, pictures).items():
+    inputs = inputs_of(found.recipe)
+    session, plain = ort.InferenceSession(found.path), open_plain(found.path, optimised=False)
+    names = [output.name for output in session.get_outputs()]
+    right, ours = (dict(zip(names, each.run(names, inputs), strict=True)) for each in (plain, session))
+    second = {name: values[1:2] for name, values in inputs.items()}
+    alone = dict(zip(names, session.run(names, second), strict=True))
+    for name, values in ours.items():
         scale = np.abs(right[name]).max()
         np.testing.assert_allclose(values, right[name], rtol=0, atol=1e-4 * scale)
-        np.testing.assert_allclose(outputs_of(session, pictures[1:2])[name], values[1:2], rtol=0, atol=1e-4 * scale)
+        np.testing.assert_allclose(alone[name], values[1:2], rtol=0, atol=1e-4 * scale)
         assert np.ptp(values, axis=0).max() > 1e-3 * scale
 
 
@@ -174,3 +212,63 @@ def test_its_identity_follows_what_it_depends_on(kind: str, tmp_path: Path) -> N
 def test_what_is_not_there_is_named(kind: str) -> None:
     with pytest.raises(InputError, match="nowhere"):
         load_backbone(f"{kind}:nowhere")
+
+
+Change = Callable[[onnx.ModelProto], object]
+
+
+def input_of(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
+    found: onnx.ValueInfoProto
+    (found,) = (value for value in model.graph.input if value.name == name)
+    return found
+
+
+def retype(port: str, kind: int, dims: list[int | str | None]) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        input_of(model, port).CopyFrom(helper.make_tensor_value_info(port, kind, dims))
+
+    return change
+
+
+def shorter(model: onnx.ModelProto) -> None:
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(FEATURE_OUTPUT, TensorProto.FLOAT, ["batch", 7]))
+
+
+INT32, INT64 = int(TensorProto.INT32), int(TensorProto.INT64)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (retype("tokens", INT64, ["batch", "length"]), "takes token ids, but the inputs .* tokens [], lengths []"),
+        (retype("lengths", INT64, ["batch"]), "takes token ids"),
+        (retype("tokens", INT32, ["batch", 12]), "the inputs of its net are tokens [12], lengths []"),
+        (retype("tokens", INT32, ["batch", "length", 3]), "are tokens [0, 3], lengths []"),
+        (retype("lengths", INT32, ["batch", 1]), "are tokens [0], lengths [1]"),
+        (retype("lengths", INT32, []), "takes token ids"),
+        (lambda model: model.graph.input.pop(), "are tokens [0]. Export it again"),
+        (
+            lambda model: model.graph.input.append(helper.make_tensor_value_info("types", INT32, ["batch", "n"])),
+            "tokens [0], lengths [], types [0]",
+        ),
+        (lambda model: setattr(input_of(model, "tokens"), "name", "images"), "are images [0], lengths []"),
+        (shorter, "gives features of 8 numbers, but the outputs of its net are features [7]"),
+    ],
+)
+def test_a_net_of_texts_is_what_it_says(change: Change, says: str) -> None:
+    model = tiny_text_model()
+    facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
+    check_contract(model, facts, "net.onnx")
+    change(model)
+    pattern = "net.onnx is damaged: it says that it .*" + re.escape(says).replace(r"\.\*", ".*")
+    with pytest.raises(InputError, match=pattern):
+        check_contract(model, facts, "net.onnx")
+
+
+def test_a_net_of_pictures_is_none_of_texts() -> None:
+    texts, pictures = tiny_text_model(), tiny_model()
+    of_texts, of_pictures = (Facts.from_json(metadata_of(each)[METADATA_KEY]) for each in (texts, pictures))
+    with pytest.raises(InputError, match=r"says that it takes token ids, but the inputs of its net are images \[\]"):
+        check_contract(pictures, of_texts, "net.onnx")
+    with pytest.raises(InputError, match=r"takes pictures of 32 x 32 pixels, but the inputs of its net are tokens"):
+        check_contract(texts, of_pictures, "net.onnx")

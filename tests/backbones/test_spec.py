@@ -151,7 +151,7 @@ def test_facts_survive_json() -> None:
     rebuilt = Facts.from_json(facts().to_json())
     assert rebuilt == facts()
     assert rebuilt.classes == ("a", "b")
-    assert rebuilt.recipe.pad_color == (9, 8, 7)
+    assert rebuilt.recipe == recipe(rounding="torchvision", pad_color=(9, 8, 7))
     assert rebuilt.to_json() == facts().to_json()
 
 

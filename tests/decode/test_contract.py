@@ -7,22 +7,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine.backbones.spec import PictureRecipe
+from fxengine.backbones.spec import PictureRecipe, Recipe, TextRecipe
+from fxengine.backbones.tokenizer import sha256_of_tokenizer, wordpiece_json
 from fxengine.decode import MODALITIES, Filled, Inputs, Modality, Preparer, load_modality, preparer_for
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import preparer as picture
+from fxengine.decode.text import preparer as text
 from fxengine.errors import DecodeError, InputError
 from tests.conftest import TINY_RECIPE, make_photo
+from tests.texts import MAX_TOKENS, VOCABULARY
 
 # Checked by mypy: each module is what the table says it is.
-MODULES: dict[str, Modality] = {"picture": picture}
-RECIPES: dict[str, PictureRecipe] = {"picture": TINY_RECIPE}
+MODULES: dict[str, Modality] = {"picture": picture, "text": text}
+TOKENIZER = wordpiece_json(VOCABULARY)
+RECIPES: dict[str, Recipe] = {
+    "picture": TINY_RECIPE,
+    "text": TextRecipe(sha256_of_tokenizer(TOKENIZER), MAX_TOKENS),
+}
 modalities = pytest.mark.parametrize("name", sorted(MODALITIES))
 
 
 def payloads(name: str, folder: Path) -> list[bytes]:
-    assert name == "picture"
+    if name == "text":
+        return ["A good café".encode(), b"bad"]
     return [make_photo(folder / f"{i}.{kind}", i, (50 + i, 40)).read_bytes() for i, kind in enumerate(["jpg", "png"])]
+
+
+def prepare(name: str, limits: Limits | None = None) -> Preparer:
+    return preparer_for(RECIPES[name], limits, tokenizer=TOKENIZER)
 
 
 def filled(preparer: Preparer, inputs: Inputs, data: list[bytes]) -> list[Filled]:
@@ -37,10 +49,11 @@ def test_every_modality_is_checked_here() -> None:
 
 @modalities
 def test_a_row_depends_on_its_own_input_alone(tmp_path: Path, name: str) -> None:
-    preparer, data = preparer_for(RECIPES[name]), payloads(name, tmp_path)
+    preparer, data = prepare(name), payloads(name, tmp_path)
     forth, back = preparer.room(2), preparer.room(2)
     first = filled(preparer, forth, data)
     assert filled(preparer, back, data[::-1]) == first[::-1]
+    assert first[0] != first[1]
     for key, values in forth.items():
         np.testing.assert_array_equal(values, back[key][::-1])
         assert len(preparer.room(0)[key]) == 0
@@ -49,7 +62,7 @@ def test_a_row_depends_on_its_own_input_alone(tmp_path: Path, name: str) -> None
 
 @modalities
 def test_apart_and_given_are_the_same(tmp_path: Path, name: str) -> None:
-    preparer, data = preparer_for(RECIPES[name]), payloads(name, tmp_path)
+    preparer, data = prepare(name), payloads(name, tmp_path)
     here, there = preparer.room(2), preparer.room(2)
     expected = filled(preparer, here, data)
     assert preparer.open_apart(data[0]).fill(there, 0) == expected[0]
@@ -62,15 +75,15 @@ def test_apart_and_given_are_the_same(tmp_path: Path, name: str) -> None:
 def test_what_is_too_large_or_nothing_is_refused(tmp_path: Path, name: str) -> None:
     (data, _) = payloads(name, tmp_path)
     with pytest.raises(DecodeError) as caught:
-        preparer_for(RECIPES[name], Limits(max_bytes=len(data) - 1)).open(data)
+        prepare(name, Limits(max_bytes=len(data) - 1)).open(data)
     assert caught.value.code == "too_large"
     with pytest.raises(InputError, match="Got float"):
-        preparer_for(RECIPES[name]).open_given(1.5)
+        prepare(name).open_given(1.5)
 
 
 @modalities
 def test_it_says_what_decodes_and_what_it_costs(tmp_path: Path, name: str) -> None:
-    preparer = load_modality(name).make(RECIPES[name], Limits(), False)
+    preparer = load_modality(name).make(RECIPES[name], Limits(), False, TOKENIZER)
     assert preparer.decoder
     row = sum(values.nbytes for values in preparer.room(1).values())
     assert all(preparer.open(data).cost >= row for data in payloads(name, tmp_path))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
+from fxengine.errors import InputError
 from fxengine.execute import open_session
 from fxengine.execute.session import Session, in_order
 from fxengine.execute.shapes import CPU_TOKENS, cut, rows_of_a_run, takes_texts, texts_of_a_run
@@ -93,6 +94,12 @@ def tiny_session(request: pytest.FixtureRequest, tiny_texts: BackboneFile) -> Se
 def test_of_texts_a_session_says_the_tokens_of_a_run(tiny_session: Session, tiny_texts: BackboneFile) -> None:
     assert tiny_session.batch_size == CPU_TOKENS == 128
     assert open_session(tiny_texts.path, "cpu", 40).batch_size == 40
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_more_tokens_than_memory_holds_are_refused(runtime: str, tiny_texts: BackboneFile) -> None:
+    with pytest.raises(InputError, match=r"^`batch_size` must be between 1 and 131072\. Got 131073\.$"):
+        open_session(tiny_texts.path, "cpu", 131_073, runtime=runtime)
 
 
 def rows_of(inputs: dict[str, np.ndarray], rows: Sequence[int]) -> dict[str, np.ndarray]:

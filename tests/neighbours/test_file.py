@@ -348,6 +348,14 @@ def test_rows_that_are_no_parquet_are_refused_in_a_sentence(written: tuple[Path,
         read_index(folder, mended(folder), 3)
 
 
+def test_a_column_s_name_that_is_no_text_is_told(written: tuple[Path, IndexFacts]) -> None:
+    folder, _ = written
+    path = folder / "rows.parquet"
+    path.write_bytes(path.read_bytes().replace(b"living", b"\x80iving"))
+    with pytest.raises(StoreError, match=r"rows\.parquet is damaged: a name in it is no text\. "):
+        read_index(folder, mended(folder), 3)
+
+
 def test_a_text_that_a_file_keeps_once_is_not_repeated_in_memory_for_every_row(
     written: tuple[Path, IndexFacts],
 ) -> None:

@@ -74,7 +74,7 @@ def fake_ways(
                        Fake(session, rate, noise))  # fmt: skip
 
     monkeypatch.setattr(precision, "open_session", fake)
-    monkeypatch.setattr(precision, "ways", lambda on_gpu: there)
+    monkeypatch.setattr(precision, "ways", lambda *_: there)
     monkeypatch.setattr(precision, "_ROUND_SECONDS", 0.05)
 
 

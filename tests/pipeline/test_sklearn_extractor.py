@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from fxengine import FeatureExtractor, InputError
 from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.spec import BackboneFile
+from fxengine.errors import DecodeError
 from fxengine.pipeline.embed import Backbone
 from tests.conftest import tiny_model
 
@@ -58,3 +59,34 @@ def test_it_works_in_a_pipeline_and_a_grid_search_over_backbones(
     search.fit(paths, labels)
     assert search.best_params_["featureextractor__backbone"] in backbones
     assert (search.predict(paths) == labels).mean() == search.score(paths, labels)
+
+
+def test_a_column_of_texts(tiny_texts: BackboneFile) -> None:
+    texts = ["good film", "bad", "good, and again"]
+    expected = Backbone.load(tiny_texts.path).embed(texts)
+    extractor = FeatureExtractor(str(tiny_texts.path))
+    for given in (
+        texts,
+        np.array(texts),
+        np.array(texts, object)[:, None],
+        pd.Series(texts),
+        pd.Series(texts, dtype="string"),
+        pd.DataFrame({"text": texts}),
+    ):
+        np.testing.assert_allclose(extractor.fit_transform(given), expected, atol=1e-6)
+    copied = pickle.loads(pickle.dumps(extractor))
+    np.testing.assert_array_equal(copied.transform(texts[:1]), extractor.transform(texts[:1]))
+    pipeline = make_pipeline(FeatureExtractor(str(tiny_texts.path), normalize=True), LogisticRegression())
+    assert list(pipeline.fit(texts, [1, 0, 1]).predict(["good film"])) == [1]
+
+
+def test_what_is_no_column_of_texts(tiny_texts: BackboneFile) -> None:
+    extractor = FeatureExtractor(str(tiny_texts.path)).fit(None)
+    with pytest.raises(InputError, match="takes a list of texts"):
+        extractor.transform("a text")
+    with pytest.raises(InputError, match=r"takes one column of texts. Got an array of shape \[1, 2\]"):
+        extractor.transform(np.array([["a", "b"]]))
+    with pytest.raises(InputError, match="Got float"):
+        extractor.transform(pd.Series(["a", float("nan")], dtype=object))
+    with pytest.raises(DecodeError, match="text 1: The text is empty"):
+        extractor.transform(["a", ""])

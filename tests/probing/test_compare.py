@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fxengine import InputError, StoreError, extract
+from fxengine import InputError, StoreError, extract, pca
+from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.probing.compare import compare
 from fxengine.probing.mislabeled import mislabeled, rank
 from fxengine.probing.probe import probe
 from tests.probing.test_probe import names_of, planted, planted_store
+from tests.reviews import review_store, write_reviews
+from tests.texts import tiny_text_model
 
 
 def test_the_better_features_come_first_with_the_score_of_their_probe(tmp_path: Path) -> None:
@@ -73,3 +77,24 @@ def test_wrong_labels_need_classes(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,price\n" + "\n".join(f"{i:06d}.jpg,{i}.5" for i in range(20)))
     with pytest.raises(InputError, match=r"among classes; .* has numbers"):
         mislabeled(store, labels=tmp_path / "t.csv")
+
+
+@pytest.mark.slow
+def test_two_nets_of_texts_are_ranked_on_the_same_rows(
+    tmp_path: Path, tiny_texts: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_reviews(tmp_path / "reviews.csv")
+    store = review_store(table, tmp_path / "a", tiny_texts)
+    write_backbone(tiny_text_model(dim=2), tmp_path / "small.onnx")
+    small = review_store(table, tmp_path / "b", read_backbone(tmp_path / "small.onnx"))
+    pca(store, tmp_path / "pca.onnx", dim=3, reduced=tmp_path / "c")
+    found = compare([store, small, tmp_path / "c"], head="ridge")
+    assert (found.modality, found.rows, found.metric) == ("text", 60, "accuracy")
+    by_store = {Path(each.store).name: each for each in found.candidates}
+    assert {name: each.dim for name, each in by_store.items()} == {"a": 8, "b": 2, "c": 3}
+    assert by_store["a"].score == probe(store, head="ridge").score
+    assert found.candidates[0].store == str(store)
+    assert all((each.images_per_second or 0) > 0 for each in found.candidates)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    (without,) = compare(store, head="ridge").candidates  # which needs none but to time the net
+    assert (without.images_per_second, without.score) == (None, by_store["a"].score)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -82,3 +83,12 @@ def test_without_openvino_it_says_what_it_would_give(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(doctor, "version", gone)
     finding = by_name(list(doctor._runtimes()))["OpenVINO"]
     assert finding.advice == "pip install openvino: bf16 and int8 on CPUs."
+
+
+def test_what_texts_need_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._texts().found == f"by minilm_l6, tokenizers {importlib.metadata.version('tokenizers')}"
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    finding = doctor._texts()
+    assert finding.found.startswith("cannot be embedded by minilm_l6; pictures do not need it.")
+    assert finding.found.endswith("pip install 'fxengine[text]'")
+    assert finding.advice is None  # nothing is wrong

@@ -15,7 +15,7 @@ from fxengine import cache as kept
 from fxengine.backbones import cache
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features import parts
-from fxengine.repair import mend, sample
+from fxengine.repair import inputs
 from fxengine.repair.verify import verify
 from fxengine.trust import was_named
 from tests.conftest import make_photo, tiny_model
@@ -39,8 +39,7 @@ def test_inputs_of_a_folder_that_nobody_named_are_not_read(
     received: Path, photos: Path, asked: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in received.iterdir()}
-    for module in (sample, mend):
-        monkeypatch.setattr(module, "stat_item", lambda *_: pytest.fail("an input was looked at"))
+    monkeypatch.setattr(inputs, "stat_item", lambda *_: pytest.fail("an input was looked at"))
     said = f"The store says that its inputs lie in {photos}, from which you did not extract: .* as `pictures`"
     with pytest.raises(InputError, match=said):
         verify(received, **asked)  # type: ignore[arg-type]

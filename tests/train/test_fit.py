@@ -11,11 +11,15 @@ import onnxruntime
 import pytest
 
 from fxengine import InputError
+from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.train import fit as task
 from fxengine.train.advise import advise
+from fxengine.train.finetune import finetune, preview_augmentation
 from fxengine.train.fit import fit
+from fxengine.train.trainable import load_trainable
+from tests.reviews import write_reviews
 
 
 def test_an_easy_target_needs_no_training(photos: Path, tiny: BackboneFile, tmp_path: Path) -> None:
@@ -66,3 +70,23 @@ def test_a_target_that_cannot_be_is_said_at_once(photos: Path, tiny: BackboneFil
     with pytest.raises(InputError, match=r"`target` must be a number above 0 and at most 1\. Got 95\."):
         fit(photos, tmp_path / "m.onnx", target=95, backbone=str(tiny.path))
     assert not (tmp_path / "m.fit").exists()
+
+
+def test_texts_are_refused_before_anything_is_made(photos: Path, tmp_path: Path, tiny_texts: BackboneFile) -> None:
+    table, folder = write_reviews(tmp_path / "t.csv"), tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("good")
+    for inputs in (table, folder):
+        with pytest.raises(InputError, match="holds texts, and only nets of pictures are trained"):
+            fit(inputs, tmp_path / "m.onnx")
+        with pytest.raises(InputError, match="holds texts, and only nets of pictures are trained"):
+            finetune(inputs, tmp_path / "m.onnx")
+        with pytest.raises(InputError, match="holds texts, and only nets of pictures are trained"):
+            preview_augmentation(inputs, tmp_path / "sheet.png")
+    with pytest.raises(InputError, match="tiny_text takes texts, and only nets of pictures are trained"):
+        fit(photos, tmp_path / "m.onnx", backbone=str(tiny_texts.path))
+    with pytest.raises(
+        InputError, match=r"minilm_l6 cannot be trained: only Keras nets can \(efficientnet_lite0, keras"
+    ):
+        load_trainable("minilm_l6", ExportOptions(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "t.csv", "folder"}

@@ -11,6 +11,7 @@ import numpy as np
 from fxengine.backbones.spec import LENGTHS_INPUT, TOKENS_INPUT, Recipe, TextRecipe
 from fxengine.collect.item import Payload
 from fxengine.collect.local import read_file
+from fxengine.collect.text_files import utf8_of
 from fxengine.decode.limits import Limits
 from fxengine.decode.rows import Filled, Inputs, Opened, Window
 from fxengine.decode.text.tokenizer import Tokenizer, open_tokenizer, tokenizers_version
@@ -99,7 +100,7 @@ class TextPreparer:
             InputError: it is none of these.
         """
         if isinstance(given, os.PathLike):
-            return self.open(read_file(given, self.limits.max_bytes)[0])
+            return self.open(utf8_of(read_file(given, self.limits.max_bytes)[0]))
         if isinstance(given, bytes):
             return self.open(given)
         if not isinstance(given, str):
@@ -111,6 +112,8 @@ class TextPreparer:
 
     def _fill(self, text: str, inputs: Inputs, row: int) -> Filled:
         ids, count = self.tokenizer.ids(text)
+        if not len(ids):
+            raise DecodeError("empty", "The text has no token.")
         inputs[TOKENS_INPUT][row, : len(ids)] = ids
         inputs[LENGTHS_INPUT][row] = len(ids)
         return Filled(further={"tokens": count, "truncated": count > len(ids), "text": text})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -27,11 +29,18 @@ class Tokenizer:
     _tokenizer: Any
 
     def ids(self, text: str) -> tuple[np.ndarray, int]:
-        """Return the ids that are kept, int32 [tokens], and how many tokens the whole text has."""
-        # Of one in a list, since that lets other threads run meanwhile.
-        (encoded,) = self._tokenizer.encode_batch_fast([text])
+        """Return the ids that are kept, int32 [tokens], and how many tokens the whole text has.
+
+        Raises:
+            InputError: the tokenizer fails on the text, or gives what is no row of token ids.
+        """
+        with _explained("fails on a text"):
+            # Of one in a list, since that lets other threads run meanwhile.
+            (encoded,) = self._tokenizer.encode_batch_fast([text])
+            ids = np.array(encoded.ids, np.int32)
+        if len(ids) > self.max_tokens:
+            raise InputError(f"The backbone's tokenizer gives {len(ids)} tokens where {self.max_tokens} are taken.")
         behind = sum(len(rest.ids) - self._special for rest in encoded.overflowing)
-        ids = np.array(encoded.ids, np.int32)
         return ids, len(ids) + behind
 
 
@@ -50,13 +59,26 @@ def open_tokenizer(tokenizer: bytes, max_tokens: int) -> Tokenizer:
         import tokenizers
     except ImportError as error:
         raise InputError(_INSTALL) from error
-    try:
+    with _explained("cannot be read"):
         made = tokenizers.Tokenizer.from_str(tokenizer.decode())
         made.no_padding()
         made.enable_truncation(max_tokens)  # before any thread uses it: it must not change while one does
-    except Exception as error:  # the package has no class of its own
-        raise InputError(f"The backbone's tokenizer cannot be read: {first_line(error)}") from error
     return Tokenizer(max_tokens, made.num_special_tokens_to_add(False), made)
+
+
+@contextmanager
+def _explained(failed: str) -> Iterator[None]:
+    """Turn what the package raises into a sentence: it has no class of its own, and what it panics with is no
+    `Exception`.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"The backbone's tokenizer {failed}: {first_line(error)}") from error
 
 
 def tokenizers_version() -> str:

@@ -30,15 +30,20 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     cells = [
         [
             row["name"],
-            str(row["dim"]),
-            str(row["size"]),
+            _known(row["dim"]),
+            _known(row["size"]),
             "" if row["parameters"] is None else f"{row['parameters'] / 1e6:.1f} M",
             "" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e6:,.0f} M",
-            row["licence"],
+            _known(row["licence"]),
             ("cached" if row["cached"] else "ready") if row["installed"] else row["install"],
         ]
         for row in rows
     ]
     names = ["name", "dim", "input", "parameters", "multiply-adds", "licence", "state"]
     table(names, cells, {"dim", "input", "parameters", "multiply-adds"})
+    say("input: the edge of a picture in pixels, or a text's tokens at most; multiply-adds of texts are for a token")
     say("also: onnx:FILE for any ONNX file, keras:FOLDER or keras:FILE.keras for your own nets (docs/backbones.md)")
+
+
+def _known(value: object) -> str:
+    return "" if value is None else str(value)

@@ -13,7 +13,7 @@ from fxengine.ui.exit_codes import FINE
 if TYPE_CHECKING:
     from fxengine.probing.bundle import Bundled
 
-TEXT = "put a head behind its backbone: one ONNX file from pictures to answers"
+TEXT = "put a head behind its backbone: one ONNX file from pictures or texts to answers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +42,9 @@ def show(made: Bundled) -> None:
         say("  not compared with stored vectors: give the store with --store")
         return
     if not agreed.rows:
-        say("  not compared with stored vectors: no picture could be read below a folder that you extracted from")
+        where = "below a folder" if agreed.modality == "picture" else "in a table or folder"
+        say(f"  not compared with stored vectors: no {agreed.modality} could be read {where} that you extracted from")
         return
-    say(f"  {agreed.rows} pictures against their stored vectors: {agreed.same:.1%} have the same answer")
+    say(f"  {agreed.rows} {agreed.modality}s against their stored vectors: {agreed.same:.1%} have the same answer")
     gone = f"; {agreed.gone} more could not be read" if agreed.gone else ""
     say(f"  largest difference {agreed.worst:.1e}{gone}")

@@ -18,7 +18,8 @@ TEXT = "find the fastest way to compute a backbone here that keeps its features,
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("backbone", help="a name, keras:NAME, onnx:FILE or an exported file")
-    add_inputs(parser, "a folder of pictures to compare on, 64 or more")
+    add_inputs(parser, "a folder of pictures to compare on, 64 or more, or a table or folder of as many texts")
+    parser.add_argument("--column", metavar="NAME", help='of a table, the texts (the only column, or "text")')
     add_device(parser)
 
 
@@ -48,10 +49,10 @@ def show(choice: Choice) -> None:
                 tried.verdict,
             ]
         )
-    numbers = ["streams", "images/s", "cosine", "worst", "neighbours kept"]
+    numbers = ["streams", "inputs/s", "cosine", "worst", "neighbours kept"]
     table(["runtime", "precision", *numbers, "verdict"], rows, numbers)
     way = choice.way
     say(
-        f"compared on {choice.images} pictures in {choice.seconds:.0f} s; later runs of this backbone here use "
+        f"compared on {choice.images} inputs in {choice.seconds:.0f} s; later runs of this backbone here use "
         f"{way.precision} by {way.runtime}"
     )

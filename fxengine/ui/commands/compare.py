@@ -18,7 +18,7 @@ TEXT = "rank backbones or layers on your labels, with the same folds"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("stores", type=Path, nargs="+", metavar="STORE", help="stores of the same pictures")
+    parser.add_argument("stores", type=Path, nargs="+", metavar="STORE", help="stores of the same pictures or texts")
     add_labels(parser, "the stores' own labels")
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (5)")
@@ -42,7 +42,8 @@ def show(found: Comparison) -> None:
     metric = found.metric.replace("_", " ")
     say(f"{metric} of {found.head}, {found.folds}-fold cross-validation over the same {found.rows} rows")
     say_notes(found.notes)
-    numbers = ["95% interval", "LogME", "dim", "images/s", "M multiply-adds"]
+    rate = "texts/s" if found.modality == "text" else "images/s"
+    numbers = ["95% interval", "LogME", "dim", rate, "M multiply-adds"]
     rows = [
         [
             f"{each.store} {each.layer or ''}".strip(),
@@ -56,4 +57,5 @@ def show(found: Comparison) -> None:
         for each in found.candidates
     ]
     table(["store and layer", metric, *numbers], rows, {metric, *numbers})
-    say("images/s: the backbone alone in fp32, measured now; LogME: higher is better, no training")
+    of = " of 64 tokens" if found.modality == "text" else ""
+    say(f"{rate}: the backbone alone in fp32{of}, measured now; LogME: higher is better, no training")

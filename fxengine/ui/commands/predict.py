@@ -16,12 +16,18 @@ from fxengine.ui.words import in_flags
 if TYPE_CHECKING:
     from fxengine.probing.prediction import Prediction, Predictions
 
-TEXT = "name what pictures show, by the backbone's own classes or by a trained head"
+TEXT = "say what pictures or texts are, by the backbone's own classes or by a trained head"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("inputs", type=Path, metavar="INPUTS|STORE", help="pictures, or a store (then with --model)")
+    parser.add_argument(
+        "inputs",
+        type=Path,
+        nargs="?",
+        metavar="INPUTS|STORE",
+        help="pictures, a table or folder of texts, or a store (then with --model)",
+    )
     parser.add_argument("--model", type=Path, metavar="FILE", help="a head that `fxengine probe` wrote")
     add_backbone(parser)
     parser.add_argument("--top", type=positive, default=5, metavar="K", help="how many classes to name (5)")
@@ -31,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PRECISIONS,
         help="what the backbone computes in (fp32)",
     )
-    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N files")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N inputs")
+    texts = parser.add_argument_group("texts")
+    texts.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text, instead of INPUTS")
+    texts.add_argument("--column", metavar="NAME", help='of a table, the texts (the only column, or "text")')
+    texts.add_argument("--id-column", metavar="NAME", help="of a table, the rows' ids (FILE#ROW)")
     add_output(parser, "write .json, .csv or .parquet instead of a table")
 
 
@@ -54,7 +64,7 @@ def _written(found: Predictions) -> dict[str, object]:
 
 
 def show(predictions: Sequence[Prediction]) -> None:
-    """Print what the pictures show."""
+    """Print what the inputs are."""
     rows = []
     for p in predictions:
         shown = [f"{value:.4g}" for value in p.values] or [f"{share:.0%}" for share in p.probabilities]

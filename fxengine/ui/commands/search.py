@@ -7,21 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_backbone, add_layer, add_metric, add_output, add_report, call
-from fxengine.ui.console import complain_of, say, say_result, say_written, table
+from fxengine.ui.console import complain_of, one_line, say, say_result, say_written, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
     from fxengine.retrieval.search import SearchReport
 
-TEXT = "find the stored pictures nearest to a query"
+TEXT = "find the stored pictures or texts nearest to a query"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("store", type=Path)
     parser.add_argument(
-        "query", type=Path, nargs="*", default=[], help="pictures, folders of them, or .npy files of vectors"
+        "query",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="pictures (of a store of texts, .txt files), folders of them, or .npy files of vectors",
     )
+    parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="ask a store of texts with a text")
     parser.add_argument("--id", action="append", default=[], help="ask for a row of the store, by its id")
     parser.add_argument("--plus", type=Path, action="append", default=[], metavar="FILE", help="one query from several")
     parser.add_argument("--minus", type=Path, action="append", default=[], metavar="FILE", help="taken away from it")
@@ -52,10 +57,14 @@ def show(report: SearchReport, written: list[Path]) -> None:
     """Print the neighbours of each query, or where they were written to."""
     if report.warning:
         complain_of(report.warning)
+    texts = ["text"] if report.modality == "text" else []
     for answer in report.answers if not written else ():
-        rows = [[str(i), f"{n.score:.4f}", n.label or "", n.id] for i, n in enumerate(answer.neighbours, 1)]
+        rows = [
+            [str(i), f"{n.score:.4f}", n.label or "", n.id, *(one_line(n.text) for _ in texts)]
+            for i, n in enumerate(answer.neighbours, 1)
+        ]
         say(f"nearest to {answer.query} among {report.rows} rows")
-        table(["", report.metric, "label", "id"], rows, {"", report.metric})
+        table(["", report.metric, "label", "id", *texts], rows, {"", report.metric})
     say_written(written)
     asked = "1 query" if len(report.answers) == 1 else f"{len(report.answers)} queries"
     say(

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="also compute N rows again and compare (0)")
     parser.add_argument("--repair", action="store_true", help="compute again what is bad, and only that")
     parser.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="read pictures below it, too, where the store is not your own"
+        "--pictures", type=Path, metavar="FOLDER", help="read what lies below it, too, where the store is not your own"
     )
     add_backbone(parser)
 

@@ -6,7 +6,7 @@ import base64
 import html
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -115,17 +115,6 @@ def stored_inputs(store: str, root: str, keys: Sequence[str]) -> StoredInputs:
         return _row(value, key, caption, value is None and source_is_named(opened, key))
 
     return StoredInputs("text", draw)
-
-
-def given_texts(texts: Mapping[str, str], root: str) -> Callable[[str, str], str]:
-    """Return what draws the texts that a result holds: (id, caption) -> HTML.
-
-    Args:
-        texts: id -> text; of those that are not in it, none is to be had.
-        root: table or folder that ids are relative to; it says why.
-    """
-    named = within_named(root)
-    return lambda key, caption: _row(texts.get(key), key, caption, named)
 
 
 def _row(value: str | None, key: str, caption: str, is_named: bool) -> str:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 def search_page(report: SearchReport) -> str:
     """Return a page with each query and its neighbours."""
     body = [f"<p>{html.text(f'{report.rows} rows, {report.metric}; {report.method}')}</p>"]
-    texts = {near.id: near.text for answer in report.answers for near in answer.neighbours if near.text is not None}
-    draw = html.given_texts(texts, report.root) if report.modality == "text" else html.stored_pictures(report.root)
+    keys = [near.id for answer in report.answers for near in answer.neighbours]
+    keys += [answer.own for answer in report.answers if answer.own is not None]
+    draw = html.stored_inputs(report.store, report.root, keys).draw
     for answer in report.answers:
         body.append(f"<h2>{html.text(answer.query)}</h2>")
         asked = [] if answer.picture is None else [_query(answer, answer.picture, report.root, draw)]
+        if answer.own is not None:
+            asked = [draw(answer.own, "the query")]
         found = [draw(n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
         body.append(html.pictures([*asked, *found]) if asked or found else "<p>nothing is as near as asked</p>")
     return html.page(f"Nearest {report.modality}s", "\n".join(body))

@@ -1,0 +1,138 @@
+"""Where the inputs of a store's rows are read again: their files, the table that they stand in, or the store itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from fxengine.collect import Listing, TextColumns, collect
+from fxengine.collect.item import Item, Payload, sha256_of, stamp, unescape_path
+from fxengine.collect.local import read_input, stat_item
+from fxengine.collect.paths import PathListing
+from fxengine.collect.stored import ensure_named, stored_path
+from fxengine.collect.text_files import TextFiles
+from fxengine.collect.text_table import TextTable
+from fxengine.errors import DecodeError, InputError
+from fxengine.features.schema import KEPT_TEXT, Provenance
+from fxengine.trust import within_named
+
+_SHOWN = 200  # characters of a path
+_DEEPEST = 100  # folders above a table, each of which is looked up
+KEPT = "kept_text"  # the column group that keeps texts
+
+
+class StoredRow(NamedTuple):
+    """What a store says of a row's input."""
+
+    key: str
+    content_hash: str | None
+    size: int = -1
+    mtime_ns: int = 0
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class StoredInputs:
+    """The inputs of a store's rows, as they are now.
+
+    Attributes:
+        item: the item of a row; its size is -1 where it is gone, its time another where it is not what it was.
+        read: as `Listing.read`.
+        everything: lists all inputs there are, where not even the ids of some rows are known.
+        kept: id -> text, to be filled in before a row is read, where only the store has the texts; else None.
+    """
+
+    item: Callable[[StoredRow], Item]
+    read: Callable[[Item, int], tuple[Payload, Item]]
+    everything: Callable[[], Listing] | None
+    kept: dict[str, str] | None = None
+
+
+def open_inputs(made: Provenance, keys: Iterable[str], *, repair: bool) -> StoredInputs:
+    """Return the inputs of a store, which may be somebody else's.
+
+    Texts that the store keeps serve where their table or folder is gone.
+
+    Args:
+        made: what the store was made from.
+        keys: the ids of its rows.
+        repair: whether the store is to be mended, after which its root counts as named.
+
+    Raises:
+        InputError: they lie where this user named nothing, or their table is gone, or has other columns now.
+    """
+    root = unescape_path(made.root)
+    if made.modality == "picture":
+        ensure_named(root, keys)
+        return StoredInputs(partial(_file_item, root), read_input, partial(collect, root))
+    named = root.count(os.sep) <= _DEEPEST and within_named(root)
+    if KEPT in made.groups and not (named and Path(root).exists()) and (named or not repair):
+        kept: dict[str, str] = {}
+        return StoredInputs(_kept_item, partial(_read_kept, kept), None, kept)
+    if made.read_columns:
+        if not named:
+            raise InputError(
+                f"The store says that its texts are those of {root[:_SHOWN]}, from which you did not extract: one from "
+                "others may name any file. Where it is right, name its folder as `pictures`."
+            )
+        return _in_table(Path(root), made.read_columns)
+    ensure_named(root, keys)
+    files = TextFiles(PathListing(Path(root), []))  # which reads files; it lists none
+    return StoredInputs(partial(_file_item, root), files.read, partial(collect, root, modality="text"))
+
+
+def note_kept(kept: dict[str, str], table: pa.Table) -> None:
+    """Add to `kept` the texts of a table with the columns id, content_hash and `KEPT_TEXT` that are what was read."""
+    columns = [table[name].to_pylist() for name in ("id", "content_hash", KEPT_TEXT)]
+    for key, content_hash, text in zip(*columns, strict=True):
+        if text is not None and sha256_of(text.encode()) == content_hash:
+            kept[key] = text
+
+
+def _file_item(root: str, row: StoredRow) -> Item:
+    return stat_item(row.key, stored_path(root, row.key))
+
+
+def _in_table(path: Path, columns: Mapping[str, str]) -> StoredInputs:
+    if not path.exists():
+        raise InputError(
+            f"The table {path} is gone, and the store does not keep its texts: put it back, then its rows can be "
+            "computed again."
+        )
+    # The lines of a .txt have a column that nobody can name.
+    table = TextTable(path, TextColumns() if path.suffix.lower() == ".txt" else TextColumns(**columns))
+    _, mtime_ns = stamp(os.stat(path))
+    return StoredInputs(partial(_table_item, table, mtime_ns), partial(_read_table, table), lambda: table)
+
+
+def _table_item(table: TextTable, mtime_ns: int, row: StoredRow) -> Item:
+    found = table.find([row.key])
+    if row.key not in found:  # gone; a row that failed because it held no text is as it was
+        return Item(row.key, str(table.root), row.size if row.failed else -1, row.mtime_ns)
+    text = found[row.key].encode()
+    if sha256_of(text) == row.content_hash:
+        return Item(row.key, str(table.root), row.size, row.mtime_ns)
+    return Item(row.key, str(table.root), len(text), mtime_ns)
+
+
+def _read_table(table: TextTable, item: Item, max_bytes: int) -> tuple[Payload, Item]:
+    found = table.find([item.key])
+    if item.key not in found:
+        raise DecodeError("vanished", "Its row is not in the table (any more).")
+    return found[item.key].encode(), item
+
+
+def _kept_item(row: StoredRow) -> Item:
+    return Item(row.key, "", row.size, row.mtime_ns)
+
+
+def _read_kept(kept: Mapping[str, str], item: Item, max_bytes: int) -> tuple[Payload, Item]:
+    if item.key not in kept:
+        raise DecodeError("vanished", "Its table or file is gone, and the store has not kept its text.")
+    return kept[item.key].encode(), item
