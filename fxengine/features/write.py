@@ -169,11 +169,34 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
             f"{folder} was computed in {existing.precision}, this run computes in {wanted.precision}. "
             f"Use `precision` {existing.precision}, or allow both with `allow_mixed_precision`."
         )
-    if existing.run != wanted.run and wanted.run and not allow_mixed_precision:
+    _check_texts(existing, wanted, folder, allow_mixed_precision)
+
+
+def _check_texts(existing: Provenance, wanted: Provenance, folder: Path, allow_mixed_precision: bool) -> None:
+    """Raise StoreError where texts are of another column, or their vectors would differ in the last bits."""
+    for what in ("text", "id"):
+        was, now = existing.read_columns.get(what), wanted.read_columns.get(what)
+        if existing.read_columns and wanted.read_columns and was != now:
+            raise StoreError(
+                f"{folder} has its {what}s from {_column(was)} of {existing.root}, asked for {_column(now)}. Give that "
+                "one, or another folder as `output`."
+            )
+    if not wanted.run or allow_mixed_precision:
+        return
+    if existing.provider != wanted.provider:
+        raise StoreError(
+            f"{folder} was computed by {existing.provider}, this run computes by {wanted.provider}. Give its `device`, "
+            "or allow both with `allow_mixed_precision`."
+        )
+    if existing.run != wanted.run:
         raise StoreError(
             f"{folder} was computed in runs of {existing.run.get('tokens')} tokens, this run takes "
             f"{wanted.run.get('tokens')}. Leave `batch_size` away, or allow both with `allow_mixed_precision`."
         )
+
+
+def _column(name: str | None) -> str:
+    return "no column" if name is None else f"the column {name!r}"
 
 
 def to_store_type(outputs: Mapping[str, np.ndarray], dtype: str) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -17,7 +17,6 @@ from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS
 from fxengine.backbones.spec import TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.paths import names_of
-from fxengine.collect.table_rows import READERS
 from fxengine.decode import preparer_of
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError, at_least, given, one_of, path_of
@@ -32,6 +31,7 @@ from fxengine.pipeline.plan import Asked, RunPlan, find_backbone, guard_prune, p
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.run import run
 from fxengine.pipeline.sink import Sink
+from fxengine.pipeline.suited import holds_texts
 from fxengine.pipeline.summary import Progress, Summary, Watch
 from fxengine.pipeline.threads import Pipeline, Steps
 from fxengine.pipeline.units import NewRows, make_units
@@ -90,7 +90,7 @@ def extract(
             line, a folder of .txt files of a text each, or a listing that was made already. The backbone says which.
         store: folder of Parquet parts, made where it is not there.
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
-            given, for a table or a .txt minilm_l6.
+            given, minilm_l6 for a table or a folder of nothing but .txt.
         layers: layers of the backbone to store, the last one as `feature`, the others as `feature@NAME`.
         device: "auto", "cpu", "cuda" or "tensorrt".
         dtype: type of the stored vectors, "float16" or "float32".
@@ -150,6 +150,8 @@ def extract(
         backbone = _usual_backbone(inputs, columns)
     groups = (*names_of("add_columns", add_columns), *(("kept_text",) if keep_text else ()))
     found = find_backbone(backbone, names_of("layers", layers), folder)
+    if found.recipe.modality == "text":
+        _refuse_of_pictures(max_pixels, decode_on)
     if not isinstance(inputs, Listing):
         inputs = _collect(inputs, listing, include, exclude, found.recipe.modality, columns)
     asked = Asked(backbone, dtype, limits, limit, retry_failed, groups)
@@ -174,9 +176,14 @@ def extract(
 
 
 def _usual_backbone(inputs: str | Path | Listing, columns: TextColumns) -> str:
-    """Return the backbone of who names none: that of texts where columns are named, or the input is a table or .txt."""
-    tells = isinstance(inputs, str | os.PathLike) and Path(inputs).suffix.lower() in READERS and Path(inputs).is_file()
-    return DEFAULT_OF_TEXTS if columns != TextColumns() or tells else DEFAULT
+    """Return the backbone of who names none: that of texts where columns are named, or nothing but texts is there."""
+    texts = isinstance(inputs, str | os.PathLike) and holds_texts(Path(inputs))
+    return DEFAULT_OF_TEXTS if texts or columns != TextColumns() else DEFAULT
+
+
+def _refuse_of_pictures(max_pixels: int | None, decode_on: str) -> None:
+    if max_pixels is not None or decode_on != "cpu":
+        raise InputError("`max_pixels` and `decode_on` are about pictures, the backbone takes texts: leave them away.")
 
 
 def _collect(

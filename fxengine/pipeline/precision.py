@@ -50,6 +50,7 @@ _WORTH_SECONDS = 60.0  # a job that takes less in fp32 has nothing to gain
 _PASS_SECONDS = 3.0
 _ROUNDS, _ROUND_SECONDS = 4, 0.5
 _LONGEST = 1 << 20  # bytes of what was found before
+_ON_CPU = ("CPU", "OpenVINO CPU")  # providers
 _GAIN = 1.05  # what is not faster by so much is not worth leaving the reference for
 
 
@@ -145,8 +146,10 @@ def open_chosen(
     precision, device, batch_size = wish.precision, wish.device, wish.batch_size
     if precision == "int8" and found.recipe.modality == "text":
         raise DeviceError("Nets of texts are not computed in int8, which changes their features: see docs/texts.md.")
-    if batch_size is None and stored is not None:
-        batch_size = stored.run.get("tokens")
+    if stored is not None and stored.run:
+        batch_size = stored.run["tokens"] if batch_size is None else batch_size
+        if device == "auto" and stored.provider.startswith(_ON_CPU):
+            device = "cpu"
     plain = Choice(Way("onnxruntime", "fp32", usable_cores()))
     if precision == "auto" and stored is not None:
         choice = _as_stored(stored, device, usable_cores())

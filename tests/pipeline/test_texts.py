@@ -324,6 +324,13 @@ def test_what_does_not_belong_into_a_store_is_refused(
         extract(photos, tmp_path / "s", backbone=tiny.path)
     with pytest.raises(StoreError, match="stores float32, asked for float16"):
         run(table, dtype="float16")
+    with pytest.raises(StoreError, match=r"has its texts from the column 'text' of .*, asked for the column 'label'"):
+        run(table, column="label", label_column=None)
+    with pytest.raises(StoreError, match=r"has its ids from the column 'id' of .*, asked for no column"):
+        run(table, id_column=None)
+    for option in ({"max_pixels": 9}, {"decode_on": "gpu"}):
+        with pytest.raises(InputError, match="are about pictures, the backbone takes texts: leave them away"):
+            run(table, **option)
     with pytest.raises(DeviceError, match="Nets of texts are not computed in int8"):
         run(write_table(table, [*ROWS, ("t60", "new", "a")]), precision="int8")
     assert {path.name: path.read_bytes() for path in list_parts(tmp_path / "s")} == before
@@ -392,6 +399,25 @@ def test_a_table_finds_the_backbone_of_texts(tmp_path: Path) -> None:
     embedded = Backbone.load("minilm_l6").embed(["It was good.", "It was bad."])
     cosine = (vectors * embedded).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(embedded, axis=1)
     assert cosine.min() > 0.999999
+
+
+def test_a_folder_of_nothing_but_txt_finds_it_too(tmp_path: Path, photos: Path) -> None:
+    for name, text in {"good/a.txt": "It was good.", "bad/b.TXT": "It was bad."}.items():
+        (tmp_path / "t" / name).parent.mkdir(parents=True)
+        (tmp_path / "t" / name).write_text(text)
+    assert extract(tmp_path / "t", tmp_path / "s").backbone == "minilm_l6"
+    assert FeatureStore.open(tmp_path / "s").labels() == ["bad", "good"]
+    (tmp_path / "t" / "photo.jpg").write_bytes(next(photos.rglob("*.jpg")).read_bytes())
+    assert extract(tmp_path / "t", tmp_path / "p").failed == {"unsupported_format": 2}
+
+
+def test_another_provider_goes_on_where_that_is_allowed(table: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(write_table(table, ROWS[:30]))
+    opened = Session.__init__
+    monkeypatch.setattr(Session, "__init__", lambda self, **said: opened(self, **{**said, "provider": "CUDA"}))
+    with pytest.raises(StoreError, match=r"computed by CPUExecutionProvider, this run computes by CUDA\. Give its"):
+        run(write_table(table, ROWS))
+    assert run(table, allow_mixed_precision=True).extracted == 30
 
 
 def test_values_too_large_for_float16_are_error_rows(table: Path, tmp_path: Path) -> None:

@@ -11,8 +11,21 @@ from onnx import TensorProto, helper, shape_inference
 from fxengine.backbones.graph.cut import Cut, channels_last, check_cut, vector_nodes
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.surgery import View
-from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, PROLOGUE, Facts, layer_output
+from fxengine.backbones.graph.texts import Nodes, mean_over_tokens
+from fxengine.backbones.spec import (
+    EPILOGUE,
+    FEATURE_OUTPUT,
+    LOGITS_OUTPUT,
+    METADATA_KEY,
+    PROLOGUE,
+    TOKENIZER_KEY,
+    Facts,
+    TextRecipe,
+    layer_output,
+)
 from fxengine.errors import InputError
+
+_NOT_INSIDE = (PROLOGUE, EPILOGUE)  # of the net
 
 
 def with_layers(model: onnx.ModelProto, layers: tuple[str, ...], pooling: str = "avg") -> onnx.ModelProto:
@@ -40,16 +53,28 @@ def with_layers(model: onnx.ModelProto, layers: tuple[str, ...], pooling: str = 
         dims[layer] = cut.dim()
         if layer == FEATURE_OUTPUT:
             continue
-        nodes, weights = vector_nodes(cut, layer_output(layer), pooling)
+        if isinstance(facts.recipe, TextRecipe):
+            made_of = _of_tokens(cut, layer, pooling, facts.name)
+            nodes, weights = made_of.nodes, made_of.initializers
+        else:
+            nodes, weights = vector_nodes(cut, layer_output(layer), pooling)
         made.graph.node.extend(nodes)
         made.graph.initializer.extend(weights)
     _name_outputs(made, layers, dims)
     *others, last = layers
     cut_at = facts.cut if last == FEATURE_OUTPUT else last
     facts = replace(facts, dim=dims[last], cut=cut_at, layers=tuple((name, dims[name]) for name in others))
-    helper.set_model_props(made, {METADATA_KEY: facts.to_json()})
+    tokenizer = {key: text for key, text in metadata_of(model).items() if key == TOKENIZER_KEY}
+    helper.set_model_props(made, {METADATA_KEY: facts.to_json(), **tokenizer})
     onnx.checker.check_model(made)
     return made
+
+
+def _of_tokens(cut: Cut, layer: str, pooling: str, name: str) -> Nodes:
+    """Return the nodes that take the mean of a tensor of a text backbone over the tokens that are there."""
+    if len(cut.shape) != 3 or pooling != "avg":
+        raise InputError(f"{name}: of texts, a layer is a tensor of a vector a token, and its mean is taken.")
+    return mean_over_tokens(cut.tensor, layer_output(layer), f"{EPILOGUE}{layer}/")
 
 
 def _name_outputs(model: onnx.ModelProto, layers: tuple[str, ...], dims: dict[str, int]) -> None:
@@ -80,6 +105,6 @@ def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     found = {}
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         kind = value.type.tensor_type
-        if kind.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16) and not value.name.startswith(PROLOGUE):
+        if kind.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16) and not value.name.startswith(_NOT_INSIDE):
             found[value.name] = [dim.dim_value for dim in kind.shape.dim]
     return found

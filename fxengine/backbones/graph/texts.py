@@ -61,11 +61,11 @@ def text_prologue() -> Nodes:
     return made
 
 
-def mean_over_tokens(hidden: str, output: str) -> Nodes:
-    """Return the nodes that compute `output`, float32 [batch, dim]: the mean of `hidden` [batch, length, dim] over
-    the tokens that are there; zeros where there is none.
+def mean_over_tokens(hidden: str, output: str, prefix: str = EPILOGUE) -> Nodes:
+    """Return the nodes that compute `output`, float32 [batch, dim]: the mean of `hidden`, float32 [batch, length, dim],
+    over the tokens that are there; zeros where there is none.
     """
-    made = Nodes(EPILOGUE)
+    made = Nodes(prefix)
     mask = made.node("Cast", [MASK], "mask", to=TensorProto.FLOAT)
     there = made.node("Unsqueeze", [mask, made.constant("last", [2])], "there")
     kept = made.node("Mul", [hidden, there], "kept")

@@ -11,6 +11,7 @@ from fxengine.backbones.cache import read_backbone, write_backbone
 from fxengine.backbones.graph.layers import with_layers
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
+from fxengine.decode import preparer_of
 from fxengine.errors import InputError
 from tests.conftest import tiny_model
 
@@ -76,3 +77,18 @@ def test_a_middle_layer_of_the_embedded_backbone() -> None:
     own = run(load_backbone("efficientnet_lite0").path, images)
     np.testing.assert_allclose(found["features"], own["features"], atol=1e-4)
     assert found["features@_blocks.10/out"].shape == (2, 112)
+
+
+def test_a_layer_of_texts_is_the_mean_over_its_own_tokens(tmp_path: Path) -> None:
+    found = load_backbone("minilm_l6", ExportOptions(layers=("encoder.layer.2.output.LayerNorm", "features")))
+    session = ort.InferenceSession(str(found.path), providers=["CPUExecutionProvider"])
+    tokens = np.random.default_rng(0).integers(1000, 9000, (2, 9)).astype(np.int32)
+    padded = session.run(None, {"tokens": tokens, "lengths": np.array([9, 5], np.int32)})
+    alone = session.run(None, {"tokens": tokens[1:, :5], "lengths": np.array([5], np.int32)})
+    hidden = session.get_outputs()
+    assert [output.name for output in hidden] == ["features@encoder.layer.2.output.LayerNorm", "features"]
+    for both, one in zip(padded, alone, strict=True):
+        np.testing.assert_allclose(both[1], one[0], atol=1e-6)
+    assert preparer_of(found).open(b"It has its tokenizer.").fill(preparer_of(found).room(1), 0).further["tokens"] == 8
+    with pytest.raises(InputError, match="of texts, a layer is a tensor of a vector a token"):
+        load_backbone("minilm_l6", ExportOptions(layers=("encoder.layer.2.output.LayerNorm",), pooling="max"))
