@@ -31,6 +31,13 @@ def first_line(error: BaseException, most: int = 300) -> str:
     return lines[0][:most] if lines else type(error).__name__
 
 
+def one_line(text: str, most: int) -> str:
+    """Return a text in a line of at most so many characters, "…" at its end where it had more."""
+    line = " ".join(text[: 4 * most].split())
+    whole = len(line) <= most and len(text) <= 4 * most
+    return line if whole else f"{line[: most - 1].rstrip()}…"
+
+
 def is_foreign(error: BaseException) -> bool:
     """Tell whether the system or another library failed, and not fxengine itself.
 

@@ -15,6 +15,7 @@ from typing import Literal
 from fxengine.cache import find, keep
 from fxengine.errors import InputError
 
+_DEEPEST = 100
 Named = Literal["root", "backbone"]
 
 
@@ -47,9 +48,14 @@ def name_pictures(folder: str | Path) -> None:
 
 
 def within_named(folder: str | Path) -> bool:
-    """Tell whether a folder is a root that this user named before, or lies below one; links are not looked at."""
+    """Tell whether a folder is a root that this user named before, or lies below one; links are not looked at.
+
+    One with more than 100 folders above it is none: each is looked up, and who names it may be anybody.
+    """
     path = Path(os.path.normpath(folder))
-    return any(was_named("root", str(each)) for each in (path, *path.parents))
+    return os.fspath(path).count(os.sep) <= _DEEPEST and any(
+        was_named("root", str(each)) for each in (path, *path.parents)
+    )
 
 
 def _note(kind: Named, value: str) -> str:

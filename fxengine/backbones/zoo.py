@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fxengine.backbones import EMBEDDED, is_cached, load_backbone
+from fxengine.backbones import DEFAULT_OF_TEXTS, EMBEDDED, is_cached, load_backbone
 from fxengine.backbones.children.keras_env import python
 from fxengine.backbones.sources.keras_applications import APPLICATIONS
 from fxengine.backbones.spec import TextRecipe
 from fxengine.errors import InputError
 
-_INSTALL = "pip install 'fxengine[keras]'"
+_INSTALL, _INSTALL_TEXT = "pip install 'fxengine[keras]'", "pip install 'fxengine[text]'"
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def _keras_is_installed() -> bool:
 def _embedded(name: str) -> dict[str, Any]:
     try:
         facts = load_backbone(name).facts
-    except InputError as error:  # an extra is not installed
+    except InputError as error:  # the extra is not installed, or holds another file
         unknown = dict.fromkeys(("dim", "size", "parameters", "multiply_adds", "licence"))
-        way = str(error).partition(": ")[2]
-        return {"name": name, "source": str(error), **unknown, "installed": False, "install": way, "cached": False}
+        install = _INSTALL_TEXT if name == DEFAULT_OF_TEXTS else ""
+        return {"name": name, "source": str(error), **unknown, "installed": False, "install": install, "cached": False}
     recipe = facts.recipe
     return {
         "name": name,

@@ -162,7 +162,7 @@ def list_folder(root: Path, filters: Filters, suffixes: frozenset[str] = PICTURE
         with os.scandir(root):
             pass
     except FileNotFoundError:
-        raise InputError(f"There is no folder {root}.") from None
+        raise InputError(f"There is no {'file or folder' if root.suffix else 'folder'} {root}.") from None
     except OSError as error:
         raise InputError(f"The folder {root} cannot be read: {error.strerror}.") from error
     return FolderListing(root, filters, suffixes=suffixes)

@@ -7,6 +7,8 @@ import os
 import tempfile
 import weakref
 from array import array
+from contextlib import suppress
+from typing import IO
 
 from fxengine.errors import InputError, reason
 
@@ -30,7 +32,7 @@ class KeptTexts:
             self._file = tempfile.TemporaryFile(prefix="fxengine-")  # noqa: SIM115 - closed by the finalizer
         except OSError as error:
             raise self._no_place(error) from error
-        self._close = weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
         self._ends = array("q", [0])
 
     def append(self, text: bytes | None) -> None:
@@ -75,3 +77,8 @@ class KeptTexts:
             f"The texts of {self._called} cannot be kept in a temporary file: {reason(error)}.\n"
             "Make room, or set TMPDIR to a folder on a larger disk."
         )
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # what is still to be written has no place, as was said
+        file.close()

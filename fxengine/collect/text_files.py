@@ -51,8 +51,15 @@ class TextFiles:
             DecodeError: as `local.read_input` does; it is blank (`empty`), or not UTF-8, nor UTF-16 or UTF-32 with a
                 byte order mark (`not_text`).
         """
-        data, read = read_input(item, max_bytes)
-        return utf8_of(data), read
+        return read_text_input(item, max_bytes)
+
+
+def read_text_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
+    """Return a file's text in UTF-8, and the item with the size and time that the file had; raises DecodeError as
+    `local.read_input` and `utf8_of` do.
+    """
+    data, read = read_input(item, max_bytes)
+    return utf8_of(data), read
 
 
 def utf8_of(data: bytes) -> bytes:

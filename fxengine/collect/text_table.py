@@ -46,7 +46,7 @@ class TextTable:
     """The rows of a table of texts; iterating yields `Item`s sorted by id, bytewise.
 
     The table is read once, when it is opened; the texts lie in a temporary file from then on. Memory takes 17 bytes
-    a row, and the ids where a column has them.
+    a row, the ids where a column has them, and each different label.
 
     Attributes:
         root: the table.
@@ -332,7 +332,7 @@ def _choose(rows: Rows, path: Path, columns: TextColumns) -> dict[str, int]:
 def _text_column(names: Sequence[str], called: str) -> str:
     found = names if len(names) == 1 else [name for name in names if name.lower() == "text"]
     if len(found) != 1:
-        raise InputError(f"Which column of {called} holds the texts? Name it. There is: {_listed(names)}.")
+        raise InputError(f"Which column of {called} holds the texts? Name it as `column`. There is: {_listed(names)}.")
     return found[0]
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fxengine.errors import StoreError, first_line
-from fxengine.features.schema import KEPT_BYTES, Provenance, part_schema
+from fxengine.features.schema import KEPT_BYTES, KEPT_GROUP, Provenance, part_schema
 from fxengine.files import open_regular
 
 
@@ -114,7 +114,7 @@ def _size_problem(metadata: pq.FileMetaData, provenance: Provenance) -> str | No
     width = np.dtype(provenance.dtype).itemsize + 1  # a number and its levels
     vectors = metadata.num_rows * sum(provenance.columns.values()) * width + len(sizes) * 4096  # headers of pages
     # Texts have no bound of their own (a list may name a path of any length), but a generous one all together.
-    texts = metadata.num_rows * ((KEPT_BYTES if "kept_text" in provenance.groups else 0) + (1 << 16))
+    texts = metadata.num_rows * ((KEPT_BYTES if KEPT_GROUP in provenance.groups else 0) + (1 << 16))
     if min(sizes, default=0) < 0 or sum(sizes) > vectors + max(texts, 1 << 24):
         return f"it announces {sum(sizes)} bytes for {metadata.num_rows} rows"
     return None

@@ -32,6 +32,7 @@ from fxengine.features.mapped import (
 )
 from fxengine.features.row_numbers import older_halves
 from fxengine.features.schema import (
+    KEPT_GROUP,
     KEPT_TEXT,
     FeatureTable,
     Provenance,
@@ -340,7 +341,7 @@ class FeatureStore:
             StoreError: a part is damaged, or two parts hold one row number with different contents.
         """
         names, table = list(columns or self._small), self._rows
-        if KEPT_TEXT in names and "kept_text" in self.groups:
+        if KEPT_TEXT in names and KEPT_GROUP in self.groups:
             table = table.append_column(KEPT_TEXT, self._kept_texts())
         return table.select(names)
 

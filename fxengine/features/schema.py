@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.item import TextColumns
 from fxengine.errors import InputError, StoreError
 from fxengine.facts import FactsError, facts_from, read_json
 
@@ -39,7 +40,7 @@ ERROR_CODES = TRANSIENT_ERRORS | {
 
 Dtype = Literal["float16", "float32"]
 
-KEPT_TEXT = "text"  # the column of the group `kept_text`
+KEPT_GROUP, KEPT_TEXT = "kept_text", "text"  # the group of texts that a store keeps, and its column
 
 # Name of a group -> its further columns, which a store has where it was asked for them. To add a group: name it here,
 # after those that are there, with nullable columns of one value a row, whose names no other column has; the first must
@@ -48,12 +49,14 @@ KEPT_TEXT = "text"  # the column of the group `kept_text`
 COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {
     # How many tokens a text has, special ones included, and whether the net took only the first of them.
     "text": (pa.field("tokens", pa.int32()), pa.field("truncated", pa.bool_())),
-    "kept_text": (pa.field(KEPT_TEXT, pa.string()),),  # the text itself
+    KEPT_GROUP: (pa.field(KEPT_TEXT, pa.string()),),  # the text itself
 }
 KEPT_BYTES = 1_000_000  # of a text in the store, at most: a part's texts have a bound when it is read
-TEXT_GROUPS = frozenset({"text", "kept_text"})  # those that only stores of texts can have
+TEXT_GROUPS = frozenset({"text", KEPT_GROUP})  # those that only stores of texts can have
 
 _LIMITS = {"max_pixels", "max_bytes"}
+_RUN = {"tokens", "threads"}
+_READ = {"text", "id", "label", "split"}
 _LATER = {"groups", "read_columns", "run"}  # entries that the first versions did not write
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
@@ -86,7 +89,8 @@ class Provenance:
         read_columns: of a table of texts, the columns that were read: "text", and "id", "label", "split" where they
             were; empty where no table was.
         run: of texts, the "tokens" of a run of the net and its "threads", which with the runtime decide the last bits
-            of a vector; empty where pictures were embedded.
+            of a vector; empty where pictures were embedded. As `provider`, it is that of the rows that the part was
+            made with: others came in only where both were allowed.
     """
 
     space: str
@@ -117,6 +121,10 @@ class Provenance:
                 raise ValueError(f"{dim!s:.60} is no count of a vector's numbers")
         if not 0 <= self.next_row <= MOST_ROWS:
             raise ValueError(f"'next_row' cannot be {self.next_row}")
+        if self.read_columns and not {"text"} <= self.read_columns.keys() <= _READ:
+            raise ValueError(f"'read_columns' cannot be {self.read_columns!s:.60}")
+        if self.run and (self.run.keys() != _RUN or min(self.run.values()) < 1):
+            raise ValueError(f"'run' cannot be {self.run!s:.60}")
         if self.limits and (self.limits.keys() != _LIMITS or min(self.limits.values()) < 1):
             raise ValueError(f"'limits' cannot be {self.limits!s:.60}")
 
@@ -124,6 +132,13 @@ class Provenance:
     def modality(self) -> str:
         """What was embedded: "picture" or "text"."""
         return "text" if self.recipe.get("modality") == "text" else "picture"
+
+    @property
+    def text_columns(self) -> TextColumns:
+        """What is what in the table that texts were read from; the lines of a .txt have a column that none can name."""
+        if self.root.lower().endswith(".txt"):
+            return TextColumns()
+        return TextColumns(**self.read_columns)
 
     @property
     def columns(self) -> dict[str, int]:

@@ -15,22 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fxengine.collect.folder import FolderListing
-from fxengine.collect.item import Item, TextColumns, unescape_path
+from fxengine.collect.item import Item, unescape_path
 from fxengine.collect.stored import stored_path
 from fxengine.collect.table_rows import READERS
-from fxengine.collect.text_files import TextFiles
+from fxengine.collect.text_files import read_text_input
 from fxengine.collect.text_table import TextTable
 from fxengine.decode.limits import usual_limits
 from fxengine.errors import DecodeError, InputError, StoreError
 from fxengine.features import parts
 from fxengine.features.footer import damaged, footer_of, open_part
 from fxengine.features.read import FeatureStore
+from fxengine.features.schema import KEPT_GROUP
 from fxengine.trust import within_named
 
 SHOWN = 500  # characters of a text that are shown
 _BLOCK = 32  # texts that are read at once: each may be long
-_DEEPEST = 100  # folders above a file, each of which is looked up
 
 
 def texts_of(store: FeatureStore, keys: Sequence[str]) -> dict[str, str]:
@@ -89,14 +88,10 @@ def source_is_named(store: FeatureStore, key: str) -> bool:
 
 
 def _of_named_sources(store: FeatureStore, keys: Iterable[str]) -> list[str]:
-    root, is_named = unescape_path(store.provenance.root), cache(_is_named)
+    root, is_named = unescape_path(store.provenance.root), cache(within_named)
     if store.provenance.read_columns:
         return list(keys) if is_named(root) else []
     return [key for key in keys if is_named(os.path.dirname(stored_path(root, key)))]  # noqa: PTH120
-
-
-def _is_named(path: str) -> bool:
-    return path.count(os.sep) <= _DEEPEST and within_named(path)
 
 
 def _found(store: FeatureStore, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -121,7 +116,7 @@ def _kept(path: Path, at: np.ndarray) -> Iterator[str | None]:
     """Yield the texts that a part keeps of the rows at these places, int64 [n], ascending; None where it keeps none."""
     try:
         with open_part(path) as opened:
-            if "kept_text" not in footer_of(opened, path, ["text"]).provenance.groups:
+            if KEPT_GROUP not in footer_of(opened, path, ["text"]).provenance.groups:
                 yield from repeat(None, len(at))
                 return
             with pq.ParquetFile(opened, page_checksum_verification=True) as file:
@@ -150,11 +145,9 @@ def _in_table(store: FeatureStore, keys: Sequence[str]) -> Iterator[tuple[str, s
     path = Path(unescape_path(store.provenance.root))
     if not keys or path.suffix.lower() not in READERS:
         return
-    named = store.provenance.read_columns
-    plain = path.suffix.lower() == ".txt"
     left = iter(keys)
     try:
-        table = TextTable(path, TextColumns() if plain else TextColumns(named.get("text"), named.get("id")))
+        table = TextTable(path, store.provenance.text_columns)
         while block := list(islice(left, _BLOCK)):
             yield from table.find(block).items()
     except (InputError, OSError):  # it is gone, or another table by now
@@ -163,12 +156,10 @@ def _in_table(store: FeatureStore, keys: Sequence[str]) -> Iterator[tuple[str, s
 
 def _in_files(store: FeatureStore, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
     root = unescape_path(store.provenance.root)
-    files = TextFiles(FolderListing(Path(root)))
     most = store.provenance.limits.get("max_bytes", usual_limits("text").max_bytes)
     for key in keys:
         try:
-            text, _ = files.read(Item(key, stored_path(root, key), -1, 0), most)
+            text, _ = read_text_input(Item(key, stored_path(root, key), -1, 0), most)
         except DecodeError:
             continue
-        assert isinstance(text, bytes)
         yield key, text.decode()

@@ -153,7 +153,7 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
     if existing.root != wanted.root:
         raise StoreError(
             f"{folder} was made from {existing.root}, asked for {wanted.root}. "
-            "Give that folder, or another one as `output`."
+            "Give that one, or another folder as `output`."
         )
     if existing.dtype != wanted.dtype:
         raise StoreError(

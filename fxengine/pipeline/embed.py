@@ -124,6 +124,8 @@ class Backbone:
             for i, each in enumerate(chunk):
                 try:
                     preparer.open_given(each).fill(room, i)
+                except InputError as error:
+                    raise InputError(f"{modality} {done + i}: {error}") from error
                 except DecodeError as error:
                     paths = (str, os.PathLike) if modality == "picture" else os.PathLike
                     name = os.fspath(each) if isinstance(each, paths) else f"{modality} {done + i}"

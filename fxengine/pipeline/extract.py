@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS
-from fxengine.backbones.spec import TextRecipe
+from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.paths import names_of
 from fxengine.decode import preparer_of
@@ -24,14 +24,14 @@ from fxengine.execute import usable_cores
 from fxengine.features import parts
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.lock import locked
-from fxengine.features.schema import Dtype
+from fxengine.features.schema import KEPT_GROUP, Dtype
 from fxengine.features.update import StoreUpdate
 from fxengine.features.write import PART_ROWS
 from fxengine.pipeline.plan import Asked, RunPlan, find_backbone, guard_prune, plan_run, with_moves
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.run import run
 from fxengine.pipeline.sink import Sink
-from fxengine.pipeline.suited import holds_texts
+from fxengine.pipeline.suited import ensure_suited, holds_texts
 from fxengine.pipeline.summary import Progress, Summary, Watch
 from fxengine.pipeline.threads import Pipeline, Steps
 from fxengine.pipeline.units import NewRows, make_units
@@ -147,13 +147,14 @@ def extract(
     )
     columns = TextColumns(column, id_column, label_column, split_column)
     if backbone is None:
-        backbone = _usual_backbone(inputs, columns)
-    groups = (*names_of("add_columns", add_columns), *(("kept_text",) if keep_text else ()))
+        chosen = listing is not None or bool(names_of("include", include) or names_of("exclude", exclude))
+        backbone = _usual_backbone(inputs, columns, chosen=chosen)
+    groups = (*names_of("add_columns", add_columns), *((KEPT_GROUP,) if keep_text else ()))
     found = find_backbone(backbone, names_of("layers", layers), folder)
     if found.recipe.modality == "text":
         _refuse_of_pictures(max_pixels, decode_on)
     if not isinstance(inputs, Listing):
-        inputs = _collect(inputs, listing, include, exclude, found.recipe.modality, columns)
+        inputs = _collect(inputs, listing, include, exclude, found, columns)
     asked = Asked(backbone, dtype, limits, limit, retry_failed, groups)
     with locked(folder):
         parts.remove_leftovers(folder)
@@ -175,9 +176,12 @@ def extract(
     return summary
 
 
-def _usual_backbone(inputs: str | Path | Listing, columns: TextColumns) -> str:
-    """Return the backbone of who names none: that of texts where columns are named, or nothing but texts is there."""
-    texts = isinstance(inputs, str | os.PathLike) and holds_texts(Path(inputs))
+def _usual_backbone(inputs: str | Path | Listing, columns: TextColumns, *, chosen: bool) -> str:
+    """Return the backbone of who names none: that of texts where columns are named, or nothing but texts is there.
+
+    Of files that are chosen by a list or by patterns nothing is known yet.
+    """
+    texts = not chosen and isinstance(inputs, str | os.PathLike) and holds_texts(Path(inputs))
     return DEFAULT_OF_TEXTS if texts or columns != TextColumns() else DEFAULT
 
 
@@ -191,7 +195,7 @@ def _collect(
     listing: str | Path | None,
     include: str | Sequence[str],
     exclude: str | Sequence[str],
-    modality: str,
+    found: BackboneFile,
     columns: TextColumns,
 ) -> Listing:
     if not isinstance(inputs, str | os.PathLike):
@@ -199,12 +203,14 @@ def _collect(
             f"`inputs` must be a folder or a file (text or pathlib.Path), or a listing. Got {given(inputs)}; "
             "several go into a file, which `listing` names."
         )
+    if listing is None:
+        ensure_suited(found, Path(inputs))
     return collect(
         inputs,
         listing=None if listing is None else path_of("listing", listing),
         include=names_of("include", include),
         exclude=names_of("exclude", exclude),
-        modality=modality,
+        modality=found.recipe.modality,
         columns=columns,
     )
 

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from fxengine.collect.item import Item, Payload
 from fxengine.collect.local import stat_item
-from fxengine.collect.paths import PathListing
-from fxengine.collect.text_files import TextFiles
-from fxengine.errors import DecodeError
+from fxengine.collect.text_files import read_text_input
+from fxengine.errors import DecodeError, one_line
 
 SUFFIX = ".txt"
 _NAME = 60  # characters of a text's name
-_FILES = TextFiles(PathListing(Path(), []))  # which reads files; it lists none
 
 
 @dataclass
@@ -59,13 +57,6 @@ def text_name(text: str) -> str:
     return line.encode(errors="backslashreplace").decode()
 
 
-def one_line(text: str, most: int) -> str:
-    """Return a text in a line of at most so many characters, "…" at its end where it had more."""
-    line = " ".join(text[: 4 * most].split())
-    whole = len(line) <= most and len(text) <= 4 * most
-    return line if whole else f"{line[: most - 1].rstrip()}…"
-
-
 def read_text(path: str | os.PathLike[str], max_bytes: int) -> str:
     """Return the text of a file, as `extract` reads it.
 
@@ -74,8 +65,7 @@ def read_text(path: str | os.PathLike[str], max_bytes: int) -> str:
     """
     name = os.fspath(path)
     try:
-        payload, _ = _FILES.read(stat_item(name, path), max_bytes)
+        text, _ = read_text_input(stat_item(name, path), max_bytes)
     except DecodeError as error:
         raise DecodeError(error.code, f"{name}: {error}") from error
-    assert isinstance(payload, bytes)
-    return payload.decode()
+    return text.decode()

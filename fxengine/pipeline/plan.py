@@ -23,7 +23,16 @@ from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import InputError
 from fxengine.features import parts
 from fxengine.features.known import Known, Plan, make_plan, new_items
-from fxengine.features.schema import FEATURE, KEPT_BYTES, Dtype, Provenance, layer_column, united_groups, widest_limits
+from fxengine.features.schema import (
+    FEATURE,
+    KEPT_BYTES,
+    KEPT_GROUP,
+    Dtype,
+    Provenance,
+    layer_column,
+    united_groups,
+    widest_limits,
+)
 from fxengine.features.update import Movable
 from fxengine.features.write import check_fits
 from fxengine.pipeline.lookahead import hash_each
@@ -120,7 +129,7 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
     groups = (*(("text",) if modality == "text" else ()), *asked.add_columns)
     wanted = replace(wanted, groups=united_groups(map(parts.read_provenance, known.paths), groups, modality))
-    if "kept_text" in wanted.groups and limits.max_bytes > KEPT_BYTES:
+    if KEPT_GROUP in wanted.groups and limits.max_bytes > KEPT_BYTES:
         raise InputError(f"A store keeps texts of up to {KEPT_BYTES} bytes: leave `max_bytes` or `keep_text` away.")
     if isinstance(inputs, TextTable):
         wanted = replace(wanted, read_columns={n: column for n, column in asdict(inputs.columns).items() if column})
@@ -162,9 +171,12 @@ def guard_prune(made: RunPlan, *, yes: bool) -> None:
         raise InputError(f"`prune` is refused: {inputs.unreadable[0]} cannot be read, so its files only look gone.")
     if missing > _PRUNE_GUARD * len(known) and not yes:
         raise InputError(
-            f"`prune` would remove {missing} of {len(known)} rows from the store. Is a share not mounted? "
-            "If not, add `yes`."
+            f"`prune` would remove {missing} of {len(known)} rows from the store. {_doubt(inputs)} If not, add `yes`."
         )
+
+
+def _doubt(inputs: Listing) -> str:
+    return "Has the table lost rows?" if isinstance(inputs, TextTable) else "Is a share not mounted?"
 
 
 def recorded_limits(paths: Sequence[Path]) -> Limits | None:
@@ -244,5 +256,6 @@ def _compare(made: RunPlan, retry_failed: bool) -> Plan:
     plan = Plan(new=count if limit is None else min(count, limit))
     if not plan.new:
         hint = f" {len(inputs.unreadable)} folders could not be read." if inputs.unreadable else ""
-        raise InputError(f"There is no file to extract from in {inputs.root}.{hint} Hidden files are left out.")
+        file = "file" if made.found.recipe.modality == "picture" else ".txt file"
+        raise InputError(f"There is no {file} to extract from in {inputs.root}.{hint} Hidden files are left out.")
     return plan

@@ -21,7 +21,7 @@ from fxengine.cache import find, keep
 from fxengine.collect import Listing
 from fxengine.collect.item import Item
 from fxengine.decode import Inputs, preparer_of
-from fxengine.decode.limits import Limits
+from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import DecodeError, DeviceError, FxError, InputError, at_least, one_of
 from fxengine.execute import (
     DEVICES,
@@ -169,7 +169,7 @@ def open_chosen(
     if precision == "int8":
         digest = stored.int8 if stored is not None else ""
         if not digest or int8_file(digest) is None:
-            sample = _sample(found, inputs, count, _CALIBRATION, limits or Limits())
+            sample = _sample(found, inputs, count, _CALIBRATION, limits or usual_limits(found.recipe.modality))
             digest = quantise(found.path, sample)
     choice = Choice(Way(_runtime(precision, device, stored), precision, usable_cores()), digest)
     return _open(found, choice, device, batch_size), choice
@@ -216,7 +216,7 @@ def calibrate(
         InputError: too few pictures can be decoded to compare on.
     """
     begin = time.perf_counter()
-    sample = _sample(found, inputs, count, _COMPARED + _CALIBRATION, limits or Limits())
+    sample = _sample(found, inputs, count, _COMPARED + _CALIBRATION, limits or usual_limits(found.recipe.modality))
     there = rows_in(sample)
     if there < 2 * _FEWEST:
         raise InputError(f"Only {there} pictures of {inputs.root} can be decoded; comparing needs {2 * _FEWEST}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
 from pathlib import Path
 
 from fxengine.backbones.spec import BackboneFile
@@ -12,7 +11,6 @@ from fxengine.collect.table_rows import READERS
 from fxengine.errors import InputError
 from fxengine.pipeline.given_texts import SUFFIX
 
-_LOOKED_AT = 1000  # files of a folder
 WANTED = {
     "picture": "a picture, or a folder of pictures",
     "text": f"a table of texts ({', '.join(READERS)}), or a folder of {SUFFIX} files",
@@ -34,6 +32,19 @@ def collect_for(found: BackboneFile, inputs: Path, columns: TextColumns = TextCo
     return listing
 
 
+def ensure_suited(found: BackboneFile, inputs: Path) -> None:
+    """Raise InputError where inputs are a table of texts, which the backbone does not take, or a folder of tables."""
+    if found.recipe.modality == "picture" and is_table(inputs):
+        raise _unsuited(found, f"{inputs} holds texts")
+    if not os.path.isdir(inputs):  # noqa: PTH112
+        return
+    first = next(iter(collect(inputs)), None)
+    if first is None or not is_table(Path(first.source)) or first.key.lower().endswith(SUFFIX):
+        return
+    if all(is_table(Path(item.source)) for item in collect(inputs)):
+        raise InputError(f"{inputs} holds tables ({first.key}, ...): extract from one of them at a time.")
+
+
 def is_table(inputs: Path) -> bool:
     """Tell whether it is a file of texts, one after the other."""
     # Not by `Path.is_file`, which raises on a name that is too long to be one.
@@ -41,11 +52,11 @@ def is_table(inputs: Path) -> bool:
 
 
 def holds_texts(inputs: Path) -> bool:
-    """Tell whether it is a table of texts, or a folder of .txt files, of which it looks at the first ones."""
+    """Tell whether it is a table of texts, or a folder of nothing but .txt files."""
     if not os.path.isdir(inputs):  # noqa: PTH112
         return is_table(inputs)
     found = False
-    for item in islice(collect(inputs), _LOOKED_AT):
+    for item in collect(inputs):
         if not item.key.lower().endswith(SUFFIX):
             return False
         found = True

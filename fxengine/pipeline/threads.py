@@ -107,7 +107,8 @@ class Batch:
         number: its place in the run.
         inputs: name -> array [rows of a window, ...]; None once the model has run.
         jobs: one for each row of the inputs, from the front.
-        outputs: output name -> float32 [jobs, dim], once the model has run; rows of failed jobs hold anything.
+        outputs: output name -> float32 [jobs, dim], once the model has run; rows of failed jobs hold anything, and the
+            last ones may be left out.
         unfinished: what it waits for: jobs to be decoded and the feeder's word that it is complete, then runs.
     """
 
@@ -262,7 +263,7 @@ class Pipeline:
                 batch.jobs.append(job)
                 batch.unfinished += 1
             self._to_read.put(job)
-            size += task.item.size
+            size += max(0, task.item.size)
             if self._is_full(batch, size):
                 self._finish_one(batch)
                 batch = None

@@ -16,11 +16,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fxengine.backbones import load_for_space
-from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.graph.model import tokenizer_of
 from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.surgery import followed_by
-from fxengine.backbones.spec import BUNDLE_METADATA_KEY, TOKENIZER_KEY, BackboneFile, layer_output
+from fxengine.backbones.spec import BUNDLE_METADATA_KEY, BackboneFile, layer_output
 from fxengine.collect.item import unescape_path
 from fxengine.collect.stored import is_named, stored_path
 from fxengine.decode import Inputs, preparer_of
@@ -120,7 +120,7 @@ def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProt
     if facts.predicts == "classes":
         _add_label(graph, facts.classes)
     net = onnx.load(found.path)
-    kept = {name: value for name, value in metadata_of(net).items() if name == TOKENIZER_KEY}
+    kept = tokenizer_of(net)
     model = with_safe_pads(followed_by(net, layer_output(facts.layer), graph, "head/"))
     del model.metadata_props[:]
     told = {
@@ -172,7 +172,7 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore)
     preparer = preparer_of(found, TAKEN_IN)
     inputs = preparer.room(1)
     fresh, kept = [], []
-    for key, given in _inputs_of(store, chosen):
+    for key, given in _inputs_of(store, chosen, modality):
         try:
             preparer.open_given(given).fill(inputs, 0)
         except DecodeError:
@@ -194,9 +194,12 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore)
     return Agreement(len(kept), float(same.mean()), worst, gone, modality)
 
 
-def _inputs_of(store: FeatureStore, keys: Sequence[str]) -> Iterator[tuple[str, Path | str]]:
-    """Yield id and input of the rows whose picture's file this user named, or whose text is to be had."""
-    if store.provenance.modality == "text":
+def _inputs_of(store: FeatureStore, keys: Sequence[str], modality: str) -> Iterator[tuple[str, Path | str]]:
+    """Yield id and input of the rows whose picture's file this user named, or whose text is to be had.
+
+    What they are, the net says: a text is no path, whatever the store says that it is.
+    """
+    if modality == "text":
         texts = texts_of(store, keys)
         yield from ((key, texts[key]) for key in keys if key in texts)
         return

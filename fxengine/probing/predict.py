@@ -138,12 +138,10 @@ def _predictions(
     head = None if model is None else Head.load(path_of("model", model))
     if asked.inputs is not None and _is_store(asked.inputs):
         if head is None:
-            raise InputError(
-                f"{asked.inputs} is a feature store: give a head as `model`, or give the folder of pictures."
-            )
+            raise InputError(f"{asked.inputs} is a feature store: give a head as `model`, or give what to predict for.")
         if asked.columns != TextColumns():
             raise columns_refused(f"{asked.inputs} is a feature store.")
-        return _from_store(FeatureStore.open(asked.inputs), head, top)
+        return islice(_from_store(FeatureStore.open(asked.inputs), head, top), asked.limit)
     found = _backbone(head, backbone, DEFAULT if asked.modality == "picture" else DEFAULT_OF_TEXTS)
     if asked.texts and found.recipe.modality != "text":
         raise InputError(f"`text` is given, and {found.facts.name} takes pictures: give {WANTED['picture']}.")

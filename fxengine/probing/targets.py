@@ -68,10 +68,10 @@ def load_targets(
     if labels is None:
         values = table["label"].combine_chunks()
         if values.null_count == len(values):
-            raise StoreError(
-                f"No row of {store.path} has a label. Labels come from folders (photos/cats/, photos/dogs/), or give "
-                "them with `labels`."
-            )
+            of_table = "Extract again with its `label_column`, or give them with `labels`."
+            of_folders = "Labels come from folders (photos/cats/, photos/dogs/), or give them with `labels`."
+            way = of_table if store.provenance.read_columns else of_folders
+            raise StoreError(f"No row of {store.path} has a label. {way}")
         columns, without = {"label": values}, values.null_count
         if without:
             notes = (f"{store.path}: {without} of {len(values)} rows have no label.",)

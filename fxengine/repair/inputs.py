@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,15 @@ import pyarrow as pa
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.item import Item, Payload, sha256_of, stamp, unescape_path
 from fxengine.collect.local import read_input, stat_item
-from fxengine.collect.paths import PathListing
 from fxengine.collect.stored import ensure_named, stored_path
-from fxengine.collect.text_files import TextFiles
+from fxengine.collect.table_rows import READERS
+from fxengine.collect.text_files import read_text_input
 from fxengine.collect.text_table import TextTable
 from fxengine.errors import DecodeError, InputError
-from fxengine.features.schema import KEPT_TEXT, Provenance
+from fxengine.features.schema import KEPT_GROUP, KEPT_TEXT, Provenance
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a path
-_DEEPEST = 100  # folders above a table, each of which is looked up
-KEPT = "kept_text"  # the column group that keeps texts
 
 
 class StoredRow(NamedTuple):
@@ -71,8 +69,8 @@ def open_inputs(made: Provenance, keys: Iterable[str], *, repair: bool) -> Store
     if made.modality == "picture":
         ensure_named(root, keys)
         return StoredInputs(partial(_file_item, root), read_input, partial(collect, root))
-    named = root.count(os.sep) <= _DEEPEST and within_named(root)
-    if KEPT in made.groups and not (named and Path(root).exists()) and (named or not repair):
+    named = within_named(root)
+    if KEPT_GROUP in made.groups and not (named and Path(root).exists()) and (named or not repair):
         kept: dict[str, str] = {}
         return StoredInputs(_kept_item, partial(_read_kept, kept), None, kept)
     if made.read_columns:
@@ -81,10 +79,9 @@ def open_inputs(made: Provenance, keys: Iterable[str], *, repair: bool) -> Store
                 f"The store says that its texts are those of {root[:_SHOWN]}, from which you did not extract: one from "
                 "others may name any file. Where it is right, name its folder as `pictures`."
             )
-        return _in_table(Path(root), made.read_columns)
+        return _in_table(Path(root), made.text_columns)
     ensure_named(root, keys)
-    files = TextFiles(PathListing(Path(root), []))  # which reads files; it lists none
-    return StoredInputs(partial(_file_item, root), files.read, partial(collect, root, modality="text"))
+    return StoredInputs(partial(_file_item, root), read_text_input, partial(collect, root, modality="text"))
 
 
 def note_kept(kept: dict[str, str], table: pa.Table) -> None:
@@ -99,14 +96,15 @@ def _file_item(root: str, row: StoredRow) -> Item:
     return stat_item(row.key, stored_path(root, row.key))
 
 
-def _in_table(path: Path, columns: Mapping[str, str]) -> StoredInputs:
+def _in_table(path: Path, columns: TextColumns) -> StoredInputs:
+    if path.suffix.lower() not in READERS:
+        raise InputError(f"The store says that its texts are those of {str(path)[:_SHOWN]}, which is no table.")
     if not path.exists():
         raise InputError(
             f"The table {path} is gone, and the store does not keep its texts: put it back, then its rows can be "
             "computed again."
         )
-    # The lines of a .txt have a column that nobody can name.
-    table = TextTable(path, TextColumns() if path.suffix.lower() == ".txt" else TextColumns(**columns))
+    table = TextTable(path, columns)
     _, mtime_ns = stamp(os.stat(path))
     return StoredInputs(partial(_table_item, table, mtime_ns), partial(_read_table, table), lambda: table)
 
@@ -116,9 +114,9 @@ def _table_item(table: TextTable, mtime_ns: int, row: StoredRow) -> Item:
     if row.key not in found:  # gone; a row that failed because it held no text is as it was
         return Item(row.key, str(table.root), row.size if row.failed else -1, row.mtime_ns)
     text = found[row.key].encode()
-    if sha256_of(text) == row.content_hash:
-        return Item(row.key, str(table.root), row.size, row.mtime_ns)
-    return Item(row.key, str(table.root), len(text), mtime_ns)
+    # The size is what a run's windows are cut by.
+    same = sha256_of(text) == row.content_hash
+    return Item(row.key, str(table.root), len(text), row.mtime_ns if same else mtime_ns)
 
 
 def _read_table(table: TextTable, item: Item, max_bytes: int) -> tuple[Payload, Item]:
@@ -132,7 +130,8 @@ def _kept_item(row: StoredRow) -> Item:
     return Item(row.key, "", row.size, row.mtime_ns)
 
 
-def _read_kept(kept: Mapping[str, str], item: Item, max_bytes: int) -> tuple[Payload, Item]:
-    if item.key not in kept:
+def _read_kept(kept: dict[str, str], item: Item, max_bytes: int) -> tuple[Payload, Item]:
+    text = kept.pop(item.key, None)  # a row is read once
+    if text is None:
         raise DecodeError("vanished", "Its table or file is gone, and the store has not kept its text.")
-    return kept[item.key].encode(), item
+    return text.encode(), item

@@ -20,12 +20,20 @@ from fxengine.features import parts
 from fxengine.features.lock import locked
 from fxengine.features.read import FeatureStore
 from fxengine.features.row_numbers import doubled_ids, next_row, read_numbers, renumber
-from fxengine.features.schema import ERROR_CODES, KEPT_TEXT, NEWER, Provenance, is_vector_column, part_schema
+from fxengine.features.schema import (
+    ERROR_CODES,
+    KEPT_GROUP,
+    KEPT_TEXT,
+    NEWER,
+    Provenance,
+    is_vector_column,
+    part_schema,
+)
 from fxengine.pipeline.embed import Backbone
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.plan import recorded_limits
 from fxengine.pipeline.summary import Summary
-from fxengine.repair.inputs import KEPT, StoredInputs, StoredRow, note_kept
+from fxengine.repair.inputs import StoredInputs, StoredRow, note_kept
 from fxengine.repair.report import VerifyReport
 
 _DAMAGED = "The part that held this row was damaged; it is computed again by the next run."
@@ -90,7 +98,7 @@ def _keep_texts(folder: Path, report: VerifyReport, kept: dict[str, str]) -> Non
     """Read the texts of bad rows, and those of bad parts, before these are mended."""
     for path in parts.list_parts(folder):
         with suppress(StoreError, pa.ArrowException, KeyError):
-            if KEPT not in parts.read_provenance(path).groups:
+            if KEPT_GROUP not in parts.read_provenance(path).groups:
                 continue
             table = parts.read_part(path, ["id", "content_hash", KEPT_TEXT])
             if path.name not in report.bad_parts:

@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.features import parts
-from fxengine.features.schema import FEATURE, KEPT_TEXT, Provenance
+from fxengine.features.schema import FEATURE, KEPT_GROUP, KEPT_TEXT, Provenance
 from fxengine.pipeline.embed import Backbone, run_files
 from fxengine.pipeline.threads import Job
 from fxengine.pipeline.units import Task
-from fxengine.repair.inputs import KEPT, StoredInputs, StoredRow, note_kept
+from fxengine.repair.inputs import StoredInputs, StoredRow, note_kept
 from fxengine.repair.report import VerifyReport
 
 # Cosine between a stored vector and a fresh one below which they are not the same input's: far below what
@@ -81,7 +81,7 @@ def _rows(paths: list[Path], chosen: np.ndarray, dim: int, kept: dict[str, str] 
         made = parts.read_provenance(path)
         limits_known = bool(made.limits)
         columns = ["id", "content_hash", "error_code", FEATURE]
-        if kept is not None and KEPT in made.groups:
+        if kept is not None and KEPT_GROUP in made.groups:
             columns.append(KEPT_TEXT)
         table = parts.read_part(path, columns).take(pa.array(mine))
         table = table.filter(table["error_code"].is_null()).combine_chunks()

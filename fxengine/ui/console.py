@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from fxengine.errors import InputError, reason
+from fxengine.errors import InputError, one_line, reason
 from fxengine.ui.exit_codes import FINE, MISTAKE
 from fxengine.ui.words import in_flags
 
@@ -133,10 +133,9 @@ def shortened(text: str, most: int = CELL) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
 
 
-def one_line(text: str | None) -> str:
+def text_cell(text: str | None) -> str:
     """Return the beginning of an input that is a text, for a cell; that none is to be had where it is None."""
-    line = "(not to be had)" if text is None else " ".join(text.split())
-    return line if len(line) <= _TEXT else f"{line[: _TEXT - 3].rstrip()}..."
+    return "(not to be had)" if text is None else one_line(text, _TEXT)
 
 
 def text_column(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -147,7 +146,7 @@ def text_column(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list
     """
     if not rows or "text" not in rows[0]:
         return [], [[] for _ in rows]
-    return ["text"], [[one_line(row["text"])] for row in rows]
+    return ["text"], [[text_cell(row["text"])] for row in rows]
 
 
 def table(columns: list[str], rows: list[list[str]], right: Collection[str] = ()) -> None:

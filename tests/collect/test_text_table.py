@@ -307,9 +307,10 @@ def test_what_cannot_be_read_is_said_with_its_line(tmp_path: Path, name: str, da
 @pytest.mark.parametrize(
     ("data", "columns", "said"),
     [
-        ("a,b\n1,2\n", TextColumns(), "Which column of t.csv holds the texts? Name it. There is: 'a', 'b'."),
+        ("a,b\n1,2\n", TextColumns(),
+         "Which column of t.csv holds the texts? Name it as `column`. There is: 'a', 'b'."),
         ("Text,TEXT\n1,2\n", TextColumns(),
-         "Which column of t.csv holds the texts? Name it. There is: 'Text', 'TEXT'."),
+         "Which column of t.csv holds the texts? Name it as `column`. There is: 'Text', 'TEXT'."),
         ("text,b\n1,2\n", TextColumns("txt"), "t.csv has no column 'txt'. Did you mean 'text'? There is: 'text', 'b'."),
         ("text,b\n1,2\n", TextColumns(id="no"), "t.csv has no column 'no'. There is: 'text', 'b'."),
         ("text,b\n1,2\n", TextColumns(label="B"), "t.csv has no column 'B'. There is: 'text', 'b'."),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxengine.errors import DecodeError
-from fxengine.pipeline.given_texts import GivenTexts, one_line, read_text, text_name
+from fxengine.errors import DecodeError, one_line
+from fxengine.pipeline.given_texts import GivenTexts, read_text, text_name
 
 
 def test_texts_are_listed_in_their_order_and_read_in_utf8() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fxengine import InputError
+from fxengine import InputError, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import TextColumns
 from fxengine.collect.text_table import TextTable
@@ -43,3 +43,27 @@ def test_pictures_beside_a_text_are_pictures(photos: Path, tiny: BackboneFile) -
     assert not holds_texts(photos / "nowhere.csv")
     with pytest.raises(InputError, match="cannot be read: File name too long"):
         collect_for(tiny, photos / f"{'x' * 300}.csv")
+
+
+def test_a_folder_of_tables_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    for name in ("b.csv", "a.tsv"):
+        write_reviews(tmp_path / "tables" / name)
+    with pytest.raises(InputError, match=r"tables holds tables \(a\.tsv, \.\.\.\): extract from one of them at a time"):
+        extract(tmp_path / "tables", tmp_path / "s")
+
+
+def test_pictures_behind_many_texts_are_found(tmp_path: Path, photos: Path, tiny: BackboneFile) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(1100):
+        (folder / f"{number:04d}.txt").write_text("a caption")
+    assert holds_texts(folder)
+    (folder / "z.jpg").write_bytes(next(photos.rglob("*.jpg")).read_bytes())
+    assert not holds_texts(folder)
+    assert extract(folder, tmp_path / "s", include="*.jpg").backbone == "efficientnet_lite0"
+    for number in range(1, 1100):
+        (folder / f"{number:04d}.txt").unlink()
+    (folder / "z.jpg").unlink()
+    with pytest.raises(InputError, match="There is no file to extract from"):
+        extract(folder, tmp_path / "p", include="*.jpg")  # what is chosen by a pattern says nothing of the others

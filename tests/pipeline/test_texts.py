@@ -375,7 +375,7 @@ def test_a_store_goes_on_by_its_runtime(
 def test_pictures_have_no_columns_and_texts_are_no_pictures(
     table: Path, tmp_path: Path, tiny: BackboneFile, photos: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"asked for pictures\..*Columns are named for tables of texts alone"):
+    with pytest.raises(InputError, match=r"t\.csv holds texts, and tiny takes pictures: give a picture, or a folder"):
         extract(table, tmp_path / "p", backbone=tiny.path, column="text")
     with pytest.raises(InputError, match=r"There is no column group 'text' of pictures\. Available: none"):
         extract(photos, tmp_path / "p", backbone=tiny.path, add_columns="text")

@@ -49,10 +49,10 @@ def test_a_megabyte_is_cut_in_the_middle(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_input_that_is_a_text_is_one_short_line() -> None:
-    assert console.one_line("one\n\ttwo\u00a0 three ") == "one two three"
-    assert console.one_line("a" * 80) == "a" * 80
-    assert console.one_line("a" * 76 + " bcde") == "a" * 76 + "..."
-    assert console.one_line(None) == "(not to be had)"
+    assert console.text_cell("one\n\ttwo\u00a0 three ") == "one two three"
+    assert console.text_cell("a" * 80) == "a" * 80
+    assert console.text_cell("a" * 76 + " bcde") == "a" * 76 + " bc…"
+    assert console.text_cell(None) == "(not to be had)"
     assert console.text_column([{"id": "a", "text": None}, {"id": "b", "text": "c\nd"}]) == (
         ["text"],
         [["(not to be had)"], ["c d"]],

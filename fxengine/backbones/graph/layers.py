@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, shape_inference
 
 from fxengine.backbones.graph.cut import Cut, channels_last, check_cut, vector_nodes
-from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.graph.model import metadata_of, tokenizer_of
 from fxengine.backbones.graph.surgery import View
 from fxengine.backbones.graph.texts import Nodes, mean_over_tokens
 from fxengine.backbones.spec import (
@@ -18,7 +18,6 @@ from fxengine.backbones.spec import (
     LOGITS_OUTPUT,
     METADATA_KEY,
     PROLOGUE,
-    TOKENIZER_KEY,
     Facts,
     TextRecipe,
     layer_output,
@@ -64,8 +63,7 @@ def with_layers(model: onnx.ModelProto, layers: tuple[str, ...], pooling: str = 
     *others, last = layers
     cut_at = facts.cut if last == FEATURE_OUTPUT else last
     facts = replace(facts, dim=dims[last], cut=cut_at, layers=tuple((name, dims[name]) for name in others))
-    tokenizer = {key: text for key, text in metadata_of(model).items() if key == TOKENIZER_KEY}
-    helper.set_model_props(made, {METADATA_KEY: facts.to_json(), **tokenizer})
+    helper.set_model_props(made, {METADATA_KEY: facts.to_json(), **tokenizer_of(model)})
     onnx.checker.check_model(made)
     return made
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import onnx
 from onnx import helper, numpy_helper
 
-from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.graph.model import tokenizer_of
 from fxengine.backbones.graph.surgery import followed_by
 from fxengine.backbones.options import ExportOptions, refuse_unread
 from fxengine.backbones.pca_facts import read_transform
-from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, TOKENIZER_KEY, layer_output
+from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, layer_output
 from fxengine.errors import InputError, explained
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
@@ -46,7 +46,7 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     graph.input[0].name = graph.node[0].input[0] = "raw"
     graph.output[0].name = graph.node[-1].output[0] = FEATURE_OUTPUT
     net = onnx.load(base.path)
-    kept = {name: value for name, value in metadata_of(net).items() if name == TOKENIZER_KEY}
+    kept = tokenizer_of(net)
     # The number of nodes keeps the names of a reduction of a reduction apart.
     model = followed_by(net, layer_output(facts.layer), graph, f"pca{len(net.graph.node)}/")
     products = base.facts.multiply_adds

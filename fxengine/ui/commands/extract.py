@@ -30,7 +30,7 @@ TEXT = "turn a folder of pictures into a store of feature vectors, or bring it u
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    add_inputs(parser, "a folder, searched recursively, one picture, or a table of texts")
+    add_inputs(parser, "a folder, searched recursively, one picture, or a table or folder of texts")
     add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
     add_backbone(parser, default_shown=f"{BACKBONE}; for a table of texts {BACKBONE_OF_TEXTS}")
     add_layers(parser)
@@ -59,12 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="refuse larger files (the store's, else 1 billion; of texts a million)",
     )
-    texts = parser.add_argument_group("texts in a .csv, .tsv, .jsonl, .parquet or .txt")
-    texts.add_argument("--column", metavar="NAME", help='the texts (the only column, or the one called "text")')
-    texts.add_argument("--id-column", metavar="NAME", help="the rows' ids (FILE#ROW)")
-    texts.add_argument("--label-column", metavar="NAME", help="their labels")
-    texts.add_argument("--split-column", metavar="NAME", help="whether they are train, val or test")
-    texts.add_argument("--keep-text", action="store_true", help="store the texts, too, for pages away from the table")
+    _add_texts(parser)
     update = parser.add_argument_group("update of a store")
     update.add_argument("--retry-failed", action="store_true", help="try inputs again that failed for a lasting reason")
     update.add_argument("--prune", action="store_true", help="remove rows whose input is gone")
@@ -101,6 +96,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--part-rows", type=positive, default=8192, metavar="N", help="rows of a part at most (8192)")
     run.add_argument("--max-errors", type=int, metavar="N", help="exit with 2 where more inputs failed (all may)")
+
+
+def _add_texts(parser: argparse.ArgumentParser) -> None:
+    texts = parser.add_argument_group("texts in a .csv, .tsv, .jsonl, .parquet or .txt")
+    texts.add_argument("--column", metavar="NAME", help='the texts (the only column, or the one called "text")')
+    texts.add_argument("--id-column", metavar="NAME", help="the rows' ids (FILE#ROW)")
+    texts.add_argument("--label-column", metavar="NAME", help="their labels")
+    texts.add_argument("--split-column", metavar="NAME", help="whether they are train, val or test")
+    texts.add_argument("--keep-text", action="store_true", help="store the texts, too, for pages away from the table")
 
 
 def run(options: argparse.Namespace) -> int:

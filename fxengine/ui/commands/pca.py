@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,5 @@ def _columns(store: str | Path) -> str:
     """Return the flags that name a table's columns as they were read for a store; none where no table was."""
     from fxengine.features.read import FeatureStore
 
-    made = FeatureStore.open(store).provenance
-    read = {} if made.root.lower().endswith(".txt") else made.read_columns  # a .txt has none
-    return "".join(f" {flag} {shlex.quote(read[role])}" for role, flag in _COLUMNS.items() if role in read)
+    read = asdict(FeatureStore.open(store).provenance.text_columns)
+    return "".join(f" {flag} {shlex.quote(read[role])}" for role, flag in _COLUMNS.items() if read[role] is not None)

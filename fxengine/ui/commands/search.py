@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_backbone, add_layer, add_metric, add_output, add_report, call
-from fxengine.ui.console import complain_of, one_line, say, say_result, say_written, table
+from fxengine.ui.console import complain_of, say, say_result, say_written, table, text_cell
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def show(report: SearchReport, written: list[Path]) -> None:
     texts = ["text"] if report.modality == "text" else []
     for answer in report.answers if not written else ():
         rows = [
-            [str(i), f"{n.score:.4f}", n.label or "", n.id, *(one_line(n.text) for _ in texts)]
+            [str(i), f"{n.score:.4f}", n.label or "", n.id, *(text_cell(n.text) for _ in texts)]
             for i, n in enumerate(answer.neighbours, 1)
         ]
         say(f"nearest to {answer.query} among {report.rows} rows")

@@ -20,7 +20,6 @@ from fxengine.ui.console import LINE, printable, shortened
 
 HIDDEN = "Pictures outside the folders that you extracted from or named are not shown."
 HIDDEN_TEXTS = "Texts outside the tables and folders that you extracted from or named are not shown."
-_DEEPEST = 100  # folders above a picture, each of which is looked up
 _HIDDEN = '<div class="missing hidden">not shown</div>'
 _HIDDEN_TEXT = '<div class="missing hidden text">not shown</div>'
 _GONE = '<div class="missing">The text is not there any more, or is another one now.</div>'
@@ -141,7 +140,7 @@ def stored_pictures(root: str) -> Callable[[str, str], str]:
     def draw(key: str, caption: str) -> str:
         path = Path(os.path.normpath(Path(root) / unescape_path(key)))
         said = f"{caption}\n{key}".strip()
-        shown = len(path.parents) <= _DEEPEST and is_shown(path.parent)
+        shown = is_shown(path.parent)
         return picture(path, said) if shown else _figure(_HIDDEN, said)
 
     return draw

@@ -100,14 +100,14 @@ def test_a_name_of_a_megabyte_is_cut() -> None:
 
 
 def test_folders_are_looked_up_once_a_page_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Path] = []
+    asked: list[str] = []
 
-    def nothing_named(folder: Path) -> bool:
+    def nothing_named(kind: str, folder: str) -> bool:
         asked.append(folder)
         return False
 
-    monkeypatch.setattr(html, "within_named", nothing_named)
+    monkeypatch.setattr("fxengine.trust.was_named", nothing_named)
     draw = html.stored_pictures("/photos")
     for key in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "a/" * 30_000 + "1.jpg"):
         assert "not shown" in draw(key, "")
-    assert asked == [Path("/photos/a"), Path("/photos/b")]
+    assert asked == ["/photos/a", "/photos", "/", "/photos/b", "/photos", "/"]
