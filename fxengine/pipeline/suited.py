@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fxengine.backbones.spec import BackboneFile
@@ -36,13 +38,8 @@ def ensure_suited(found: BackboneFile, inputs: Path) -> None:
     """Raise InputError where inputs are a table of texts, which the backbone does not take, or a folder of tables."""
     if found.recipe.modality == "picture" and is_table(inputs):
         raise _unsuited(found, f"{inputs} holds texts")
-    if not os.path.isdir(inputs):  # noqa: PTH112
-        return
-    first = next(iter(collect(inputs)), None)
-    if first is None or not is_table(Path(first.source)) or first.key.lower().endswith(SUFFIX):
-        return
-    if all(is_table(Path(item.source)) for item in collect(inputs)):
-        raise InputError(f"{inputs} holds tables ({first.key}, ...): extract from one of them at a time.")
+    if _is_named_table(next(_names(inputs), "")) and all(map(_is_named_table, _names(inputs))):
+        raise InputError(f"{inputs} holds tables ({min(_names(inputs))}, ...): extract from one of them at a time.")
 
 
 def is_table(inputs: Path) -> bool:
@@ -55,12 +52,27 @@ def holds_texts(inputs: Path) -> bool:
     """Tell whether it is a table of texts, or a folder of nothing but .txt files."""
     if not os.path.isdir(inputs):  # noqa: PTH112
         return is_table(inputs)
-    found = False
-    for item in collect(inputs):
-        if not item.key.lower().endswith(SUFFIX):
-            return False
-        found = True
-    return found
+    kinds = (name.lower().endswith(SUFFIX) for name in _names(inputs))
+    return next(kinds, False) and all(kinds)
+
+
+def _is_named_table(name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in READERS and suffix != SUFFIX
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Yield the names of the files in a folder, in no order, so that the first ones are there at once."""
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    yield entry.name
 
 
 def _unsuited(found: BackboneFile, what: str) -> InputError:
