@@ -41,10 +41,15 @@ def one_line(text: str, most: int) -> str:
 def is_foreign(error: BaseException) -> bool:
     """Tell whether the system or another library failed, and not fxengine itself.
 
-    A plain RuntimeError is what FAISS, OpenVINO and UMAP raise; one of Python's own is a class of its own.
+    A plain RuntimeError is what FAISS, OpenVINO and UMAP raise; one of Python's own is a class of its own. A
+    SyntaxError is what Python says of a library's file where memory ran out while it was compiled.
     """
     library = type(error).__module__.partition(".")[0]
-    return isinstance(error, OSError | MemoryError | ImportError) or type(error) is RuntimeError or library in _FOREIGN
+    return (
+        isinstance(error, OSError | MemoryError | ImportError | SyntaxError)
+        or type(error) is RuntimeError
+        or library in _FOREIGN
+    )
 
 
 def reason(error: BaseException, most: int = 300) -> str:
@@ -53,6 +58,8 @@ def reason(error: BaseException, most: int = 300) -> str:
         return "there is not enough memory"
     if isinstance(error, ImportError):
         return f"{error.name or 'a library'} cannot be loaded: {first_line(error, most)}"
+    if isinstance(error, SyntaxError):
+        return f"a library cannot be loaded: {error.filename}: {error.msg}"
     if isinstance(error, OSError) and error.strerror:
         named = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{named}"

@@ -47,13 +47,14 @@ class _Holder:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the store's lock, making the folder where it is not there.
+    """Hold the store's lock, making the folder where it is not there; where nothing comes of it, that goes again.
 
     Raises:
         StoreLocked: another process holds it; says which.
         StoreError: the folder cannot be made or written to.
     """
     with explained(f"Cannot write to {folder}", "Choose another as `output`.", StoreError):
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(_regular(folder / LOCK_NAME), timeout=0)
         try:
@@ -68,6 +69,9 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             _note(folder).unlink()
+            if is_new and [*folder.iterdir()] == [folder / LOCK_NAME]:
+                (folder / LOCK_NAME).unlink()  # while it is held: who comes now makes a new one
+                folder.rmdir()
         lock.release()
 
 

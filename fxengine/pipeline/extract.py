@@ -150,14 +150,15 @@ def extract(
         chosen = listing is not None or bool(names_of("include", include) or names_of("exclude", exclude))
         backbone = _usual_backbone(inputs, columns, chosen=chosen)
     groups = (*names_of("add_columns", add_columns), *((KEPT_GROUP,) if keep_text else ()))
-    found = find_backbone(backbone, names_of("layers", layers), folder)
-    if found.recipe.modality == "text":
-        _refuse_of_pictures(max_pixels, decode_on)
-    if not isinstance(inputs, Listing):
-        inputs = _collect(inputs, listing, include, exclude, found, columns)
     asked = Asked(backbone, dtype, limits, limit, retry_failed, groups)
+    _ensure_there(inputs)
     with locked(folder):
         parts.remove_leftovers(folder)
+        found = find_backbone(backbone, names_of("layers", layers), folder)
+        if found.recipe.modality == "text":
+            _refuse_of_pictures(max_pixels, decode_on)
+        if not isinstance(inputs, Listing):
+            inputs = _collect(inputs, listing, include, exclude, found, columns)
         made = plan_run(found, inputs, folder, asked)
         note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
         if prune:
@@ -174,6 +175,12 @@ def extract(
         summary.unreadable_folders = sorted(set(inputs.unreadable))
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+def _ensure_there(inputs: str | Path | Listing) -> None:
+    """Raise InputError where there is no such folder or file, before anything is made or loaded for it."""
+    if isinstance(inputs, str | os.PathLike) and not os.path.exists(inputs):  # noqa: PTH110 - a name may be too long
+        collect(inputs)
 
 
 def _usual_backbone(inputs: str | Path | Listing, columns: TextColumns, *, chosen: bool) -> str:
