@@ -121,6 +121,8 @@ def test_the_fastest_that_keeps_the_features_wins(
 def test_what_is_hardly_faster_is_left(tiny: BackboneFile, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {("onnxruntime", "fp32"): (800.0, 0.0), ("openvino", "fp32"): (815.0, 0.0)}
     fake_ways(monkeypatch, speeds, THERE)
+    # By the speeds alone: on a busy machine two measured ones can lie further apart.
+    monkeypatch.setattr(precision, "rows_per_second", lambda session, *_: session.runner.rate)
     assert calibrate(tiny, collect(many), 90).way == THERE[0]
 
 
