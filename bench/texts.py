@@ -57,7 +57,8 @@ _UNCUT = 1 << 20  # tokens
 _PEAK = f"""
 import json, resource, sys
 from fxengine import extract
-summary = extract(sys.argv[1], sys.argv[2], backbone="{DEFAULT_OF_TEXTS}", column="{COLUMN}", device="cpu", precision="fp32")
+how = dict(backbone="{DEFAULT_OF_TEXTS}", column="{COLUMN}", device="cpu", precision="fp32")
+summary = extract(sys.argv[1], sys.argv[2], **how)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps([peak, summary.extracted, summary.images_per_second]))
 """
@@ -248,8 +249,9 @@ def same_neighbours(a: np.ndarray, b: np.ndarray, k: int = NEIGHBOURS) -> float:
 
 
 def memory(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the peak memory of an extraction of few rows and of many, in fp32: `auto` loads a second runtime to compare
-    with where there are so many that it may pay.
+    """Return the peak memory of an extraction of few rows and of many.
+
+    In fp32, since `auto` loads a second runtime to compare with where there are so many that it may pay.
     """
     sentences, _labels = reviews()
     result: dict[str, Any] = {}

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 READ_AHEAD_BYTES = 64 << 20
 DECODE_BYTES = 512 << 20
+_WINDOWS = 2
 _SPARE_BUFFERS = 3  # batches that are being filled while every runner has one
 _WINDOW = 256  # batches that may be finished ahead of one that takes long
 _LEAVING = 0.8  # seconds that threads get to end in where a run is stopped; native code may never come back
@@ -176,7 +177,8 @@ class Pipeline:
         self._failure: BaseException | None = None
         self._to_read: Channel[Job] = Channel(READERS * 2, self._stop)
         self._to_decode: Channel[Job] = Channel(decoders * 4, self._stop)
-        buffers = session.streams + _SPARE_BUFFERS
+        # A window of several runs keeps every runner at work: while it does, the next one is filled.
+        buffers = _WINDOWS if self._batch_limits.size is not None else session.streams + _SPARE_BUFFERS
         self._to_run: Channel[tuple[Batch, Rows]] = Channel(buffers, self._stop)
         self._done: Channel[Batch] = Channel(buffers, self._stop)
         self._buffers: Channel[Inputs] = Channel(buffers, self._stop)
