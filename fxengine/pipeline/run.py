@@ -10,8 +10,9 @@ from contextlib import closing, contextmanager, suppress
 
 from fxengine.pipeline.lookahead import ahead
 from fxengine.pipeline.sink import Sink
+from fxengine.pipeline.stages import bottleneck
 from fxengine.pipeline.summary import Progress, Watch
-from fxengine.pipeline.threads import Pipeline, bottleneck
+from fxengine.pipeline.threads import Pipeline
 from fxengine.pipeline.units import Unit, tasks_of
 
 

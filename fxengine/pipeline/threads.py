@@ -27,6 +27,7 @@ from fxengine.execute.shapes import Rows, cut
 from fxengine.features.crash_note import CrashNote
 from fxengine.pipeline.lookahead import READERS
 from fxengine.pipeline.queues import Budget, Channel, Stopped
+from fxengine.pipeline.stages import Stage
 from fxengine.pipeline.units import Task
 
 T = TypeVar("T")
@@ -37,23 +38,6 @@ _WINDOWS = 2
 _SPARE_BUFFERS = 3  # batches that are being filled while every runner has one
 _WINDOW = 256  # batches that may be finished ahead of one that takes long
 _LEAVING = 0.8  # seconds that threads get to end in where a run is stopped; native code may never come back
-
-
-@dataclass
-class Stage:
-    """What one stage's threads spent their time on, in seconds added up over the threads.
-
-    Attributes:
-        threads: how many.
-        busy: working.
-        starved: waiting for something to work on.
-        blocked: waiting to hand on what was done.
-    """
-
-    threads: int
-    busy: float = 0.0
-    starved: float = 0.0
-    blocked: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -381,18 +365,6 @@ class Pipeline:
             total.busy += stage.busy
             total.starved += stage.starved
             total.blocked += stage.blocked
-
-
-def bottleneck(stages: dict[str, Stage], seconds: float) -> str:
-    """Return the stage that bound the run: the last one that was hardly ever waiting for work.
-
-    A stage that seldom starves keeps the ones before it waiting; the stages after it starve.
-    """
-    for name in reversed(stages):
-        stage = stages[name]
-        if stage.starved < 0.15 * stage.threads * seconds:
-            return name
-    return max(stages, key=lambda name: stages[name].busy / stages[name].threads)
 
 
 def _bytes(payload: Payload) -> int:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from fxengine.pipeline.queues import Budget, Channel, Stopped
-from fxengine.pipeline.threads import Stage, bottleneck
+from fxengine.pipeline.stages import Stage, bottleneck
 
 
 def in_thread(work: object) -> threading.Thread:

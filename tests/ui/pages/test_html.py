@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +11,9 @@ from PIL import Image
 
 from fxengine.ui.pages import html
 from tests.conftest import make_photo
+from tests.ui.pages.reader import read
 
 NASTY = "<script>alert(1)</script>&\"'\x1b\udce9"
-
-
-class Reader(HTMLParser):
-    """Collects the tags and the text of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.shown = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.shown += data
-
-
-def read(page: str) -> Reader:
-    reader = Reader()
-    reader.feed(page)
-    return reader
 
 
 def jpeg_in(figure: str) -> Image.Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from fxengine.retrieval.search import search
 from fxengine.ui.cli import main
 from fxengine.ui.pages import html, load_page, write_page
 from tests.texts import write_table
+from tests.ui.pages.reader import read
 
 NASTY = "</blockquote></figure><script>alert(1)</script>&\"'\x1b\u202e"
 RESULTS: dict[str, Callable[[Path], object]] = {
@@ -33,28 +33,6 @@ RESULTS: dict[str, Callable[[Path], object]] = {
     "ProbeReport": lambda store: probe(store, folds=2),
 }
 GONE = "The text is not there any more, or is another one now."
-
-
-class Reader(HTMLParser):
-    """Collects the tags and the text of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.shown = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.shown += data
-
-
-def read(page: str) -> Reader:
-    reader = Reader()
-    reader.feed(page)
-    reader.close()
-    return reader
 
 
 def rows() -> dict[str, tuple[str, str]]:
