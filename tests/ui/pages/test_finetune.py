@@ -16,6 +16,7 @@ from fxengine.ui.pages.finetune import write_run
 from tests.conftest import make_photo
 from tests.stores import write_store
 from tests.ui.pages.reader import read
+from tests.ui.pages.test_html import NASTY
 
 SIDE = Side(Interval(0.9, 0.8, 0.95), Interval(0.91, 0.8, 0.95))
 EPOCH = {"train_loss": 1.5, "validation_loss": 2.25, "validation_accuracy": 0.4, "seconds": 1.0}
