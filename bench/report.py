@@ -15,10 +15,11 @@ from bench.report_heads import HEADS
 from bench.report_search import SEARCH
 from bench.report_speed import SPEED
 from bench.report_texts import TEXTS
+from bench.report_words import WORDS
 
 README, FIGURES = ROOT / "README.md", ROOT / "docs" / "figures.md"
 BEGIN, END = "<!-- figures: made by bench/report.py -->", "<!-- end of figures -->"
-MAKERS = {**SPEED, **HEADS, **SEARCH, **TEXTS}
+MAKERS = {**SPEED, **HEADS, **SEARCH, **TEXTS, **WORDS}
 FIVE = ("peers_efficientnet_lite0_12mp", "heads", "pca", "duplicates", "retrieval")
 
 

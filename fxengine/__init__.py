@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fxengine.backbones.export import export
+    from fxengine.backbones.words.vectors import WordVectors
     from fxengine.backbones.zoo import list_backbones
     from fxengine.errors import DecodeError, DeviceError, FxError, InputError, StoreError, StoreLocked
     from fxengine.features.dump import dump
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fxengine.pipeline.extract import extract
     from fxengine.pipeline.sklearn_extractor import FeatureExtractor
     from fxengine.pipeline.summary import Progress, Summary
+    from fxengine.pipeline.words import words
     from fxengine.probing.bundle import bundle
     from fxengine.probing.compare import compare
     from fxengine.probing.mislabeled import mislabeled
@@ -70,6 +72,7 @@ _PUBLIC = {
     "StoreError": "fxengine.errors",
     "StoreLocked": "fxengine.errors",
     "Summary": "fxengine.pipeline.summary",
+    "WordVectors": "fxengine.backbones.words.vectors",
     "advise": "fxengine.train.advise",
     "bundle": "fxengine.probing.bundle",
     "calibrate": "fxengine.pipeline.calibrate",
@@ -92,6 +95,7 @@ _PUBLIC = {
     "probe": "fxengine.probing.probe",
     "search": "fxengine.retrieval.search",
     "verify": "fxengine.repair.verify",
+    "words": "fxengine.pipeline.words",
     "write_page": "fxengine.ui.pages",
 }
 __all__ = [
@@ -112,6 +116,7 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "Summary",
+    "WordVectors",
     "advise",
     "bundle",
     "calibrate",
@@ -134,6 +139,7 @@ __all__ = [
     "probe",
     "search",
     "verify",
+    "words",
     "write_page",
 ]
 

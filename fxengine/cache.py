@@ -32,6 +32,7 @@ _CLEANED = {
     "fp16": r"[0-9a-f]{64}\.onnx",
     "tensorrt": r"[0-9a-f]{32}",
     "vectors": r"[0-9a-f]{32}-[0-9a-f]{32}\.npy",
+    "words": r"[0-9a-f]{32}-[0-9a-f]{32}\.(npy|json)",
     "logs": r"[a-z]+-\d{8}-\d{6}-\d+\.log",
 }
 KINDS = (*_CLEANED, *_KEPT)

@@ -215,6 +215,7 @@ OURS = {
     "fp16": f"{HEX}.onnx",
     "tensorrt": f"{HEX[:32]}",
     "vectors": f"{HEX[:32]}-{HEX[32:]}.npy",
+    "words": f"{HEX[:32]}-{HEX[32:]}.json",
     "logs": "keras-20261127-031822-4711.log",
     "int8": f"{HEX}.onnx",
     "named": f"root-{HEX}",
@@ -232,7 +233,7 @@ def test_cleaning_leaves_what_costs_more_than_time(folder: Path, tmp_path: Path)
     (folder / "tensorrt" / OURS["tensorrt"] / "out").symlink_to(tmp_path)
     assert (cache.sizes()["tensorrt"], cache.sizes()["vectors"]) == (500, 1250)
     (finding,) = doctor(clean_cache=True).findings
-    assert finding.found.startswith(f"6,750 bytes freed; {folder}, 2,000 bytes (int8 1,000 bytes, named 1,000 bytes);")
+    assert finding.found.startswith(f"7,750 bytes freed; {folder}, 2,000 bytes (int8 1,000 bytes, named 1,000 bytes);")
     assert cache.sizes() == {"int8": 1000, "named": 1000}
     assert trust.was_named("root", "/photos")
     assert tmp_path.exists()

@@ -35,6 +35,7 @@ LINES_NOT_RUN = {
     "onnx:": "a net that is not here",
     "cats_dogs": "what a run over real photos printed",
     "imagenet_500": "what a run over real photos printed",
+    "uci_": "what a run over real reviews printed",
     "IVF1024": "wants thousands of rows",
     "--dim 256": "wants hundreds of rows",
 }
@@ -88,12 +89,23 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fxengine.probe("features", "head.onnx", near=2)
         fxengine.bundle("efficientnet_lite0", "head.onnx", "model.onnx")
         vectors = fxengine.FeatureStore.open("features").vectors(dtype="float32")
+        write_word_vectors(Path("glove.6B.50d.txt"), Path("reviews.csv").read_text())
+        fxengine.words("glove.6B.50d.txt", "words")
     for name in ("vectors", "typical"):
         np.save(folder / f"{name}.npy", vectors)
     ids = [f"{name}/{i:02d}.jpg" for name in ("cats", "dogs") for i in range(1, 13)]
     rows = [f"{key},{'red' if i % 2 else 'blue'}" for i, key in enumerate(ids)]
     (folder / "labels.csv").write_text("\n".join(["id,color", *rows]) + "\n")
     return folder
+
+
+def write_word_vectors(path: Path, texts: str) -> None:
+    """Write a file as GloVe's with the words of the texts, and those that the pages ask for."""
+    asked = ["king", "queen", "man", "woman", "paris", "france", "germany", "berlin", "a", "small", "dog"]
+    known = dict.fromkeys([*asked, *re.findall(r"\w+", texts.lower())])
+    table = np.random.default_rng(0).standard_normal((len(known), 50))
+    lines = (" ".join([word, *(f"{value:.4f}" for value in row)]) for word, row in zip(known, table, strict=True))
+    path.write_text("\n".join(lines) + "\n")
 
 
 def test_the_pages_hold_what_is_run_here() -> None:

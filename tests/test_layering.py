@@ -62,7 +62,7 @@ PRIVATE = {
     "fxengine/ui/words.py": {"_actions"},  # argparse lists what a command takes under no other name
     "fxengine/train/children/train_child.py": {"_resource"},  # TensorFlow's raw operations take a writer's
 }
-PUBLIC = {"_exit", "_replace"}  # of os and of named tuples: public, in spite of their names
+PUBLIC = {"_exit", "_fields", "_replace"}  # of os and of named tuples: public, in spite of their names
 # Who has a pool of threads, and for what: one function over blocks, and nothing that outlives it.
 POOLS = {
     "fxengine/features/blocks.py",  # reads the next block while one is worked on

@@ -96,6 +96,8 @@ def use_every_verb(folder: Path, net: Path) -> None:
     assert fxengine.info(str(net), layers=True).facts["layers"]
     assert fxengine.list_backbones().backbones[0]["name"] == "efficientnet_lite0"
     assert fxengine.doctor().findings
+    (folder / "vectors.txt").write_text("good 1 0.5\nbad -1 0.5\n")
+    assert fxengine.words(str(folder / "vectors.txt"), str(folder / "words")).added == 2
     assert fxengine.fit(photos, str(folder / "fit.onnx"), target=0.01, backbone=str(net)).reached
 
 

@@ -7,14 +7,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from fxengine import trust
 from fxengine.backbones import cache
-from fxengine.backbones.options import ExportOptions, refuse_unread
+from fxengine.backbones.options import ExportOptions, refuse_of_words, refuse_unread
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 
@@ -57,6 +56,7 @@ SOURCES = {
     "keras": "fxengine.backbones.sources.from_keras",
     "onnx": "fxengine.backbones.sources.from_onnx",
     "pca": "fxengine.backbones.sources.from_pca",
+    "vectors": "fxengine.backbones.sources.from_vectors",
 }
 DEFAULT = "efficientnet_lite0"
 DEFAULT_OF_TEXTS = "minilm_l6"
@@ -89,6 +89,8 @@ def _load(source: str | Path, options: ExportOptions, space: str | None) -> Back
     """Return what `load_backbone` does; where that was of this feature space before it was mended, as it was."""
     name = plain_name(str(source))
     kind, _, what = name.partition(":")
+    if kind != "vectors":
+        refuse_of_words(options, name)
     if name in EMBEDDED:
         return _embedded(load_embedded(name), options, space)
     if kind in SOURCES and what:
@@ -139,7 +141,7 @@ def _kept(key: str, make: Callable[[], onnx.ModelProto], space: str | None) -> B
 
 def _export_key(kind: str, what: str, options: ExportOptions) -> str:
     identity = load_source(kind).identity(what, options)
-    wanted = json.dumps([kind, what, asdict(options), identity], sort_keys=True, default=str)
+    wanted = json.dumps([kind, what, options.to_dict(), identity], sort_keys=True, default=str)
     return f"{kind}-{hashlib.sha256(wanted.encode()).hexdigest()[:32]}"
 
 
@@ -226,10 +228,17 @@ def source_name(source: str | Path) -> str:
     """Return how a store records where its backbone came from: a name, or a path made absolute."""
     kind, _, what = str(source).partition(":")
     if kind in SOURCES and what:
-        file, at, tensor = what.partition("@")
-        return f"{kind}:{Path(file).absolute() if Path(file).exists() else file}{at}{tensor}"
+        file, mark, part = _file_and_part(kind, what)
+        return f"{kind}:{Path(file).absolute() if Path(file).exists() else file}{mark}{part}"
     name = plain_name(str(source))
     return name if name in EMBEDDED else str(Path(source).absolute())
+
+
+def _file_and_part(kind: str, what: str) -> tuple[str, str, str]:
+    """Return the file that a source names, "@" or "#", and which part of it: a tensor, of an archive a member."""
+    if kind != "vectors":
+        return what.partition("@")
+    return (what, "", "") if Path(what).exists() else what.partition("#")
 
 
 def plain_name(name: str) -> str:

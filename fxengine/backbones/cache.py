@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 
 from fxengine import cache
-from fxengine.backbones.contract import check_contract
+from fxengine.backbones.contract import another_kind, check_contract
 from fxengine.backbones.fingerprint import fingerprint
 from fxengine.backbones.graph.external_data import MAX_BYTES
 from fxengine.backbones.graph.model import metadata_of
@@ -47,9 +47,10 @@ def read_backbone(path: Path) -> BackboneFile:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:
         raise InputError(f"{path} is not a readable ONNX file.") from error
-    facts = metadata_of(model).get(METADATA_KEY)
+    said = metadata_of(model)
+    facts = said.get(METADATA_KEY)
     if facts is None:
-        raise InputError(f"{path} is an ONNX file, but no backbone that fxengine exported: it has no recipe.")
+        raise InputError(another_kind(said, path, "backbone that fxengine exported"))
     try:
         parsed = Facts.from_json(facts, str(path))
         check_contract(model, parsed, str(path))

@@ -1,22 +1,52 @@
-"""Whether the net in a backbone's file is the one that its facts describe."""
+"""Whether a file is what is asked for: of fxengine's kinds the right one, with the net that its facts describe."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import onnx
 from onnx import TensorProto
 
 from fxengine.backbones.graph.external_data import external_tensors
 from fxengine.backbones.spec import (
+    BUNDLE_METADATA_KEY,
     FEATURE_OUTPUT,
+    HEAD_METADATA_KEY,
     INPUT_NAME,
     LENGTHS_INPUT,
     LOGITS_OUTPUT,
+    METADATA_KEY,
+    PCA_METADATA_KEY,
     TOKENS_INPUT,
     Facts,
     TextRecipe,
     layer_output,
 )
 from fxengine.errors import InputError
+
+# Key of what a file says of itself -> what it is, and what takes it; `{path}` is the file.
+_KINDS = {
+    METADATA_KEY: "a backbone: give it as `backbone`",
+    HEAD_METADATA_KEY: "a head: give it to `fxengine predict` or `fxengine bundle`, as `model`",
+    PCA_METADATA_KEY: "a transform that `fxengine pca` wrote: as a backbone it is called pca:{path}",
+    BUNDLE_METADATA_KEY: "a bundle, which ONNX Runtime runs without fxengine: give what it was made of, the backbone "
+    "or the head",
+}
+
+
+def another_kind(said: Mapping[str, str], path: Path, wanted: str) -> str:
+    """Return the sentence for an ONNX file that is not what is wanted: what else of fxengine's it is, and its use.
+
+    Args:
+        said: the metadata of the file.
+        path: the file.
+        wanted: what was asked for, in words.
+    """
+    kind = next((kind for key, kind in _KINDS.items() if key in said), None)
+    if kind is None:
+        return f"{path} is an ONNX file, but no {wanted}."
+    return f"{path} is no {wanted}, but {kind.format(path=path)}."
 
 
 def check_contract(model: onnx.ModelProto, facts: Facts, name: str) -> None:

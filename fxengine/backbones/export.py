@@ -12,7 +12,7 @@ import onnx
 
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import copy_backbone
-from fxengine.backbones.options import Channels, ExportOptions, Pooling, input_size, three_numbers
+from fxengine.backbones.options import Channels, ExportOptions, Pooling, WordWeights, input_size, three_numbers
 from fxengine.backbones.report import ExportReport, measure
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError, path_of
@@ -78,6 +78,9 @@ def export(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     resize: str | None = None,
+    tokens: str = "words",
+    word_weights: WordWeights | None = None,
+    words: int | None = None,
 ) -> Exported:
     """Export `source` (or take it from the cache) to `output`; the report is written beside it.
 
@@ -96,6 +99,9 @@ def export(
         mean: three numbers, subtracted after `scale`, in the order of `channels`.
         std: three numbers, divided by after `mean`.
         resize: the rule of resizing, as "short:256:bicubic".
+        tokens: of word vectors, how the words of a text are found: "words" or "keras".
+        word_weights: of word vectors, "sif" makes frequent words count less.
+        words: of word vectors, only the first so many.
 
     Raises:
         InputError: there is no such source, it cannot be exported, or the file cannot be written.
@@ -116,6 +122,9 @@ def export(
         mean=three_numbers(mean, "mean"),
         std=three_numbers(std, "std"),
         resize=resize,
+        tokens=tokens,
+        word_weights=word_weights,
+        words=words,
     )
     found = load_backbone(source, options)
     report, report_path = _report(found), output.with_suffix(".report.json")

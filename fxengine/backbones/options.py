@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fxengine.errors import InputError
 
 Pooling = Literal["avg", "max", "cls"]
 Channels = Literal["rgb", "bgr"]
+WordWeights = Literal["sif"]
+_OF_WORDS = ("tokens", "word_weights", "words")  # fields that only word vectors have a use for
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class ExportOptions:
         std: three numbers, in the order of `channels`, divided by after `mean`.
         resize: "short", "long", "squash", each with an optional edge length ("short:256"), and an optional kernel
             ("short:256:bicubic").
+        tokens: of word vectors, the rule by which the words of a text are found, one of `words.rule.RULES`.
+        word_weights: of word vectors, what each is multiplied with: "sif" makes frequent words count less.
+        words: of word vectors, take only the first so many of the file, which has the most frequent ones first.
     """
 
     layers: tuple[str, ...] = ()
@@ -47,6 +52,14 @@ class ExportOptions:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     resize: str | None = None
+    tokens: str = "words"
+    word_weights: WordWeights | None = None
+    words: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, without those of word vectors at their defaults: the cache has keys from before them."""
+        defaults = {entry.name: entry.default for entry in fields(self)}
+        return {n: value for n, value in asdict(self).items() if n not in _OF_WORDS or value != defaults[n]}
 
 
 def refuse_unread(options: ExportOptions, why: str, *, read: Collection[str]) -> None:
@@ -55,6 +68,12 @@ def refuse_unread(options: ExportOptions, why: str, *, read: Collection[str]) ->
     unread = [entry.name for entry in entries if getattr(options, entry.name) != entry.default]
     if unread:
         raise InputError(f"{why}: leave {', '.join(f'`{name}`' for name in unread)} away.")
+
+
+def refuse_of_words(options: ExportOptions, name: str) -> None:
+    """Raise InputError where an option of word vectors is given for the backbone `name`, which is none of them."""
+    others = [entry.name for entry in fields(options) if entry.name not in _OF_WORDS]
+    refuse_unread(options, f"{name} is no file of word vectors (vectors:FILE)", read=others)
 
 
 def input_size(size: int | Sequence[int] | None) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from fxengine.backbones.contract import another_kind
 from fxengine.backbones.graph.gate import check_graph
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.wire import read_small_model
@@ -68,9 +69,10 @@ def read_transform(path: Path) -> tuple[onnx.ModelProto, PcaFacts]:
         raise InputError(f"There is no transform {path}. `fxengine pca STORE -o pca.onnx` makes one.")
     try:
         found = read_small_model(path)
-        text, graph = metadata_of(found.model).get(PCA_METADATA_KEY), found.model.graph
+        said, graph = metadata_of(found.model), found.model.graph
+        text = said.get(PCA_METADATA_KEY)
         if text is None:
-            raise InputError(f"{path} is an ONNX file, but no transform that `fxengine pca` wrote.")
+            raise InputError(another_kind(said, path, "transform that `fxengine pca` wrote"))
         facts = facts_from(PcaFacts, read_json(text), PCA_FORMAT)
         passed = check_graph(found.model, found.weights, FEATURE_OUTPUT)
         written = ["Sub", "Gemm"], ["mean", "components"]

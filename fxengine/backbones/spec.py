@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Literal
 from fxengine.errors import InputError
 from fxengine.facts import FactsError, facts_from, read_json
 
-# Where a model's metadata has the facts of a backbone, of a transform, of a bundle.
+# Where a model's metadata has the facts of a backbone, of a transform, of a head, of a bundle.
 METADATA_KEY = "fxengine"
 PCA_METADATA_KEY = "fxengine_pca"
+HEAD_METADATA_KEY = "fxengine_head"
 BUNDLE_METADATA_KEY = "fxengine_bundle"
 TOKENIZER_KEY = "fxengine_tokenizer"  # of a text backbone: the tokenizer's JSON, zlib, base64
 INPUT_NAME = "images"
@@ -132,13 +133,16 @@ class TextRecipe:
     first of them, so that the special tokens around it stay.
 
     Attributes:
-        tokenizer: SHA-256 of its JSON, in hex.
+        tokenizer: SHA-256 of its bytes, in hex.
         max_tokens: tokens that the net takes at most, special ones included.
+        kind: what the tokenizer is: "" JSON of the package `tokenizers`, "words" a vocabulary whose known words are the
+            tokens, see `fxengine.backbones.words.vocabulary`.
     """
 
     tokenizer: str
     max_tokens: int
     modality: Literal["text"] = "text"  # which its JSON always says; that of pictures says nothing
+    kind: Literal["", "words"] = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{64}", self.tokenizer):
@@ -147,8 +151,8 @@ class TextRecipe:
             raise InputError(f"A recipe for texts needs 4 to {_MOST_TOKENS} tokens. Got {self.max_tokens}.")
 
     def canonical(self) -> dict[str, Any]:
-        """Return the fields that change numbers."""
-        return asdict(self)
+        """Return the fields that change numbers; one that came later, and is at its default, changes no fingerprint."""
+        return {name: value for name, value in asdict(self).items() if name != "kind" or value}
 
 
 Recipe = PictureRecipe | TextRecipe
@@ -212,6 +216,8 @@ class Facts:
         values = asdict(self)
         if not self.metric:  # which earlier versions do not know
             del values["metric"]
+        if isinstance(self.recipe, TextRecipe):
+            values["recipe"] = self.recipe.canonical()
         return json.dumps({"format": 1, **values}, sort_keys=True)
 
     @classmethod

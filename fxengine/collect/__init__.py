@@ -93,6 +93,11 @@ def collect(
     asked = Place(Path(os.path.abspath(source)), listing, filters, modality, columns)
     if columns != TextColumns() and modality != "text":
         raise columns_refused(f"{source} is asked for {modality}s.")
+    if listing is not None and asked.root.is_file():
+        raise InputError(
+            f"`listing` names files in a folder, and {source} is a file: give the folder that they are in, or leave "
+            "the list away."
+        )
     try:
         return next(each for each in map(load_container, CONTAINERS) if each.takes(asked)).open_listing(asked)
     except OSError as error:

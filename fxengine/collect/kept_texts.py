@@ -13,6 +13,7 @@ from typing import IO
 from fxengine.errors import InputError, reason
 
 _DIGEST = hashlib.sha256().digest_size
+_AHEAD = 1 << 16  # bytes that are read at once where texts are asked for one after the other
 
 
 class KeptTexts:
@@ -34,13 +35,13 @@ class KeptTexts:
             raise self._no_place(error) from error
         weakref.finalize(self, _close, self._file)
         self._ends = array("q", [0])
+        self._block = (0, b"")  # where it begins and what stands there; replaced whole, since any thread may read
 
     def append(self, text: bytes | None) -> None:
         """Write the next text, None where there is none; raises InputError where the disk is full."""
         if text is not None:
             try:
-                self._file.write(hashlib.sha256(text).digest())
-                self._file.write(text)
+                self._file.write(hashlib.sha256(text).digest() + text)
             except OSError as error:
                 raise self._no_place(error) from error
         self._ends.append(self._ends[-1] + (0 if text is None else _DIGEST + len(text)))
@@ -69,8 +70,17 @@ class KeptTexts:
         return self._read(number)[_DIGEST:]
 
     def _read(self, number: int, most: int = 2**31 - 1) -> bytes:
-        begin, end = self._ends[number], self._ends[number + 1]
-        return os.pread(self._file.fileno(), min(most, end - begin), begin)
+        begin = self._ends[number]
+        end = begin + min(most, self._ends[number + 1] - begin)
+        first, block = self._block
+        if first <= begin and end <= first + len(block):
+            return block[begin - first : end - first]
+        if not 0 <= begin - first <= 2 * _AHEAD or end - begin > _AHEAD:
+            self._block = (begin, b"")  # what is asked for next says whether it goes on from here
+            return os.pread(self._file.fileno(), end - begin, begin)
+        block = os.pread(self._file.fileno(), _AHEAD, begin)
+        self._block = (begin, block)
+        return block[: end - begin]
 
     def _no_place(self, error: OSError) -> InputError:
         return InputError(

@@ -70,7 +70,7 @@ class TextTable:
         self.labelled = columns.label is not None or columns.split is not None
         self.unreadable: list[str] = []
         self._prefix = f"{escape_path(path.name)}#"
-        called = str(path)
+        self._called = called = str(path)
         try:
             with open_regular(path, follow=True) as opened:
                 self._mtime_ns = stamp(os.fstat(opened.fileno()))[1]
@@ -122,7 +122,7 @@ class TextTable:
             text = self._texts.text(number) if size > 0 else b""
         except OSError as error:
             raise DecodeError("io", f"Reading failed: {error.strerror or error}.") from error
-        if not text or text.decode().isspace():
+        if not text or (_may_be_space(text[0]) and text.decode().isspace()):
             raise DecodeError("empty", "The text is missing." if size < 0 else "The text is empty.")
         return text, item
 
@@ -147,13 +147,18 @@ class TextTable:
     def _item(self, number: int, key: str) -> Item:
         return Item(
             key,
-            f"{self.root}#{number}",
+            f"{self._called}#{number}",
             max(0, self._texts.size(number)),
             self._mtime_ns,
-            self._labels[number],
-            self._splits[number],
+            None if self._labels is None else self._labels[number],
+            None if self._splits is None else self._splits[number],
             self._texts.sha256(number),
         )
+
+
+def _may_be_space(byte: int) -> bool:
+    """Tell whether a blank text can begin with this byte."""
+    return byte <= 0x20 or byte >= 0x80
 
 
 def takes(place: Place) -> bool:
@@ -242,24 +247,32 @@ class _Read:
         self.texts = KeptTexts(called)
         self.not_text = bytearray()
         self.ids = _Ids() if "id" in chosen else None
-        self.labels, self.splits = _Words(), _Words()
+        self.labels = _Words() if "label" in chosen else None
+        self.splits = _Words() if "split" in chosen else None
 
     def read(self, rows: Rows) -> None:
         """Read the table to its end."""
         for number, cells in enumerate(rows.read(list(self._chosen.values()))):
             if number == _MOST_ROWS:
                 raise InputError(f"{self._called} has over {_MOST_ROWS} rows: make several tables of it.")
-            row = dict(zip(self._chosen, cells, strict=True))
-            text = _utf8(row["text"])
+            value = cells[0]
+            text = _utf8(value)
             if text is not None and len(text) > LONGEST:
                 raise InputError(f"Record {number} of {self._called} has a text of over {LONGEST} bytes: leave it out.")
             self.texts.append(text)
-            self.not_text.append(text is None and row["text"] is not None)
-            if self.ids is not None:
-                self.ids.append(escape_path(self._id(number, row["id"])))
-            self.labels.append(self._word(number, "label", row.get("label")))
-            self.splits.append(self._split(number, row.get("split")))
+            self.not_text.append(text is None and value is not None)
+            if len(cells) > 1:
+                self._take(number, dict(zip(self._chosen, cells, strict=True)))
         self.texts.finish()
+
+    def _take(self, number: int, row: dict[str, Any]) -> None:
+        """Keep what stands beside a text."""
+        if self.ids is not None:
+            self.ids.append(escape_path(self._id(number, row["id"])))
+        if self.labels is not None:
+            self.labels.append(self._word(number, "label", row["label"]))
+        if self.splits is not None:
+            self.splits.append(self._split(number, row["split"]))
 
     def _id(self, number: int, value: Any) -> str:
         found = self._word(number, "id", value)

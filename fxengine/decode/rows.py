@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fxengine.collect.item import Payload
+from fxengine.errors import DecodeError
 
 # Name of a graph's input -> array [rows, ...].
 Inputs = dict[str, np.ndarray]
 
+_NONE: Mapping[str, object] = MappingProxyType({})
 
-@dataclass(frozen=True)
-class Filled:
-    """What a row of the store says of an input that was decoded.
+
+class Filled(NamedTuple):
+    """What a row of the store says of an input that was decoded; a named tuple, since a run makes one for every input.
 
     Attributes:
         width: upright width in pixels, or None.
@@ -26,12 +29,11 @@ class Filled:
 
     width: int | None = None
     height: int | None = None
-    further: Mapping[str, object] = field(default_factory=dict)
+    further: Mapping[str, object] = _NONE
 
 
-@dataclass(frozen=True)
-class Opened:
-    """An input that was looked at, but not yet decoded.
+class Opened(NamedTuple):
+    """An input that was looked at, but not yet decoded; a named tuple for the same reason.
 
     Attributes:
         cost: bytes of memory that decoding it takes, estimated from above.
@@ -49,10 +51,14 @@ class Window:
     Attributes:
         rows: inputs at most.
         size: bytes of them, or None where that says nothing; one more is taken beyond it.
+        together: inputs that are handed on at once, and prepared by `fill_together`: many where each takes little time.
+        cost: bytes of memory that a byte of these takes while it is prepared, estimated from above.
     """
 
     rows: int
     size: int | None = None
+    together: int = 1
+    cost: int = 0
 
 
 class Preparer(Protocol):
@@ -76,6 +82,11 @@ class Preparer(Protocol):
 
     def open_apart(self, payload: Payload, /) -> Opened:
         """Do so for an input that is suspected to crash the decoder: it is decoded in a process of its own."""
+
+    def fill_together(
+        self, payloads: Sequence[Payload], inputs: Inputs, rows: Sequence[int], /
+    ) -> list[Filled | DecodeError]:
+        """Look at several and decode them into these rows of the inputs; an error stands for what is refused."""
 
     def open_given(self, given: object, /) -> Opened:
         """Do so for what a program gives by itself; raises InputError where it is nothing that is taken."""

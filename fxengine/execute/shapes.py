@@ -7,7 +7,7 @@ make up the tokens of a run, rows of zeros where there are no more of this lengt
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from fxengine.errors import at_least
 # Tokens of a run. On two AVX2 cores, all-MiniLM-L6-v2 takes 3,700 to 3,900 tokens a second and core in runs of 128,
 # 3,400 to 3,800 in runs of 64, 2,200 to 3,000 where a short text is alone.
 CPU_TOKENS = 128
+WORDS_TOKENS = 4096  # of a net over words, which takes a hundredth of the time for each
 GPU_TOKENS = 16_384
 _MOST_TOKENS = 1 << 17  # a run is filled up to its size, however few texts there are
 
@@ -36,33 +37,49 @@ def tokens_of_a_run(asked: int | None, usual: int) -> int:
     return asked
 
 
-def cut(inputs: Mapping[str, np.ndarray], rows: Sequence[int] | np.ndarray, size: int) -> list[Rows]:
-    """Return which of the rows are run at once.
+class Dealer:
+    """Deals rows out to runs as they become ready, in whatever order.
 
     Args:
         inputs: name -> array [n, ...].
-        rows: those that are wanted, ascending; others of a batch of pictures are computed with them.
         size: rows of a batch of pictures, tokens of a run over texts.
     """
-    if not len(rows):
-        return []
-    if takes_texts(inputs):
-        return _of_one_length(np.asarray(rows), inputs[LENGTHS_INPUT][rows], size)
-    end = int(rows[-1]) + 1
-    return [slice(start, min(start + size, end)) for start in range(0, end, size)]
+
+    def __init__(self, inputs: Mapping[str, np.ndarray], size: int) -> None:
+        self._lengths = inputs.get(LENGTHS_INPUT)
+        self._size = size
+        self._end = 0
+        self._waiting: dict[int, list[int]] = {}
+
+    def ready(self, rows: Iterable[int]) -> list[Rows]:
+        """Take rows that are ready; return what can be run: texts as soon as a run of their length is whole."""
+        if self._lengths is None:
+            self._end = max(self._end, *(row + 1 for row in rows), 0)
+            return []
+        made: list[Rows] = []
+        for row in rows:
+            length = int(self._lengths[row])
+            alike = self._waiting.setdefault(length, [])
+            alike.append(row)
+            if len(alike) == rows_of_a_run(length, self._size):
+                made.append(np.array(self._waiting.pop(length)))
+        return made
+
+    def rest(self) -> list[Rows]:
+        """Return what is left, the longest texts first: what is begun last then ends soon.
+
+        Pictures are run from the first to the last that is ready; others between them are computed with them.
+        """
+        if self._lengths is None:
+            return [slice(start, min(start + self._size, self._end)) for start in range(0, self._end, self._size)]
+        return [np.array(self._waiting[length]) for length in sorted(self._waiting, reverse=True)]
 
 
-def _of_one_length(rows: np.ndarray, lengths: np.ndarray, tokens: int) -> list[Rows]:
-    """Return rows of one length each, the longest first: what is begun last then ends soon."""
-    order = np.argsort(-lengths, kind="stable")
-    ends = [*np.flatnonzero(np.diff(lengths[order])) + 1, len(rows)]
-    made: list[Rows] = []
-    start = 0
-    for end in ends:
-        step = rows_of_a_run(int(lengths[order[start]]), tokens)
-        made += [rows[order[i : min(i + step, end)]] for i in range(start, end, step)]
-        start = int(end)
-    return made
+def cut(inputs: Mapping[str, np.ndarray], rows: Iterable[int], size: int) -> list[Rows]:
+    """Return which of the rows are run at once, where all of them are ready, the longest texts first; see `Dealer`."""
+    dealer = Dealer(inputs, size)
+    runs = [*dealer.ready(rows), *dealer.rest()]
+    return sorted(runs, key=lambda run: -inputs[LENGTHS_INPUT][run][0]) if takes_texts(inputs) else runs
 
 
 def rows_of_a_run(length: int, tokens: int) -> int:
@@ -75,5 +92,6 @@ def texts_of_a_run(inputs: Mapping[str, np.ndarray], rows: Rows, tokens: int) ->
     lengths = inputs[LENGTHS_INPUT][rows]
     length = max(1, int(lengths[0]))
     made = np.zeros((rows_of_a_run(length, tokens), length), np.int32)
-    made[: len(lengths)] = inputs[TOKENS_INPUT][rows, :length]
+    for row, ids in zip(made, inputs[TOKENS_INPUT][rows], strict=False):
+        row[:] = ids[:length]
     return {TOKENS_INPUT: made, LENGTHS_INPUT: np.full(len(made), length, np.int32)}

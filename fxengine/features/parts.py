@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +23,13 @@ from fxengine.files import TEMPORARY, Replacement
 
 _NAME = re.compile(r"part-([0-9]{6,})\.parquet")
 _NEVER_NULL = frozenset({"row", "id", "size", "mtime_ns"})
-ROW_GROUP = 512  # rows; what a writer holds in memory
+ROW_GROUP = 512  # rows; what a writer holds in memory, but for more where vectors are short
+_GROUP_BYTES = 1 << 20  # of the vectors of a row group at least, where there are so many rows
+_NONE: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row but for its vector.
+class Row(NamedTuple):
+    """One row but for its vector; a named tuple, since a run makes one for every input.
 
     Attributes:
         row: its permanent number.
@@ -47,8 +49,11 @@ class Row:
     height: int | None
     error_code: str | None
     error: str | None
-    further: Mapping[str, object] = field(default_factory=dict)
+    further: Mapping[str, object] = _NONE
 
+
+# Column of the store -> field of an `Item`.
+_OF_ITEMS = {"id": "key", "label": "label", "split": "split", "size": "size", "mtime_ns": "mtime_ns"}
 
 # Column name -> [n, dim] for many rows, [dim] for one, in the store's type.
 Vectors = Mapping[str, np.ndarray]
@@ -57,24 +62,23 @@ Vectors = Mapping[str, np.ndarray]
 def part_table(rows: Sequence[Row], vectors: Vectors, provenance: Provenance) -> pa.Table:
     """Return the table of a part; `vectors` may hold anything in rows with an error."""
     schema = part_schema(provenance)
-    missing = np.array([row.error_code is not None for row in rows], bool)
-    columns: dict[str, list[object]] = {
-        "row": [row.row for row in rows],
-        "id": [row.item.key for row in rows],
-        "label": [row.item.label for row in rows],
-        "split": [row.item.split for row in rows],
-        "size": [row.item.size for row in rows],
-        "mtime_ns": [row.item.mtime_ns for row in rows],
-        "content_hash": [row.content_hash for row in rows],
-        "width": [row.width for row in rows],
-        "height": [row.height for row in rows],
-        "error_code": [row.error_code for row in rows],
-        "error": [row.error for row in rows],
+    made, listed = _by_field(Row, rows), _by_field(Item, [row.item for row in rows])
+    missing = np.array([code is not None for code in made["error_code"]], bool)
+    columns = {
+        **{name: made[name] for name in ("row", "content_hash", "width", "height", "error_code", "error")},
+        **{column: listed[field] for column, field in _OF_ITEMS.items()},
     }
-    arrays = [pa.array(values, schema.field(name).type) for name, values in columns.items()]
+    arrays = [pa.array(columns[name], schema.field(name).type) for name in schema.names if name in columns]
     arrays += [vector_array(vectors[name], missing, schema.field(name).type) for name in provenance.columns]
-    arrays += [pa.array([row.further.get(each.name) for row in rows], each.type) for each in provenance.further]
+    further = made["further"]
+    arrays += [pa.array([values.get(each.name) for values in further], each.type) for each in provenance.further]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _by_field(kind: type[Row] | type[Item], tuples: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    """Return the values of named tuples by the name of the field: a row's are too many to be asked for one by one."""
+    turned = zip(*tuples, strict=True) if tuples else [()] * len(kind._fields)
+    return dict(zip(kind._fields, turned, strict=True))
 
 
 def vector_array(vectors: np.ndarray, missing: np.ndarray, kind: pa.DataType) -> pa.Array:
@@ -128,6 +132,12 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:06d}.parquet"
 
 
+def group_rows(provenance: Provenance) -> int:
+    """Return how many rows a writer collects for a row group."""
+    row = np.dtype(provenance.dtype).itemsize * sum(provenance.columns.values())
+    return max(ROW_GROUP, _GROUP_BYTES // row)
+
+
 def next_part_number(folder: Path) -> int:
     """Return the number that the store's next new part gets."""
     return max(map(part_number, list_parts(folder)), default=-1) + 1
@@ -168,6 +178,9 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, error) from error
     lacking = [each for each in provenance.lacking if wanted is not None and each.name in wanted]
+    for each in lacking:
+        if each.name in table.column_names:
+            raise damaged(path, f"it has a column {each.name!r}, and does not say of which group")
     for name in vectors:
         _check_vectors(table, name, provenance.columns[name], path)
     for each in lacking:

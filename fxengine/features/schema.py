@@ -28,6 +28,7 @@ ERROR_CODES = TRANSIENT_ERRORS | {
     "empty",  # no bytes, or a text of none but spaces
     "not_a_file",  # a folder, pipe or device
     "not_text",  # not UTF-8, or no text at all
+    "no_known_word",  # a text of whose words a vocabulary has none
     "unsupported_format",  # not an image, or a kind of image that is not on the list
     "raw_photo",  # a camera's RAW file
     "truncated",  # the data ends too early
@@ -41,6 +42,7 @@ ERROR_CODES = TRANSIENT_ERRORS | {
 Dtype = Literal["float16", "float32"]
 
 KEPT_GROUP, KEPT_TEXT = "kept_text", "text"  # the group of texts that a store keeps, and its column
+WORDS_GROUP = "words"  # the group of what only word vectors tell
 
 # Name of a group -> its further columns, which a store has where it was asked for them. To add a group: name it here,
 # after those that are there, with nullable columns of one value a row, whose names no other column has; the first must
@@ -50,14 +52,15 @@ COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {
     # How many tokens a text has, special ones included, and whether the net took only the first of them.
     "text": (pa.field("tokens", pa.int32()), pa.field("truncated", pa.bool_())),
     KEPT_GROUP: (pa.field(KEPT_TEXT, pa.string()),),  # the text itself
+    WORDS_GROUP: (pa.field("coverage", pa.float32()),),  # the share of a text's words that the vocabulary knows
 }
 KEPT_BYTES = 1_000_000  # of a text in the store, at most: a part's texts have a bound when it is read
-TEXT_GROUPS = frozenset({"text", KEPT_GROUP})  # those that only stores of texts can have
+TEXT_GROUPS = frozenset({"text", KEPT_GROUP, WORDS_GROUP})  # those that only stores of texts can have
 
 _LIMITS = {"max_pixels", "max_bytes"}
 _RUN = {"tokens", "threads"}
 _READ = {"text", "id", "label", "split"}
-_LATER = {"groups", "read_columns", "run"}  # entries that the first versions did not write
+_LATER = {"groups", "read_columns", "run", "of_words"}  # entries that the first versions did not write
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
 MOST_ROWS = 2**62  # row numbers stay below: int64, with room for those that are still given out
@@ -91,6 +94,8 @@ class Provenance:
         run: of texts, the "tokens" of a run of the net and its "threads", which with the runtime decide the last bits
             of a vector; empty where pictures were embedded. As `provider`, it is that of the rows that the part was
             made with: others came in only where both were allowed.
+        of_words: whether the rows are the words of a file of word vectors (`root`) with the vectors that it has, and
+            not what was computed of inputs; a row's number is then its word's place in the file, from 0.
     """
 
     space: str
@@ -112,6 +117,7 @@ class Provenance:
     groups: list[str] = field(default_factory=list)
     read_columns: dict[str, str] = field(default_factory=dict)
     run: dict[str, int] = field(default_factory=dict)
+    of_words: bool = False
 
     def __post_init__(self) -> None:
         if not (self.space.isprintable() and len(self.space) <= 64):
@@ -132,6 +138,11 @@ class Provenance:
     def modality(self) -> str:
         """What was embedded: "picture" or "text"."""
         return "text" if self.recipe.get("modality") == "text" else "picture"
+
+    @property
+    def knows_words(self) -> bool:
+        """Whether its texts were taken apart by a vocabulary, whose words alone count."""
+        return self.recipe.get("kind") == "words"
 
     @property
     def text_columns(self) -> TextColumns:
@@ -215,24 +226,30 @@ def widest_limits(made: Sequence[Provenance]) -> dict[str, int]:
     return {name: max(limits[name] for limits in stated) for name in (stated[0] if stated else ())}
 
 
-def united_groups(made: Iterable[Provenance], asked: Iterable[str] = (), modality: str = "text") -> list[str]:
+def united_groups(
+    made: Iterable[Provenance], asked: Iterable[str] = (), modality: str = "text", *, knows_words: bool = False
+) -> list[str]:
     """Return the column groups that a store has or is to have, in the order of the table: it keeps what a part has.
 
     Args:
         made: what its parts were made with.
         asked: groups to add.
         modality: what the store is made from.
+        knows_words: whether by a vocabulary.
 
     Raises:
         InputError: a store of this modality has no such group; lists what there is.
     """
     asked = list(asked)
+    others = set() if modality == "text" else set(TEXT_GROUPS)
+    if not knows_words:
+        others.add(WORDS_GROUP)
     for group in asked:
-        possible = [name for name in COLUMN_GROUPS if modality == "text" or name not in TEXT_GROUPS]
+        possible = [name for name in COLUMN_GROUPS if name not in others]
         if group not in possible:
             there = ", ".join(possible) or "none in this version"
-            of_texts = " of pictures" if group in COLUMN_GROUPS else ""
-            raise InputError(f"There is no column group {group!r}{of_texts}. Available: {there}.")
+            of = "" if group not in COLUMN_GROUPS else " of pictures" if modality == "picture" else " of such a net"
+            raise InputError(f"There is no column group {group!r}{of}. Available: {there}.")
     wanted = {*asked, *(group for provenance in made for group in provenance.groups)}
     return [group for group in COLUMN_GROUPS if group in wanted]
 

@@ -35,8 +35,9 @@ _BLOCK = 32  # texts that are read at once: each may be long
 def texts_of(store: FeatureStore, keys: Sequence[str]) -> dict[str, str]:
     """Return id -> text, of those of these rows whose text is to be had.
 
-    It is the store's own where it keeps texts, else that of the table or the file that the row was made from, where
-    this user extracted from it or named it, and where it still is the text that the row was made from.
+    In a store of words it is the word. It is the store's own where it keeps texts, else that of the table or the file
+    that the row was made from, where this user extracted from it or named it, and where it still is the text that the
+    row was made from.
 
     Args:
         store: a feature store; one of pictures has no texts.
@@ -96,6 +97,9 @@ def _of_named_sources(store: FeatureStore, keys: Iterable[str]) -> list[str]:
 
 def _found(store: FeatureStore, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
     if store.provenance.modality != "text" or not keys:
+        return
+    if store.provenance.of_words:
+        yield from ((key, unescape_path(key)) for key in keys)
         return
     wanted, hashes = pa.array(set(keys), pa.string()), dict[str, str]()
     for path in parts.list_parts(store.path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,11 @@ class StoreUpdate:
         """Take a row that is new, or that moves here from another part (`drop` it there afterwards)."""
         self._flush_part()
         self._writer.append(row, vectors)
+
+    def extend(self, rows: Sequence[Row], vectors: Vectors) -> None:
+        """Take rows that are new, with the vectors of the first of them, [n, dim]."""
+        self._flush_part()
+        self._writer.extend(rows, vectors)
 
     def drop(self, part: Path, rows: Collection[int]) -> None:
         """Leave these rows out of `part`, after everything else was committed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,11 @@ PART_ROWS = 8192
 
 
 class PartWriter:
-    """Commits rows as new parts of at most `part_rows` rows; holds one row group of them in memory."""
+    """Commits rows as new parts of at most `part_rows` rows; holds one row group of them in memory.
+
+    Attributes:
+        part: the part that the next row goes to.
+    """
 
     def __init__(self, folder: Path, provenance: Provenance, next_row: int, part_rows: int = PART_ROWS) -> None:
         self.folder = folder
@@ -33,28 +37,35 @@ class PartWriter:
         note_next_row(folder, self.next_row)
         self.part_rows = min(part_rows, provenance.part_rows)
         self._number = parts.next_part_number(folder)
+        self.part = parts.part_path(folder, self._number)
         self._part: OpenPart | None = None
         self._written = 0
         self._rows: list[Row] = []
-        self._group = min(self.part_rows, parts.ROW_GROUP)
+        self._group = min(self.part_rows, parts.group_rows(provenance))
         self._vectors = {n: np.zeros((self._group, dim), provenance.dtype) for n, dim in provenance.columns.items()}
-
-    @property
-    def part(self) -> Path:
-        """The part that the next row goes to."""
-        return parts.part_path(self.folder, self._number)
 
     def append(self, row: Row, vectors: Vectors | None) -> None:
         """Add a row; commits a part when it is full."""
-        for name, vector in (vectors or {}).items():
-            self._vectors[name][len(self._rows)] = vector
-        self._rows.append(row)
-        self.next_row = max(self.next_row, row.row + 1)
-        full = self._written + len(self._rows) == self.part_rows
-        if full or len(self._rows) == self._group:
-            self._write_group()
-        if full:
-            self.commit()
+        self.extend([row], {name: vector[None] for name, vector in (vectors or {}).items()})
+
+    def extend(self, rows: Sequence[Row], vectors: Vectors) -> None:
+        """Add rows with the vectors of the first of them, [n, dim]; commits a part when it is full."""
+        begin = 0
+        while begin < len(rows):
+            there = len(self._rows)
+            end = begin + min(self._group - there, self.part_rows - self._written - there)
+            taken = rows[begin:end]
+            for name, matrix in vectors.items():
+                values = matrix[begin:end]
+                self._vectors[name][there : there + len(values)] = values
+            self._rows += taken
+            self.next_row = max(self.next_row, 1 + max(row.row for row in taken))
+            full = self._written + len(self._rows) == self.part_rows
+            if full or len(self._rows) == self._group:
+                self._write_group()
+            if full:
+                self.commit()
+            begin = end
 
     def commit(self) -> None:
         """Commit what was collected since the last part, if anything."""
@@ -63,6 +74,7 @@ class PartWriter:
         if self._part is not None:
             self._part.commit()
             self._number += 1
+            self.part = parts.part_path(self.folder, self._number)
             # Not before: a run that is killed in between would leave numbers out. The next run notes them, too.
             note_next_row(self.folder, self.next_row)
         self._part, self._written = None, 0
@@ -149,6 +161,11 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
         raise StoreError(
             f"{folder} holds features of another space: {existing.source!r} ({existing.space[:12]}), asked for "
             f"{wanted.source!r} ({wanted.space[:12]}). Give that backbone, or another folder as `output`."
+        )
+    if existing.of_words != wanted.of_words:
+        raise StoreError(
+            f"{folder} {'holds the words' if existing.of_words else 'holds no words, but what was computed'} of "
+            f"{existing.root}: use another folder as `output`."
         )
     if existing.root != wanted.root:
         raise StoreError(

@@ -12,17 +12,18 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
+from fxengine.backbones.contract import another_kind
 from fxengine.backbones.graph.gate import Passed, check_graph
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.wire import read_small_model
-from fxengine.backbones.spec import FEATURE_OUTPUT, BackboneFile, check_texts
+from fxengine.backbones.spec import FEATURE_OUTPUT, HEAD_METADATA_KEY, BackboneFile, check_texts
 from fxengine.errors import InputError, StoreError, explained
 from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.files import replacing
 from fxengine.heads.estimator import Kind, output_name
 from fxengine.heads.graph import INPUT
 
-METADATA_KEY = "fxengine_head"
+METADATA_KEY = HEAD_METADATA_KEY
 FORMAT = 1
 _AT_ONCE = 1 << 26  # numbers in the largest tensor of a run, 256 MB: the nearest rows of many take all of them
 
@@ -114,9 +115,10 @@ def read_head(path: Path) -> HeadFile:
         raise InputError(f"There is no head file {path}. `fxengine probe STORE -o head.onnx` makes one.")
     try:
         found = read_small_model(path)
-        text = metadata_of(found.model).get(METADATA_KEY)
+        said = metadata_of(found.model)
+        text = said.get(METADATA_KEY)
         if text is None:
-            raise InputError(f"{path} is an ONNX file, but no head that `fxengine probe` wrote.")
+            raise InputError(another_kind(said, path, "head that `fxengine probe` wrote"))
         facts = facts_from(HeadFacts, read_json(text), FORMAT)
         passed = check_graph(found.model, found.weights, INPUT)
         if (passed.output, passed.outputs) != (output_name(facts.predicts), len(facts.classes)):

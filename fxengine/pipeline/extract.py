@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS
+from fxengine.backbones.options import ExportOptions, WordWeights
 from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.paths import names_of
@@ -31,7 +32,7 @@ from fxengine.pipeline.plan import Asked, RunPlan, find_backbone, guard_prune, p
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.run import run
 from fxengine.pipeline.sink import Sink
-from fxengine.pipeline.suited import ensure_suited, holds_texts
+from fxengine.pipeline.suited import ensure_known, ensure_suited, holds_texts
 from fxengine.pipeline.summary import Progress, Summary, Watch
 from fxengine.pipeline.threads import Pipeline, Steps
 from fxengine.pipeline.units import NewRows, make_units
@@ -56,6 +57,9 @@ def extract(
     *,
     backbone: str | Path | None = None,
     layers: str | Sequence[str] = (),
+    tokens: str = "words",
+    word_weights: WordWeights | None = None,
+    words: int | None = None,
     device: str = "auto",
     dtype: Dtype = "float16",
     listing: str | Path | None = None,
@@ -92,6 +96,10 @@ def extract(
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
             given, minilm_l6 for a table or a folder of nothing but .txt.
         layers: layers of the backbone to store, the last one as `feature`, the others as `feature@NAME`.
+        tokens: of a backbone of word vectors, how the words of a text are found: "words" (words and marks, as the
+            vectors of GloVe were made) or "keras" (as Keras' Tokenizer does).
+        word_weights: of word vectors, "sif" makes frequent words count less; by the mean, all count alike.
+        words: of word vectors, take only the first so many of the file, the most frequent ones.
         device: "auto", "cpu", "cuda" or "tensorrt".
         dtype: type of the stored vectors, "float16" or "float32".
         listing: a file that names the inputs (.txt, .csv, .tsv, .parquet), relative to `inputs`.
@@ -126,7 +134,7 @@ def extract(
         committed and the summary says `interrupted`.
 
     Raises:
-        InputError: the inputs, the backbone or an option cannot be used.
+        InputError: the inputs, the backbone or an option cannot be used, or word vectors know no word of any text.
         StoreError: the store belongs to another backbone or root, is damaged, or cannot be written.
         DeviceError: the device was asked for by name and does not start.
     """
@@ -154,7 +162,10 @@ def extract(
     _ensure_there(inputs)
     with locked(folder):
         parts.remove_leftovers(folder)
-        found = find_backbone(backbone, names_of("layers", layers), folder)
+        options = ExportOptions(
+            layers=names_of("layers", layers), tokens=tokens, word_weights=word_weights, words=words
+        )
+        found = find_backbone(backbone, options, folder)
         if found.recipe.modality == "text":
             _refuse_of_pictures(max_pixels, decode_on)
         if not isinstance(inputs, Listing):
@@ -252,6 +263,8 @@ def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreU
     texts = made.found.recipe.modality == "text"
     preparer = preparer_of(made.found, made.limits, on_gpu=how.decode_on == "gpu")
     with closing(session), closing(CrashNote(folder, how.decoders)) as note:
+        if not known.paths:
+            ensure_known(made.found, preparer, made.new_items(), lambda item: inputs.read(item, made.limits.max_bytes))
         wanted = replace(
             made.provenance,
             precision=session.precision,
@@ -267,7 +280,7 @@ def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreU
         update = StoreUpdate(folder, wanted, plan, known.next_row, how.part_rows)
         sink = Sink(update, made.movable, plan, summary, made.columns, wanted.dtype)
         steps = Steps(inputs.read, made.limits.max_bytes, preparer, session, tuple(made.columns))
-        pipeline = Pipeline(steps, how.decoders, made.movable, note)
+        pipeline = Pipeline(steps, how.decoders, made.movable, None if texts else note)  # no text is a crash's cause
         new = NewRows(made.new_items(), made.moves, update.next_row, update.part_rows)
         run(make_units(folder, plan, new), pipeline, sink, how.watch)
     return update

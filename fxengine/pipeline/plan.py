@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fxengine.backbones import load_backbone, load_for_space, source_name
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.spec import BackboneFile, layer_output
+from fxengine.backbones.spec import BackboneFile, TextRecipe, layer_output
 from fxengine.collect import Listing
 from fxengine.collect.item import Item, escape_path
 from fxengine.collect.text_table import TextTable
@@ -27,6 +27,7 @@ from fxengine.features.schema import (
     FEATURE,
     KEPT_BYTES,
     KEPT_GROUP,
+    WORDS_GROUP,
     Dtype,
     Provenance,
     layer_column,
@@ -127,8 +128,10 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
     if not isinstance(limits, Limits):
         limits = _with(recorded_limits(known.paths) or usual_limits(modality), limits or {})
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
-    groups = (*(("text",) if modality == "text" else ()), *asked.add_columns)
-    wanted = replace(wanted, groups=united_groups(map(parts.read_provenance, known.paths), groups, modality))
+    own = ("text",) * (modality == "text") + (WORDS_GROUP,) * wanted.knows_words
+    made_by = map(parts.read_provenance, known.paths)
+    groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words)
+    wanted = replace(wanted, groups=groups)
     if KEPT_GROUP in wanted.groups and limits.max_bytes > KEPT_BYTES:
         raise InputError(f"A store keeps texts of up to {KEPT_BYTES} bytes: leave `max_bytes` or `keep_text` away.")
     if isinstance(inputs, TextTable):
@@ -201,7 +204,7 @@ def provenance_of(found: BackboneFile, source: str, root: Path, dtype: Dtype, li
     return Provenance(
         space=found.fingerprint,
         source=source,
-        recipe=asdict(found.recipe),
+        recipe=found.recipe.canonical() if isinstance(found.recipe, TextRecipe) else asdict(found.recipe),
         root=escape_path(str(root)),
         dim=found.facts.dim,
         layers=dict(found.facts.layers),
@@ -215,19 +218,19 @@ def provenance_of(found: BackboneFile, source: str, root: Path, dtype: Dtype, li
     )
 
 
-def find_backbone(source: str | Path, layers: tuple[str, ...], store: Path) -> BackboneFile:
+def find_backbone(source: str | Path, options: ExportOptions, store: Path) -> BackboneFile:
     """Return the backbone; where it was another in earlier versions, that of the store.
 
     Args:
         source: a name, KIND:WHAT, or a file that fxengine exported.
-        layers: layers of it to store, the last one as `feature`, the others as `feature@NAME`.
+        options: which layers of it to store, and how word vectors are taken.
         store: the store's folder.
 
     Raises:
         InputError: the backbone cannot be used.
         StoreError: the store is damaged.
     """
-    options, paths = ExportOptions(layers=layers), parts.list_parts(store)
+    paths = parts.list_parts(store)
     if not paths:
         return load_backbone(source, options)
     return load_for_space(source, parts.read_provenance(paths[0]).space, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -14,6 +15,8 @@ from fxengine.pipeline.stages import bottleneck
 from fxengine.pipeline.summary import Progress, Watch
 from fxengine.pipeline.threads import Pipeline
 from fxengine.pipeline.units import Unit, tasks_of
+
+_NEW_OBJECTS = 50_000
 
 
 def run(units: Iterable[Unit], pipeline: Pipeline, sink: Sink, watch: Watch) -> None:
@@ -28,9 +31,9 @@ def run(units: Iterable[Unit], pipeline: Pipeline, sink: Sink, watch: Watch) -> 
     summary, begin = sink.summary, time.perf_counter()
     total = sink.plan.new + sum(map(len, sink.plan.again.values()))
     try:
-        with closing(pipeline.results(tasks_of(ahead(units)))) as batches:
+        with _seldom_collected(), closing(pipeline.results(tasks_of(ahead(units)))) as batches:
             for batch in batches:
-                with _undisturbed():
+                with undisturbed():
                     sink.take(batch)
                 elapsed = time.perf_counter() - begin
                 if watch.tell(Progress(sink.done, sum(summary.failed.values()), total, elapsed)):
@@ -43,7 +46,7 @@ def run(units: Iterable[Unit], pipeline: Pipeline, sink: Sink, watch: Watch) -> 
             sink.update.commit()
         raise
     try:
-        with _undisturbed():
+        with undisturbed():
             sink.update.commit()
     except KeyboardInterrupt:
         summary.interrupted = True
@@ -54,7 +57,22 @@ def run(units: Iterable[Unit], pipeline: Pipeline, sink: Sink, watch: Watch) -> 
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _seldom_collected() -> Iterator[None]:
+    """Let Python look for cycles after 50,000 new objects instead of 700.
+
+    A run makes a dozen objects for every row and keeps them until a part is whole, none of them in a cycle: looking
+    through them again and again takes a sixth of the time of short texts.
+    """
+    usual = gc.get_threshold()
+    gc.set_threshold(max(usual[0], _NEW_OBJECTS) if usual[0] else 0, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
     """Hold Ctrl-C, SIGTERM and SIGHUP back until what is being written is written; a second one breaks through."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
 import numpy as np
 
 from fxengine.decode import Filled
@@ -13,7 +18,6 @@ from fxengine.features.update import Movable, StoreUpdate
 from fxengine.features.write import to_store_type
 from fxengine.pipeline.summary import Summary
 from fxengine.pipeline.threads import Batch, Job
-from fxengine.pipeline.units import Move
 
 
 class Sink:
@@ -38,13 +42,31 @@ class Sink:
     def take(self, batch: Batch) -> None:
         """Store the rows of a finished batch."""
         stored, bad = to_store_type(batch.outputs, self.dtype)
-        for job in batch.jobs:
-            if job.error is None and not job.moved and bad[job.slot]:
-                worst = max((batch.outputs[name][job.slot] for name in self.columns), key=lambda v: np.abs(v).max())
+        vectors = {self.columns[name]: values for name, values in stored.items()}
+        for slot in np.flatnonzero(bad):
+            job = batch.jobs[slot]
+            if job.error is None and not job.moved:
+                worst = max((batch.outputs[name][slot] for name in self.columns), key=lambda v: np.abs(v).max())
                 job.error = DecodeError("bad_feature", _bad_feature(worst, self.dtype))
-            fine = job.error is None and not job.moved
-            self._store(job, {self.columns[n]: values[job.slot] for n, values in stored.items()} if fine else None)
-            self.done += 1
+        # Rows of one new part are stored together: one by one, they would take longer than short texts to embed.
+        for new_part, alike in groupby(batch.jobs, key=self._new_part):
+            jobs = list(alike)
+            begin, end = jobs[0].slot, jobs[-1].slot + 1
+            if new_part is not None:
+                assert new_part == self.update.new_part, "units are as long as parts"
+                rows = [_row(job, job.filled) for job in jobs]
+                self.update.extend(rows, {column: values[begin:end] for column, values in vectors.items()})
+                self._count(rows)
+                continue
+            for job in jobs:
+                fine = job.error is None and not job.moved
+                self._store(job, {column: values[job.slot] for column, values in vectors.items()} if fine else None)
+        self.done += len(batch.jobs)
+
+    def _new_part(self, job: Job) -> Path | None:
+        """Return the part that a row is added to; None where it is there, or was elsewhere."""
+        task = job.task
+        return None if job.moved or task.move is not None or task.part in self.plan.again else task.part
 
     def _store(self, job: Job, vectors: Vectors | None) -> None:
         task, filled, error = job.task, job.filled, job.error
@@ -55,34 +77,39 @@ class Sink:
         if job.moved and job.content_hash is not None:
             known = self.movable.stored(job.content_hash)
             vectors, filled = known.vectors, Filled(known.width, known.height, known.further)
-        row = Row(
-            row=task.row,
-            item=job.item,
-            content_hash=job.content_hash,
-            width=filled.width,
-            height=filled.height,
-            error_code=error.code if error else None,
-            error=str(error) if error else None,
-            further=filled.further,
-        )
+        row = _row(job, filled)
         if task.part in self.plan.again:
             self.update.replace(task.part, row, vectors)
         else:
             assert task.part == self.update.new_part, "units are as long as parts"
             self.update.append(row, vectors)
-        self._count(row, task.move)
+        if task.move is None or error is not None:
+            self._count([row])
         if task.move is not None:
+            self.summary.moved += error is None
             self.update.drop(task.move.part, [task.move.row])
             self.plan.missing[task.move.part].remove(task.move.row)
 
-    def _count(self, row: Row, move: Move | None) -> None:
-        if row.error_code is not None:
-            self.summary.failed[row.error_code] = self.summary.failed.get(row.error_code, 0) + 1
-        elif move is not None:
-            self.summary.moved += 1
-        else:
-            self.summary.extracted += 1
-            self.summary.truncated += row.further.get("truncated") is True
+    def _count(self, rows: Sequence[Row]) -> None:
+        summary = self.summary
+        for code, count in Counter(row.error_code for row in rows).items():
+            if code is None:
+                summary.extracted += count
+            else:
+                summary.failed[code] = summary.failed.get(code, 0) + count
+        told = [row.further for row in rows if row.further and row.error_code is None]
+        summary.truncated += sum(further.get("truncated") is True for further in told)
+        for further in told:
+            words, coverage = further.get("tokens"), further.get("coverage")
+            if isinstance(words, int) and isinstance(coverage, float):
+                summary.words += words
+                summary.known_words += round(coverage * words)
+
+
+def _row(job: Job, filled: Filled) -> Row:
+    task, error = job.task, job.error
+    code, why = (None, None) if error is None else (error.code, str(error))
+    return Row(task.row, job.item, job.content_hash, filled.width, filled.height, code, why, filled.further)
 
 
 def _bad_feature(vector: np.ndarray, dtype: Dtype) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from fxengine.backbones import DEFAULT
+from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS
 from fxengine.errors import InputError
 from fxengine.features.unit import unit_length
 from fxengine.pipeline.embed import Backbone
@@ -23,7 +24,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     [n, height, width, 3]; for a backbone of texts, of texts. `transform` returns float32 [n, dim].
 
     Args:
-        backbone: a name, or a file that fxengine exported.
+        backbone: a name, or a file that fxengine exported; for texts one of texts, such as "minilm_l6": what is in `X`
+            does not choose it.
         device: "auto", "cpu", "cuda" or "tensorrt".
         batch_size: pictures, or tokens of texts, in one run of the model; as `extract` takes them unless given.
         normalize: whether to scale every vector to length 1.
@@ -44,9 +46,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Iterable[object]) -> np.ndarray:
-        """Return float32 [n, dim]; raises DecodeError where a picture cannot be decoded, or a text is empty."""
+        """Return float32 [n, dim].
+
+        Raises:
+            DecodeError: a picture cannot be decoded, or a text is empty.
+            InputError: they are not such as the backbone takes.
+        """
         check_is_fitted(self)
-        vectors = self.backbone_.embed(_column(X, self.backbone_.file.recipe.modality))
+        file = self.backbone_.file
+        given = _column(X, file.recipe.modality)
+        if file.recipe.modality == "picture" and _are_texts(given):
+            raise InputError(
+                f"None of the {len(given)} inputs is the path of a file, and {file.facts.name} takes pictures: for "
+                f'texts give `backbone="{DEFAULT_OF_TEXTS}"`.'
+            )
+        vectors = self.backbone_.embed(given)
         if self.normalize:
             unit_length(vectors, out=vectors)
         return vectors
@@ -72,6 +86,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
         if "n_features_out_" in state:
             self.fit(None)
+
+
+def _are_texts(given: Sequence[object]) -> bool:
+    """Tell whether there is nothing but text, and not one path of a file."""
+    texts = [each for each in given if isinstance(each, str)]
+    return 0 < len(texts) == len(given) and not any(map(os.path.exists, texts))
 
 
 def _column(X: Iterable[object], modality: str) -> list[object]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from fxengine.backbones.spec import BackboneFile
+from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
+from fxengine.collect.item import Item, Payload
 from fxengine.collect.table_rows import READERS
-from fxengine.errors import InputError
+from fxengine.decode import Preparer
+from fxengine.errors import DecodeError, InputError
 from fxengine.pipeline.given_texts import SUFFIX
 
 WANTED = {
@@ -40,6 +42,27 @@ def ensure_suited(found: BackboneFile, inputs: Path) -> None:
         raise _unsuited(found, f"{inputs} holds texts")
     if _is_named_table(next(_names(inputs), "")) and all(map(_is_named_table, _names(inputs))):
         raise InputError(f"{inputs} holds tables ({min(_names(inputs))}, ...): extract from one of them at a time.")
+
+
+def ensure_known(
+    found: BackboneFile, preparer: Preparer, items: Iterable[Item], read: Callable[[Item], tuple[Payload, Item]]
+) -> None:
+    """Raise InputError where a vocabulary knows no word of any text; the first text that has one ends the search."""
+    if not isinstance(found.recipe, TextRecipe) or found.recipe.kind != "words":
+        return
+    unknown = 0
+    for item in items:
+        try:
+            preparer.open(read(item)[0]).fill(preparer.room(1), 0)
+        except DecodeError as error:
+            unknown += error.code == "no_known_word"
+        else:
+            return
+    if unknown:
+        raise InputError(
+            f"{found.facts.name} knows no word of any of the {unknown} texts: are they of another language, or is it "
+            "another column? Give other vectors."
+        )
 
 
 def is_table(inputs: Path) -> bool:

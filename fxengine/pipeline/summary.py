@@ -70,6 +70,8 @@ class Summary:
         modality: what was embedded, "picture" or "text".
         truncated: texts of which the net took only the first `max_tokens` tokens.
         max_tokens: tokens that a net of texts takes, else 0.
+        words: by word vectors, words of the texts that got a vector, else 0.
+        known_words: of these, those that have a vector.
     """
 
     store: str
@@ -94,6 +96,13 @@ class Summary:
     modality: str = "picture"
     truncated: int = 0
     max_tokens: int = 0
+    words: int = 0
+    known_words: int = 0
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the words that have a vector; None where that does not count."""
+        return self.known_words / self.words if self.words else None
 
     @property
     def images_per_second(self) -> float:
@@ -102,4 +111,5 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON data."""
-        return {**asdict(self), "images_per_second": round(self.images_per_second, 2)}
+        rates = {"images_per_second": round(self.images_per_second, 2), "coverage": self.coverage}
+        return {**asdict(self), **rates}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from fxengine.collect.item import Item, Payload, sha256_of
 from fxengine.decode import Filled, Inputs, Preparer
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session, in_order
-from fxengine.execute.shapes import Rows, cut
+from fxengine.execute.shapes import Dealer, Rows, cut
 from fxengine.features.crash_note import CrashNote
 from fxengine.pipeline.lookahead import READERS
 from fxengine.pipeline.queues import Budget, Channel, Stopped
@@ -34,9 +34,11 @@ T = TypeVar("T")
 
 READ_AHEAD_BYTES = 64 << 20
 DECODE_BYTES = 512 << 20
+_TOGETHER_BYTES = 1 << 16  # of inputs that are handed on at once, one more beyond it
 _WINDOWS = 2
 _SPARE_BUFFERS = 3  # batches that are being filled while every runner has one
 _WINDOW = 256  # batches that may be finished ahead of one that takes long
+_NOTHING, _NO_MEMORY = Filled(), DecodeError("out_of_memory", "There was not enough memory to decode it.")
 _LEAVING = 0.8  # seconds that threads get to end in where a run is stopped; native code may never come back
 
 
@@ -59,13 +61,14 @@ class Steps:
     outputs: tuple[str, ...]
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """One input on its way through the stages.
 
     Attributes:
         task: what was asked for.
         item: the input; once read, with the size and time that it had then.
+        slot: its row of the batch.
         payload: what it holds, from when it was read until it was decoded.
         content_hash: SHA-256 of what it holds, in hex.
         filled: what the store says of it, once decoded.
@@ -75,11 +78,10 @@ class Job:
 
     task: Task
     item: Item
-    batch: Batch
     slot: int
     payload: Payload = b""
     content_hash: str | None = None
-    filled: Filled = field(default_factory=Filled)
+    filled: Filled = _NOTHING
     error: DecodeError | None = None
     moved: bool = False
 
@@ -91,35 +93,54 @@ class Batch:
     Attributes:
         number: its place in the run.
         inputs: name -> array [rows of a window, ...]; None once the model has run.
+        dealer: says which of its rows are run at once.
         jobs: one for each row of the inputs, from the front.
         outputs: output name -> float32 [jobs, dim], once the model has run; rows of failed jobs hold anything, and the
             last ones may be left out.
-        unfinished: what it waits for: jobs to be decoded and the feeder's word that it is complete, then runs.
+        undecoded: jobs that were handed on together and are not decoded, and the feeder's word that these are all.
+        unrun: runs that were dealt out and did not end, and the word that these are all.
     """
 
     number: int
     inputs: Inputs | None
+    dealer: Dealer
     jobs: list[Job] = field(default_factory=list)
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
-    unfinished: int = 0
+    undecoded: int = 1
+    unrun: int = 1
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count_down(self) -> bool:
-        """Take one from what is unfinished; tell whether nothing is left."""
+    def deal(self, fine: Sequence[int]) -> tuple[list[Rows], bool]:
+        """Take what was decoded together; return what can be run, and whether all of the batch was run before."""
         with self.lock:
-            self.unfinished -= 1
-            return self.unfinished == 0
+            runs = self.dealer.ready(fine)
+            self.undecoded -= 1
+            if not self.undecoded:
+                runs += self.dealer.rest()
+            self.unrun += len(runs) - (not self.undecoded)
+            return runs, not self.unrun
 
-    def take(self, rows: Rows, found: Mapping[str, np.ndarray]) -> None:
-        """Take what the model gave for some of the rows."""
-        if isinstance(rows, slice) and self.unfinished == 1 and not self.outputs:
-            self.outputs = dict(found)
-            return
+    def take(self, rows: Rows, found: Mapping[str, np.ndarray]) -> bool:
+        """Take what the model gave for some of the rows; tell whether all of the batch was run."""
         with self.lock:
             if not self.outputs:
-                self.outputs = {name: np.zeros((len(self.jobs), v.shape[1]), v.dtype) for name, v in found.items()}
+                if isinstance(rows, slice) and self.unrun == 1:
+                    self.unrun, self.outputs = 0, dict(found)
+                    return True
+                assert self.inputs is not None
+                count = len(next(iter(self.inputs.values())))
+                self.outputs = {name: np.zeros((count, v.shape[1]), v.dtype) for name, v in found.items()}
         for name, values in found.items():
             self.outputs[name][rows] = values
+        with self.lock:
+            self.unrun -= 1
+            if self.unrun:
+                return False
+        self.outputs = {name: values[: len(self.jobs)] for name, values in self.outputs.items()}
+        return True
+
+
+_Together = tuple[Batch, list[Job]]  # some jobs of a batch, which one thread reads, and one decodes
 
 
 def run_on_streams(session: Session, inputs: Mapping[str, np.ndarray], output: str) -> np.ndarray:
@@ -153,14 +174,16 @@ class Pipeline:
         note: CrashNote | None = None,
     ) -> None:
         session = steps.session
-        self.stages = {"read": Stage(READERS), "decode": Stage(decoders), "model": Stage(session.streams)}
-        self._steps, self._known_content, self._note = steps, known_content, note
         self._batch_limits = steps.preparer.window(session.batch_size)
+        # What is read together comes from one file, in order, and goes on to the first thread that is free.
+        readers = READERS if self._batch_limits.together == 1 else 1
+        self.stages = {"read": Stage(readers), "decode": Stage(decoders), "model": Stage(session.streams)}
+        self._steps, self._known_content, self._note = steps, known_content, note
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
-        self._to_read: Channel[Job] = Channel(READERS * 2, self._stop)
-        self._to_decode: Channel[Job] = Channel(decoders * 4, self._stop)
+        self._to_read: Channel[_Together] = Channel(READERS * 2, self._stop)
+        self._to_decode: Channel[_Together] = Channel(decoders * 4, self._stop)
         # A window of several runs keeps every runner at work: while it does, the next one is filled.
         buffers = _WINDOWS if self._batch_limits.size is not None else session.streams + _SPARE_BUFFERS
         self._to_run: Channel[tuple[Batch, Rows]] = Channel(buffers, self._stop)
@@ -174,7 +197,8 @@ class Pipeline:
             self._buffers.put(steps.preparer.room(self._batch_limits.rows))
 
     def results(self, tasks: Iterable[Task]) -> Generator[Batch, None, None]:
-        """Yield finished batches in the order of the tasks; closing the generator stops every thread.
+        """Yield finished batches in the order of the tasks, each whole until the next one is asked for; closing the
+        generator stops every thread.
 
         A thread in native code that does not come back soon is left to itself: what it makes, nobody takes.
         """
@@ -208,7 +232,9 @@ class Pipeline:
             while (batch := self._done.get()) is not None:
                 waiting[batch.number] = batch
                 while number in waiting:
-                    yield waiting.pop(number)
+                    finished = waiting.pop(number)
+                    yield finished
+                    finished.jobs, finished.outputs = [], {}  # this thread and others hold it until the next one comes
                     self._window.give(1)
                     number += 1
         except Stopped:
@@ -236,41 +262,51 @@ class Pipeline:
     def _feed(self, tasks: Iterable[Task]) -> None:
         """Deal the inputs out to batches; a batch begins as soon as a buffer is free."""
         batch: Batch | None = None
-        number = size = 0
+        jobs: list[Job] = []
+        number = size = begun = 0
         for task in tasks:
             if batch is None:
-                self._window.take(1)
-                batch, size = Batch(number, self._buffers.get(), unfinished=1), 0
+                batch, size, begun = self._begin(number), 0, 0
                 number += 1
-            job = Job(task, task.item, batch, len(batch.jobs))
+            job = Job(task, task.item, len(batch.jobs))
             if task.move is not None:
                 job.content_hash, job.moved = task.move.content_hash, True
-            with batch.lock:
-                batch.jobs.append(job)
-                batch.unfinished += 1
-            self._to_read.put(job)
+            batch.jobs.append(job)
+            jobs.append(job)
             size += max(0, task.item.size)
-            if self._is_full(batch, size):
-                self._finish_one(batch)
+            full = self._is_full(batch, size)
+            if full or len(jobs) == self._batch_limits.together or size - begun >= _TOGETHER_BYTES:
+                self._hand_on(batch, jobs)
+                jobs, begun = [], size
+            if full:
+                self._deal(batch, [])
                 batch = None
         if batch is not None:
-            self._finish_one(batch)
+            self._hand_on(batch, jobs)
+            self._deal(batch, [])
+
+    def _begin(self, number: int) -> Batch:
+        self._window.take(1)
+        inputs = self._buffers.get()
+        assert inputs is not None, "the buffers are never closed"
+        return Batch(number, inputs, Dealer(inputs, self._steps.session.batch_size))
 
     def _is_full(self, batch: Batch, size: int) -> bool:
         limits = self._batch_limits
         return len(batch.jobs) == limits.rows or (limits.size is not None and size >= limits.size)
 
-    def _finish_one(self, batch: Batch) -> None:
-        """Count down what a batch waits for; once it has all, deal it out to the runners."""
-        if not batch.count_down():
-            return
-        assert batch.inputs is not None
-        fine = [job.slot for job in batch.jobs if job.error is None and not job.moved]
-        runs = cut(batch.inputs, fine, self._steps.session.batch_size)
-        batch.unfinished = len(runs)
+    def _hand_on(self, batch: Batch, jobs: list[Job]) -> None:
+        if jobs:
+            with batch.lock:
+                batch.undecoded += 1
+            self._to_read.put((batch, jobs))
+
+    def _deal(self, batch: Batch, jobs: Sequence[Job]) -> None:
+        """Deal out to the runners what jobs that were decoded together make possible."""
+        runs, done = batch.deal([job.slot for job in jobs if job.error is None and not job.moved])
         for rows in runs:
             self._to_run.put((batch, rows))
-        if not runs:
+        if done:
             self._done.put(self._without_inputs(batch))
 
     def _without_inputs(self, batch: Batch) -> Batch:
@@ -282,61 +318,82 @@ class Pipeline:
 
     def _read(self) -> None:
         stage = Stage(0)
-        while (job := _timed_get(self._to_read, stage)) is not None:
-            begin = time.perf_counter()
-            size = 0 if job.moved else max(0, min(job.item.size, self._steps.max_bytes))
+        while (together := _timed_get(self._to_read, stage)) is not None:
+            begin, most, jobs = time.perf_counter(), self._steps.max_bytes, together[1]
+            size = sum(max(0, min(job.item.size, most)) for job in jobs if not job.moved)
             self._read_budget.take(size)
             taken = time.perf_counter()
             stage.blocked += taken - begin
-            if not job.moved:
-                self._read_one(job, size)
+            for job in jobs:
+                if not job.moved:
+                    self._read_one(job)
+            self._read_budget.give(size - sum(_bytes(job.payload) for job in jobs))  # what is not needed goes back
             stage.busy += time.perf_counter() - taken
-            _timed_put(self._to_decode, job, stage)
+            _timed_put(self._to_decode, together, stage)
         self._add("read", stage)
 
-    def _read_one(self, job: Job, size: int) -> None:
-        """Read a job's payload; `size` bytes of the budget are its own, and those that it does not need go back."""
+    def _read_one(self, job: Job) -> None:
         try:
             job.payload, job.item = self._steps.read(job.item, self._steps.max_bytes)
-            self._read_budget.give(size - _bytes(job.payload))
             job.content_hash = sha256_of(job.payload)
             job.moved = job.content_hash in self._known_content
         except DecodeError as error:
-            job.error, job.content_hash = error, job.item.content_hash
-            self._read_budget.give(size)
+            job.error, job.content_hash = error.with_traceback(None), job.item.content_hash
 
     def _decode(self) -> None:
         stage, number = Stage(0), next(self._numbers)
-        while (job := _timed_get(self._to_decode, stage)) is not None:
-            begin = time.perf_counter()
-            waited = self._decode_one(job, number) if job.error is None and not job.moved else 0.0
-            self._read_budget.give(_bytes(job.payload))
-            job.payload = b""
+        while (together := _timed_get(self._to_decode, stage)) is not None:
+            begin, (batch, jobs) = time.perf_counter(), together
+            assert batch.inputs is not None
+            wanted = [job for job in jobs if job.error is None and not job.moved]
+            if self._batch_limits.together > 1:
+                waited = self._decode_together(wanted, batch.inputs)
+            else:
+                waited = sum(self._decode_one(job, batch.inputs, number) for job in wanted)
+            self._read_budget.give(sum(_bytes(job.payload) for job in jobs))
+            for job in jobs:
+                job.payload = b""
             stage.blocked += waited
             stage.busy += time.perf_counter() - begin - waited
             begin = time.perf_counter()
-            self._finish_one(job.batch)
+            self._deal(batch, jobs)
             stage.blocked += time.perf_counter() - begin
         self._add("decode", stage)
 
-    def _decode_one(self, job: Job, thread: int) -> float:
-        """Decode into the job's row of the batch; return the seconds spent waiting for memory."""
-        assert job.batch.inputs is not None
+    def _decode_one(self, job: Job, inputs: Inputs, thread: int) -> float:
+        """Decode into the job's row of the inputs; return the seconds spent waiting for memory."""
         preparer, waited = self._steps.preparer, 0.0
         try:
             if self._note is not None and self._note.is_suspect(job.item.key):
-                job.filled = preparer.open_apart(job.payload).fill(job.batch.inputs, job.slot)
+                job.filled = preparer.open_apart(job.payload).fill(inputs, job.slot)
                 return waited
             with nullcontext() if self._note is None else self._note.decoding(thread, job.item.key):
                 opened = preparer.open(job.payload)
                 begin = time.perf_counter()
                 with self._held(opened.cost):
                     waited = time.perf_counter() - begin
-                    job.filled = opened.fill(job.batch.inputs, job.slot)
+                    job.filled = opened.fill(inputs, job.slot)
         except DecodeError as error:
-            job.error = error
+            job.error = error.with_traceback(None)  # which would keep what it came through until a cycle is looked for
         except MemoryError:
-            job.error = DecodeError("out_of_memory", "There was not enough memory to decode it.")
+            job.error = _NO_MEMORY
+        return waited
+
+    def _decode_together(self, jobs: Sequence[Job], inputs: Inputs) -> float:
+        """Decode some at once; return the seconds spent waiting for memory."""
+        begin = time.perf_counter()
+        with self._held(self._batch_limits.cost * sum(_bytes(job.payload) for job in jobs)):
+            waited = time.perf_counter() - begin
+            payloads, slots = [job.payload for job in jobs], [job.slot for job in jobs]
+            try:
+                found: Sequence[Filled | DecodeError] = self._steps.preparer.fill_together(payloads, inputs, slots)
+            except MemoryError:
+                found = [_NO_MEMORY] * len(jobs)
+        for job, each in zip(jobs, found, strict=True):
+            if isinstance(each, DecodeError):
+                job.error = each
+            else:
+                job.filled = each
         return waited
 
     @contextmanager
@@ -353,9 +410,9 @@ class Pipeline:
             begin, (batch, rows) = time.perf_counter(), asked
             assert batch.inputs is not None
             found = self._steps.session.run_rows(batch.inputs, rows, self._steps.outputs)
-            batch.take(rows, found)
+            done = batch.take(rows, found)
             stage.busy += time.perf_counter() - begin
-            if batch.count_down():
+            if done:
                 _timed_put(self._done, self._without_inputs(batch), stage)
         self._add("model", stage)
 

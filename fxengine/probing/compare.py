@@ -11,6 +11,7 @@ import numpy as np
 
 from fxengine.backbones import find_space
 from fxengine.backbones.spec import BackboneFile
+from fxengine.collect.item import unescape_path
 from fxengine.collect.paths import several
 from fxengine.decode import preparer_of
 from fxengine.errors import FxError, InputError, StoreError, at_least, check_seed, one_of
@@ -68,7 +69,8 @@ class Comparison:
         head: the head that was trained on each.
         rows: that all of them have.
         folds: of the cross-validation.
-        notes: how many labels of a file fit, and what was left out, a sentence each.
+        notes: how many labels of a file fit, what was left out, and which net may have learned from these very rows,
+            a sentence each.
         modality: what the first store holds, "picture" or "text".
     """
 
@@ -125,17 +127,18 @@ def compare(
     first = load_vectors(opened[0], labelled[0], floor)
     problem, fold = first.problem, assign_folds(first.problem, folds, seed)
     name = head or ("ridge" if first.x is None or problem.kind == "numbers" else "logistic")
-    trainer, found = Trainer(name, HeadSettings(seed=seed), progress=progress), []
+    trainer, found, tuned = Trainer(name, HeadSettings(seed=seed), progress=progress), list[Candidate](), list[str]()
     for store, rows in zip(opened, labelled, strict=True):
         backbone = _backbone(store)
         rate = None if backbone is None else _rate(backbone)
+        tuned += _seen(store, backbone)
         for layer in (None, *store.provenance.layers):
             vectors = load_vectors(store, replace(rows, problem=problem), None, layer)
             found.append(_candidate(trainer, vectors, fold, backbone, rate))
             if progress is not None:
                 progress(f"{store.path} {layer or ''}".strip() + f": {found[-1].score}")
     found.sort(key=lambda candidate: -candidate.score.mean)
-    notes = tuple(dict.fromkeys(note for each in labelled for note in each.notes))
+    notes = tuple(dict.fromkeys([*(note for each in labelled for note in each.notes), *tuned]))
     modality = opened[0].provenance.modality
     return Comparison(found, DECIDES[problem.kind], name, len(fold), folds, notes, modality)
 
@@ -187,6 +190,17 @@ def _backbone(store: FeatureStore) -> BackboneFile | None:
         return find_space(store.provenance.space, store.provenance.source)
     except FxError:
         return None
+
+
+def _seen(store: FeatureStore, backbone: BackboneFile | None) -> list[str]:
+    """Return a sentence where a net was fine-tuned on what the store was made from: it knows labels by heart."""
+    tuned = {} if backbone is None else backbone.facts.notes.get("tuned", {})
+    if not isinstance(tuned, dict) or tuned.get("on") != unescape_path(store.provenance.root):
+        return []
+    return [
+        f"{store.path}: its net was fine-tuned on rows of {tuned['on']}, so its score here is too good; what counts is "
+        "the test score that the fine-tuning told."
+    ]
 
 
 def _rate(backbone: BackboneFile) -> float | None:

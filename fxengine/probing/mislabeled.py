@@ -68,6 +68,11 @@ class Suspects:
         """How many rows count as wrong."""
         return sum(row.issue for row in self.rows)
 
+    def in_words(self) -> str:
+        """Return what was found, of which the ranking has all."""
+        more = len(self.rows) - self.issues
+        return f"{self.issues} of {self.checked} labels are likely wrong, {more} more differ from the answer"
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON data; of a store of texts with the beginning of each row's `text`, read now."""
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from fxengine.features.crash_note import CrashNote
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix
+from fxengine.features.texts import beginning
 from fxengine.heads.file import Head
 from fxengine.pipeline.given_texts import GivenTexts
 from fxengine.pipeline.precision import Wish, open_chosen
@@ -219,7 +220,8 @@ def _from_inputs(run: _Run, namer: _Namer, watch: Watch) -> Iterator[Prediction]
     session, _ = open_chosen(run.found, inputs, total, run.wish)
     steps = Steps(inputs.read, limits.max_bytes, preparer, session, (namer.output,))
     done, failed, begin = 0, 0, time.perf_counter()
-    with closing(session), _noted(run.notes, threads) as note:
+    notes = None if run.found.recipe.modality == "text" else run.notes  # no text takes a decoder down
+    with closing(session), _noted(notes, threads) as note:
         pipeline = Pipeline(steps, threads, note=note)
         with closing(pipeline.results(map(Task, islice(inputs, limit)))) as batches:
             for batch in batches:
@@ -236,7 +238,11 @@ def _name_batch(batch: Batch, namer: _Namer) -> Iterator[Prediction]:
     if fine:
         named = namer.name([job.item.key for job in fine], batch.outputs[namer.output][[job.slot for job in fine]])
     for job in batch.jobs:
-        yield next(named) if job.error is None else Prediction(job.item.key, (), (), str(job.error))
+        if job.error is not None:
+            yield Prediction(job.item.key, (), (), str(job.error))
+            continue
+        text, found = job.filled.further.get("text"), next(named)
+        yield replace(found, text=beginning(text)) if isinstance(text, str) else found
 
 
 @contextmanager

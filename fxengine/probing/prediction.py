@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +32,7 @@ class Prediction:
         probabilities: as many, between 0 and 1; empty for a head of numbers.
         error: why it failed, or None.
         values: as many, of a head of numbers.
+        text: the beginning of an input that is a text; None of a picture, of a row of a store, and where it failed.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     error: str | None = None
     values: tuple[float, ...] = ()
+    text: str | None = field(default=None, compare=False)
 
     def row(self) -> dict[str, object]:
         """Return the row of `SCHEMA`: the lists, and label and probability of the most probable class by themselves."""
@@ -82,6 +84,9 @@ class Predictions:
         return pa.Table.from_pylist([prediction.row() for prediction in self.predictions], SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON data."""
+        """Return it as JSON data, without the texts."""
         # Not by asdict, which copies every number: it would take longer than the answers.
-        return {**vars(self), "predictions": [vars(prediction) for prediction in self.predictions]}
+        rows = [{**vars(prediction)} for prediction in self.predictions]
+        for row in rows:
+            del row["text"]
+        return {**vars(self), "predictions": rows}

@@ -71,6 +71,8 @@ def load_targets(
             of_table = "Extract again with its `label_column`, or give them with `labels`."
             of_folders = "Labels come from folders (photos/cats/, photos/dogs/), or give them with `labels`."
             way = of_table if store.provenance.read_columns else of_folders
+            if store.provenance.of_words:
+                way = "Words have none: give them with `labels`."
             raise StoreError(f"No row of {store.path} has a label. {way}")
         columns, without = {"label": values}, values.null_count
         if without:

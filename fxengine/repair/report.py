@@ -16,8 +16,8 @@ class VerifyReport:
         parts: how many were checked.
         rows: how many readable rows they hold.
         bad_parts: part -> what is wrong with it.
-        sampled: rows that were read and computed again.
-        changed: ids whose input is another file now, or gone: nothing wrong with the store.
+        sampled: rows of the sample that were computed again, from an input that is as it was.
+        changed: ids of those that were not, since their input is another now, or gone: nothing wrong with the store.
         wrong: id -> why its vector is not that of its input.
         unchecked: id -> why its input could not be computed again; the vector is kept.
         repair: summary of the run that mended the store, or None.

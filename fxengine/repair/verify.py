@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fxengine.collect.item import unescape_path
 from fxengine.decode import preparer_of
-from fxengine.errors import StoreError, at_least, path_of
+from fxengine.errors import InputError, StoreError, at_least, path_of
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import doubled_ids, find_clashes, read_numbers
@@ -49,7 +50,8 @@ def verify(
     Raises:
         StoreError: there is no part at all, or none is readable; `repair`, and two parts have rows of one id.
         InputError: `sample` is negative, the backbone of the store's space is not to be had, there is no folder
-            `pictures`, inputs are to be read in one that nobody named, or the table of texts is gone.
+            `pictures`, inputs are to be read in one that nobody named, or the table of texts is gone; or rows of a
+            store of words are to be computed.
     """
     at_least("sample", sample, 0)
     if pictures is not None:
@@ -71,6 +73,11 @@ def verify(
     good = [path for path in paths if path.name not in report.bad_parts]
     if not sample and not (repair and report.bad_parts):
         return report
+    if reference.of_words:
+        raise InputError(
+            f"{folder} holds the words of {unescape_path(reference.root)[:200]}, of which nothing is computed: leave "
+            "`sample` and `repair` away. Where a part is damaged, delete it: `fxengine words` writes its rows again."
+        )
     # Everything that is needed is looked up before anything is changed.
     inputs = open_inputs(reference, _ids(paths), repair=repair)
     net = Backbone.for_store(reference, backbone, device)

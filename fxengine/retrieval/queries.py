@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fxengine.collect import collect
 from fxengine.collect.item import unescape_path
@@ -29,15 +32,20 @@ class Asked:
             picture, text or vector is a query.
         texts: texts by themselves; each is a query.
         ids: rows of the store; each is a query, which does not find itself.
-        plus: pictures, or .txt files, that one more query is the sum of, each at length 1.
-        minus: those that are taken away from that sum.
+        plus: what one more query is the sum of, each at length 1: pictures, .txt files, or ids; see `ids_among`.
+        minus: what is taken away from that sum.
     """
 
     files: tuple[Path, ...] = ()
     texts: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
-    plus: tuple[Path, ...] = ()
-    minus: tuple[Path, ...] = ()
+    plus: tuple[str | Path, ...] = ()
+    minus: tuple[str | Path, ...] = ()
+
+    @property
+    def mixed(self) -> tuple[str | Path, ...]:
+        """What is added and what is taken away."""
+        return (*self.plus, *self.minus)
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class Queries:
     Attributes:
         names: n of them: path, id, a text itself in a line, shortened, or what it is put together from.
         vectors: float32 or float64 [n, dim], raw.
-        own: the id that a query must not find, None where it may find all.
+        own: the id of the row that asks, None where none does.
+        without: the ids that a query must not find: those of the rows that it is made of.
         pictures: file of each, None where it has none.
     """
 
@@ -55,11 +64,34 @@ class Queries:
     vectors: np.ndarray
     own: list[str | None]
     pictures: list[str | None]
+    without: list[frozenset[str]]
+
+
+def ids_among(names: Sequence[str | Path], store: FeatureStore) -> frozenset[str]:
+    """Return which of the names that are added up are ids of rows.
+
+    In a store of words every text that is the id of a row is taken for that row; in any other store only one that is
+    not the name of a file or a folder that is there. A `pathlib.Path` is a file in either.
+    """
+    asked = [name for name in names if isinstance(name, str) and (store.provenance.of_words or not _is_there(name))]
+    if not asked:
+        return frozenset()
+    try:
+        wanted = pa.array(set(asked), pa.string())
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8, which no id is
+        return frozenset()
+    ids = store.rows(["id"])["id"]
+    return frozenset(ids.filter(pc.is_in(ids, wanted)).to_pylist())
+
+
+def _is_there(name: str) -> bool:
+    return os.path.lexists(name) if "\0" not in name else False
 
 
 def check_kinds(asked: Asked, store: FeatureStore) -> None:
     """Raise InputError where a store of pictures is asked with texts, or one of texts with anything else."""
-    source, files = store.provenance.source, (*asked.files, *asked.plus, *asked.minus)
+    source, ids = store.provenance.source, ids_among(asked.mixed, store)
+    files = (*asked.files, *(Path(name) for name in asked.mixed if name not in ids))
     if store.provenance.modality == "picture":
         texts = ["`text`"] * bool(asked.texts) + [str(path) for path in files if path.suffix.lower() == SUFFIX]
         if texts:
@@ -71,6 +103,8 @@ def check_kinds(asked: Asked, store: FeatureStore) -> None:
     vectors = [path for path in asked.files if path.suffix.lower() == _VECTORS]
     for path in files:
         if path.suffix.lower() != SUFFIX and path not in vectors and not (path in asked.files and path.is_dir()):
+            if store.provenance.of_words and path not in asked.files:
+                raise InputError(f"{store.path} has no word {str(path)!r}, and it is no {SUFFIX} file.")
             raise InputError(
                 f"{store.path} holds texts, and its backbone {source} takes texts: ask with `text`, a {SUFFIX} file, a "
                 f".npy or an `id`, not with {path}."
@@ -93,14 +127,22 @@ def resolve(
     vector_files = [path for path in asked.files if path.suffix.lower() == _VECTORS]
     files = [file for path in asked.files if path not in vector_files for file in _files(path, modality)]
     parts = [_from_file(path, dim) for path in vector_files]
-    if files or asked.texts or asked.plus or asked.minus:
+    known = ids_among(asked.mixed, store)
+    unknown = list(dict.fromkeys(name for name in asked.mixed if name not in known))
+    made: dict[str | Path, np.ndarray] = dict(zip(sorted(known), _stored(store, sorted(known), layer), strict=True))
+    if files or asked.texts or unknown:
         net = Backbone.for_store(store.provenance, backbone, device)
         parts += _embedded(net, files, asked, layer)
+        if unknown:
+            made |= zip(unknown, _vectors_of(net, [Path(name) for name in unknown], layer), strict=True)
+    if asked.mixed:
+        parts.append(_mixed(asked, made, known))
     if asked.ids:
-        vectors = store.select(ids=asked.ids).vectors(layer=layer, dtype="float32")
         root = Path(unescape_path(store.provenance.root))
         own = [str(root / unescape_path(key)) if modality == "picture" else None for key in asked.ids]
-        parts.append(Queries(list(asked.ids), vectors, list(asked.ids), [*own]))
+        without = [frozenset({key}) for key in asked.ids]
+        vectors = _stored(store, asked.ids, layer)
+        parts.append(Queries(list(asked.ids), vectors, list(asked.ids), [*own], without))
     if not parts:
         kinds = "a picture, a folder" if modality == "picture" else f"a `text`, a {SUFFIX} file, a folder"
         raise InputError(f"Nothing is asked for: name {kinds}, a .npy file of vectors, or an `id`.")
@@ -109,21 +151,20 @@ def resolve(
         vectors=np.concatenate([part.vectors for part in parts]),
         own=[own for part in parts for own in part.own],
         pictures=[picture for part in parts for picture in part.pictures],
+        without=[without for part in parts for without in part.without],
     )
 
 
 def _embedded(net: Backbone, files: Sequence[Path], asked: Asked, layer: str | None) -> list[Queries]:
-    """Return the queries that a backbone is needed for."""
+    """Return the queries of files and texts."""
     parts = []
     if files:
         names = [str(path) for path in files]
         pictures: list[str | None] = [*names] if net.file.recipe.modality == "picture" else _none(names)
-        parts.append(Queries(names, _vectors_of(net, files, layer), _none(names), pictures))
+        parts.append(Queries(names, _vectors_of(net, files, layer), _none(names), pictures, _all(names)))
     if asked.texts:
         vectors, none = net.embed(asked.texts, layer=layer), _none(asked.texts)
-        parts.append(Queries([*map(text_name, asked.texts)], vectors, none, none))
-    if asked.plus or asked.minus:
-        parts.append(_mixed(asked, _vectors_of(net, [*asked.plus, *asked.minus], layer)))
+        parts.append(Queries([*map(text_name, asked.texts)], vectors, none, none, _all(none)))
     return parts
 
 
@@ -136,15 +177,34 @@ def _vectors_of(net: Backbone, files: Sequence[Path], layer: str | None) -> np.n
 
 def _from_file(path: Path, dim: int) -> Queries:
     vectors = read_vectors(path, dim)
-    return Queries([f"{path}[{i}]" for i in range(len(vectors))], vectors, _none(vectors), _none(vectors))
+    none = _none(vectors)
+    return Queries([f"{path}[{i}]" for i in range(len(vectors))], vectors, none, none, _all(none))
 
 
-def _mixed(asked: Asked, embedded: np.ndarray) -> Queries:
-    """Return one query: the sum of what is wanted less what is not, each at length 1 before."""
-    unit = unit_length(embedded)
+def _stored(store: FeatureStore, ids: Sequence[str], layer: str | None) -> np.ndarray:
+    """Return the raw vectors of rows, float32 [n, dim]; raises StoreError where one has none."""
+    if not ids:
+        return np.empty((0, store.provenance.dim_of(layer)), np.float32)
+    return store.select(ids=ids).vectors(layer=layer, dtype="float32")
+
+
+def _mixed(asked: Asked, vectors: Mapping[str | Path, np.ndarray], ids: frozenset[str]) -> Queries:
+    """Return one query: the sum of what is wanted less what is not, each at length 1 before; it finds none of them.
+
+    Args:
+        asked: what is asked for.
+        vectors: name -> raw vector, float32 [dim], of all that is added or taken away.
+        ids: which of the names are ids.
+    """
+    unit = unit_length(np.stack([vectors[name] for name in asked.mixed]))
     total = unit[: len(asked.plus)].sum(axis=0) - unit[len(asked.plus) :].sum(axis=0)
     name = " ".join([*(f"+{path}" for path in asked.plus), *(f"-{path}" for path in asked.minus)])
-    return Queries([name], total[None], [None], [None])
+    return Queries([name], total[None], [None], [None], [ids])
+
+
+def _all(like: Sequence[object]) -> list[frozenset[str]]:
+    """Return that queries may find every row."""
+    return [frozenset()] * len(like)
 
 
 def _none(like: Sequence[object] | np.ndarray) -> list[str | None]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from fxengine.collect.item import unescape_path
 from fxengine.collect.paths import names_of, several
-from fxengine.errors import InputError, at_least
+from fxengine.errors import InputError, at_least, path_of
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import texts_of
@@ -146,8 +147,10 @@ def search(
             [n, dim], one or several; each picture, text or vector is a query.
         text: of a store of texts, a text or several; each is a query, named by itself in a line of 60 characters.
         id: rows of the store, by their ids; each is a query, which does not find itself.
-        plus: pictures, or .txt files, that one more query is the sum of, each at length 1.
-        minus: those that are taken away from that sum.
+        plus: what one more query is the sum of, each at length 1: pictures, .txt files, or ids of rows. In a store of
+            words a text that is an id is that row, elsewhere only where no file has that name; a `pathlib.Path` is a
+            file. The query does not find the rows that it is made of.
+        minus: what is taken away from that sum.
         k: neighbours of each; 10, or fewer where there are fewer rows, unless given.
         where: a filter over the store's columns, applied before ranking.
         min_score: leave out what is less near.
@@ -172,8 +175,8 @@ def search(
         tuple(several("query", query)),
         names_of("text", text),
         names_of("id", id),
-        tuple(several("plus", plus)),
-        tuple(several("minus", minus)),
+        _mixed("plus", plus),
+        _mixed("minus", minus),
     )
     times = [time.perf_counter()]
     opened = FeatureStore.open(store)
@@ -214,6 +217,12 @@ def search(
     return report
 
 
+def _mixed(name: str, value: Paths) -> tuple[str | Path, ...]:
+    """Return what is added up as it was given: a text may be an id, which no path may change."""
+    values = [value] if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable) else list(value)
+    return tuple(each if isinstance(each, str) else path_of(name, each) for each in values)
+
+
 def _with_texts(answers: list[Answer], own: list[str | None], store: FeatureStore) -> list[Answer]:
     """Return answers that say which row asks, and whose neighbours say their texts, where these are to be had."""
     texts = texts_of(store, list({near.id for answer in answers for near in answer.neighbours}))
@@ -248,8 +257,8 @@ def _method(index: Index) -> str:
 def _answers(
     index: Index, queries: Queries, k: int, allowed: np.ndarray | None, min_score: float | None
 ) -> list[Answer]:
-    # One more than asked for where a row of the store asks: it finds itself.
-    more = min(len(index), k + any(own is not None for own in queries.own))
+    # More than asked for where rows of the store ask: they find themselves.
+    more = min(len(index), k + max(map(len, queries.without)))
     found, scores = index.positions(queries.vectors, more, allowed)
     names = index.table.select(["id", "label"])
     answers = []
@@ -258,7 +267,7 @@ def _answers(
         near = [
             Neighbour(row["id"], row["label"], float(score))
             for row, score in zip(rows, scores[i], strict=True)
-            if row["id"] != queries.own[i] and (min_score is None or score >= min_score)
+            if row["id"] not in queries.without[i] and (min_score is None or score >= min_score)
         ]
         answers.append(Answer(query, queries.pictures[i], near[:k]))
     return answers

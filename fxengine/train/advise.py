@@ -78,7 +78,10 @@ class Advice:
         if self.finetune_pays:
             said.append(f"Fine-tuning is likely to pay: over 5% are wrong, and there are enough rows a class.{cost}")
         elif not self.trainable:
-            said.append("This backbone cannot be fine-tuned: only Keras nets and efficientnet_lite0 can.")
+            said.append(
+                "This backbone cannot be fine-tuned: only Keras nets, efficientnet_lite0 and, for texts, nets over "
+                "vectors:FILE can."
+            )
         else:
             said.append(f"Fine-tuning is not likely to pay: little is wrong, or there are under 20 rows a class.{cost}")
         return said
@@ -115,7 +118,8 @@ def advise(store: str | Path, *, labels: str | Path | None = None, target: float
     trainable = is_trainable(opened.provenance.source)
     crowded = report.rows >= _ROWS_A_CLASS * max(1, len(report.per_class))
     pays = not enough and trainable and crowded and 1 - score.mean > _ERROR
-    seconds = _cost(opened, report.rows) if trainable else None
+    timed = trainable and opened.provenance.modality == "picture"  # what a net over word vectors takes is not known
+    seconds = _cost(opened, report.rows) if timed else None
     return Advice(
         metric=report.metric,
         rows=report.rows,

@@ -1,4 +1,4 @@
-"""What the training process reads: pictures at the net's input size, targets, sides, and the head to start from."""
+"""What is trained on: rows with targets and sides, a probe of them, and the pictures at the net's input size."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ class TrainingData:
     """Rows with a target, sorted by id.
 
     Attributes:
-        root: the folder that ids are relative to.
+        root: the folder that ids are relative to, or the table that they are of.
         labelled: ids and what is to be predicted; near-duplicates are one group.
         split: int64 [n], see `fxengine.train.splits`.
         answers: of the probe that was fitted to the rows to train on, float32 [n, outputs].
         head: that probe, from features to answers.
+        modality: what the rows are, "picture" or "text".
     """
 
     root: Path
@@ -46,6 +47,7 @@ class TrainingData:
     split: np.ndarray
     answers: np.ndarray
     head: onnx.ModelProto
+    modality: str = "picture"
 
     @property
     def problem(self) -> Problem:
@@ -53,7 +55,7 @@ class TrainingData:
         return self.labelled.problem
 
     def fingerprint(self) -> str:
-        """Return a hash of the pictures, their targets and their sides."""
+        """Return a hash of the rows, their targets and their sides."""
         digest = hashlib.sha256()
         for key, content, y, side in zip(
             self.labelled.ids, self.labelled.hashes, self.problem.y, self.split, strict=True
@@ -66,7 +68,7 @@ def load_training_data(store: FeatureStore, labels: str | Path | None, options: 
     """Return the rows with a target, their sides, and a probe fitted to those to train on.
 
     Raises:
-        StoreError: there are no targets, one class only, a class with one picture, or no picture for a side.
+        StoreError: there are no targets, one class only, a class with one row, or no row for a side.
         InputError: the file of labels cannot be used.
     """
     labelled = load_targets(store, labels)
@@ -74,20 +76,20 @@ def load_training_data(store: FeatureStore, labels: str | Path | None, options: 
     found = load_vectors(store, labelled, threshold(options.near))
     labelled, problem = found.labelled, found.problem
     vectors = store.select(ids=labelled.ids).vectors(dtype="float32") if found.x is None else found.x
-    split = split_rows(labelled.splits, problem.y, problem.groups, options.validation, options.test, options.seed)
+    modality, shares = store.provenance.modality, (options.validation, options.test)
+    split = split_rows(labelled.splits, problem.y, problem.groups, *shares, options.seed, modality)
     train = np.flatnonzero(split == TRAIN)
     if problem.kind == "classes":
         missing = set(range(len(problem.names))) - set(problem.y[train].tolist())
         if missing:
-            raise StoreError(f"No picture of the class {problem.names[min(missing)]!r} is left to train on.")
+            raise StoreError(f"No {modality} of the class {problem.names[min(missing)]!r} is left to train on.")
     name = "ridge" if problem.kind == "numbers" else "logistic"
     settings = HeadSettings(balanced=options.balanced, seed=options.seed)
     probe = make_head(name, problem.kind, settings, rows=len(train))
     probe.fit(vectors[train], problem.y[train])
     head = head_model(name, probe, vectors.shape[1], problem.kind, len(problem.names))
-    return TrainingData(
-        Path(unescape_path(store.provenance.root)), labelled, split, all_answers(probe, vectors, problem), head
-    )
+    answers = all_answers(probe, vectors, problem)
+    return TrainingData(Path(unescape_path(store.provenance.root)), labelled, split, answers, head, modality)
 
 
 def write_training_data(data: TrainingData, recipe: PictureRecipe, options: FinetuneOptions, folder: Path) -> None:
@@ -96,7 +98,6 @@ def write_training_data(data: TrainingData, recipe: PictureRecipe, options: Fine
     Raises:
         StoreError: a picture cannot be decoded any more.
     """
-    problem = data.problem
     shape = (len(data.labelled.ids), recipe.height, recipe.width, 3)
     preparer = preparer_for(recipe, TAKEN_IN)
     images = np.lib.format.open_memmap(folder / layout.IMAGES, mode="w+", dtype=np.uint8, shape=shape)
@@ -112,23 +113,21 @@ def write_training_data(data: TrainingData, recipe: PictureRecipe, options: Fine
     with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(write, range(len(images))))
     images.flush()
+    weights, bias = head_weights(data.head)
+    arrays = {**arrays_of(data, options), "head_weights": weights, "head_bias": bias}
+    np.savez(folder / layout.ARRAYS, allow_pickle=False, **arrays)
+
+
+def arrays_of(data: TrainingData, options: FinetuneOptions) -> dict[str, np.ndarray]:
+    """Return what is to be learned of the rows: targets, float32 [n, outputs], sides, and how much each row counts."""
+    problem = data.problem
     classes = problem.kind == "classes"
     targets = np.eye(len(problem.names), dtype=np.float32)[problem.y] if classes else problem.y.astype(np.float32)
     weight = np.ones(len(targets), np.float32)
     if options.balanced and classes:
         counts = np.bincount(problem.y[data.split == TRAIN], minlength=len(problem.names))
         weight = (counts.sum() / len(counts) / counts)[problem.y].astype(np.float32)
-    weights, bias = head_weights(data.head)
-    np.savez(
-        folder / layout.ARRAYS,
-        allow_pickle=False,
-        targets=targets,
-        split=data.split,
-        weight=weight,
-        kind=np.asarray(problem.kind),
-        head_weights=weights,
-        head_bias=bias,
-    )
+    return {"targets": targets, "split": data.split, "weight": weight, "kind": np.asarray(problem.kind)}
 
 
 def write_samples(photos: str | Path, recipe: PictureRecipe, folder: Path, count: int = 6) -> None:

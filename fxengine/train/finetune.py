@@ -1,17 +1,17 @@
 """Trains a backbone further, and brings the result back as an ordinary backbone file with its head.
 
-features -> a probe, and near-duplicates on one side -> pictures at the input size -> the training process -> the tuned
-file, compared with Keras -> whichever is better on the rows to select on: the tuned net or the probe
+features -> a probe, and near-duplicates on one side -> pictures at the input size, or texts as words -> the training
+process -> the tuned file, compared with Keras -> whichever is better on the rows to select on: the tuned net or the
+probe
 """
 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,14 +24,11 @@ from PIL import Image
 
 from fxengine.backbones import DEFAULT, cache, source_name
 from fxengine.backbones.children import keras_env
-from fxengine.backbones.children.layout import ANSWER
 from fxengine.backbones.children.process import check_answer, run_program
 from fxengine.backbones.fingerprint import fingerprint
 from fxengine.backbones.graph.pads import with_safe_pads
-from fxengine.backbones.options import ExportOptions, input_size
-from fxengine.backbones.sources.feature_check import sample_photos
-from fxengine.backbones.sources.from_keras import Checked, check_export
-from fxengine.backbones.spec import FEATURE_OUTPUT, METADATA_KEY, BackboneFile
+from fxengine.backbones.options import ExportOptions, WordWeights, input_size
+from fxengine.backbones.spec import METADATA_KEY, BackboneFile
 from fxengine.errors import InputError, explained, path_of
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
@@ -39,19 +36,25 @@ from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import DECIDES, interval_of
 from fxengine.heads.file import HeadFacts, save_head
 from fxengine.pipeline.extract import extract
-from fxengine.pipeline.summary import Progress
 from fxengine.probing.report import Answered, ProbeReport, describe
 from fxengine.train import layout
-from fxengine.train.data import TrainingData, load_training_data, with_weights, write_samples, write_training_data
-from fxengine.train.options import FinetuneOptions, Optimizer, augmentations
+from fxengine.train.data import TrainingData, load_training_data, write_samples
+from fxengine.train.options import FinetuneOptions, Net, Optimizer, augmentations, for_pictures, for_texts
+from fxengine.train.pictures import train_pictures
 from fxengine.train.report import FinetuneReport, Side
 from fxengine.train.runs import read_record
 from fxengine.train.splits import TEST, TRAIN, VALIDATION
-from fxengine.train.trainable import Trainable, load_trainable, refuse_texts
+from fxengine.train.texts import train_texts
+from fxengine.train.trainable import (
+    TextNet,
+    is_over_vectors,
+    load_text_net,
+    load_trainable,
+    refuse_texts,
+    refuse_texts_without_vectors,
+)
+from fxengine.train.tuned import CHILD, Tuned, Watch
 from fxengine.trust import note_named
-
-Watch = Callable[[Progress], None] | None
-_CHILD = Path(__file__).parent / "children" / "train_child.py"
 
 
 def finetune(
@@ -63,8 +66,18 @@ def finetune(
     size: int | Sequence[int] | None = None,
     preprocess: str | Path | None = None,
     trust: bool = False,
+    tokens: str = "words",
+    word_weights: WordWeights | None = None,
+    words: int | None = None,
+    column: str | None = None,
+    id_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     labels: str | Path | None = None,
-    unfreeze: str = "all",
+    net: Net | None = None,
+    units: int = 64,
+    max_words: int = 256,
+    unfreeze: str | None = None,
     rate: float | None = None,
     optimizer: Optimizer = "adamw",
     epochs: int = 15,
@@ -79,58 +92,59 @@ def finetune(
     seed: int = 0,
     progress: Watch = None,
 ) -> FinetuneReport:
-    """Train `backbone` on pictures; write `output`, its head beside it (`.head.onnx`) and a folder (`.run`).
+    """Train `backbone` on pictures or texts; write `output`, its head beside it (`.head.onnx`) and a folder (`.run`).
 
     Killed at any moment, the same call goes on from the last epoch.
 
     Args:
-        inputs: a folder of pictures, as `extract` takes it.
+        inputs: a folder of pictures, or a table or folder of texts, as `extract` takes it.
         output: the .onnx file to make.
-        backbone: a Keras source or the embedded EfficientNet-Lite0.
+        backbone: a Keras source or the embedded EfficientNet-Lite0; for texts vectors:FILE, which a net is put over.
         weights: for Keras: "imagenet", "random", or a file.
         size: input height and width in pixels, or one number for both, where the net allows it.
         preprocess: a JSON file that states how pixels are prepared, for a net of one's own.
         trust: load a SavedModel, which is a program.
-        labels: None for the folders' names; else FILE or FILE:COLUMN, joined by id.
-        unfreeze: "all", how many last layers, or the first layer to train; see `FinetuneOptions`, as for what follows.
+        tokens: of word vectors, how the words of a text are found, as for `extract`.
+        word_weights: of word vectors, how they are weighted in the mean that the probe is fitted to.
+        words: of word vectors, take only the first so many of the file.
+        column: of a table, the column of the texts; as for `extract`, as are the next three.
+        id_column: of a table, the column of the rows' ids.
+        label_column: of a table, the column of the labels.
+        split_column: of a table, the column that says train, val or test.
+        labels: None for the folders' names, or `label_column`; else FILE or FILE:COLUMN, joined by id.
+        net: of texts, "bilstm" (unless given) or "average"; see `FinetuneOptions`, as for what follows.
+        units: of that net.
+        max_words: known words of a text that it reads.
+        unfreeze: "all", how many last layers, or the first layer to train; of texts "none" (unless given) or "all".
         rate: learning rate; three are tried unless given.
         optimizer: what follows the gradients.
         epochs: at most.
         patience: epochs in vain after which it stops.
-        batch: pictures a step.
+        batch: rows a step.
         label_smoothing: of the training loss.
         balanced: let every class count as much.
-        augment: "none", "light", "strong", or changes joined by commas.
+        augment: "none", "light", "strong", or changes joined by commas; of pictures alone.
         validation: share of the rows to select on, where no split is given.
         test: share of the rows to report on, where no split is given.
-        near: cosine from which pictures stay on one side.
+        near: cosine from which rows stay on one side.
         seed: of everything random.
-        progress: called while pictures are embedded and while it trains.
+        progress: called while rows are embedded and while it trains.
 
     Raises:
-        InputError: the backbone cannot be trained, Keras is not installed, or the training failed.
-        StoreError: too few pictures or classes, or no picture is left for a side.
+        InputError: the backbone cannot be trained, Keras is not installed, no word has a vector, or training failed.
+        StoreError: too few rows or classes, or no row is left for a side.
     """
     inputs, output = path_of("inputs", inputs), path_of("output", output)
     if output.suffix != ".onnx":
         raise InputError(f"`output` {output} must end in .onnx.")
     options = FinetuneOptions(
-        unfreeze,
-        rate,
-        optimizer,
-        epochs,
-        patience,
-        batch,
-        label_smoothing,
-        balanced,
-        augment,
-        validation,
-        test,
-        near,
-        seed,
-    )
-    refuse_texts(inputs)
+        unfreeze, rate, optimizer, epochs, patience, batch, label_smoothing, balanced, augment, validation, test, near,
+        seed, net, units, max_words,
+    )  # fmt: skip
+    refuse_texts_without_vectors(inputs, backbone)
     export = _export_options(weights, size, preprocess, trust=trust)
+    export = replace(export, tokens=tokens, word_weights=word_weights, words=words)
+    options = for_texts(options) if is_over_vectors(backbone) else for_pictures(options, backbone)
     keras_env.versions()
     begin, folder = time.perf_counter(), output.with_suffix(layout.RUN)
     work = folder / layout.WORK
@@ -139,17 +153,31 @@ def finetune(
         work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            net = load_trainable(backbone, export, work)
-            named = net.file.path if export != ExportOptions() else backbone
+            found = load_text_net(backbone, export) if options.net else load_trainable(backbone, export, work)
             place = folder / layout.FEATURES
-            done = extract(inputs, place, backbone=named, dtype="float32", prune=True, yes=True, progress=progress)
+            done = extract(
+                inputs,
+                place,
+                backbone=found.file.path if export != ExportOptions() else backbone,
+                dtype="float32",
+                column=column,
+                id_column=id_column,
+                label_column=label_column,
+                split_column=split_column,
+                prune=True,
+                yes=True,
+                progress=progress,
+            )
             if done.interrupted:
                 raise KeyboardInterrupt
             store = FeatureStore.open(place)
             data = load_training_data(store, labels, options)
-            record = _begin(folder, net, data, options)
-            checked, outputs = _train(work, net, data, options, progress)
-            report = _finish(output, net, data, checked, outputs)
+            record = _begin(folder, found.file, data, options)
+            if isinstance(found, TextNet):
+                tuned = train_texts(work, found, store, data, options, progress)
+            else:
+                tuned = train_pictures(work, found, data, options, progress)
+            report = _finish(output, found.file, data, tuned)
             report = replace(report, failed=len(store.errors()), seconds=round(time.perf_counter() - begin, 1))
             _write_json(folder / layout.RECORD, {**record, "status": "finished", **report.to_dict()})
     except Timeout as error:
@@ -192,12 +220,14 @@ def preview_augmentation(
         net = load_trainable(backbone, _export_options(weights, size, preprocess, trust=trust), folder)
         write_samples(inputs, net.preparation.recipe, folder)
         order = {
+            "net": net.job,
+            "pixels": net.pixels,
             "data": name,
             "folder": name,
             "preview": str(folder / layout.SAMPLES),
             "settings": {"augmentations": augmentations(augment), "seed": seed},
         }
-        log, ended = run_program(keras_env.program(_CHILD), order, folder, seconds=keras_env.SECONDS_A_NET)
+        log, ended = run_program(keras_env.program(CHILD), order, folder, seconds=keras_env.SECONDS_A_NET)
         check_answer(str(sheet), folder, log, ended, "drawn")
         rows, columns, height, width, _ = (samples := np.load(folder / layout.SAMPLES)).shape
     grid = samples.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
@@ -207,11 +237,11 @@ def preview_augmentation(
         raise InputError(f"Cannot write {sheet}: {error}.") from error
 
 
-def _begin(folder: Path, net: Trainable, data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:
+def _begin(folder: Path, file: BackboneFile, data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:
     """Write what the run is; raises InputError where the folder holds another one that was not finished."""
     record: dict[str, Any] = {
-        "backbone": net.file.facts.name,
-        "backbone_space": net.file.fingerprint,
+        "backbone": file.facts.name,
+        "backbone_space": file.fingerprint,
         "data": data.fingerprint(),
         "settings": asdict(options),
     }
@@ -229,63 +259,18 @@ def _begin(folder: Path, net: Trainable, data: TrainingData, options: FinetuneOp
     return read_record(path)
 
 
-def _train(
-    work: Path, net: Trainable, data: TrainingData, options: FinetuneOptions, progress: Watch
-) -> tuple[Checked, dict[str, np.ndarray]]:
-    """Run the training process to its end."""
-    write_training_data(data, net.preparation.recipe, options, work)
-    np.save(work / layout.PHOTOS, sample_photos())
-    (work / ANSWER).unlink(missing_ok=True)
-    wants = net.preparation
-    order = {
-        "net": net.job,
-        "pixels": {"mean": wants.mean, "std": wants.std, "bgr": wants.bgr},
-        "data": str(work.absolute()),
-        "folder": str(work.absolute()),
-        "tensorboard": str(work.absolute().with_name(layout.TENSORBOARD)),
-        "photos": str((work / layout.PHOTOS).absolute()),
-        "settings": {**asdict(options), "augmentations": augmentations(options.augment)},
-    }
-    watch = _follow(work / layout.PROGRESS, progress)
-    log, ended = run_program(keras_env.program(_CHILD, trains=True), order, work, seconds=math.inf, watch=watch)
-    check_answer(net.file.facts.name, work, log, ended, "trained")
-    with np.load(work / layout.OUTPUTS) as arrays:
-        outputs = dict(arrays)
-    return check_export(net.file.facts.name, wants, work), outputs
-
-
-def _follow(path: Path, progress: Watch) -> Callable[[], None]:
-    """Return what reads the training's last step and tells it."""
-    path.unlink(missing_ok=True)
-    begin = time.monotonic()
-
-    def watch() -> None:
-        if progress is None or not path.is_file():
-            return
-        lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-        steps = [line for line in lines if "of" in line]
-        if steps:
-            progress(Progress(steps[-1]["steps"], 0, steps[-1]["of"], time.monotonic() - begin))
-
-    return watch
-
-
-def _finish(
-    output: Path, net: Trainable, data: TrainingData, checked: Checked, outputs: dict[str, np.ndarray]
-) -> FinetuneReport:
+def _finish(output: Path, original: BackboneFile, data: TrainingData, found: Tuned) -> FinetuneReport:
     """Compare the tuned net with the probe on the rows to select on, and write the better one."""
     tuned = np.array(data.answers)
-    tuned[outputs["rows"]] = _as_answers(outputs["logits"], data.problem.kind)
+    tuned[found.rows] = _as_answers(found.logits, data.problem.kind)
     sides = {"probe": _sides(data, data.answers), "tuned": _sides(data, tuned)}
     better = _is_better(sides["tuned"], sides["probe"])
     kept = "tuned" if better else "probe"
-    state = checked.answer["state"]
     counts = {name: int((data.split == side).sum()) for name, side in _SIDES.items()}
     if better:
-        file = _tuned_file(net, data, checked, sides["tuned"])
-        head = with_weights(data.head, outputs["head_weights"], outputs["head_bias"])
+        file, head = _tuned_file(original, data, found, sides["tuned"]), found.head
     else:
-        file, head = net.file, data.head
+        file, head = original, data.head
     head_path = output.with_suffix(layout.HEAD)
     score = sides[kept].test
     facts = HeadFacts(
@@ -308,7 +293,7 @@ def _finish(
         output=str(output),
         head=str(head_path),
         run=str(output.with_suffix(layout.RUN)),
-        backbone=net.file.facts.name,
+        backbone=original.facts.name,
         space=file.fingerprint,
         kept=kept,
         kind=data.problem.kind,
@@ -317,14 +302,15 @@ def _finish(
         rows=counts,
         probe=sides["probe"],
         tuned=sides["tuned"],
-        rate=state["rate"],
-        batch=state["batch"],
-        best_epoch=state["best_epoch"],
-        history=tuple(state["history"]),
-        trained_layers=len(checked.answer["trained"]),
-        differences=checked.report.differences,
-        details=_details(data, tuned if better else data.answers, score, counts["train"]),
-        notes=data.labelled.notes,
+        rate=found.state["rate"],
+        batch=found.state["batch"],
+        best_epoch=found.state["best_epoch"],
+        history=tuple(found.state["history"]),
+        trained_layers=len(found.trained),
+        differences=found.differences,
+        details=_details(data, tuned if better else data.answers, score, counts["train"], output),
+        notes=(*data.labelled.notes, *found.notes),
+        modality=data.modality,
     )
 
 
@@ -345,13 +331,14 @@ def _sides(data: TrainingData, answers: np.ndarray) -> Side:
     return Side(*found)
 
 
-def _details(data: TrainingData, answers: np.ndarray, score: Interval, trained_on: int) -> ProbeReport:
+def _details(data: TrainingData, answers: np.ndarray, score: Interval, trained_on: int, output: Path) -> ProbeReport:
     """Return every score on the rows to report on."""
     rows = np.flatnonzero(data.split == TEST)
     ids = [data.labelled.ids[i] for i in rows]
     tested = Answered(data.problem.take(rows), answers[rows], ids)
     found = describe(tested, head="dense", score=score, evaluation="tested once", trained_on=trained_on)
-    return replace(found, root=str(data.root))
+    store = output.with_suffix(layout.RUN) / layout.FEATURES
+    return replace(found, root=str(data.root), store=str(store) if data.modality == "text" else "")
 
 
 def _as_answers(logits: np.ndarray, kind: str) -> np.ndarray:
@@ -364,32 +351,28 @@ def _as_answers(logits: np.ndarray, kind: str) -> np.ndarray:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
-def _tuned_file(net: Trainable, data: TrainingData, checked: Checked, scores: Side) -> BackboneFile:
+def _tuned_file(original: BackboneFile, data: TrainingData, found: Tuned, scores: Side) -> BackboneFile:
     """Return the tuned backbone in the cache, with facts that say from what, on what, and how well."""
-    old, count = net.file.facts, len(data.labelled.ids)
+    old, count, things = original.facts, len(data.labelled.ids), f"{data.modality}s"
     tuned = {
         "from": old.name,
-        "from_space": net.file.fingerprint,
+        "from_space": original.fingerprint,
         "on": str(data.root),
         "data": data.fingerprint(),
-        "pictures": count,
+        things: count,
         DECIDES[data.problem.kind]: asdict(scores.test),
     }
     facts = replace(
-        old,
+        found.facts,
         name=f"{old.name}-tuned",
-        source=f"{old.source}, fine-tuned on {count} pictures of {data.root.name}",
-        dim=checked.dims[FEATURE_OUTPUT],
-        cut=checked.answer["cut"],
-        parameters=checked.report.parameters,
-        multiply_adds=checked.report.multiply_adds,
+        source=f"{old.source}, fine-tuned on {count} {things} of {data.root.name}",
         classes=(),
         class_ids=(),
         layers=(),
-        notes={"export": checked.report.to_dict(), "tuned": tuned},
+        notes={**found.facts.notes, "tuned": tuned},
     )
-    model = with_safe_pads(checked.model)
-    helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
+    model = with_safe_pads(found.model)
+    helper.set_model_props(model, {METADATA_KEY: facts.to_json(), **found.metadata})
     digest = fingerprint(model, facts.recipe)
     return cache.keep(model, f"tuned-{digest[:32]}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fxengine.backbones import DEFAULT
+from fxengine.backbones.options import ExportOptions
 from fxengine.errors import InputError, above_zero, path_of
 from fxengine.files import replacing
 from fxengine.heads.evaluate.interval import Interval
@@ -81,7 +82,7 @@ def fit(
     refuse_texts(path_of("inputs", inputs))
     folder, steps = output.with_suffix(layout.FIT), list[Step]()
     store, head, used = folder / layout.FEATURES, folder / layout.PROBE, backbone
-    refuse_net_of_texts(find_backbone(backbone, (), store))
+    refuse_net_of_texts(find_backbone(backbone, ExportOptions(), store))
     done = extract(inputs, store, backbone=backbone, dtype="float32", prune=True, yes=True, progress=progress)
     if done.interrupted:
         raise KeyboardInterrupt

@@ -10,9 +10,9 @@ PROBE, TUNED, REPORT = "head.onnx", "tuned.onnx", "report.json"
 RECORD, FEATURES, TENSORBOARD = "run.json", "features", "tensorboard"
 PAGE, CURVES, CONFUSION = "report.html", "curves.png", "confusion.png"
 
-# In the folder in it that goes when the run is finished. What the training process is given: pictures, targets, and
-# photos to compare the export by;
+# In the folder in it that goes when the run is finished. What the training process is given: pictures, targets (of
+# texts also their words), photos to compare the export by, and the vectors of words;
 WORK = "work"
-IMAGES, ARRAYS, PHOTOS = "images.npy", "arrays.npz", "photos.npy"
+IMAGES, ARRAYS, PHOTOS, TABLE = "images.npy", "arrays.npz", "photos.npy", "table.npy"
 # and what it leaves, beside the files of an export.
 CHECKPOINT, PROGRESS, OUTPUTS, SAMPLES = "checkpoint.npz", "progress.jsonl", "outputs.npz", "samples.npy"

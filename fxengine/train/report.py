@@ -32,19 +32,21 @@ class FinetuneReport:
         kind: what is predicted.
         metric: what the scores are.
         classes: names of what is predicted.
-        rows: side -> pictures.
+        rows: side -> how many.
         probe: of a head on the original backbone's features.
         tuned: of the tuned net.
         rate: learning rate.
-        batch: pictures a step.
+        batch: rows a step.
         best_epoch: whose weights were kept; 0 is the beginning.
         history: of each epoch: train_loss, validation_loss, for classes validation_accuracy, seconds.
         trained_layers: how many layers were not frozen.
         differences: of the exported file to Keras.
         details: every score of what was kept, on the rows to report on.
-        failed: pictures that could not be decoded; they are rows with a reason in the run's features.
+        failed: rows that could not be decoded, or have no word that is known; they are in the run's features with a
+            reason.
         seconds: in all.
-        notes: how many labels of a file fit, and what was left out, a sentence each.
+        notes: how many labels of a file fit, of which words there are vectors, and what was left out, a sentence each.
+        modality: what the rows are, "picture" or "text".
     """
 
     output: str
@@ -69,6 +71,7 @@ class FinetuneReport:
     failed: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    modality: str = "picture"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""

@@ -105,6 +105,7 @@ def _row(path: Path) -> dict[str, Any]:
         "status": run.status,
         "backbone": run.backbone,
         "data": run.data[:12],
+        "net": run.settings.get("net"),
         "unfreeze": run.settings.get("unfreeze"),
         "augment": run.settings.get("augment"),
         "rate": run.settings.get("rate") if run.rate is None else run.rate,

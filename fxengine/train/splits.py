@@ -15,7 +15,13 @@ _SIDES = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 
 
 def split_rows(
-    splits: Sequence[str | None], y: np.ndarray, groups: np.ndarray, validation: float, test: float, seed: int
+    splits: Sequence[str | None],
+    y: np.ndarray,
+    groups: np.ndarray,
+    validation: float,
+    test: float,
+    seed: int,
+    modality: str = "picture",
 ) -> np.ndarray:
     """Return int64 [n]: `TRAIN`, `VALIDATION` or `TEST` for every row.
 
@@ -29,6 +35,7 @@ def split_rows(
         validation: share of all rows.
         test: share of all rows.
         seed: of the choice.
+        modality: what the rows are, "picture" or "text".
 
     Raises:
         StoreError: a side is left without a row.
@@ -44,7 +51,8 @@ def split_rows(
         known[_some(rows, y, groups, share, seed + 1)] = VALIDATION
     for number, name in ((TRAIN, "train on"), (VALIDATION, "select on"), (TEST, "report on")):
         if not (known == number).any():
-            raise StoreError(f"No picture is left to {name}: more pictures, or folders train/, val/ and test/.")
+            way = "folders train/, val/ and test/" if modality == "picture" else "a `split_column`"
+            raise StoreError(f"No {modality} is left to {name}: more {modality}s, or {way}.")
     return known
 
 

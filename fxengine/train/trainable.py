@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 
 from fxengine.backbones import load_backbone, plain_name
-from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.options import ExportOptions, refuse_of_words
 from fxengine.backbones.sources import efficientnet_lite, from_keras
 from fxengine.backbones.sources.preprocessing import Preparation
 from fxengine.backbones.sources.torch_state import read_state
-from fxengine.backbones.spec import BackboneFile
+from fxengine.backbones.spec import BackboneFile, TextRecipe
+from fxengine.backbones.tokenizer import tokenizer_in
+from fxengine.backbones.words.vectors import WordVectors
+from fxengine.backbones.words.vocabulary import Vocabulary
 from fxengine.errors import InputError
 from fxengine.pipeline.suited import holds_texts
 
+VECTORS = "vectors"
 _INSTEAD = "A head on the features of texts takes seconds: `fxengine extract`, then `fxengine probe`."
+_OVER_VECTORS = "of texts only nets over word vectors are trained, so give `backbone` vectors:FILE"
 
 
 @dataclass(frozen=True)
@@ -34,23 +39,55 @@ class Trainable:
     preparation: Preparation
     job: dict[str, Any]
 
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """What the training process does to pixels."""
+        return {"mean": self.preparation.mean, "std": self.preparation.std, "bgr": self.preparation.bgr}
+
+
+@dataclass(frozen=True)
+class TextNet:
+    """Word vectors that a net is trained over.
+
+    Attributes:
+        file: the mean of a text's words as a backbone, whose features the probe is fitted to.
+        vectors: of the words.
+        known: the words that have one, and how those of a text are found.
+    """
+
+    file: BackboneFile
+    vectors: WordVectors
+    known: Vocabulary
+
 
 def is_trainable(source: str) -> bool:
     """Tell whether a source is of a kind that can be trained; neither it nor Keras need be there."""
     kind, _, what = source.partition(":")
-    return plain_name(source) == efficientnet_lite.NAME or (kind == "keras" and bool(what))
+    return plain_name(source) == efficientnet_lite.NAME or (kind in ("keras", VECTORS) and bool(what))
+
+
+def is_over_vectors(source: str) -> bool:
+    """Tell whether a source is a file of word vectors, over which a net of texts is trained."""
+    kind, _, what = source.partition(":")
+    return kind == VECTORS and bool(what)
 
 
 def refuse_texts(inputs: Path) -> None:
-    """Raise InputError where inputs are texts, which no net is trained on."""
+    """Raise InputError where inputs are texts."""
     if holds_texts(inputs):
-        raise InputError(f"{inputs} holds texts, and only nets of pictures are trained. {_INSTEAD}")
+        raise InputError(f"{inputs} holds texts, and this takes pictures. {_INSTEAD}")
+
+
+def refuse_texts_without_vectors(inputs: Path, source: str) -> None:
+    """Raise InputError where inputs are texts, and `source` is not what a net of texts is trained over."""
+    if holds_texts(inputs) and not is_over_vectors(source):
+        raise InputError(f"{inputs} holds texts: {_OVER_VECTORS} instead of {source}. {_INSTEAD}")
 
 
 def refuse_net_of_texts(found: BackboneFile) -> None:
-    """Raise InputError where a backbone takes texts: it is not trained."""
+    """Raise InputError where a backbone takes texts."""
     if found.recipe.modality == "text":
-        raise InputError(f"{found.facts.name} takes texts, and only nets of pictures are trained. {_INSTEAD}")
+        raise InputError(f"{found.facts.name} takes texts, and this takes pictures. {_INSTEAD}")
 
 
 def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainable:
@@ -59,13 +96,32 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
     Raises:
         InputError: it cannot be trained, is not there, or Keras is not installed.
     """
-    if not is_trainable(source):
+    if not is_trainable(source) or is_over_vectors(source):
         names = ", ".join([efficientnet_lite.NAME, "keras:NAME", "keras:FILE.keras", "keras:SAVEDMODEL_FOLDER"])
-        raise InputError(f"{source} cannot be trained: only Keras nets can ({names}).")
+        raise InputError(
+            f"{source} cannot be trained: only Keras nets can ({names}), and for texts nets over vectors:FILE."
+        )
+    refuse_of_words(options, source)
     if plain_name(source) == efficientnet_lite.NAME:
         return _lite0(options, folder)
     an_order = from_keras.order(source.partition(":")[2], options)
     return Trainable(load_backbone(source, options), an_order.preparation, an_order.job)
+
+
+def load_text_net(source: str, options: ExportOptions) -> TextNet:
+    """Return the word vectors of `source`, "vectors:FILE".
+
+    Raises:
+        InputError: there are none, or they are those of pieces of words.
+    """
+    file = load_backbone(source, options)
+    if not isinstance(file.recipe, TextRecipe) or file.recipe.kind != "words":
+        raise InputError(
+            f"{source} has vectors of pieces of words, and nets are trained over those of whole words: give a file of "
+            f"GloVe, word2vec or fastText. {_INSTEAD}"
+        )
+    vectors = WordVectors.open(source.partition(":")[2], words=options.words)
+    return TextNet(file, vectors, Vocabulary.from_bytes(tokenizer_in(file)))
 
 
 def _lite0(options: ExportOptions, folder: Path) -> Trainable:

@@ -19,6 +19,8 @@ METRICS = ("cosine", "ip", "l2")
 MAP_METHODS = ("pca", "umap")
 POOLINGS = ("avg", "max", "cls")
 CHANNELS = ("rgb", "bgr")
+TOKEN_RULES = ("words", "keras")
+WORD_WEIGHTS = ("sif",)
 
 
 T = TypeVar("T")
@@ -42,7 +44,7 @@ def add_backbone(parser: argparse.ArgumentParser, default: str | None = None, *,
         "--backbone",
         default=default,
         metavar="NAME",
-        help=f"a name, keras:NAME, onnx:FILE or an exported file ({default_shown})",
+        help=f"a name, keras:NAME, onnx:FILE, vectors:FILE or an exported file ({default_shown})",
     )
     add_device(parser)
 
@@ -57,6 +59,16 @@ def add_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers", type=names, default=(), metavar="A,B,C", help="layers to keep, the last one as the default feature"
     )
+
+
+def add_word_vectors(parser: argparse.ArgumentParser) -> None:
+    """Declare --tokens, --word-weights and --words."""
+    group = parser.add_argument_group("word vectors (vectors:FILE)")
+    group.add_argument(
+        "--tokens", default="words", choices=TOKEN_RULES, help="how the words of a text are found (words)"
+    )
+    group.add_argument("--word-weights", choices=WORD_WEIGHTS, help="sif: frequent words count less (all count alike)")
+    group.add_argument("--words", type=positive, metavar="N", help="only the first N of the file, the most frequent")
 
 
 def add_layer(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +95,7 @@ def add_output(
     parser.add_argument("-o", "--output", type=Path, required=required, metavar=metavar, dest=dest, help=what)
 
 
-def add_report(parser: argparse.ArgumentParser, what: str = "a page of pictures") -> None:
+def add_report(parser: argparse.ArgumentParser, what: str = "a page of pictures or texts") -> None:
     """Declare --report, and --html, which it was called before, and --pictures."""
     parser.add_argument("--report", type=Path, metavar="HTML", help=f"write {what}")
     parser.add_argument("--html", type=Path, dest="report", help=argparse.SUPPRESS)

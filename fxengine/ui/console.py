@@ -133,18 +133,24 @@ def shortened(text: str, most: int = CELL) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
 
 
+def size_in_words(count: int) -> str:
+    """Return so many bytes in the unit that suits them."""
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB" if count >= 1000 else f"{count} B"
+
+
 def text_cell(text: str | None) -> str:
     """Return the beginning of an input that is a text, for a cell; that none is to be had where it is None."""
     return "(not to be had)" if text is None else one_line(text, _TEXT)
 
 
 def text_column(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return the further column of a table of a store of texts, and its cell in every row; none of a store of pictures.
+    """Return the further column of a table of a store of texts, and its cell in every row; none of a store of pictures,
+    or of words, whose ids say it.
 
     Args:
         rows: as `fxengine.features.texts.with_texts` returns them.
     """
-    if not rows or "text" not in rows[0]:
+    if not rows or "text" not in rows[0] or all(row["text"] == row.get("id", row.get("medoid")) for row in rows):
         return [], [[] for _ in rows]
     return ["text"], [[text_cell(row["text"])] for row in rows]
 

@@ -9,6 +9,7 @@ from typing import Any
 from fxengine.backbones import EMBEDDED, SOURCES, load_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
+from fxengine.facts import FactsError, read_json
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.train.runs import is_runs_folder, list_runs
@@ -19,9 +20,9 @@ class Info:
     """What something is.
 
     Attributes:
-        facts: JSON data. Of a store, a backbone, a head or a PCA file its `kind` and what it says of itself; of a
-            folder of fine-tunings `runs`, one fine-tuning each; where the layers of a net were asked for, `layers`:
-            tensor, op, shape and whether it is the default.
+        facts: JSON data. Of a store, a backbone, a head, a PCA file or a bundle its `kind` and what it says of itself;
+            of a folder of fine-tunings `runs`, one fine-tuning each; where the layers of a net were asked for,
+            `layers`: tensor, op, shape and whether it is the default.
     """
 
     facts: dict[str, Any]
@@ -32,7 +33,7 @@ class Info:
 
 
 def info(target: str | Path, *, layers: bool = False) -> Info:
-    """Say what `target` (a store, a folder of fine-tunings, a backbone, head or PCA file, or a source name) is.
+    """Say what `target` (a store, a folder of fine-tunings, a file that fxengine wrote, or a source name) is.
 
     Args:
         target: what to look at.
@@ -64,7 +65,7 @@ def _facts(target: str | Path) -> dict[str, Any]:
 
 def _file(path: Path) -> dict[str, Any]:
     """Describe a file by what its metadata say that it is, or raise what the reader of that kind says."""
-    from fxengine.backbones.spec import METADATA_KEY, PCA_METADATA_KEY
+    from fxengine.backbones.spec import BUNDLE_METADATA_KEY, METADATA_KEY, PCA_METADATA_KEY
     from fxengine.heads.file import METADATA_KEY as HEAD_METADATA_KEY
 
     try:
@@ -77,6 +78,8 @@ def _file(path: Path) -> dict[str, Any]:
             return _head(path)
         if PCA_METADATA_KEY in said:
             return _pca(path)
+        if BUNDLE_METADATA_KEY in said:
+            return _bundle(path, said[BUNDLE_METADATA_KEY])
         raise InputError(f"{path} is no backbone, head or PCA file that fxengine wrote.") from error
 
 
@@ -166,3 +169,14 @@ def _pca(path: Path) -> dict[str, Any]:
     facts["explained_variance"] = float(pca.facts.explained_variance_ratio.sum())
     shape = {"dim": dim, "components": components}
     return {"kind": "pca", "path": str(path), **shape, **facts, "backbone": f"pca:{path}"}
+
+
+def _bundle(path: Path, text: str) -> dict[str, Any]:
+    try:
+        told = read_json(text)
+        if not isinstance(told, dict):
+            raise FactsError("is damaged: what it says of itself is no object")
+    except FactsError as error:
+        raise InputError(f"{path} {error}. Make it again: `fxengine bundle`.") from error
+    own = {"kind": "bundle", "path": str(path), "bytes": path.stat().st_size}
+    return {**own, **told, **own}  # first, and whatever the file says

@@ -33,7 +33,7 @@ from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.surgery import shape_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.pca_facts import PcaFacts
-from fxengine.backbones.sources import efficientnet_lite, from_keras, from_onnx, from_pca, minilm_l6
+from fxengine.backbones.sources import efficientnet_lite, from_keras, from_onnx, from_pca, from_vectors, minilm_l6
 from fxengine.backbones.spec import (
     FEATURE_OUTPUT,
     INPUT_NAME,
@@ -52,10 +52,11 @@ from fxengine.reduce.pca import Pca
 from tests.backbones.padded import classifier
 from tests.conftest import tiny_model
 from tests.texts import tiny_text_model
+from tests.word_vectors import some_vectors, write_vectors
 
 # Assigned one by one, so that mypy holds every module against the protocol.
 EMBEDDED_MODULES: dict[str, Embedded] = {"efficientnet_lite0": efficientnet_lite, "minilm_l6": minilm_l6}
-MODULES: dict[str, Source] = {"keras": from_keras, "onnx": from_onnx, "pca": from_pca}
+MODULES: dict[str, Source] = {"keras": from_keras, "onnx": from_onnx, "pca": from_pca, "vectors": from_vectors}
 KERAS = importlib.util.find_spec("tensorflow") is not None or bool(os.environ.get("FXENGINE_KERAS_PYTHON"))
 needs_keras = [
     pytest.mark.slow,
@@ -88,7 +89,17 @@ def of_keras(folder: Path) -> Asked:
     return "MobileNet", ExportOptions(weights="random", size=(32, 48), layers=("conv_pw_3_relu", "conv_pw_13_relu"))
 
 
-MAKE: dict[str, Callable[[Path], Asked]] = {"keras": of_keras, "onnx": of_onnx, "pca": of_pca}
+def of_vectors(folder: Path) -> Asked:
+    words = [f"w{i}" for i in range(30_000)]
+    return str(write_vectors(folder / "v.txt", words, some_vectors(len(words)))), ExportOptions(word_weights="sif")
+
+
+MAKE: dict[str, Callable[[Path], Asked]] = {
+    "keras": of_keras,
+    "onnx": of_onnx,
+    "pca": of_pca,
+    "vectors": of_vectors,
+}
 KINDS = [pytest.param(kind, marks=needs_keras if kind == "keras" else []) for kind in SOURCES]
 
 

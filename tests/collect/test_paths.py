@@ -250,3 +250,13 @@ def test_a_path_that_is_the_number_zero(tmp_path: Path) -> None:
         path.write_bytes(b"x")
     pa.parquet.write_table(pa.table({"id": [0, 1, None]}), tmp_path / "list.parquet")
     assert list_paths(tmp_path / "list.parquet", tmp_path).paths == ["0", "1"]
+
+
+@pytest.mark.parametrize(("name", "modality"), [("a.jpg", "picture"), ("t.csv", "text")])
+def test_a_list_of_what_is_in_a_file_is_refused(name: str, modality: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("text\ngood\n")
+    (tmp_path / "list.txt").write_text("a.jpg\n")
+    with pytest.raises(
+        InputError, match=rf"`listing` names files in a folder, and .*{name} is a file: give the folder"
+    ):
+        collect(tmp_path / name, listing=tmp_path / "list.txt", modality=modality)

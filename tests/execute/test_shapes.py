@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 from fxengine.execute import open_session
 from fxengine.execute.session import Session, in_order
-from fxengine.execute.shapes import CPU_TOKENS, cut, rows_of_a_run, takes_texts, texts_of_a_run
+from fxengine.execute.shapes import CPU_TOKENS, Dealer, Rows, cut, rows_of_a_run, takes_texts, texts_of_a_run
 from tests.texts import MAX_TOKENS, VOCABULARY
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -35,6 +36,11 @@ def runs_of(inputs: dict[str, np.ndarray], rows: Sequence[int], tokens: int) -> 
     return [run for run in made if isinstance(run, np.ndarray)]
 
 
+def rows_in(run: Rows) -> list[int]:
+    assert isinstance(run, np.ndarray)
+    return [int(row) for row in run]
+
+
 LENGTHS = st.lists(st.integers(1, MAX_TOKENS), min_size=1, max_size=60)
 
 
@@ -52,6 +58,24 @@ def test_every_wanted_text_is_in_one_run_of_its_length(lengths: list[int], token
         assert list(run) == sorted(run)
     full = [len(run) == rows_of_a_run(length, tokens) for run, length in zip(runs, order, strict=True)]
     assert all(full[i] or order[i] != order[i + 1] for i in range(len(runs) - 1))  # only the last of a length is short
+
+
+@given(LENGTHS, st.integers(1, 200), st.data())
+def test_texts_are_run_as_soon_as_a_run_is_whole(lengths: list[int], tokens: int, data: st.DataObject) -> None:
+    inputs, order = texts(lengths), data.draw(st.permutations(range(len(lengths))))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(lengths)), max_size=4)))
+    dealer = Dealer(inputs, tokens)
+    whole = [
+        run for begin, end in pairwise([0, *cuts, len(lengths)]) for run in dealer.ready(order[begin:end])
+    ]  # fmt: skip
+    rest = dealer.rest()
+    assert sorted(row for run in [*whole, *rest] for row in rows_in(run)) == list(range(len(lengths)))
+    alike = [{lengths[row] for row in rows_in(run)} for run in [*whole, *rest]]
+    assert all(len(each) == 1 for each in alike)
+    short = [len(rows_in(run)) < rows_of_a_run(lengths[rows_in(run)[0]], tokens) for run in [*whole, *rest]]
+    assert short == [False] * len(whole) + [True] * len(rest)
+    order = [lengths[rows_in(run)[0]] for run in rest]
+    assert order == sorted(set(order), reverse=True)
 
 
 @given(LENGTHS, st.integers(1, 200))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def run(folder: Path, inputs: dict[str, int], asked: tuple[str, ...] = (), stop:
         moved = movable.stored(digest) if digest in movable else None
         claimed = movable.claim(digest) if digest in movable else None
         row = computed(claimed[1] if claimed else update.next_row, item, wanted)
-        update.append(replace(row, further=moved.further) if moved else row, moved.vectors if moved else vector(row))
+        update.append(row._replace(further=moved.further) if moved else row, moved.vectors if moved else vector(row))
         if claimed is not None:
             update.drop(claimed[0], [claimed[1]])
     for part, number in known.superseded:
@@ -245,6 +244,19 @@ def test_a_column_of_a_group_that_is_not_there_or_of_another_type_is_damage(tmp_
             parts.read_part(path)
 
 
+def test_a_column_of_a_group_that_the_part_does_not_name_is_damage(tmp_path: Path, groups: None) -> None:
+    path = parts.part_path(tmp_path, 0)
+    run(tmp_path, {"a": 2}, ("text",))
+    table = parts.read_part(path)
+    facts = {**json.loads(table.schema.metadata[METADATA_KEY]), "groups": []}
+    pq.write_table(
+        table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()}), path, write_page_checksum=True
+    )
+    with pytest.raises(StoreError, match="it has a column 'tokens', and does not say of which group"):
+        parts.read_part(path, ["id", "tokens"])
+    assert parts.read_part(path, ["id"])["id"].to_pylist() == ["a"]
+
+
 def test_the_union_of_groups(groups: None) -> None:
     made = [provenance(groups=["quality"]), provenance()]
     assert united_groups(made) == ["quality"]
@@ -257,7 +269,7 @@ def test_the_union_of_groups(groups: None) -> None:
 def test_a_version_without_groups_says_so() -> None:
     message = rf"There is no column group 'x'. Available: {', '.join(COLUMN_GROUPS) or 'none in this version'}\."
     with pytest.raises(InputError, match=message):
-        united_groups([], ["x"])
+        united_groups([], ["x"], knows_words=True)
 
 
 def check_table() -> None:

@@ -25,7 +25,7 @@ def test_what_is_no_head_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a readable ONNX file"):
         Head.load(tmp_path / "text.onnx")
     (tmp_path / "tiny.onnx").write_bytes(tiny_model().SerializeToString())
-    with pytest.raises(InputError, match="but no head that `fxengine probe` wrote"):
+    with pytest.raises(InputError, match=r"tiny\.onnx is no head that `fxengine probe` wrote, but a backbone: give it"):
         Head.load(tmp_path / "tiny.onnx")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.cases import Kit, make_kit
+from tests.hostile.cases import Kit, make_kit, make_text_kit
 from tests.hostile.served import Counts, Server
 
 _COUNTS = pytest.StashKey[Counts]()
@@ -30,6 +30,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 def kit(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Kit:
     """Sound files that hostile ones are made of."""
     return make_kit(server, tmp_path_factory.mktemp("kit"))
+
+
+@pytest.fixture(scope="session")
+def text_kit(server: Server, kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    """Sound files of texts."""
+    return make_text_kit(server, tmp_path_factory.mktemp("text-kit"), kit)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ _LIBRARIES = (
     "sklearn.decomposition",
     "sklearn.linear_model",
     "sklearn.pipeline",
+    "tokenizers",
     "fxengine.neighbours.index_store",
     "fxengine.pipeline.extract",
     "fxengine.probing.bundle",

@@ -558,7 +558,7 @@ class WithBrightness:
 
         def fill(inputs: Inputs, row: int) -> Filled:
             filled = opened.fill(inputs, row)
-            return replace(filled, further={"brightness": float(inputs["images"][row].mean())})
+            return filled._replace(further={"brightness": float(inputs["images"][row].mean())})
 
         return Opened(opened.cost, fill)
 

@@ -80,6 +80,18 @@ def test_a_column_of_texts(tiny_texts: BackboneFile) -> None:
     assert list(pipeline.fit(texts, [1, 0, 1]).predict(["good film"])) == [1]
 
 
+def test_texts_for_a_backbone_of_pictures_are_told_from_paths(paths: np.ndarray, tiny: BackboneFile) -> None:
+    extractor = FeatureExtractor(str(tiny.path)).fit(None)
+    said = (
+        r'None of the 2 inputs is the path of a file, and tiny takes pictures: for texts give `backbone="minilm_l6"`\.'
+    )
+    with pytest.raises(InputError, match=said):
+        extractor.transform(["good film", "bad" * 5000])
+    with pytest.raises(DecodeError, match=r"gone\.jpg: "):
+        extractor.transform([paths[0], "gone.jpg"])
+    assert extractor.transform([]).shape == (0, 8)
+
+
 def test_what_is_no_column_of_texts(tiny_texts: BackboneFile) -> None:
     extractor = FeatureExtractor(str(tiny_texts.path)).fit(None)
     with pytest.raises(InputError, match="takes a list of texts"):

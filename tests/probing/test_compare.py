@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from fxengine import InputError, StoreError, extract, pca
 from fxengine.backbones.cache import read_backbone, write_backbone
-from fxengine.backbones.spec import BackboneFile
+from fxengine.backbones.spec import METADATA_KEY, BackboneFile
 from fxengine.probing.compare import compare
 from fxengine.probing.mislabeled import mislabeled, rank
 from fxengine.probing.probe import probe
@@ -98,3 +101,17 @@ def test_two_nets_of_texts_are_ranked_on_the_same_rows(
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     (without,) = compare(store, head="ridge").candidates  # which needs none but to time the net
     assert (without.images_per_second, without.score) == (None, by_store["a"].score)
+
+
+def test_a_net_that_saw_the_labels_is_told(tmp_path: Path, photos: Path, tiny: BackboneFile) -> None:
+    model = onnx.load(tiny.path)
+    facts = replace(tiny.facts, notes={"tuned": {"on": str(photos)}})
+    helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
+    write_backbone(model, tmp_path / "tuned.onnx")
+    extract(photos, tmp_path / "s", backbone=tmp_path / "tuned.onnx")
+    assert compare([tmp_path / "s"]).notes == (
+        f"{tmp_path / 's'}: its net was fine-tuned on rows of {photos}, so its score here is too good; what counts is "
+        "the test score that the fine-tuning told.",
+    )
+    extract(photos, tmp_path / "t", backbone=tiny.path)
+    assert compare([tmp_path / "t"]).notes == ()

@@ -75,7 +75,7 @@ def test_changed_texts_are_told_by_their_hash_and_new_and_gone_rows_are_no_harm(
     del rows["r07"]
     write_table(table, [(key, text, "good") for key, text in sorted(rows.items(), reverse=True)])
     report = verify(store, sample=60)
-    assert (report.fine, report.sampled, sorted(report.changed)) == (True, 60, ["r03", "r07"])
+    assert (report.fine, report.sampled, sorted(report.changed)) == (True, 58, ["r03", "r07"])
 
 
 def test_wrong_vectors_are_found_and_mended_from_the_table(store: Path, table: Path) -> None:

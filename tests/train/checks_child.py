@@ -25,6 +25,7 @@ sys.modules["train_child"] = train_child
 spec.loader.exec_module(train_child)
 
 PIXELS = {"mean": [127.5] * 3, "std": [127.5] * 3, "bgr": False}
+RATES = (1e-5, 1e-4, 1e-3)
 SETTINGS = {
     "seed": 3, "rate": 1e-2, "batch": 8, "epochs": 3, "patience": 3, "optimizer": "adamw", "label_smoothing": 0.0,
     "augmentations": [], "unfreeze": "all",
@@ -46,13 +47,14 @@ def some_data() -> Any:
     y = np.arange(36) % 2
     images = rng.integers(0, 200, (36, 12, 12, 3)).astype(np.uint8) + (y[:, None, None, None] * 40).astype(np.uint8)
     split = np.repeat([0, 1, 2], 12)
-    return train_child.Data(images, np.eye(2, dtype=np.float32)[y], split, np.ones(36, np.float32), "classes")
+    targets, weight = np.eye(2, dtype=np.float32)[y], np.ones(36, np.float32)
+    return train_child.pictures_child.Pictures(images, targets, split, weight, "classes", PIXELS)
 
 
 def trained(folder: Path, **changes: Any) -> tuple[Any, Any]:
     model = tiny()
     train_child.nets_child.choose_trainable(model.layers, "all")
-    order = {"settings": {**SETTINGS, **changes}, "pixels": PIXELS, "tensorboard": str(folder / "tensorboard")}
+    order = {"settings": {**SETTINGS, **changes}, "rates": RATES, "tensorboard": str(folder / "tensorboard")}
     return model, train_child.train(model, some_data(), order, folder)
 
 
@@ -159,11 +161,11 @@ def choice(_: Path) -> dict[str, Any]:
 def learned(folder: Path, data: Any, **changes: Any) -> tuple[np.ndarray, list[float]]:
     """Return what a net answers for the rows to select on, and its loss there before and after each epoch."""
     model = tiny()
-    order = {"settings": {**SETTINGS, **changes}, "pixels": PIXELS, "tensorboard": str(folder / "tensorboard")}
-    before = train_child.validation(model, data, order, 8)["validation_loss"]
+    order = {"settings": {**SETTINGS, **changes}, "rates": RATES, "tensorboard": str(folder / "tensorboard")}
+    before = train_child.validation(model, data, 8)["validation_loss"]
     (folder / "checkpoint.npz").unlink(missing_ok=True)
     state = train_child.train(model, data, order, folder)
-    z = train_child.answers(model, data, order, data.rows(1), 8)
+    z = train_child.answers(model, data, data.rows(1), 8)
     return z, [before, *(row["validation_loss"] for row in state.history)]
 
 
@@ -246,7 +248,8 @@ def lite0(order: dict[str, Any], path: Path) -> None:
     """Write photos, uint8, and what the Keras definition of the embedded backbone makes of them."""
     net = train_child.backbone(order["net"])
     photos = train_child.keras_child.crops(np.load(order["photos"]), *net.size)
-    ready = train_child.prepared(order["pixels"], tf.constant(photos, tf.float32))
+    rows = train_child.pictures_child.Pictures(*[np.zeros(0)] * 4, "classes", order["pixels"])
+    ready = rows.prepared(tf.constant(photos, tf.float32))
     np.savez(path, photos=photos, features=np.asarray(net.function(ready)["features"]))
 
 

@@ -25,11 +25,13 @@ from fxengine.heads.evaluate.scores import Problem
 from fxengine.heads.file import Head
 from fxengine.probing.targets import Labelled
 from fxengine.train import finetune as task
+from fxengine.train import tuned
 from fxengine.train.data import TrainingData, head_weights, load_training_data, with_weights
 from fxengine.train.finetune import finetune
 from fxengine.train.options import FinetuneOptions
 from fxengine.train.report import FinetuneReport
 from fxengine.train.splits import TEST, TRAIN, VALIDATION
+from fxengine.train.tuned import Tuned
 from fxengine.ui.commands.finetune import show
 from tests.backbones.sources.test_from_keras import needs_keras
 from tests.conftest import make_photo
@@ -59,7 +61,7 @@ def done(marked: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finetu
     rows = [f"{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(marked.rglob("[0-9]*.jpg"))]
     (folder / "t.csv").write_text("\n".join(["id,label", *rows, "gone.jpg,disc"]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task, "_CHILD", checks_child_path())
+        patch.setattr(tuned, "CHILD", checks_child_path())
         patch.setenv("CHECKS", str(folder / "checks.json"))
         patch.setattr(task, "_is_better", lambda tuned, probe: True)  # else the perfect probe is kept
         report = finetune(marked, folder / "net.onnx", labels=str(folder / "t.csv"), **asdict(OPTIONS))
@@ -299,11 +301,10 @@ def test_a_head_that_cannot_be_written_leaves_no_net_alone(
     answers = np.eye(2, dtype=np.float32)[problem.y]
     split = np.repeat([TRAIN, VALIDATION, TEST], 2)
     data = TrainingData(tmp_path, labelled, split, answers, onnx.ModelProto())
-    net: Any = SimpleNamespace(file=tiny)
-    checked: Any = SimpleNamespace(answer={"state": {}})
+    found = Tuned(onnx.ModelProto(), tiny.facts, onnx.ModelProto(), rows, answers, {}, [], {})
     monkeypatch.setattr(task, "save_head", full)
     with pytest.raises(InputError, match=r"Cannot write .*net\.onnx: No space left .* Run the same command again"):
-        task._finish(tmp_path / "net.onnx", net, data, checked, {"rows": rows, "logits": answers})
+        task._finish(tmp_path / "net.onnx", tiny, data, found)
     assert not list(tmp_path.glob("*.onnx*"))
 
 
@@ -312,6 +313,5 @@ def test_a_damaged_record_of_an_unfinished_run_is_said(tmp_path: Path, tiny: Bac
     (tmp_path / "work" / "checkpoint.npz").touch()
     (tmp_path / "run.json").write_text("[]")
     data: Any = SimpleNamespace(fingerprint=lambda: "x")
-    net: Any = SimpleNamespace(file=tiny)
     with pytest.raises(InputError, match=r"run\.json is damaged: what it says of itself is no JSON object"):
-        task._begin(tmp_path, net, data, OPTIONS)
+        task._begin(tmp_path, tiny, data, OPTIONS)

@@ -77,13 +77,15 @@ def test_texts_are_refused_before_anything_is_made(photos: Path, tmp_path: Path,
     folder.mkdir()
     (folder / "a.txt").write_text("good")
     for inputs in (table, folder):
-        with pytest.raises(InputError, match="holds texts, and only nets of pictures are trained"):
+        with pytest.raises(InputError, match="holds texts, and this takes pictures"):
             fit(inputs, tmp_path / "m.onnx")
-        with pytest.raises(InputError, match="holds texts, and only nets of pictures are trained"):
+        with pytest.raises(
+            InputError, match="holds texts: of texts only nets over word vectors are trained, so give `backbone` vec"
+        ):
             finetune(inputs, tmp_path / "m.onnx")
-        with pytest.raises(InputError, match="holds texts, and only nets of pictures are trained"):
+        with pytest.raises(InputError, match="holds texts, and this takes pictures"):
             preview_augmentation(inputs, tmp_path / "sheet.png")
-    with pytest.raises(InputError, match="tiny_text takes texts, and only nets of pictures are trained"):
+    with pytest.raises(InputError, match="tiny_text takes texts, and this takes pictures"):
         fit(photos, tmp_path / "m.onnx", backbone=str(tiny_texts.path))
     with pytest.raises(
         InputError, match=r"minilm_l6 cannot be trained: only Keras nets can \(efficientnet_lite0, keras"

@@ -11,6 +11,8 @@ import pytest
 from fxengine import ProbeOptions
 from fxengine.backbones import DEFAULT
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.sources.from_vectors import WEIGHTS
+from fxengine.backbones.words.rule import RULES
 from fxengine.execute import PRECISIONS, onnx_runtime
 from fxengine.features.schema import Dtype
 from fxengine.neighbours.metric import METRICS
@@ -41,6 +43,8 @@ def test_the_choices_of_the_help_are_those_there_are() -> None:
     assert arguments.MAP_METHODS == METHODS
     assert values_of(export["pooling"]) == arguments.POOLINGS
     assert values_of(export["channels"]) == arguments.CHANNELS
+    assert values_of(export["word_weights"]) == arguments.WORD_WEIGHTS == WEIGHTS
+    assert tuple(RULES) == arguments.TOKEN_RULES
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ from fxengine.ui.commands import (
     probe,
     search,
     verify,
+    words,
 )
 from fxengine.ui.commands import extract as extract_command
 from fxengine.ui.exit_codes import FINE, MISTAKE
@@ -56,6 +57,7 @@ MODULES: dict[str, Command] = {
     "mislabeled": mislabeled,
     "pca": pca,
     "bundle": bundle,
+    "words": words,
     "search": search,
     "index": index,
     "duplicates": duplicates,
@@ -81,6 +83,7 @@ RUNS = {
     "mislabeled": "store",
     "pca": "store -o pca.onnx --dim 2",
     "bundle": "tiny.onnx head.onnx -o bundle.onnx",
+    "words": "vectors.txt -o words",
     "search": "store --id cats/01.jpg -k 2",
     "index": "store",
     "duplicates": "store",
@@ -110,6 +113,7 @@ MISTAKES = {
     "mislabeled": ("store --labels none.csv", "There is no file none.csv"),
     "pca": ("store -o pca.onnx --dim 99", "must be between 1 and 8"),
     "bundle": ("tiny.onnx none.onnx -o bundle.onnx", "There is no head file none.onnx"),
+    "words": ("none.txt -o words", "There is no file 'none.txt' of word vectors"),
     "search": ("store --id none.jpg", "has no vector for 'none.jpg'"),
     "index": ("nowhere", "nowhere is no feature store"),
     "duplicates": ("store --threshold 7", "--threshold must be a number above 0 and at most 1. Got 7.0"),
@@ -153,6 +157,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_photo(folder / "photos" / ("cats" if i % 2 else "dogs") / f"{i:02d}.jpg", i)
     write_backbone(tiny_model(), folder / "tiny.onnx")
     cache.keep(tiny_model(), "tiny-commands")
+    (folder / "vectors.txt").write_text("good 1 0.5\nbad -1 0.5\n")
     extract(folder / "photos", folder / "store", backbone=folder / "tiny.onnx")
     Probe.fit(folder / "store").save(folder / "head.onnx")
     return folder

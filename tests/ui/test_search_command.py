@@ -37,6 +37,8 @@ def test_a_search_is_a_table_json_parquet_and_a_page(
     html = page.read_text()
     assert html.count("<img ") == 2 + 20
     assert html.count("<h2>") == 2
+    near = answers[1]["neighbours"][0]
+    assert f"<figcaption>cosine {near['score']:.4f}, label {near['label']}\n{near['id']}</figcaption>" in html
 
 
 def test_an_index_is_built_shown_and_kept_true(

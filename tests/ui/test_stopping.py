@@ -180,11 +180,11 @@ def test_an_export_of_an_endless_net_ends(number: signal.Signals, photos: Path, 
 NATIVE = """
 import argparse, hashlib, sys
 from contextlib import nullcontext
-from fxengine.pipeline.run import _undisturbed
+from fxengine.pipeline.run import undisturbed
 from fxengine.ui.stopping import stopping
 options = argparse.Namespace()
 try:
-    with stopping(options), _undisturbed() if sys.argv[1] == "commit" else nullcontext():
+    with stopping(options), undisturbed() if sys.argv[1] == "commit" else nullcontext():
         print("ready", flush=True)
         hashlib.pbkdf2_hmac("sha256", b"", b"", {rounds})
         print("committed", flush=True)

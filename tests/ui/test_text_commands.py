@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fxengine import FeatureStore, extract, probe
+from fxengine import FeatureStore, extract, predict, probe
 from fxengine.backbones import cache
 from fxengine.backbones.cache import write_backbone
 from fxengine.ui.cli import main
@@ -48,9 +49,11 @@ MISTAKES = {
     "search store photos/cats/1.jpg": "ask with --text, a .txt file, a .npy or an --id, not with photos/cats/1.jpg.",
     "search pictures --text cat": "holds pictures, and its backbone",
     "search store": "Nothing is asked for: name a --text, a .txt file, a folder",
-    "fit reviews.csv -o m.onnx": "reviews.csv holds texts, and only nets of pictures are trained.",
-    "fit photos -o m.onnx --backbone text.onnx": "tiny_text takes texts, and only nets of pictures are trained.",
-    "finetune reviews.csv -o m.onnx": "reviews.csv holds texts, and only nets of pictures are trained.",
+    "fit reviews.csv -o m.onnx": "reviews.csv holds texts, and this takes pictures.",
+    "fit photos -o m.onnx --backbone text.onnx": "tiny_text takes texts, and this takes pictures.",
+    "finetune reviews.csv -o m.onnx": "reviews.csv holds texts: of texts only nets over word vectors are trained, so",
+    "extract reviews.csv --column text -o new --backbone text.onnx --list list.txt": "--list names files in a folder",
+    "extract reviews.csv -o new --backbone text.onnx --list list.txt": "reviews.csv is a file: give the folder",
     "calibrate tiny.onnx reviews.csv": "reviews.csv holds texts, and tiny takes pictures",
     "calibrate text.onnx reviews.csv --column words": "has no column 'words'",
 }
@@ -87,6 +90,94 @@ def test_predictions_of_a_table_and_of_texts(capfd: pytest.CaptureFixture[str]) 
     assert [each["labels"][0] for each in found] == ["good", "bad"]
     assert run("predict --text 'good film' --model head.onnx") == FINE
     assert "│ good film │ good " in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("there")
+def test_predictions_stand_beside_the_beginning_of_each_text(capfd: pytest.CaptureFixture[str]) -> None:
+    """In the terminal alone: files and JSON have the columns that they had."""
+    columns = "reviews.csv --column text --id-column id"
+    for what in (columns, "store"):
+        assert run(f"predict {what} --model head.onnx --top 1 --limit 2") == FINE
+        shown = capfd.readouterr().out
+        assert all(re.search(rf"│ {key} │ .* │ {REVIEWS[key]} +│", shown) for key in ("r00", "r01"))
+    Path("long.jsonl").write_text(json.dumps({"text": f"good {'x' * 600}"}) + '\n{"text": ""}\n')
+    assert run("predict long.jsonl --model head.onnx --top 1") == FINE
+    shown = capfd.readouterr().out
+    assert "xxxxx" in shown
+    assert "failed: The text is empty." in shown
+    (fine, failed) = predict("long.jsonl", model="head.onnx")
+    assert (fine.text, failed.text) == (f"good {'x' * 495}...", None)
+    assert run(f"predict {columns} --model head.onnx --limit 1 --json") == FINE
+    assert [*json.loads(capfd.readouterr().out)[0]] == ["id", "labels", "probabilities", "error", "values"]
+    assert run(f"predict {columns} --model head.onnx --limit 1 -o out.json --quiet") == FINE
+    assert "text" not in json.loads(Path("out.json").read_text())[0]
+
+
+@pytest.mark.usefixtures("there")
+def test_facts_leave_out_what_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("info store") == FINE
+    shown = capfd.readouterr().out
+    assert re.search(r"^limits\n  max_bytes +1000000$", shown, re.MULTILINE)
+    for name in ("failed", "int8", "tried", "layers", "max_pixels"):
+        assert not re.search(rf"^ *{name}\b", shown, re.MULTILINE), name
+    assert not re.search(r"(\{\}|\[\]|None| +)$", shown, re.MULTILINE)
+    assert run("info pictures") == FINE
+    assert "max_pixels" in capfd.readouterr().out
+    assert run("info store --json") == FINE
+    assert {"failed", "int8", "tried", "layers"} < json.loads(capfd.readouterr().out).keys()
+
+
+@pytest.mark.usefixtures("there")
+def test_each_kind_of_file_is_named_where_another_is_wanted(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("pca store --dim 2 -o pca.onnx --quiet") == FINE
+    assert run("bundle text.onnx head.onnx -o bundle.onnx --quiet") == FINE
+    kinds = {
+        "pca.onnx": "but a transform that `fxengine pca` wrote: as a backbone it is called pca:pca.onnx.",
+        "bundle.onnx": "but a bundle, which ONNX Runtime runs without fxengine: give what it was made of, the backbone "
+        "or the head.",
+        "head.onnx": "but a head: give it to `fxengine predict` or `fxengine bundle`, as --model.",
+        "text.onnx": "but a backbone: give it as --backbone.",
+    }
+    wanted = {
+        "predict store --model {}": ("head that `fxengine probe` wrote", "head.onnx"),
+        "extract reviews.csv --column text -o new --backbone {}": ("backbone that fxengine exported", "text.onnx"),
+        "extract reviews.csv --column text -o new --backbone pca:{}": (
+            "transform that `fxengine pca` wrote",
+            "pca.onnx",
+        ),
+    }
+    for command, (what, sound) in wanted.items():
+        for name in kinds.keys() - {sound}:
+            assert run(command.format(name)) == MISTAKE
+            assert capfd.readouterr().err == f"fxengine: {name} is no {what}, {kinds[name]}\n"
+    assert run("info bundle.onnx --json") == FINE
+    facts = json.loads(capfd.readouterr().out)
+    assert (facts["kind"], facts["backbone"], facts["classes"]) == ("bundle", "tiny_text", ["bad", "good"])
+
+
+@pytest.mark.usefixtures("there")
+def test_a_dump_says_all_files(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("dump store -o v.npy") == FINE
+    sizes = [path.stat().st_size for path in (Path("v.npy"), Path("v.ids.csv"))]
+    said = [f"{size / 1e3:.1f} kB" if size > 999 else f"{size} B" for size in sizes]
+    assert capfd.readouterr().out == f"60 rows written to v.npy ({said[0]}) and v.ids.csv ({said[1]})\n"
+    assert run("dump store -o v.parquet") == FINE
+    assert capfd.readouterr().out.startswith("60 rows written to v.parquet (")
+
+
+@pytest.mark.usefixtures("there")
+def test_a_check_counts_apart_what_changed(capfd: pytest.CaptureFixture[str]) -> None:
+    write_reviews(Path("changing.csv"))
+    flags = "-o changing --column text --id-column id --backbone text.onnx --quiet"
+    assert run(f"extract changing.csv {flags}") == FINE
+    write_reviews(Path("changing.csv"), {"r03": "another", "r04": "one more"})
+    assert run("verify changing --sample 60") == FINE
+    assert capfd.readouterr().out.splitlines() == [
+        "1 parts checked, 60 rows in good ones; 58 rows computed again",
+        "  2 rows of the sample not computed: their inputs changed or went since; `fxengine extract` brings them up to "
+        "date",
+        "nothing is wrong",
+    ]
 
 
 @pytest.mark.usefixtures("there")

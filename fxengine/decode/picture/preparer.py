@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from fxengine.backbones.spec import INPUT_NAME, PictureRecipe, Recipe
+from fxengine.collect.item import Payload
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import choose_decoder, decode_into, memory_needed, read_header, versions
 from fxengine.decode.picture.apart import decode_apart
@@ -15,6 +17,7 @@ from fxengine.decode.picture.formats import Header, Picture, upright_size
 from fxengine.decode.picture.given import payload_of
 from fxengine.decode.picture.resize import resize_into
 from fxengine.decode.rows import Filled, Inputs, Opened, Window
+from fxengine.errors import DecodeError
 
 
 def make(recipe: Recipe, limits: Limits, on_gpu: bool, _: bytes) -> PicturePreparer:
@@ -71,6 +74,18 @@ class PicturePreparer:
     def open_apart(self, payload: bytes | np.ndarray) -> Opened:
         """Do so for an input that is suspected to crash the decoder; pixels crash none."""
         return Opened(0, partial(self._decode_apart, payload)) if isinstance(payload, bytes) else self.open(payload)
+
+    def fill_together(
+        self, payloads: Sequence[Payload], inputs: Inputs, rows: Sequence[int]
+    ) -> list[Filled | DecodeError]:
+        """Do so for several, one after the other; an error stands for what is refused."""
+        found: list[Filled | DecodeError] = []
+        for payload, row in zip(payloads, rows, strict=True):
+            try:
+                found.append(self.open(payload).fill(inputs, row))
+            except DecodeError as error:
+                found.append(error)
+        return found
 
     def open_given(self, given: object) -> Opened:
         """Look at a path, encoded bytes, a PIL image or RGB pixels; raises as `given.payload_of` and `open` do."""

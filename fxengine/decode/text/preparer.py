@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,21 +15,25 @@ from fxengine.collect.local import read_file
 from fxengine.collect.text_files import utf8_of
 from fxengine.decode.limits import Limits
 from fxengine.decode.rows import Filled, Inputs, Opened, Window
-from fxengine.decode.text.tokenizer import Tokenizer, open_tokenizer, tokenizers_version
+from fxengine.decode.text.tokenizer import Tokenized, Tokenizer, open_tokenizer
+from fxengine.decode.text.words import open_vocabulary
 from fxengine.errors import DecodeError, InputError
 
 _COST = 160  # bytes of memory that the tokenizer takes for a byte of text, at most
 _USUAL = 64  # tokens of a text that a net is timed on
-# Rows and tokens that are ready at once: the longer the net's texts, the fewer rows. Many, since texts of one length
-# are computed together; few, since what is computed is told and kept a window at a time.
-_ROWS, _NUMBERS, _TOKENS = 4096, 1 << 20, 1 << 16
+# Rows and tokens that are ready at once. Many, since texts of one length are computed together; few, since what is
+# computed is told and kept a window at a time.
+_ROWS, _TOKENS = 4096, 1 << 16
+_WORDS_ROWS, _WORDS_TOKENS = 1 << 14, 1 << 18  # of a net over words, which is done with as many in as short a time
+_TOGETHER = 128  # texts that are read, and then taken apart, by one thread
 _BYTES_A_TOKEN = 4  # of English text
 
 
 def make(recipe: Recipe, limits: Limits, on_gpu: bool, tokenizer: bytes) -> TextPreparer:
     """Return the preparer of a recipe; raises InputError where its tokenizer cannot be used."""
     assert isinstance(recipe, TextRecipe)
-    return TextPreparer(recipe, limits, open_tokenizer(tokenizer, recipe.max_tokens))
+    opened = open_vocabulary if recipe.kind == "words" else open_tokenizer
+    return TextPreparer(recipe, limits, opened(tokenizer, recipe.max_tokens))
 
 
 @dataclass(frozen=True)
@@ -48,26 +53,22 @@ class TextPreparer:
     @property
     def decoder(self) -> str:
         """What makes the tokens, with its version."""
-        return tokenizers_version()
+        return self.tokenizer.version
 
     def room(self, rows: int) -> Inputs:
-        """Return `tokens`, int32 [rows, max_tokens], and `lengths`, int32 [rows]."""
-        return {
-            TOKENS_INPUT: np.zeros((rows, self.recipe.max_tokens), np.int32),
-            LENGTHS_INPUT: np.zeros(rows, np.int32),
-        }
+        """Return `tokens`, [rows] of int32 arrays of each text's own length, and `lengths`, int32 [rows]."""
+        return {TOKENS_INPUT: np.empty(rows, object), LENGTHS_INPUT: np.zeros(rows, np.int32)}
 
     def example(self, batch_size: int) -> Inputs:
         """Return texts of a usual length, which have as many tokens as a run takes."""
         length = min(_USUAL, self.recipe.max_tokens)
-        inputs = self.room(max(1, batch_size // length))
-        inputs[LENGTHS_INPUT][:] = length
-        return inputs
+        rows = max(1, batch_size // length)
+        return {TOKENS_INPUT: np.zeros((rows, length), np.int32), LENGTHS_INPUT: np.full(rows, length, np.int32)}
 
     def window(self, batch_size: int) -> Window:
         """Return how much is made ready at once, where a run of the net takes `batch_size` tokens."""
-        rows = max(1, min(_ROWS, _NUMBERS // self.recipe.max_tokens))
-        return Window(rows, max(_TOKENS, 4 * batch_size) * _BYTES_A_TOKEN)
+        rows, tokens = (_WORDS_ROWS, _WORDS_TOKENS) if self.recipe.kind == "words" else (_ROWS, _TOKENS)
+        return Window(rows, max(tokens, 4 * batch_size) * _BYTES_A_TOKEN, _TOGETHER, _COST)
 
     def open(self, payload: Payload) -> Opened:
         """Look at the UTF-8 bytes of a text.
@@ -75,22 +76,25 @@ class TextPreparer:
         Raises:
             DecodeError: it is over a limit, no text, or blank.
         """
-        assert isinstance(payload, bytes)
-        if len(payload) > self.limits.max_bytes:
-            raise DecodeError("too_large", f"{len(payload)} bytes; `max_bytes` allows {self.limits.max_bytes}.")
-        try:
-            text = payload.decode()
-        except UnicodeDecodeError as error:
-            raise DecodeError(
-                "not_text", f"It is not UTF-8: byte {error.start} is {payload[error.start]:#04x}."
-            ) from error
-        if not text or text.isspace():
-            raise DecodeError("empty", "The text is empty.")
+        text = self._text_of(payload)
+        if isinstance(text, DecodeError):
+            raise text
         return Opened(_COST * len(payload), partial(self._fill, text))
 
     def open_apart(self, payload: Payload) -> Opened:
         """Do the same: no text is known to crash a tokenizer."""
         return self.open(payload)
+
+    def fill_together(
+        self, payloads: Sequence[Payload], inputs: Inputs, rows: Sequence[int]
+    ) -> list[Filled | DecodeError]:
+        """Tokenize several at once; an error stands for a text that is refused."""
+        texts = [self._text_of(payload) for payload in payloads]
+        tokenized = iter(self.tokenizer.all_ids([text for text in texts if isinstance(text, str)]))
+        return [
+            text if isinstance(text, DecodeError) else self._put(text, next(tokenized), inputs, row)
+            for text, row in zip(texts, rows, strict=True)
+        ]
 
     def open_given(self, given: object) -> Opened:
         """Look at a text, its UTF-8 bytes, or the path (a `pathlib.Path`) of a file that holds one.
@@ -110,10 +114,32 @@ class TextPreparer:
         except UnicodeEncodeError as error:
             raise DecodeError("not_text", f"It holds {given[error.start]!a}, which is half a character.") from error
 
+    def _text_of(self, payload: Payload) -> str | DecodeError:
+        assert isinstance(payload, bytes)
+        if len(payload) > self.limits.max_bytes:
+            return DecodeError("too_large", f"{len(payload)} bytes; `max_bytes` allows {self.limits.max_bytes}.")
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError as error:
+            return DecodeError("not_text", f"It is not UTF-8: byte {error.start} is {payload[error.start]:#04x}.")
+        return DecodeError("empty", "The text is empty.") if not text or text.isspace() else text
+
     def _fill(self, text: str, inputs: Inputs, row: int) -> Filled:
-        ids, count = self.tokenizer.ids(text)
-        if not len(ids):
-            raise DecodeError("empty", "The text has no token.")
-        inputs[TOKENS_INPUT][row, : len(ids)] = ids
-        inputs[LENGTHS_INPUT][row] = len(ids)
-        return Filled(further={"tokens": count, "truncated": count > len(ids), "text": text})
+        (found,) = self.tokenizer.all_ids([text])
+        filled = self._put(text, found, inputs, row)
+        if isinstance(filled, DecodeError):
+            raise filled
+        return filled
+
+    def _put(self, text: str, found: Tokenized, inputs: Inputs, row: int) -> Filled | DecodeError:
+        count = len(found.ids)
+        if not count and found.tokens:
+            return DecodeError("no_known_word", f"None of its {found.tokens} words is in the vocabulary.")
+        if not count:
+            return DecodeError("empty", "The text has no token.")
+        inputs[TOKENS_INPUT][row] = found.ids
+        inputs[LENGTHS_INPUT][row] = count
+        told: dict[str, object] = {"tokens": found.tokens, "truncated": found.known > count, "text": text}
+        if self.recipe.kind == "words":
+            told["coverage"] = found.known / found.tokens
+        return Filled(further=told)

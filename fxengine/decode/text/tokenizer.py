@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,9 +15,34 @@ from fxengine.errors import InputError, first_line
 _INSTALL = "Texts need the package tokenizers: pip install 'fxengine[text]'"
 
 
+class Tokenized(NamedTuple):
+    """The tokens of a text.
+
+    Attributes:
+        ids: of those that are kept, int32 [tokens].
+        tokens: how many the whole text has.
+        known: how many of them are known to a vocabulary; all of them are to other tokenizers.
+    """
+
+    ids: np.ndarray
+    tokens: int
+    known: int
+
+
+class Tokenizer(Protocol):
+    """Takes texts apart; any thread may use it."""
+
+    @property
+    def version(self) -> str:
+        """What makes the tokens, with its version, for a store's metadata."""
+
+    def all_ids(self, texts: Sequence[str], /) -> list[Tokenized]:
+        """Return the tokens of each text, of which the first are kept."""
+
+
 @dataclass(frozen=True)
-class Tokenizer:
-    """A tokenizer that keeps the first `max_tokens` tokens of a text; any thread may use it.
+class Subwords:
+    """A tokenizer of the package that keeps the first `max_tokens` tokens of a text.
 
     Attributes:
         max_tokens: tokens that are kept, special ones included.
@@ -28,23 +53,33 @@ class Tokenizer:
     _special: int
     _tokenizer: Any
 
-    def ids(self, text: str) -> tuple[np.ndarray, int]:
-        """Return the ids that are kept, int32 [tokens], and how many tokens the whole text has.
+    @property
+    def version(self) -> str:
+        """The package with its version."""
+        return f"tokenizers {version('tokenizers')}"
+
+    def ids(self, text: str) -> Tokenized:
+        """Do so for a single text."""
+        return self.all_ids([text])[0]
+
+    def all_ids(self, texts: Sequence[str]) -> list[Tokenized]:
+        """Return the tokens of each text.
 
         Raises:
-            InputError: the tokenizer fails on the text, or gives what is no row of token ids.
+            InputError: the tokenizer fails on a text, or gives what is no row of token ids.
         """
         with _explained("fails on a text"):
-            # Of one in a list, since that lets other threads run meanwhile.
-            (encoded,) = self._tokenizer.encode_batch_fast([text])
-            ids = np.array(encoded.ids, np.int32)
+            found = [(np.array(each.ids, np.int32), each) for each in self._tokenizer.encode_batch_fast(texts)]
+        return [self._kept(ids, each) for ids, each in found]
+
+    def _kept(self, ids: np.ndarray, encoded: Any) -> Tokenized:
         if len(ids) > self.max_tokens:
             raise InputError(f"The backbone's tokenizer gives {len(ids)} tokens where {self.max_tokens} are taken.")
         behind = sum(len(rest.ids) - self._special for rest in encoded.overflowing)
-        return ids, len(ids) + behind
+        return Tokenized(ids, len(ids) + behind, len(ids) + behind)
 
 
-def open_tokenizer(tokenizer: bytes, max_tokens: int) -> Tokenizer:
+def open_tokenizer(tokenizer: bytes, max_tokens: int) -> Subwords:
     """Return a tokenizer.
 
     Args:
@@ -63,7 +98,7 @@ def open_tokenizer(tokenizer: bytes, max_tokens: int) -> Tokenizer:
         made = tokenizers.Tokenizer.from_str(tokenizer.decode())
         made.no_padding()
         made.enable_truncation(max_tokens)  # before any thread uses it: it must not change while one does
-    return Tokenizer(max_tokens, made.num_special_tokens_to_add(False), made)
+    return Subwords(max_tokens, made.num_special_tokens_to_add(False), made)
 
 
 @contextmanager
@@ -79,8 +114,3 @@ def _explained(failed: str) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise InputError(f"The backbone's tokenizer {failed}: {first_line(error)}") from error
-
-
-def tokenizers_version() -> str:
-    """Return the package with its version, for a store's metadata."""
-    return f"tokenizers {version('tokenizers')}"

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # read when Keras is imported
 
@@ -35,7 +35,7 @@ def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # where dataclasses look for theirs
     spec.loader.exec_module(module)
     return module
 
@@ -45,14 +45,17 @@ keras_child = _load(HERE.parents[1] / "backbones" / "children" / "keras_child.py
 layout = _load(HERE.parent / "layout.py")
 files = _load(HERE.parents[1] / "files.py")
 nets_child = _load(HERE / "nets_child.py")
+pictures_child = _load(HERE / "pictures_child.py")
+texts_child = _load(HERE / "texts_child.py")
 augment_child = _load(HERE / "augment_child.py")
 
 Job = dict[str, Any]
+Change = Callable[[tf.Tensor], tf.Tensor]
 Refused = keras_child.Refused
 ENGINE = os.getppid()
-RATES = (1e-5, 1e-4, 1e-3)
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _WARM_UP = 0.1  # share of the steps in which the rate rises
+_POOL = 32  # batches within which rows that are alike are brought together
 
 
 @dataclass
@@ -68,14 +71,11 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Data:
-    """Pictures of the input size, uint8 [n, height, width, 3] mapped from disk, and what to learn of them.
-
-    `targets` is float32 [n, outputs]: one-hot classes, labels of 0 and 1, or numbers.
+class Data(Protocol):
+    """What is learned: `Pictures` or `Texts`. `targets` is float32 [n, outputs]: one-hot classes, labels of 0 and 1, or
+    numbers.
     """
 
-    images: np.ndarray
     targets: np.ndarray
     split: np.ndarray
     weight: np.ndarray
@@ -83,7 +83,12 @@ class Data:
 
     def rows(self, side: int) -> np.ndarray:
         """Return the rows of one side."""
-        return np.flatnonzero(self.split == side)
+
+    def alike(self, rows: np.ndarray) -> np.ndarray:
+        """Return places of these rows in an order in which those that are quick to compute at once are neighbours."""
+
+    def inputs(self, rows: tf.Tensor, change: Change | None) -> tf.Tensor:
+        """Return some rows as the net takes them, changed where they are to be."""
 
 
 def main(path: Path) -> None:
@@ -104,11 +109,14 @@ def main(path: Path) -> None:
 
 def run(order: Job, folder: Path, tried: list[str]) -> Job:
     """Do the whole job."""
-    settings = order["settings"]
-    keras.utils.set_random_seed(settings["seed"])
-    data = read_data(Path(order["data"]))
+    keras.utils.set_random_seed(order["settings"]["seed"])
+    if order["net"]["kind"] == texts_child.KIND:
+        return run_texts(order, folder)
+    data = pictures_child.read(Path(order["data"]), layout, order["pixels"])
     if order.get("preview"):
-        return draw_samples(data, settings, Path(order["preview"]))
+        change = augment_child.augmenter(order["settings"]["augmentations"], order["settings"]["seed"])
+        pictures_child.draw_samples(data, change, Path(order["preview"]))
+        return {}
     net = backbone(order["net"])
     assert net.model is not None
     head = keras.layers.Dense(data.targets.shape[1], name="fx_head")
@@ -117,17 +125,32 @@ def run(order: Job, folder: Path, tried: list[str]) -> Job:
     with np.load(Path(order["data"]) / layout.ARRAYS) as arrays:
         head.set_weights([arrays["head_weights"].T, arrays["head_bias"]])
     try:
-        trained = nets_child.choose_trainable(net.model.layers, settings["unfreeze"])
+        trained = nets_child.choose_trainable(net.model.layers, order["settings"]["unfreeze"])
     except ValueError as error:
         raise Refused(str(error)) from error
     state = train(model, data, order, folder)
-    rows = np.concatenate([data.rows(VALIDATION), data.rows(TEST)])
-    logits = answers(model, data, order, rows, state.batch)
-    weights, bias = head.get_weights()
-    np.savez(folder / layout.OUTPUTS, rows=rows, logits=logits, head_weights=weights.T, head_bias=bias)
+    np.savez(folder / layout.OUTPUTS, allow_pickle=False, **outputs(model, data, head, state))
     photos = keras_child.crops(np.load(order["photos"]), *net.size)
-    ready = np.asarray(prepared(order["pixels"], tf.constant(photos, tf.float32)))
+    ready = np.asarray(data.prepared(tf.constant(photos, tf.float32)))
     return {**keras_child.finish(net, photos, ready, folder, tried), "state": asdict(state), "trained": trained}
+
+
+def run_texts(order: Job, folder: Path) -> Job:
+    """Train a net over word vectors; its weights are left instead of a file."""
+    data = texts_child.read(Path(order["data"]), layout)
+    net = texts_child.build(order["net"], np.load(Path(order["data"]) / layout.TABLE), data.targets.shape[1])
+    state = train(net.model, data, order, folder)
+    left = {**outputs(net.model, data, net.head, state), **net.weights(), **texts_child.samples(net, data)}
+    np.savez(folder / layout.OUTPUTS, allow_pickle=False, **left)
+    return {"state": asdict(state), "trained": net.trained}
+
+
+def outputs(model: keras.Model, data: Data, head: keras.Layer, state: State) -> dict[str, np.ndarray]:
+    """Return what is said of the rows to select and to report on, and the trained head."""
+    rows = np.concatenate([data.rows(VALIDATION), data.rows(TEST)])
+    weights, bias = head.get_weights()
+    logits = answers(model, data, rows, state.batch)
+    return {"rows": rows, "logits": logits, "head_weights": weights.T, "head_bias": bias}
 
 
 def backbone(job: Job) -> Net:
@@ -161,50 +184,22 @@ def saved_model(job: Job) -> Net:
     return trained
 
 
-def read_data(folder: Path) -> Data:
-    """Return the data that the engine prepared."""
-    images = np.load(folder / layout.IMAGES, mmap_mode="r")
-    with np.load(folder / layout.ARRAYS) as arrays:
-        targets, split, weight = (arrays[name] for name in ("targets", "split", "weight"))
-        return Data(images, targets, split, weight, str(arrays["kind"]))
-
-
-def prepared(pixels: Job, pictures: tf.Tensor) -> tf.Tensor:
-    """Return pictures as the net takes them, from 0 to 255 in RGB."""
-    pictures = pictures[..., ::-1] if pixels["bgr"] else pictures
-    return (pictures - tf.constant(pixels["mean"], tf.float32)) / tf.constant(pixels["std"], tf.float32)
-
-
-def batches(
-    data: Data, order: Job, rows: np.ndarray, batch: int, change: Callable[[tf.Tensor], tf.Tensor] | None = None
-) -> tf.data.Dataset:
-    """Return a tf.data pipeline of (pictures, targets, weights), in the order of `rows`."""
-    shape = (None, *data.images.shape[1:])
+def batches(data: Data, rows: np.ndarray, batch: int, change: Change | None = None) -> tf.data.Dataset:
+    """Return a tf.data pipeline of (inputs, targets, weights), in the order of `rows`."""
 
     def read(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        found = tf.numpy_function(lambda i: data.images[i], [chosen], tf.uint8)
-        pictures = tf.cast(tf.ensure_shape(found, shape), tf.float32)
-        pictures = pictures if change is None else change(pictures)
-        return prepared(order["pixels"], pictures), tf.gather(targets, chosen), tf.gather(weight, chosen)
+        return data.inputs(chosen, change), tf.gather(targets, chosen), tf.gather(weight, chosen)
 
     targets, weight = tf.constant(data.targets), tf.constant(data.weight)
     parts = tf.data.Dataset.from_tensor_slices(rows).batch(batch)
     return parts.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
-def answers(model: keras.Model, data: Data, order: Job, rows: np.ndarray, batch: int) -> np.ndarray:
+def answers(model: keras.Model, data: Data, rows: np.ndarray, batch: int) -> np.ndarray:
     """Return the logits of rows, float32 [rows, outputs]."""
-    pictures = batches(data, order, rows, batch).map(lambda x, y, w: x)
-    return np.asarray(model.predict(pictures, verbose=0), np.float32)
-
-
-def draw_samples(data: Data, settings: Job, path: Path) -> Job:
-    """Write the first training pictures, each with five random changes, uint8 [pictures, 6, height, width, 3]."""
-    change = augment_child.augmenter(settings["augmentations"], settings["seed"])
-    plain = np.asarray(data.images[data.rows(TRAIN)[:6]], np.float32)
-    shown = [plain, *(np.asarray(change(tf.constant(plain))) for _ in range(5))]
-    np.save(path, np.stack(shown, axis=1).round().astype(np.uint8))
-    return {}
+    order = data.alike(rows)
+    found = model.predict(batches(data, rows[order], batch).map(lambda x, y, w: x), verbose=0)
+    return np.asarray(found[np.argsort(order)], np.float32)
 
 
 def train(model: keras.Model, data: Data, order: Job, folder: Path) -> State:
@@ -215,7 +210,7 @@ def train(model: keras.Model, data: Data, order: Job, folder: Path) -> State:
     if saved is None:
         state = State(settings["rate"] or choose_rate(model, data, order, folder), settings["batch"])
         model.set_weights(initial)
-        state.best_loss = validation(model, data, order, state.batch)["validation_loss"]
+        state.best_loss = validation(model, data, state.batch)["validation_loss"]
         best = initial
         compiled(model, data, settings, state)
     else:
@@ -248,9 +243,10 @@ def train(model: keras.Model, data: Data, order: Job, folder: Path) -> State:
 def one_epoch(model: keras.Model, data: Data, order: Job, folder: Path, state: State) -> dict[str, float]:
     """Train on every row once; return what is known after it."""
     settings, begin = order["settings"], time.perf_counter()
-    rows = np.random.default_rng([settings["seed"], state.epoch]).permutation(data.rows(TRAIN))
+    rows = mixed(data, state.batch, np.random.default_rng([settings["seed"], state.epoch]))
     change = augment_child.augmenter(settings["augmentations"], settings["seed"] + state.epoch)
-    pictures = batches(data, order, rows, state.batch, change)
+    inputs = batches(data, rows, state.batch, change)
+    reseed(model, settings["seed"], state.epoch)
     steps = -(-len(rows) // state.batch)
     done = {"step": 0, "said": 0.0}
 
@@ -261,15 +257,32 @@ def one_epoch(model: keras.Model, data: Data, order: Job, folder: Path, state: S
             say(folder, {"steps": state.epoch * steps + done["step"], "of": settings["epochs"] * steps})
 
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=tell)
-    loss = model.fit(pictures, epochs=1, verbose=0, callbacks=[watch]).history["loss"][0]
-    row = {"train_loss": float(loss), **validation(model, data, order, state.batch)}
+    loss = model.fit(inputs, epochs=1, verbose=0, callbacks=[watch]).history["loss"][0]
+    row = {"train_loss": float(loss), **validation(model, data, state.batch)}
     return {**row, "seconds": round(time.perf_counter() - begin, 2)}
 
 
-def validation(model: keras.Model, data: Data, order: Job, batch: int) -> dict[str, float]:
+def mixed(data: Data, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows to train on in random order, those of a batch being alike where that makes them quick."""
+    rows = rng.permutation(data.rows(TRAIN))
+    pools = [rows[i : i + batch * _POOL] for i in range(0, len(rows), batch * _POOL)]
+    ordered = np.concatenate([pool[data.alike(pool)] for pool in pools])
+    whole = len(ordered) // batch * batch
+    parts = rng.permutation(ordered[:whole].reshape(-1, batch))
+    return np.concatenate([parts.ravel(), ordered[whole:]])
+
+
+def reseed(model: keras.Model, seed: int, epoch: int) -> None:
+    """Begin the random numbers of every dropout anew, so that a training that goes on has those of a whole one."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(np.array([seed, epoch], np.uint32))
+
+
+def validation(model: keras.Model, data: Data, batch: int) -> dict[str, float]:
     """Return loss and, for classes, accuracy on the rows to select on."""
     rows = data.rows(VALIDATION)
-    z, y = answers(model, data, order, rows, batch).astype(np.float64), data.targets[rows]
+    z, y = answers(model, data, rows, batch).astype(np.float64), data.targets[rows]
     if data.kind == "numbers":
         return {"validation_loss": float(((z - y) ** 2).mean())}
     if data.kind == "labels":
@@ -284,7 +297,7 @@ def choose_rate(model: keras.Model, data: Data, order: Job, folder: Path) -> flo
     """Return the rate with the lowest validation loss after one epoch each."""
     initial, losses = model.get_weights(), {}
     settings = {**order["settings"], "epochs": 1}
-    for rate in RATES:
+    for rate in order["rates"]:
         model.set_weights(initial)
         state = State(rate, settings["batch"])
         compiled(model, data, settings, state)
@@ -294,7 +307,7 @@ def choose_rate(model: keras.Model, data: Data, order: Job, folder: Path) -> flo
             break  # the training itself halves the batch
         losses[rate] = row["validation_loss"] if np.isfinite(row["validation_loss"]) else float("inf")
         say(folder, {"tried_rate": rate, **row})
-    return min(losses, key=lambda rate: losses[rate]) if losses else RATES[1]
+    return min(losses, key=lambda rate: losses[rate]) if losses else float(order["rates"][1])
 
 
 def compiled(model: keras.Model, data: Data, settings: Job, state: State) -> None:
@@ -323,7 +336,7 @@ def compiled(model: keras.Model, data: Data, settings: Job, state: State) -> Non
 def halve(state: State, error: Exception) -> None:
     """Halve the batch and sum up twice as many gradients."""
     if state.batch == 1:
-        raise Refused(f"the memory does not hold one picture: {str(error)[:200]}") from error
+        raise Refused(f"the memory does not hold one row: {str(error)[:200]}") from error
     state.batch, state.accumulate = state.batch // 2, state.accumulate * 2
 
 

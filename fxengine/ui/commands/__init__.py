@@ -40,6 +40,7 @@ COMMANDS = (
     "mislabeled",
     "pca",
     "bundle",
+    "words",
     "search",
     "index",
     "duplicates",

@@ -43,6 +43,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     table(names, cells, {"dim", "input", "parameters", "multiply-adds"})
     say("input: the edge of a picture in pixels, or a text's tokens at most; multiply-adds of texts are for a token")
     say("also: onnx:FILE for any ONNX file, keras:FOLDER or keras:FILE.keras for your own nets (docs/backbones.md)")
+    say("and vectors:FILE for word vectors: GloVe, word2vec, fastText, model2vec (docs/texts.md)")
 
 
 def _known(value: object) -> str:

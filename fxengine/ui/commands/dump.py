@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_layer, add_output, call
-from fxengine.ui.console import say, say_result
+from fxengine.ui.console import say, say_result, size_in_words
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -35,5 +35,5 @@ def run(options: argparse.Namespace) -> int:
 
 def show(made: Dumped) -> None:
     """Print what was written."""
-    for path in made.files:
-        say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    files = " and ".join(f"{path} ({size_in_words(path.stat().st_size)})" for path in made.files)
+    say(f"{made.rows} rows written to {files}")

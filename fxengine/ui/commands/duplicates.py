@@ -70,7 +70,7 @@ def _show_rows(rows: list[dict[str, Any]]) -> None:
     from fxengine.retrieval.duplicates import in_words
 
     names, texts = text_column(rows)
-    if names:
+    if "text" in rows[0]:
         shown = [
             [str(row["group"]), "same text" if row["same_as"] else in_words(row), row["label"] or "", row["id"], *text]
             for row, text in zip(rows, texts, strict=True)

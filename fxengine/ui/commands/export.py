@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import CHANNELS, POOLINGS, add_layers, add_output, call, positive
+from fxengine.ui.arguments import CHANNELS, POOLINGS, add_layers, add_output, add_word_vectors, call, positive
 from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE
 
@@ -19,7 +19,7 @@ TEXT = "make a backbone file out of a pretrained net, with a report"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
-        "source", help="keras:ResNet50, onnx:model.onnx[@tensor], a name or a file; see docs/backbones.md"
+        "source", help="keras:ResNet50, onnx:model.onnx[@tensor], vectors:FILE, a name or a file; see docs/backbones.md"
     )
     add_output(parser, "the .onnx file to make", required=True)
     add_layers(parser)
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--std", type=float, nargs=3, metavar="S", help="divided by after --mean")
     group.add_argument("--resize", metavar="RULE", help="short, long or squash, as short:256:bicubic")
+    add_word_vectors(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from fxengine.ui.arguments import (
     add_inputs,
     add_layers,
     add_output,
+    add_word_vectors,
     call,
     positive,
 )
@@ -25,7 +26,7 @@ from fxengine.ui.supervise import orphaned
 if TYPE_CHECKING:
     from fxengine.pipeline.summary import Summary
 
-TEXT = "turn a folder of pictures into a store of feature vectors, or bring it up to date"
+TEXT = "turn a folder of pictures, or a table of texts, into a store of feature vectors, or bring it up to date"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
     add_backbone(parser, default_shown=f"{BACKBONE}; for a table of texts {BACKBONE_OF_TEXTS}")
     add_layers(parser)
+    add_word_vectors(parser)
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="type of the stored vectors (float16)")
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument(
@@ -85,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=positive,
         metavar="N",
-        help="pictures in one run of the model (4 on a CPU, 128 on a GPU); for texts, tokens (128 and 16,384)",
+        help="pictures in one run of the model (4 on a CPU, 128 on a GPU); of texts, tokens (128, 16,384; of words 4,096)",
     )
     run.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (one a core)")
     run.add_argument(
@@ -140,6 +142,8 @@ def show(summary: Summary) -> None:
         say(f"  folder could not be read: {folder}")
     if summary.truncated:
         say(f"  {summary.truncated} of {summary.extracted} texts were cut at {summary.max_tokens} tokens")
+    if summary.coverage is not None:
+        say(f"  {summary.coverage:.1%} of the words are known to {summary.backbone} (of texts with a vector)")
     if summary.extracted + failed:
         things = "texts" if summary.modality == "text" else "images"
         shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.stage_share.items())

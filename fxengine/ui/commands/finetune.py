@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from fxengine.errors import InputError
-from fxengine.train.options import Optimizer
-from fxengine.ui.arguments import BACKBONE, add_inputs, add_labels, add_output, call, positive
+from fxengine.train.options import Net, Optimizer
+from fxengine.ui.arguments import BACKBONE, add_inputs, add_labels, add_output, add_word_vectors, call, positive
 from fxengine.ui.console import progress_shown, say, say_notes, say_result, silent
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
     from fxengine.train.report import FinetuneReport
 
-TEXT = "train a backbone further on labelled pictures, where a head on its features is not enough"
+TEXT = "train a backbone further on labelled pictures or texts, where a head on its features is not enough"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    add_inputs(parser, "a folder of pictures, a folder a class")
+    add_inputs(parser, "a folder of pictures, a folder a class, or a table of texts")
     add_output(parser, "the .onnx file to make")
     add_training(parser)
     parser.add_argument(
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Declare how to train."""
-    parser.add_argument("--backbone", default=BACKBONE, metavar="NAME", help=f"({BACKBONE})")
+    parser.add_argument("--backbone", default=BACKBONE, metavar="NAME", help=f"for texts vectors:FILE ({BACKBONE})")
     parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
     parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input size, where the net allows it")
     parser.add_argument(
@@ -38,9 +38,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trust", action="store_true", help="load a SavedModel, which is a program")
     add_labels(parser, "the folders")
+    _add_texts(parser)
     group = parser.add_argument_group("training")
-    group.add_argument("--unfreeze", default="all", metavar="WHAT", help="all, N last layers, or from a layer on (all)")
-    group.add_argument("--rate", type=float, help="learning rate (1e-5, 1e-4 and 1e-3 are tried)")
+    group.add_argument(
+        "--unfreeze", metavar="WHAT", help="all, N last layers, or from a layer on (all); of texts all or none (none)"
+    )
+    group.add_argument("--rate", type=float, help="learning rate (three are tried, around 1e-4, of texts 1e-3)")
     group.add_argument("--optimizer", default="adamw", choices=get_args(Optimizer), help="(adamw)")
     group.add_argument("--epochs", type=positive, default=15, metavar="N", help="at most (15)")
     group.add_argument("--patience", type=positive, default=4, metavar="N", help="stop after N epochs in vain (4)")
@@ -54,9 +57,21 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--validation", type=float, default=0.2, metavar="SHARE", help="to select on (0.2)")
     group.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="to report on (0.2)")
     group.add_argument(
-        "--near", type=float, default=0.97, metavar="C", help="cosine from which pictures stay on one side (0.97)"
+        "--near", type=float, default=0.97, metavar="C", help="cosine from which rows stay on one side (0.97)"
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (0)")
+
+
+def _add_texts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("texts in a .csv, .tsv, .jsonl, .parquet or .txt")
+    group.add_argument("--column", metavar="NAME", help='the texts (the only column, or the one called "text")')
+    group.add_argument("--id-column", metavar="NAME", help="the rows' ids (FILE#ROW)")
+    group.add_argument("--label-column", metavar="NAME", help="their labels")
+    group.add_argument("--split-column", metavar="NAME", help="whether they are train, val or test")
+    group.add_argument("--net", choices=get_args(Net), help="what is trained over the vectors of words (bilstm)")
+    group.add_argument("--units", type=positive, default=64, metavar="N", help="of that net (64)")
+    group.add_argument("--max-words", type=positive, default=256, metavar="N", help="a text is cut behind them (256)")
+    add_word_vectors(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,8 +94,10 @@ def run(options: argparse.Namespace) -> int:
 
 def show(report: FinetuneReport, page: Path) -> None:
     """Print what a training gained."""
+    things = f"{report.modality}s"
     sides = ", ".join(f"{count} {name}" for name, count in report.rows.items())
-    say(f"{report.backbone} trained further on {sides} pictures; {report.failed} could not be decoded")
+    failed = "could not be decoded" if report.modality == "picture" else "have no word that is known, or are no text"
+    say(f"{report.backbone} trained further on {sides} {things}; {report.failed} {failed}")
     say_notes(report.notes)
     say(f"  rate {report.rate:g}, {report.trained_layers} layers, best after epoch {report.best_epoch} of "
         f"{len(report.history)}, {report.seconds:.0f} s")  # fmt: skip
@@ -90,7 +107,7 @@ def show(report: FinetuneReport, page: Path) -> None:
         say(f"tuned backbone written to {report.output}, its head to {report.head}")
     else:
         say(
-            f"training gained nothing on the pictures to select on ({report.tuned.validation.mean:.1%} after "
+            f"training gained nothing on the {things} to select on ({report.tuned.validation.mean:.1%} after "
             f"{report.probe.validation.mean:.1%}): the original backbone is kept as {report.output}, with "
             f"the probe as {report.head}"
         )

@@ -11,6 +11,7 @@ from fxengine.ui.exit_codes import FINE
 
 TEXT = "say what a store, a backbone, a head or a name is; compare fine-tunings"
 _LONGEST = 40  # characters of a name that are shown
+_EMPTY: tuple[object, ...] = (None, "", [], (), {})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +27,24 @@ def run(options: argparse.Namespace) -> int:
     facts = call(info, options).to_dict()
     if options.layers:
         say_result(options, lambda: facts["layers"], lambda: show_layers(facts["layers"]))
+    elif "runs" in facts:
+        say_result(options, lambda: facts, lambda: show_runs(facts["runs"]))
     else:
-        say_result(options, lambda: facts, lambda: show_runs(facts["runs"]) if "runs" in facts else show_info(facts))
+        say_result(options, lambda: facts, lambda: show_info(_telling(facts)))
     return FINE
+
+
+def _telling(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts that say something: of a store of texts no limit of pixels, of no file what is empty."""
+    of_texts = facts["kind"] == "store" and facts["recipe"].get("modality") == "text"
+    if of_texts and "max_pixels" in facts["limits"]:
+        facts = {**facts, "limits": {name: value for name, value in facts["limits"].items() if name != "max_pixels"}}
+    return _without_empty(facts)
+
+
+def _without_empty(facts: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: _without_empty(value) if isinstance(value, dict) else value for name, value in facts.items()}
+    return {name: value for name, value in kept.items() if name == "multiply_adds" or value not in _EMPTY}
 
 
 def show_info(facts: dict[str, Any], indent: str = "") -> None:
@@ -47,7 +63,9 @@ def show_info(facts: dict[str, Any], indent: str = "") -> None:
 
 def show_runs(rows: list[dict[str, Any]]) -> None:
     """Print fine-tunings side by side."""
-    names = ["run", "status", "backbone", "unfreeze", "rate", "epochs", "probe", "tuned", "low", "high", "kept"]
+    names = ["run", "status", "backbone", "net", "unfreeze", "rate", "epochs", "probe", "tuned", "low", "high", "kept"]
+    if not any(row["net"] for row in rows):  # none over word vectors
+        names.remove("net")
     cells = [["" if row[name] is None else _short(row[name]) for name in names] for row in rows]
     table(names, cells, {"rate", "epochs", "probe", "tuned", "low", "high"})
 

@@ -54,10 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
 def show(found: Suspects, top: int, written: list[Path]) -> None:
     """Print the most suspicious rows, and where all were written to."""
-    say(
-        f"{found.issues} of {found.checked} labels are likely wrong, {len(found.rows)} answers differ from their label "
-        f"({found.head}, out of fold)"
-    )
+    say(f"{found.in_words()} ({found.head}, out of fold)")
     say_notes(found.notes)
     from fxengine.features.texts import with_texts
 
@@ -75,4 +72,7 @@ def show(found: Suspects, top: int, written: list[Path]) -> None:
     ]
     if rows:
         table(["", "id", "label", "suggestion", *names], rows)
+    if len(rows) < len(found.rows):
+        all_of_them = "" if written else ", -o FILE writes all"
+        say(f"the {len(rows)} most suspicious of these {len(found.rows)} rows; --top N shows more{all_of_them}")
     say_written(written)

@@ -13,6 +13,7 @@ from fxengine.ui.console import progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
+    from fxengine.features.schema import Provenance
     from fxengine.reduce.fit import PcaReport
 
 TEXT = "reduce a store's vectors to their principal components"
@@ -47,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 def show(report: PcaReport) -> None:
     """Print how much the components explain."""
+    from fxengine.features.read import FeatureStore
+
     k, dim = report.pca.components.shape
     share = report.pca.facts.explained_variance_ratio.sum()
     say(f"{dim} -> {k} numbers explain {share:.1%} of the variance of {report.pca.facts.rows} rows")
@@ -63,13 +66,13 @@ def show(report: PcaReport) -> None:
     say(f"transform written to {report.path}")
     if report.store is not None and report.space is not None:
         say(f"reduced store written to {report.store}, space {report.space[:12]}")
-        update = f"fxengine extract INPUTS{_columns(report.store)} -o {report.store} --backbone pca:{report.path}"
-        say(f"  bring it up to date with: {update}")
+        made = FeatureStore.open(report.store).provenance
+        if not made.of_words:
+            update = f"fxengine extract INPUTS{_columns(made)} -o {report.store} --backbone pca:{report.path}"
+            say(f"  bring it up to date with: {update}")
 
 
-def _columns(store: str | Path) -> str:
+def _columns(made: Provenance) -> str:
     """Return the flags that name a table's columns as they were read for a store; none where no table was."""
-    from fxengine.features.read import FeatureStore
-
-    read = asdict(FeatureStore.open(store).provenance.text_columns)
+    read = asdict(made.text_columns)
     return "".join(f" {flag} {shlex.quote(read[role])}" for role, flag in _COLUMNS.items() if read[role] is not None)

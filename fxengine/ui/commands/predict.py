@@ -5,10 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fxengine.ui.arguments import PRECISIONS, add_backbone, add_output, call, positive
-from fxengine.ui.console import complain, printable, progress_shown, say_result, silent, table
+from fxengine.ui.console import (
+    complain,
+    printable,
+    progress_shown,
+    say_result,
+    silent,
+    table,
+    text_column,
+)
 from fxengine.ui.exit_codes import FINE
 from fxengine.ui.supervise import notes_folder, stop_if_orphaned
 from fxengine.ui.words import in_flags
@@ -52,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     with progress_shown("predicting", silent(options)) as progress:
         found = call(predict, options, progress=progress, cancel=stop_if_orphaned, notes=notes_folder())
     if found.output is None:
-        say_result(options, lambda: found.to_dict()["predictions"], lambda: show(found.predictions))
+        say_result(options, lambda: found.to_dict()["predictions"], lambda: show(found.predictions, options.inputs))
     else:
         words = f"{found.count} predictions ({found.failed} failed) written to {printable(found.output)}"
         say_result(options, lambda: _written(found), lambda: complain(words))
@@ -63,11 +71,26 @@ def _written(found: Predictions) -> dict[str, object]:
     return {"output": found.output, "count": found.count, "failed": found.failed}
 
 
-def show(predictions: Sequence[Prediction]) -> None:
-    """Print what the inputs are."""
+def show(predictions: Sequence[Prediction], inputs: Path | None) -> None:
+    """Print what the inputs are, of texts in a table or files with their beginnings; without any, texts by themselves
+    are named by themselves.
+    """
+    names, texts = text_column(_with_texts(predictions, inputs))
     rows = []
-    for p in predictions:
+    for p, text in zip(predictions, texts, strict=True):
         shown = [f"{value:.4g}" for value in p.values] or [f"{share:.0%}" for share in p.probabilities]
         named = ", ".join(f"{label} {value}" for label, value in zip(p.labels, shown, strict=True))
-        rows.append([p.id, named if p.error is None else f"failed: {in_flags(p.error)}"])
-    table(["id", "answers"], rows)
+        rows.append([p.id, named if p.error is None else f"failed: {in_flags(p.error)}", *text])
+    table(["id", "answers", *names], rows)
+
+
+def _with_texts(predictions: Sequence[Prediction], inputs: Path | None) -> list[dict[str, Any]]:
+    """Return id and, of texts, `text` of each."""
+    from fxengine.features.texts import with_texts
+
+    rows: list[dict[str, Any]] = [{"id": p.id} for p in predictions]
+    if inputs is None:
+        return rows
+    if any(p.text is not None for p in predictions):
+        return [{**row, "text": p.text or ""} for row, p in zip(rows, predictions, strict=True)]
+    return with_texts(rows, inputs)  # where they are a store

@@ -28,8 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="ask a store of texts with a text")
     parser.add_argument("--id", action="append", default=[], help="ask for a row of the store, by its id")
-    parser.add_argument("--plus", type=Path, action="append", default=[], metavar="FILE", help="one query from several")
-    parser.add_argument("--minus", type=Path, action="append", default=[], metavar="FILE", help="taken away from it")
+    parser.add_argument(
+        "--plus", action="append", default=[], metavar="FILE|ID", help="one query from several files or rows"
+    )
+    parser.add_argument("--minus", action="append", default=[], metavar="FILE|ID", help="taken away from it")
     parser.add_argument("-k", type=int, help="neighbours (10)")
     parser.add_argument("--where", metavar="FILTER", help="such as \"label == 'cats' and width > 500\"")
     parser.add_argument("--min-score", type=float, metavar="X", help="leave out what is less near")
@@ -57,7 +59,9 @@ def show(report: SearchReport, written: list[Path]) -> None:
     """Print the neighbours of each query, or where they were written to."""
     if report.warning:
         complain_of(report.warning)
-    texts = ["text"] if report.modality == "text" else []
+    # Of a store of words the id says it already.
+    differ = any(near.text != near.id for answer in report.answers for near in answer.neighbours)
+    texts = ["text"] if report.modality == "text" and differ else []
     for answer in report.answers if not written else ():
         rows = [
             [str(i), f"{n.score:.4f}", n.label or "", n.id, *(text_cell(n.text) for _ in texts)]

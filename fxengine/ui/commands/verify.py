@@ -47,7 +47,10 @@ def show(report: VerifyReport) -> None:
     for key, problem in report.unchecked.items():
         say(f"  not checked, kept: {key}: {in_flags(problem)}")
     if report.changed:
-        say(f"  {len(report.changed)} inputs of the sample changed or went since: run `fxengine extract` again")
+        say(
+            f"  {len(report.changed)} rows of the sample not computed: their inputs changed or went since; "
+            "`fxengine extract` brings them up to date"
+        )
     if report.repair is not None:
         say(f"mended: {report.repair.extracted} rows computed again, {sum(report.repair.failed.values())} failed")
         for name in report.lost:

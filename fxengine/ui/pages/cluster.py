@@ -22,9 +22,13 @@ def cluster_page(report: ClusterReport) -> str:
     for cluster in report.clusters:
         body.append(f"<h2>{html.text(f'cluster {cluster.number}: {cluster.rows} {inputs.noun}s')}</h2>")
         rows = nearest[cluster.number]
-        shown = [inputs.draw(row["id"], f"{row['distance']:.3f} {row['label'] or ''}") for row in rows]
+        shown = [inputs.draw(row["id"], _caption(row)) for row in rows]
         body.append(html.pictures(shown))
     return html.page("Clusters", "\n".join(body))
+
+
+def _caption(row: dict[str, Any]) -> str:
+    return html.caption_of(f"distance {row['distance']:.3f}", label=row["label"])
 
 
 def _nearest(report: ClusterReport, number: int) -> list[dict[str, Any]]:

@@ -40,9 +40,9 @@ def _group(rows: list[dict[str, Any]], inputs: html.StoredInputs) -> str:
 
 
 def _caption(row: dict[str, Any]) -> str:
-    where = " ".join(row[name] for name in ("label", "split") if row[name])
-    return f"{in_words(row)}, {row['width']} x {row['height']} {where}"
+    size = f"{row['width']} x {row['height']}"
+    return html.caption_of(f"{in_words(row)}, {size}", label=row["label"], split=row["split"])
 
 
 def _text_caption(row: dict[str, Any]) -> str:
-    return ", ".join([in_words(row, "text"), *(row[name] for name in ("label", "split") if row[name])])
+    return html.caption_of(in_words(row, "text"), label=row["label"], split=row["split"])

@@ -50,7 +50,7 @@ def finetune_page(report: FinetuneReport) -> str:
         "<h2>Training</h2>",
         html.drawing(plots.training(report.history), "losses and accuracy"),
         html.table(["epoch", *(name.replace("_", " ") for name in _EPOCH)], epochs),
-        "<h2>What was kept, on the test pictures</h2>",
+        f"<h2>What was kept, on the test {report.modality}s</h2>",
         *probe_parts(report.details),
         "<h2>Settings</h2>",
         html.table(["setting", "value"], sorted(run_settings(Path(report.run)).items())),
@@ -66,6 +66,6 @@ def _words(report: FinetuneReport) -> str:
     kept = "the tuned net" if report.kept == "tuned" else "the original with its probe: training gained nothing"
     sides = ", ".join(f"{count} {name}" for name, count in report.rows.items())
     return (
-        f"{sides} pictures; rate {report.rate:g}; best after epoch {report.best_epoch} of {len(report.history)}; "
-        f"{report.seconds:.0f} s. Kept: {kept}."
+        f"{sides} {report.modality}s; rate {report.rate:g}; best after epoch {report.best_epoch} of "
+        f"{len(report.history)}; {report.seconds:.0f} s. Kept: {kept}."
     )

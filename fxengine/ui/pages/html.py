@@ -65,6 +65,11 @@ def text(value: str) -> str:
     return html.escape("\n".join(printable(shortened(line, LINE)) for line in value.split("\n")))
 
 
+def caption_of(first: str, **names: str | None) -> str:
+    """Return what stands below a picture or a text: `first`, then what its row has of these columns, each named."""
+    return ", ".join([first, *(f"{column} {name}" for column, name in names.items() if name)])
+
+
 def picture(path: str | Path, caption: str) -> str:
     """Return a thumbnail with its caption, or the reason where the picture cannot be shown."""
     try:

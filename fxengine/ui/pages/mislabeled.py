@@ -20,6 +20,7 @@ def mislabeled_page(found: Suspects) -> str:
         inputs.draw(row.id, f"{row.label} ({row.own_probability:.0%}), rather {row.suggestion} ({row.probability:.0%})")
         for row in rows
     ]
-    lines = [f"{found.issues} of {found.checked} labels are likely wrong; the most suspicious first.", *found.notes]
+    listed = f"the first {len(rows)} of these {len(found.rows)} rows" if len(rows) < len(found.rows) else "all of them"
+    lines = [f"{found.in_words()}. Shown are {listed}, the most suspicious first.", *found.notes]
     body = "".join(f"<p>{html.text(line)}</p>\n" for line in lines)
     return html.page(f"Labels of {found.store}", body + html.pictures(shown))

@@ -10,7 +10,9 @@ from fxengine.collect.item import unescape_path
 from fxengine.ui.pages import html
 
 if TYPE_CHECKING:
-    from fxengine.retrieval.search import Answer, SearchReport
+    from fxengine.retrieval.search import Answer, Neighbour, SearchReport
+
+_SCORES = {"cosine": "cosine", "ip": "inner product"}
 
 
 def search_page(report: SearchReport) -> str:
@@ -24,9 +26,15 @@ def search_page(report: SearchReport) -> str:
         asked = [] if answer.picture is None else [_query(answer, answer.picture, report.root, draw)]
         if answer.own is not None:
             asked = [draw(answer.own, "the query")]
-        found = [draw(n.id, f"{n.score:.4f} {n.label or ''}") for n in answer.neighbours]
+        found = [draw(n.id, _caption(n, report.metric)) for n in answer.neighbours]
         body.append(html.pictures([*asked, *found]) if asked or found else "<p>nothing is as near as asked</p>")
     return html.page(f"Nearest {report.modality}s", "\n".join(body))
+
+
+def _caption(near: Neighbour, metric: str) -> str:
+    if metric == "l2":  # whose score is minus the distance
+        return html.caption_of(f"distance {abs(near.score):.4f}", label=near.label)
+    return html.caption_of(f"{_SCORES[metric]} {near.score:.4f}", label=near.label)
 
 
 def _query(answer: Answer, picture: str, root: str, draw: Callable[[str, str], str]) -> str:

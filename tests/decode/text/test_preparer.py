@@ -29,14 +29,15 @@ def ids(*tokens: str) -> list[int]:
 def test_a_text_fills_its_row_and_says_its_tokens(preparer: Preparer) -> None:
     room = preparer.room(3)
     assert {name: (v.shape, v.dtype.name) for name, v in room.items()} == {
-        "tokens": ((3, MAX_TOKENS), "int32"), "lengths": ((3,), "int32"),
+        "tokens": ((3,), "object"), "lengths": ((3,), "int32"),
     }  # fmt: skip
     filled = preparer.open(b"Good ab.").fill(room, 1)
     assert filled.further == {"tokens": 6, "truncated": False, "text": "Good ab."}
     assert (filled.width, filled.height) == (None, None)
     assert room["lengths"].tolist() == [0, 6, 0]
-    assert room["tokens"][1, :6].tolist() == ids("good", "a", "##b", ".")
-    assert not room["tokens"][[0, 2]].any()
+    assert room["tokens"][1].tolist() == ids("good", "a", "##b", ".")
+    assert room["tokens"][1].dtype == np.int32
+    assert room["tokens"][[0, 2]].tolist() == [None, None]
 
 
 def test_a_row_is_not_cut_silently(preparer: Preparer) -> None:
@@ -72,7 +73,7 @@ def test_a_program_gives_texts_bytes_or_paths(preparer: Preparer, tmp_path: Path
     for given in ("good é", "good é".encode(), tmp_path / "a.txt"):
         room = preparer.room(1)
         assert preparer.open_given(given).fill(room, 0).further["text"] == "good é"
-        assert room["tokens"][0, :4].tolist() == ids("good", "##e")[:1] + ids("good", "e")[1:]
+        assert room["tokens"][0].tolist() == ids("good", "##e")[:1] + ids("good", "e")[1:]
     with pytest.raises(DecodeError, match=r"It holds '\\ud800', which is half a character") as raised:
         preparer.open_given("a\ud800")
     assert raised.value.code == "not_text"

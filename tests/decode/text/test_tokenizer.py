@@ -15,7 +15,7 @@ import pytest
 
 from fxengine.backbones.sources.minilm_l6 import vocabulary
 from fxengine.backbones.tokenizer import wordpiece_json
-from fxengine.decode.text.tokenizer import Tokenizer, open_tokenizer, tokenizers_version
+from fxengine.decode.text.tokenizer import Subwords, open_tokenizer
 from fxengine.errors import InputError
 from tests.texts import VOCABULARY
 
@@ -121,51 +121,51 @@ CLS, SEP = 101, 102
 
 
 @pytest.fixture(scope="module")
-def bert() -> Tokenizer:
+def bert() -> Subwords:
     return open_tokenizer(wordpiece_json(vocabulary()), 256)
 
 
 @pytest.mark.parametrize(("text", "ids"), IDS, ids=lambda value: ascii(value)[:20])
-def test_ids_are_those_of_transformers(text: str, ids: list[int], bert: Tokenizer) -> None:
-    found, count = bert.ids(text)
+def test_ids_are_those_of_transformers(text: str, ids: list[int], bert: Subwords) -> None:
+    found, count, known = bert.ids(text)
     assert found.dtype == np.int32
     assert found.tolist() == ids
-    assert count == len(ids)
+    assert count == known == len(ids)
 
 
 @pytest.mark.parametrize("text", LONG, ids=lambda text: text[:10])
-def test_what_is_too_long_is_cut_as_transformers_cuts_it(text: str, bert: Tokenizer) -> None:
-    found, count = bert.ids(text)
+def test_what_is_too_long_is_cut_as_transformers_cuts_it(text: str, bert: Subwords) -> None:
+    found, count, known = bert.ids(text)
     assert (count, hashlib.sha256(found.astype("<i4").tobytes()).hexdigest()) == LONG[text]
-    assert len(found) == min(count, 256)
+    assert (len(found), known) == (min(count, 256), count)
     assert (found[0], found[-1]) == (CLS, SEP)
 
 
 @pytest.mark.parametrize("words", [1, 252, 253, 254, 255, 256, 508, 509, 510])
-def test_tokens_are_counted_before_the_cut(words: int, bert: Tokenizer) -> None:
-    found, count = bert.ids("day " * words)
-    assert count == words + 2
+def test_tokens_are_counted_before_the_cut(words: int, bert: Subwords) -> None:
+    found, count, known = bert.ids("day " * words)
+    assert count == known == words + 2
     assert found.tolist() == [CLS, *[2154] * min(words, 254), SEP]
 
 
-def test_ids_of_real_reviews_are_those_of_transformers(shared_data: Callable[[str], Path], bert: Tokenizer) -> None:
+def test_ids_of_real_reviews_are_those_of_transformers(shared_data: Callable[[str], Path], bert: Subwords) -> None:
     total, rows = hashlib.sha256(), 0
     with (shared_data("text") / "uci_sentiment_3000.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             rows += 1
-            found, count = bert.ids(row["text"])
-            assert len(found) == count
+            found, count, known = bert.ids(row["text"])
+            assert len(found) == count == known
             total.update(np.array([count, *found], "<i4").tobytes())
     assert (rows, total.hexdigest()) == (3000, REVIEWS)
 
 
-def test_any_thread_may_use_it(bert: Tokenizer) -> None:
+def test_any_thread_may_use_it(bert: Subwords) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda pair: bert.ids(pair[0])[0].tolist(), IDS * 20))
     assert found == [ids for _, ids in IDS * 20]
 
 
-def test_what_the_file_says_of_cutting_and_padding_is_left_aside(bert: Tokenizer) -> None:
+def test_what_the_file_says_of_cutting_and_padding_is_left_aside(bert: Subwords) -> None:
     values = json.loads(wordpiece_json(vocabulary()))
     values["truncation"] = {"direction": "Left", "max_length": 8, "strategy": "LongestFirst", "stride": 2}
     values["padding"] = {
@@ -174,11 +174,12 @@ def test_what_the_file_says_of_cutting_and_padding_is_left_aside(bert: Tokenizer
     }  # fmt: skip
     other = open_tokenizer(json.dumps(values).encode(), 256)
     for text in (IDS[0][0], "day " * 500):
-        assert (other.ids(text)[0].tolist(), other.ids(text)[1]) == (bert.ids(text)[0].tolist(), bert.ids(text)[1])
+        assert other.ids(text).ids.tolist() == bert.ids(text).ids.tolist()
+        assert other.ids(text).tokens == bert.ids(text).tokens
 
 
-def test_the_version_is_said() -> None:
-    assert tokenizers_version().startswith("tokenizers 0.")
+def test_the_version_is_said(bert: Subwords) -> None:
+    assert bert.version.startswith("tokenizers 0.")
 
 
 def hostile(change: Callable[[dict[str, Any]], object]) -> bytes:

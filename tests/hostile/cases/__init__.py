@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.conftest import make_photo, tiny_model
 from tests.hostile.served import Server
+from tests.texts import tiny_text_model, write_table
 
 SCRIPT = "<script>alert(1)</script>"
 DEEP = 100_000
@@ -22,7 +23,7 @@ class Kit:
     """Sound files that hostile ones are made of.
 
     Attributes:
-        photos: 12 pictures of two classes.
+        photos: 24 pictures of two classes, or a table of as many texts (id, text, label).
         backbone: a backbone that runs in milliseconds.
         store: what it makes of them.
         head: trained on the store.
@@ -122,6 +123,24 @@ def make_kit(server: Server, folder: Path) -> Kit:
     shutil.copytree(kit.store, kit.indexed)
     outcome = server.run("index", kit.indexed, "--factory", "IVF2,Flat", within=120)
     assert outcome.code == 0, outcome
+    return kit
+
+
+def make_text_kit(server: Server, folder: Path, pictures: Kit) -> Kit:
+    """Make the same of texts; an index of them is no other than one of pictures."""
+    texts = [(f"r{i:02d}", f"{'good' if i % 2 else 'bad'} {chr(97 + i)}", "ab"[i % 2]) for i in range(24)]
+    table = write_table(folder / "texts.csv", texts)
+    backbone = folder / "tiny_text.onnx"
+    backbone.write_bytes(tiny_text_model().SerializeToString())
+    kit = Kit(table, backbone, folder / "store", folder / "head.onnx", folder / "pca.onnx", pictures.indexed)
+    columns = ("--column", "text", "--id-column", "id", "--label-column", "label", "--keep-text", "--part-rows", 12)
+    for command in (
+        ("extract", table, *columns, "--backbone", backbone, "--precision", "fp32", "--quiet", "-o", kit.store),
+        ("probe", kit.store, "--head", "ridge", "-o", kit.head),
+        ("pca", kit.store, "--dim", 4, "-o", kit.transform),
+    ):
+        outcome = server.run(*command, within=120)
+        assert outcome.code == 0, outcome
     return kit
 
 

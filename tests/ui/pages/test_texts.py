@@ -92,9 +92,43 @@ def test_a_page_shows_the_text_with_its_row(store: Path) -> None:
     page = str(load_page("DuplicatesReport")(duplicates(store, threshold=1)))
     assert "1 groups, 1 texts more than needed among 24" in page
     text = rows()["00"][0]
-    assert f'<blockquote dir="auto">{text}</blockquote><figcaption>keep, bad\n00</figcaption>' in page
-    assert f'<blockquote dir="auto">{text}</blockquote><figcaption>same text as 00, good\n01</figcaption>' in page
+    assert f'<blockquote dir="auto">{text}</blockquote><figcaption>keep, label bad\n00</figcaption>' in page
+    assert f'<blockquote dir="auto">{text}</blockquote><figcaption>same text as 00, label good\n01</figcaption>' in page
     assert "group 0: 2 texts, crosses labels" in page
+
+
+def test_a_caption_names_what_it_says(store: Path) -> None:
+    found = search(store, id=["00"], k=3)
+    for near in found.answers[0].neighbours:
+        said = f"<figcaption>cosine {near.score:.4f}, label {near.label}\n{near.id}</figcaption>"
+        assert said in str(load_page("SearchReport")(found))
+    page = str(load_page("SearchReport")(search(store, id=["00"], k=3, metric="l2")))
+    assert "<figcaption>distance 0.0000, label good\n01</figcaption>" in page
+    assert "<figcaption>inner product " in str(load_page("SearchReport")(search(store, id=["00"], k=3, metric="ip")))
+    made = cluster(store, 1)
+    first = made.table.sort_by("distance").to_pylist()[0]
+    said = f"distance {first['distance']:.3f}, label {first['label']}\n{first['id']}<"
+    assert said in str(load_page("ClusterReport")(made))
+
+
+def test_wrong_labels_are_counted_shown_and_all_there_are(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = mislabeled(store, folds=2)
+    count, more = len(found.rows), len(found.rows) - found.issues
+    assert count > 2
+    said = f"{found.issues} of 24 labels are likely wrong, {more} more differ from the answer"
+    assert main(["mislabeled", str(store), "--folds", "2", "--top", "2"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"{said} (logistic, out of fold)"
+    assert shown[-1] == f"the 2 most suspicious of these {count} rows; --top N shows more, -o FILE writes all"
+    out = tmp_path / "wrong.csv"
+    assert main(["mislabeled", str(store), "--folds", "2", "--top", "2", "-o", str(out)]) == 0
+    assert f"the 2 most suspicious of these {count} rows; --top N shows more\n" in capsys.readouterr().out
+    assert main(["mislabeled", str(store), "--folds", "2"]) == 0
+    assert "most suspicious of" not in capsys.readouterr().out
+    page = str(load_page("Suspects")(found))
+    assert f"<p>{said}. Shown are all of them, the most suspicious first.</p>" in page
 
 
 def test_a_text_that_is_gone_or_changed_says_so(tmp_path: Path, tiny_texts: BackboneFile) -> None:

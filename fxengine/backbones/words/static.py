@@ -1,0 +1,152 @@
+"""Static token vectors in a folder, as model2vec and sentence-transformers' StaticEmbedding write them.
+
+The words are the tokens of its tokenizer.json in the order of their ids. A token's row is `embeddings[mapping[id]] *
+weights[id]`, where the folder has these two.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fxengine.backbones.words.blocks import Block, Blocks, check_dim, check_finite
+from fxengine.errors import InputError, explained
+from fxengine.files import read_small
+
+_VECTORS, _TOKENIZER = "model.safetensors", "tokenizer.json"
+_CONFIGS = ("config.json", "config_sentence_transformers.json")
+_NESTED = "0_StaticEmbedding"
+_TABLES = ("embeddings", "embedding.weight")
+_MOST_HEADER, _MOST_JSON = 1 << 24, 1 << 28
+_GATHERED = 1 << 22  # bytes of rows at once
+_KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
+
+
+def files_of(folder: Path) -> tuple[Path, Path]:
+    """Return the files of vectors and of the tokenizer in a folder; raises InputError where they are not there."""
+    for place in (folder, folder / _NESTED):
+        if (place / _VECTORS).is_file() and (place / _TOKENIZER).is_file():
+            return place / _VECTORS, place / _TOKENIZER
+    raise InputError(
+        f"{folder} is a folder without {_VECTORS} and {_TOKENIZER}: name a file of word vectors, or a folder that "
+        "model2vec wrote."
+    )
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """Return what a folder says of its model; empty where it says nothing. Raises InputError where that is no JSON."""
+    for name in _CONFIGS:
+        if (folder / name).is_file():
+            return _object(folder / name)
+    return {}
+
+
+def tokenizer_of(folder: Path) -> bytes:
+    """Return the bytes of a folder's tokenizer; raises InputError where it has none."""
+    with explained(f"{folder} cannot be read", kind=InputError):
+        return read_small(files_of(folder)[1].resolve(), _MOST_JSON)
+
+
+def read_static(folder: Path) -> Blocks:
+    """Return the vectors of the tokens of a folder.
+
+    Raises:
+        InputError: it has none; the blocks raise it for a row with a number that is not finite.
+    """
+    vectors, tokenizer = files_of(folder)
+    tensors = _tensors(vectors)
+    table = next((tensors[name] for name in _TABLES if name in tensors), None)
+    if table is None or table.ndim != 2:
+        raise InputError(f"{vectors} has no static vectors: a table {' or '.join(_TABLES)} is expected in it.")
+    words = _tokens(tokenizer)
+    mapping, weights = tensors.get("mapping"), tensors.get("weights")
+    for name, each in (("mapping", mapping), ("weights", weights)):
+        if each is not None and each.shape != (len(words),):
+            raise InputError(f"{vectors}: {name} has the shape {each.shape}; the tokenizer has {len(words):,} tokens.")
+    if mapping is None and len(table) != len(words):
+        raise InputError(f"{vectors} has {len(table):,} vectors; the tokenizer beside it has {len(words):,} tokens.")
+    if mapping is not None and not (mapping.dtype.kind == "i" and 0 <= mapping.min() <= mapping.max() < len(table)):
+        raise InputError(f"{vectors}: mapping names rows that are not there.")
+    dim = check_dim(str(vectors), table.shape[1])
+    return Blocks("static vectors of tokens", dim, _blocks(str(vectors), words, table, mapping, weights), whole=True)
+
+
+def _blocks(
+    name: str, words: list[bytes], table: np.ndarray, mapping: np.ndarray | None, weights: np.ndarray | None
+) -> Iterator[Block]:
+    step = max(1, _GATHERED // (4 * table.shape[1]))
+    for start in range(0, len(words), step):
+        part = slice(start, start + step)
+        rows = _float32(table[part] if mapping is None else table[mapping[part]])
+        if weights is not None:
+            rows = rows * _float32(weights[part])[:, None]
+        check_finite(name, words[part], rows, start + 1)
+        yield words[part], rows
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    if values.dtype == np.uint16:  # bfloat16: the upper half of a float32
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float32)
+
+
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a safetensors file, mapped; bfloat16 as uint16. Raises InputError where it is none."""
+    with explained(f"{path} cannot be read", kind=InputError):
+        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    if len(data) < 8 or not 2 <= length <= min(_MOST_HEADER, len(data) - 8):
+        raise InputError(f"{path} is no safetensors file, or is cut. Fetch it again.")
+    body = data[8 + length :]
+    try:
+        header = json.loads(data[8 : 8 + length].tobytes())
+        return {
+            name: _tensor(body, facts) for name, facts in header.items() if name in (*_TABLES, "mapping", "weights")
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is a safetensors file that is damaged or cut: {error}. Fetch it again.") from error
+
+
+def _tensor(body: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
+    if facts["dtype"] not in _KINDS:
+        raise ValueError(f"numbers of the type {facts['dtype']}")
+    kind, shape = np.dtype(_KINDS[facts["dtype"]]), tuple(int(edge) for edge in facts["shape"])
+    start, end = facts["data_offsets"]
+    if (
+        not 0 <= start <= end <= len(body)
+        or min(shape, default=1) < 1
+        or end - start != math.prod(shape) * kind.itemsize
+    ):
+        raise ValueError("a tensor is not where its header says")
+    return np.ndarray(shape, kind, body, start)
+
+
+def _tokens(path: Path) -> list[bytes]:
+    """Return the tokens of a tokenizer in the order of their ids; raises InputError where an id has none."""
+    facts = _object(path)
+    try:
+        known = facts["model"]["vocab"]
+        pairs = known.items() if isinstance(known, dict) else ((token, at) for at, (token, *_) in enumerate(known))
+        numbers = {int(number): str(token) for token, number in pairs}
+        numbers |= {int(each["id"]): str(each["content"]) for each in facts.get("added_tokens") or ()}
+        return [numbers[number].encode() for number in range(len(numbers))]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is no tokenizer with a token for each id from 0 on.") from error
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """Return the object in a file of JSON; raises InputError where it has none."""
+    with explained(f"{path} cannot be read", kind=InputError):
+        text = read_small(path.resolve(), _MOST_JSON)
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise InputError(f"{path} is no object of JSON.")
+    return facts

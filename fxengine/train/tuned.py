@@ -1,0 +1,94 @@
+"""What a training process leaves, whatever it trained; and how it is run and followed."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from fxengine.backbones.children import keras_env
+from fxengine.backbones.children.layout import ANSWER
+from fxengine.backbones.children.process import check_answer, run_program
+from fxengine.backbones.spec import Facts
+from fxengine.pipeline.summary import Progress
+from fxengine.train import layout
+
+Watch = Callable[[Progress], None] | None
+CHILD = Path(__file__).parent / "children" / "train_child.py"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A net that was trained, found to compute what Keras does.
+
+    Attributes:
+        model: the finished graph; it has no facts yet.
+        facts: what it will say of itself, but for what it was trained on.
+        head: from its features to answers.
+        rows: those that are selected and reported on, int64 [n].
+        logits: what it says of them, float32 [n, outputs].
+        state: how the training went.
+        trained: names of the layers that were not frozen.
+        differences: of the graph to Keras.
+        metadata: what the file says beside its facts.
+        notes: what was left out or made up, a sentence each.
+    """
+
+    model: onnx.ModelProto
+    facts: Facts
+    head: onnx.ModelProto
+    rows: np.ndarray
+    logits: np.ndarray
+    state: dict[str, Any]
+    trained: list[str]
+    differences: dict[str, float]
+    metadata: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def run_training(
+    name: str, work: Path, order: Mapping[str, Any], progress: Watch
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Run the training process to its end; return its answer and the arrays that it left.
+
+    Args:
+        name: what is trained.
+        work: where its data lies, and what it leaves goes.
+        order: what to do, beside where.
+        progress: told the steps.
+
+    Raises:
+        InputError: the training failed.
+    """
+    (work / ANSWER).unlink(missing_ok=True)
+    there = str(work.absolute())
+    where = {"data": there, "folder": there, "tensorboard": str(work.absolute().with_name(layout.TENSORBOARD))}
+    watch = _follow(work / layout.PROGRESS, progress)
+    program = keras_env.program(CHILD, trains=True)
+    log, ended = run_program(program, {**order, **where}, work, seconds=math.inf, watch=watch)
+    check_answer(name, work, log, ended, "trained")
+    with np.load(work / layout.OUTPUTS) as arrays:
+        return json.loads((work / ANSWER).read_text()), dict(arrays)
+
+
+def _follow(path: Path, progress: Watch) -> Callable[[], None]:
+    """Return what reads the training's last step and tells it."""
+    path.unlink(missing_ok=True)
+    begin = time.monotonic()
+
+    def watch() -> None:
+        if progress is None or not path.is_file():
+            return
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        steps = [line for line in lines if "of" in line]
+        if steps:
+            progress(Progress(steps[-1]["steps"], 0, steps[-1]["of"], time.monotonic() - begin))
+
+    return watch
