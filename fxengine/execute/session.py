@@ -59,7 +59,7 @@ class Session:
         names = list(outputs or self.outputs)
         rows = len(next(iter(inputs.values())))
         if not rows:
-            one = self.run({name: _padded(values, 1) for name, values in inputs.items()}, names)
+            one = self.run({name: _zeros(values) for name, values in inputs.items()}, names)
             return {name: values[:0] for name, values in one.items()}
         if takes_texts(inputs):
             runs = cut(inputs, range(rows), self.batch_size)
@@ -126,6 +126,11 @@ def in_order(runs: Sequence[Rows], parts: Sequence[Mapping[str, np.ndarray]], co
         for name, values in part.items():
             made[name][rows] = values
     return made
+
+
+def _zeros(like: np.ndarray) -> np.ndarray:
+    """Return one row of zeros; of texts, which stand in an array of arrays of their own length, one token."""
+    return np.zeros((1, 1), np.int32) if like.dtype == object else _padded(like[:0], 1)
 
 
 def _padded(values: np.ndarray, rows: int) -> np.ndarray:

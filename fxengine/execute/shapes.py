@@ -92,6 +92,6 @@ def texts_of_a_run(inputs: Mapping[str, np.ndarray], rows: Rows, tokens: int) ->
     lengths = inputs[LENGTHS_INPUT][rows]
     length = max(1, int(lengths[0]))
     made = np.zeros((rows_of_a_run(length, tokens), length), np.int32)
-    for row, ids in zip(made, inputs[TOKENS_INPUT][rows], strict=False):
-        row[:] = ids[:length]
+    texts = inputs[TOKENS_INPUT][rows]
+    made[: len(texts)] = np.concatenate(texts).reshape(-1, length) if texts.ndim == 1 else texts[:, :length]
     return {TOKENS_INPUT: made, LENGTHS_INPUT: np.full(len(made), length, np.int32)}

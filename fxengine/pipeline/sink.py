@@ -97,9 +97,8 @@ class Sink:
                 summary.extracted += count
             else:
                 summary.failed[code] = summary.failed.get(code, 0) + count
-        told = [row.further for row in rows if row.further and row.error_code is None]
-        summary.truncated += sum(further.get("truncated") is True for further in told)
-        for further in told:
+        for further in [row.further for row in rows if row.further]:
+            summary.truncated += further.get("truncated") is True
             words, coverage = further.get("tokens"), further.get("coverage")
             if isinstance(words, int) and isinstance(coverage, float):
                 summary.words += words

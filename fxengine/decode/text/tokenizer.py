@@ -75,7 +75,9 @@ class Subwords:
     def _kept(self, ids: np.ndarray, encoded: Any) -> Tokenized:
         if len(ids) > self.max_tokens:
             raise InputError(f"The backbone's tokenizer gives {len(ids)} tokens where {self.max_tokens} are taken.")
-        behind = sum(len(rest.ids) - self._special for rest in encoded.overflowing)
+        behind = 0
+        if len(ids) == self.max_tokens:
+            behind = sum(len(rest.ids) - self._special for rest in encoded.overflowing)
         return Tokenized(ids, len(ids) + behind, len(ids) + behind)
 
 

@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=positive,
         metavar="N",
-        help="pictures in one run of the model (4 on a CPU, 128 on a GPU); of texts, tokens (128, 16,384; of words 4,096)",
+        help="pictures in one run of the model (4 on a CPU, 128 on a GPU); of texts, tokens (128, 16,384, words 4,096)",
     )
     run.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (one a core)")
     run.add_argument(
