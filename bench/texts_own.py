@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -62,15 +61,14 @@ def tokenised(preparer: Preparer, texts: list[str]) -> Inputs:
 
 
 def tokenizing(preparer: Preparer, texts: list[str]) -> float:
-    """Return the seconds of tokenizing alone, on all cores."""
-    local = threading.local()
+    """Return the seconds of tokenizing alone, on all cores, as many texts at once as a run takes."""
+    step = preparer.window(1).together
+    parts = [[text.encode() for text in texts[i : i + step]] for i in range(0, len(texts), step)]
 
     def one(i: int) -> None:
-        if not hasattr(local, "room"):
-            local.room = preparer.room(1)
-        preparer.open(texts[i].encode()).fill(local.room, 0)
+        preparer.fill_together(parts[i], preparer.room(len(parts[i])), range(len(parts[i])))
 
-    return len(texts) / on_all_cores(len(texts), one, usable_cores())
+    return len(parts) / on_all_cores(len(parts), one, usable_cores())
 
 
 def runs_without_padding(inputs: Inputs, tokens: int) -> list[Inputs]:
@@ -81,7 +79,8 @@ def runs_without_padding(inputs: Inputs, tokens: int) -> list[Inputs]:
         rows, size = np.flatnonzero(lengths == length), rows_of_a_run(int(length), tokens)
         for i in range(0, len(rows), size):
             chosen = np.resize(rows[i : i + size], size)
-            runs.append({TOKENS_INPUT: inputs[TOKENS_INPUT][chosen, :length], LENGTHS_INPUT: lengths[chosen]})
+            tokens_of = np.stack([ids[:length] for ids in inputs[TOKENS_INPUT][chosen]])
+            runs.append({TOKENS_INPUT: tokens_of, LENGTHS_INPUT: lengths[chosen]})
     return runs
 
 

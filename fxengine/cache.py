@@ -22,8 +22,9 @@ from fxengine.errors import InputError, explained
 from fxengine.files import remove, remove_temporaries, replacing
 
 _LOG = logging.getLogger("fxengine")
-# What `clean` leaves: stores were computed by these very int8 copies, and what a user named is no one else's to say.
-_KEPT = ("int8", "named")
+# What `clean` leaves: stores were computed by these very int8 copies, what a user named is no one else's to say, and
+# offline nothing else tells what a repository holds.
+_KEPT = ("int8", "named", "hub")
 # What `clean` removes, by the names that are given here: the folder may be another program's or a project's, too.
 _CLEANED = {
     "backbones": r"[0-9a-f]{64}\.onnx",

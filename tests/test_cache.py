@@ -219,6 +219,7 @@ OURS = {
     "logs": "keras-20261127-031822-4711.log",
     "int8": f"{HEX}.onnx",
     "named": f"root-{HEX}",
+    "hub": f"{HEX[:32]}.json",
 }
 
 
@@ -233,8 +234,9 @@ def test_cleaning_leaves_what_costs_more_than_time(folder: Path, tmp_path: Path)
     (folder / "tensorrt" / OURS["tensorrt"] / "out").symlink_to(tmp_path)
     assert (cache.sizes()["tensorrt"], cache.sizes()["vectors"]) == (500, 1250)
     (finding,) = doctor(clean_cache=True).findings
-    assert finding.found.startswith(f"7,750 bytes freed; {folder}, 2,000 bytes (int8 1,000 bytes, named 1,000 bytes);")
-    assert cache.sizes() == {"int8": 1000, "named": 1000}
+    kept = "int8 1,000 bytes, named 1,000 bytes, hub 1,000 bytes"
+    assert finding.found.startswith(f"7,750 bytes freed; {folder}, 3,000 bytes ({kept});")
+    assert cache.sizes() == {"int8": 1000, "named": 1000, "hub": 1000}
     assert trust.was_named("root", "/photos")
     assert tmp_path.exists()
     assert (folder / "mine").exists()

@@ -33,6 +33,7 @@ LINES_NOT_RUN = {
     "info .": "no run was made",
     "keras:": "needs Keras",
     "onnx:": "a net that is not here",
+    "hf:": "a net that is not here",
     "cats_dogs": "what a run over real photos printed",
     "imagenet_500": "what a run over real photos printed",
     "uci_": "what a run over real reviews printed",

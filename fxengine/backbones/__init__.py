@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from fxengine import trust
 from fxengine.backbones import cache
-from fxengine.backbones.options import ExportOptions, refuse_of_words, refuse_unread
+from fxengine.backbones.options import ExportOptions, refuse_of_hub, refuse_of_words, refuse_unread
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 
@@ -53,6 +53,7 @@ EMBEDDED = {
 }
 # To add a kind of source, asked for as KIND:WHAT: write backbones/sources/<file>.py as `Source`, and name it here.
 SOURCES = {
+    "hf": "fxengine.backbones.sources.from_hf",
     "keras": "fxengine.backbones.sources.from_keras",
     "onnx": "fxengine.backbones.sources.from_onnx",
     "pca": "fxengine.backbones.sources.from_pca",
@@ -91,6 +92,8 @@ def _load(source: str | Path, options: ExportOptions, space: str | None) -> Back
     kind, _, what = name.partition(":")
     if kind != "vectors":
         refuse_of_words(options, name)
+    if kind != "hf":
+        refuse_of_hub(options, name)
     if name in EMBEDDED:
         return _embedded(load_embedded(name), options, space)
     if kind in SOURCES and what:
@@ -227,6 +230,8 @@ def former_source(source: str) -> str | None:
 def source_name(source: str | Path) -> str:
     """Return how a store records where its backbone came from: a name, or a path made absolute."""
     kind, _, what = str(source).partition(":")
+    if kind == "hf" and not what.startswith((".", "~")):  # a name on the Hub, or a whole path
+        return str(source)
     if kind in SOURCES and what:
         file, mark, part = _file_and_part(kind, what)
         return f"{kind}:{Path(file).absolute() if Path(file).exists() else file}{mark}{part}"
@@ -236,6 +241,9 @@ def source_name(source: str | Path) -> str:
 
 def _file_and_part(kind: str, what: str) -> tuple[str, str, str]:
     """Return the file that a source names, "@" or "#", and which part of it: a tensor, of an archive a member."""
+    if kind == "hf":
+        file, mark, part = what.partition("#")
+        return str(Path(file).expanduser()), mark, part
     if kind != "vectors":
         return what.partition("@")
     return (what, "", "") if Path(what).exists() else what.partition("#")

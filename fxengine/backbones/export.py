@@ -12,7 +12,7 @@ import onnx
 
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import copy_backbone
-from fxengine.backbones.options import Channels, ExportOptions, Pooling, WordWeights, input_size, three_numbers
+from fxengine.backbones.options import Channels, ExportOptions, Pooling, Tower, WordWeights, input_size, three_numbers
 from fxengine.backbones.report import ExportReport, measure
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError, path_of
@@ -81,6 +81,8 @@ def export(
     tokens: str = "words",
     word_weights: WordWeights | None = None,
     words: int | None = None,
+    tower: Tower | None = None,
+    prompt: str | None = None,
 ) -> Exported:
     """Export `source` (or take it from the cache) to `output`; the report is written beside it.
 
@@ -88,7 +90,7 @@ def export(
         source: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported.
         output: the .onnx file to make.
         layers: tensors or layers to keep; see `ExportOptions`, as for all of the others.
-        pooling: how a map becomes a vector.
+        pooling: how a map, or the vectors of a text's tokens, become one vector.
         logits: keep the net's own classifier.
         size: input height and width in pixels, or one number for both.
         weights: for Keras Applications: "imagenet", "random", or a weights file.
@@ -102,6 +104,8 @@ def export(
         tokens: of word vectors, how the words of a text are found: "words" or "keras".
         word_weights: of word vectors, "sif" makes frequent words count less.
         words: of word vectors, only the first so many.
+        tower: of a repository with a net for pictures and one for texts, "image" or "text".
+        prompt: of a repository's net of texts, what is put before each text: a name that it has, or NAME=TEXT.
 
     Raises:
         InputError: there is no such source, it cannot be exported, or the file cannot be written.
@@ -125,6 +129,8 @@ def export(
         tokens=tokens,
         word_weights=word_weights,
         words=words,
+        tower=tower,
+        prompt=prompt,
     )
     found = load_backbone(source, options)
     report, report_path = _report(found), output.with_suffix(".report.json")

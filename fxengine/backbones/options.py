@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from fxengine.errors import InputError
 
-Pooling = Literal["avg", "max", "cls"]
+Pooling = Literal["avg", "max", "cls", "last", "weighted"]
+Tower = Literal["image", "text"]
 Channels = Literal["rgb", "bgr"]
 WordWeights = Literal["sif"]
 _OF_WORDS = ("tokens", "word_weights", "words")  # fields that only word vectors have a use for
+_OF_HUB = ("tower", "prompt")  # those that only repositories of models have one for
+_OF_TOKENS = ("last", "weighted")  # ways of pooling that a map has no use for
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class ExportOptions:
     Attributes:
         layers: tensors or layers to keep, the last one as `features`, the others as `features@NAME`; by default the
             one before the classifier.
-        pooling: how a map becomes a vector.
+        pooling: how a map, or the vectors of a text's tokens, become one vector; "last" and "weighted" are of tokens
+            alone.
         logits: whether to keep the net's own classifier as `logits`.
         size: input (height, width) in pixels, where the net leaves it open.
         weights: for Keras Applications: "imagenet", "random", or a weights file.
@@ -38,6 +42,9 @@ class ExportOptions:
         tokens: of word vectors, the rule by which the words of a text are found, one of `words.rule.RULES`.
         word_weights: of word vectors, what each is multiplied with: "sif" makes frequent words count less.
         words: of word vectors, take only the first so many of the file, which has the most frequent ones first.
+        tower: of a repository with two nets, one for pictures and one for texts, which is meant.
+        prompt: of a repository's net of texts, what is put before each text: the name of one of its prompts, or
+            NAME=TEXT.
     """
 
     layers: tuple[str, ...] = ()
@@ -55,11 +62,15 @@ class ExportOptions:
     tokens: str = "words"
     word_weights: WordWeights | None = None
     words: int | None = None
+    tower: Tower | None = None
+    prompt: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, without those of word vectors at their defaults: the cache has keys from before them."""
+        """Return the fields, without later ones at their defaults: the cache has keys from before them."""
         defaults = {entry.name: entry.default for entry in fields(self)}
-        return {n: value for n, value in asdict(self).items() if n not in _OF_WORDS or value != defaults[n]}
+        return {
+            n: value for n, value in asdict(self).items() if n not in (*_OF_WORDS, *_OF_HUB) or value != defaults[n]
+        }
 
 
 def refuse_unread(options: ExportOptions, why: str, *, read: Collection[str]) -> None:
@@ -74,6 +85,14 @@ def refuse_of_words(options: ExportOptions, name: str) -> None:
     """Raise InputError where an option of word vectors is given for the backbone `name`, which is none of them."""
     others = [entry.name for entry in fields(options) if entry.name not in _OF_WORDS]
     refuse_unread(options, f"{name} is no file of word vectors (vectors:FILE)", read=others)
+
+
+def refuse_of_hub(options: ExportOptions, name: str) -> None:
+    """Raise InputError where an option of repositories is given for the backbone `name`, which is in none."""
+    others = [entry.name for entry in fields(options) if entry.name not in _OF_HUB]
+    refuse_unread(options, f"{name} is in no repository of models (hf:NAME)", read=others)
+    if options.pooling in _OF_TOKENS:
+        raise InputError(f"{name}: `pooling` {options.pooling} is for the tokens of a net of texts (hf:NAME).")
 
 
 def input_size(size: int | Sequence[int] | None) -> tuple[int, int] | None:

@@ -137,22 +137,25 @@ class TextRecipe:
         max_tokens: tokens that the net takes at most, special ones included.
         kind: what the tokenizer is: "" JSON of the package `tokenizers`, "words" a vocabulary whose known words are the
             tokens, see `fxengine.backbones.words.vocabulary`.
+        prompt: what is put before each text, and is no part of it.
     """
 
     tokenizer: str
     max_tokens: int
     modality: Literal["text"] = "text"  # which its JSON always says; that of pictures says nothing
     kind: Literal["", "words"] = ""
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{64}", self.tokenizer):
             raise InputError("A recipe for texts names its tokenizer by a SHA-256.")
         if not 4 <= self.max_tokens <= _MOST_TOKENS:
             raise InputError(f"A recipe for texts needs 4 to {_MOST_TOKENS} tokens. Got {self.max_tokens}.")
+        check_texts((), (self.prompt,))
 
     def canonical(self) -> dict[str, Any]:
         """Return the fields that change numbers; one that came later, and is at its default, changes no fingerprint."""
-        return {name: value for name, value in asdict(self).items() if name != "kind" or value}
+        return {name: value for name, value in asdict(self).items() if name not in ("kind", "prompt") or value}
 
 
 Recipe = PictureRecipe | TextRecipe

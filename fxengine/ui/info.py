@@ -100,12 +100,14 @@ def _metadata(path: Path) -> dict[str, str]:
 def _layers(source: str) -> list[dict[str, Any]]:
     import onnx
 
-    from fxengine.backbones.sources.from_onnx import candidates
+    from fxengine.backbones.sources import from_hf, from_onnx
     from fxengine.backbones.spec import EPILOGUE, FEATURE_OUTPUT, PROLOGUE
 
     kind, _, what = source.partition(":")
     if kind == "onnx":
-        return candidates(what)
+        return from_onnx.candidates(what)
+    if kind == "hf":
+        return from_hf.candidates(what)
     found = load_backbone(source)
     inferred = onnx.shape_inference.infer_shapes(onnx.load(found.path))
     makers = {name: node for node in inferred.graph.node for name in node.output}

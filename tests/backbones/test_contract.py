@@ -33,7 +33,15 @@ from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.surgery import shape_of
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.pca_facts import PcaFacts
-from fxengine.backbones.sources import efficientnet_lite, from_keras, from_onnx, from_pca, from_vectors, minilm_l6
+from fxengine.backbones.sources import (
+    efficientnet_lite,
+    from_hf,
+    from_keras,
+    from_onnx,
+    from_pca,
+    from_vectors,
+    minilm_l6,
+)
 from fxengine.backbones.spec import (
     FEATURE_OUTPUT,
     INPUT_NAME,
@@ -56,7 +64,13 @@ from tests.word_vectors import some_vectors, write_vectors
 
 # Assigned one by one, so that mypy holds every module against the protocol.
 EMBEDDED_MODULES: dict[str, Embedded] = {"efficientnet_lite0": efficientnet_lite, "minilm_l6": minilm_l6}
-MODULES: dict[str, Source] = {"keras": from_keras, "onnx": from_onnx, "pca": from_pca, "vectors": from_vectors}
+MODULES: dict[str, Source] = {
+    "hf": from_hf,
+    "keras": from_keras,
+    "onnx": from_onnx,
+    "pca": from_pca,
+    "vectors": from_vectors,
+}
 KERAS = importlib.util.find_spec("tensorflow") is not None or bool(os.environ.get("FXENGINE_KERAS_PYTHON"))
 needs_keras = [
     pytest.mark.slow,
@@ -67,6 +81,14 @@ Asked = tuple[str, ExportOptions]
 
 def of_onnx(folder: Path) -> Asked:
     return str(classifier(folder / "net.onnx", padded=True)), ExportOptions(logits=True)
+
+
+def of_hf(folder: Path) -> Asked:
+    repository = folder / "repository"
+    if not repository.exists():  # it is known by the times of its files
+        repository.mkdir()
+        classifier(repository / "model.onnx", padded=True)
+    return str(repository), ExportOptions(logits=True)
 
 
 def of_pca(folder: Path) -> Asked:
@@ -95,6 +117,7 @@ def of_vectors(folder: Path) -> Asked:
 
 
 MAKE: dict[str, Callable[[Path], Asked]] = {
+    "hf": of_hf,
     "keras": of_keras,
     "onnx": of_onnx,
     "pca": of_pca,
@@ -222,7 +245,7 @@ def test_its_identity_follows_what_it_depends_on(kind: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", SOURCES)
 def test_what_is_not_there_is_named(kind: str) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        load_backbone(f"{kind}:nowhere")
+        load_backbone(f"{kind}:{'./' if kind == 'hf' else ''}nowhere")  # the Hub is not asked
 
 
 Change = Callable[[onnx.ModelProto], object]

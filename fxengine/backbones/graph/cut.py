@@ -169,7 +169,7 @@ def _skip(view: View, name: str, operators: set[str]) -> str:
     return name
 
 
-def find_tensor(view: View, wanted: str, file: str) -> str:
+def find_tensor(view: View, wanted: str, source: str) -> str:
     """Return the tensor that is called so, or that the node of that name makes; raises InputError with the nearest."""
     if wanted in view.maker and wanted in view.varying:
         return wanted
@@ -179,16 +179,16 @@ def find_tensor(view: View, wanted: str, file: str) -> str:
     names = [name for name in view.maker if name in view.varying]
     near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.4) or names[-5:]
     raise InputError(
-        f"{file} has no tensor {wanted!r}. Near it: {', '.join(near)}. `fxengine info onnx:{file} --layers` lists all."
+        f"{source} has no tensor {wanted!r}. Near it: {', '.join(near)}. `fxengine info {source} --layers` lists all."
     )
 
 
-def no_classifier(model: onnx.ModelProto, file: str) -> InputError:
+def no_classifier(model: onnx.ModelProto, source: str) -> InputError:
     """Return the error that says which tensors there are instead."""
     last = [f"{entry['tensor']} {entry['shape']}" for entry in list_candidates(model, None)[-8:]]
     return InputError(
-        f"{file} does not end in a classifier that can be cut (Gemm, MatMul or 1x1 Conv). Choose a tensor, as in "
-        f"onnx:{file}@NAME: {', '.join(last)}; `fxengine info onnx:{file} --layers` lists all."
+        f"{source} does not end in a classifier that can be cut (Gemm, MatMul or 1x1 Conv). Choose a tensor, as in "
+        f"{source}@NAME: {', '.join(last)}; `fxengine info {source} --layers` lists all."
     )
 
 
@@ -256,7 +256,7 @@ class Cut:
         return any(n != 1 for n in positions)
 
 
-def check_cut(cut: Cut, file: str) -> None:
+def check_cut(cut: Cut, source: str) -> None:
     """Raise InputError where the tensor's shape cannot become one vector a picture."""
     shape = list(cut.shape)
     if not 2 <= len(shape) <= 4:
@@ -268,8 +268,8 @@ def check_cut(cut: Cut, file: str) -> None:
     else:
         return
     raise InputError(
-        f"The tensor {cut.tensor!r} of {file} is {shape}: it {problem}. Choose another one: "
-        f"`fxengine info onnx:{file} --layers`."
+        f"The tensor {cut.tensor!r} of {source} is {shape}: it {problem}. Choose another one: "
+        f"`fxengine info {source} --layers`."
     )
 
 

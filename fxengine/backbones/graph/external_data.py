@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,8 +24,16 @@ _PACKED = {"INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2"}
 _HINT = "Put the model and its data files, as plain copies, into one folder."
 
 
-def load_model(path: Path) -> onnx.ModelProto:
+Finder = Callable[[str], Path]
+
+
+def load_model(path: Path, find: Finder | None = None) -> onnx.ModelProto:
     """Return the model with its external data merged into it.
+
+    Args:
+        path: the file.
+        find: gives the data file of a plain name, which is then trusted to be the model's; by default it lies in the
+            model's own folder.
 
     Raises:
         InputError: there is no such file, it is not ONNX, too large, or its external data are not to be trusted.
@@ -33,7 +41,7 @@ def load_model(path: Path) -> onnx.ModelProto:
     model = _parse(path)
     total = path.stat().st_size
     for tensor in external_tensors(model):
-        file, offset, length = _range(tensor, path)
+        file, offset, length = _range(tensor, path, find)
         total += length
         if total > MAX_BYTES:
             raise InputError(f"{path} and its external data are over 2 GB, which no single .onnx file can hold.")
@@ -87,10 +95,10 @@ def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
             yield from _graph_tensors(graph)
 
 
-def _range(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
+def _range(tensor: TensorProto, path: Path, find: Finder | None = None) -> tuple[Path, int, int]:
     """Return the file, the offset and the length of a tensor's data, all checked."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    file = _locate(entries.get("location", ""), path)
+    file = _locate(entries.get("location", ""), path, find)
     size = file.stat().st_size
     try:
         offset = int(entries.get("offset", 0))
@@ -118,10 +126,12 @@ def _bytes(tensor: TensorProto) -> int | None:
     return None if packed else math.prod(tensor.dims) * item
 
 
-def _locate(location: str, path: Path) -> Path:
+def _locate(location: str, path: Path, find: Finder | None) -> Path:
     """Return the file that a location names, resolved; raises InputError where it is not to be trusted."""
     if location in {"", ".", ".."} or any(c in location for c in "/\\:\0"):
         raise InputError(f"{path} keeps weights in {location!r}, which is no plain file name in its folder. {_HINT}")
+    if find is not None:
+        return find(location).resolve()
     folder = path.parent.resolve()
     file = (folder / location).resolve()
     if folder not in file.parents:

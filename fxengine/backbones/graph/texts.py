@@ -61,13 +61,13 @@ def text_prologue() -> Nodes:
     return made
 
 
-def mean_over_tokens(hidden: str, output: str, prefix: str = EPILOGUE) -> Nodes:
+def mean_over_tokens(hidden: str, output: str, prefix: str = EPILOGUE, mask: str = MASK) -> Nodes:
     """Return the nodes that compute `output`, float32 [batch, dim]: the mean of `hidden`, float32 [batch, length, dim],
     over the tokens that are there; zeros where there is none.
     """
     made = Nodes(prefix)
-    mask = made.node("Cast", [MASK], "mask", to=TensorProto.FLOAT)
-    there = made.node("Unsqueeze", [mask, made.constant("last", [2])], "there")
+    ones = made.node("Cast", [mask], "mask", to=TensorProto.FLOAT)
+    there = made.node("Unsqueeze", [ones, made.constant("last", [2])], "there")
     kept = made.node("Mul", [hidden, there], "kept")
     total = made.node("ReduceSum", [kept, made.constant("tokens", [1])], "total", keepdims=0)
     counts = made.node("Cast", [LENGTHS_INPUT], "counts", to=TensorProto.FLOAT)

@@ -44,7 +44,7 @@ from fxengine.backbones.graph.surgery import BATCH, View
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import measure
 from fxengine.backbones.sources.feature_check import check_vectors, sample_pictures
-from fxengine.backbones.sources.preprocessing import Preparation, prepare, preprocessing_file
+from fxengine.backbones.sources.preprocessing import Beside, Preparation, prepare, preprocessing_file
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, layer_output
 from fxengine.errors import InputError, first_line
 
@@ -58,11 +58,32 @@ _TOLERANCE, _HALF_TOLERANCE = 1e-3, 2e-2
 
 
 @dataclass(frozen=True)
+class Origin:
+    """A file, how people call it, and what its makers say beside it.
+
+    Attributes:
+        path: the file.
+        source: what asks for it, as "onnx:model.onnx"; SOURCE@TENSOR asks for a tensor of it.
+        name: how messages call the file.
+        find: gives a file of weights that the model names; by default those in its own folder are taken.
+        beside: what may state the preprocessing, see `prepare`.
+        config: may state the names of the classes; None: there is none.
+    """
+
+    path: Path
+    source: str
+    name: str
+    find: Callable[[str], Path] | None
+    beside: Beside
+    config: Path | None
+
+
+@dataclass(frozen=True)
 class _Net:
     """A read and cleaned file, and what its input says.
 
     Attributes:
-        path: the file.
+        origin: the file.
         model: its graph.
         input: the input's name.
         kind: the input's element type.
@@ -71,7 +92,7 @@ class _Net:
         last: whether it takes [batch, height, width, 3].
     """
 
-    path: Path
+    origin: Origin
     model: onnx.ModelProto
     input: str
     kind: int
@@ -93,25 +114,39 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     if options.weights != "imagenet":
         raise InputError(f"{what} holds its own weights: leave out `weights` {options.weights}.")
     path, tensor = _split(what)
-    net = _read(path)
+    return export_net(origin_of(path), tensor, options)
+
+
+def origin_of(path: Path) -> Origin:
+    """Return a file by itself, with what lies in its folder."""
+    config = path.parent / "config.json"
+    return Origin(path, f"onnx:{path}", str(path), None, path.parent, config)
+
+
+def export_net(origin: Origin, tensor: str | None, options: ExportOptions) -> onnx.ModelProto:
+    """Return the finished backbone of a net of pictures, cut at this tensor, or before its classifier.
+
+    Raises as `export`.
+    """
+    net = _read(origin)
     head = find_head(View(net.model.graph))
     if head is None and tensor is None and not options.layers:
-        check_scales(net.model, str(path))  # the likeliest reason
+        check_scales(net.model, origin.name)  # the likeliest reason
     outputs = _chosen(net, tensor, options, head)
-    preparation = prepare(options, net.size, path.parent)
+    preparation = prepare(options, net.size, origin.beside)
     size = (preparation.recipe.height, preparation.recipe.width)
     tensors = list(dict.fromkeys(outputs.values()))
     cut = surgery.with_input(surgery.keep_only(net.model, tensors), net.dims(net.batch or BATCH, size))
-    check_scales(cut, str(path))
+    check_scales(cut, origin.name)
     pictures = sample_pictures(*size)
     pixels = _as_input(pictures, preparation, net)
     wanted = _reference(cut, net, pixels)
     body, changes = _open_batch(cut, net, size, pixels, wanted)
     cuts = {name: _cut(net, View(cut.graph), outputs[name], wanted) for name in outputs}
     model = _assemble(net, body, preparation, cuts, options.pooling or "avg")
-    _check(model, path, pictures, cuts)
+    _check(model, origin, pictures, cuts)
     notes = {**_removed(net, head, outputs, size), **changes}
-    notes |= {"preprocessing": preparation.source, "sha256": _sha256([path])}
+    notes |= {"preprocessing": preparation.source, "sha256": sha256_of([origin.path])}
     facts = _facts(net, model, preparation, cuts, options, notes)
     helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
     return model
@@ -123,13 +158,13 @@ def identity(what: str, options: ExportOptions) -> str:
     files = [path, *data_files(path)]
     stated = preprocessing_file(options, path.parent)
     beside = [file for file in (stated, path.parent / "config.json") if file is not None and file.is_file()]
-    return f"{BUILD}-{onnx.__version__}-{_sha256([*files, *beside])}"
+    return f"{BUILD}-{onnx.__version__}-{sha256_of([*files, *beside])}"
 
 
 def former_cut(what: str) -> str | None:
     """Return the tensor that was cut at by default before embeddings were kept whole; None where that is no other."""
     path, tensor = _split(what)
-    view = View(_clean(path).graph)
+    view = View(_clean(origin_of(path)).graph)
     head = find_head(view) if tensor is None else None
     if head is None or head.removed:
         return None
@@ -139,8 +174,12 @@ def former_cut(what: str) -> str | None:
 
 def candidates(what: str) -> list[dict[str, Any]]:
     """Return every tensor that can become features: tensor, op, shape and whether it is the default cut."""
-    path, _ = _split(what)
-    model = _clean(path)
+    return candidates_of(origin_of(_split(what)[0]))
+
+
+def candidates_of(origin: Origin) -> list[dict[str, Any]]:
+    """Return what `candidates` does."""
+    model = _clean(origin)
     return list_candidates(model, find_head(View(model.graph)))
 
 
@@ -152,12 +191,12 @@ def _split(what: str) -> tuple[Path, str | None]:
     return Path(f"{path}.onnx"), tensor
 
 
-def _clean(path: Path) -> onnx.ModelProto:
-    return with_numbers(surgery.clean(load_model(path), str(path)))
+def _clean(origin: Origin) -> onnx.ModelProto:
+    return with_numbers(surgery.clean(load_model(origin.path, origin.find), origin.name))
 
 
-def _read(path: Path) -> _Net:
-    model = _clean(path)
+def _read(origin: Origin) -> _Net:
+    model, path = _clean(origin), origin.name
     if METADATA_KEY in metadata_of(model):
         raise InputError(f"{path} is a backbone that fxengine exported: give its path without onnx:.")
     if len(model.graph.input) != 1:
@@ -168,9 +207,9 @@ def _read(path: Path) -> _Net:
     if kind not in _INPUT_KINDS:
         raise InputError(f"{path}: its input {value.name!r} is {_kind_name(kind)}; float32 and float16 are taken.")
     shape = surgery.shape_of(value)
-    last = _input_last(model, shape, str(path))
+    last = _input_last(model, shape, path)
     batch, height, width = (n if isinstance(n, int) and n > 0 else None for n in _spatial(shape, last))
-    return _Net(path, model, value.name, kind, batch, (height, width), last)
+    return _Net(origin, model, value.name, kind, batch, (height, width), last)
 
 
 def _kind_name(kind: int) -> str:
@@ -207,14 +246,14 @@ def _input_last(model: onnx.ModelProto, shape: Sequence[int | str], file: str) -
 
 def _chosen(net: _Net, tensor: str | None, options: ExportOptions, head: Head | None) -> dict[str, str]:
     """Return output -> tensor."""
-    file, view = str(net.path), View(net.model.graph)
+    source, view = net.origin.source, View(net.model.graph)
     if tensor is not None and options.layers:
-        raise InputError(f"Both onnx:{file}@{tensor} and `layers` name what to keep: give one of them.")
+        raise InputError(f"Both {source}@{tensor} and `layers` name what to keep: give one of them.")
     names = options.layers or ((tensor,) if tensor is not None else ())
     own = head.features if head is not None and FEATURE_OUTPUT not in view.maker else None
-    found = [own if own and name == FEATURE_OUTPUT else find_tensor(view, name, file) for name in names]
+    found = [own if own and name == FEATURE_OUTPUT else find_tensor(view, name, source) for name in names]
     if (not found and head is None) or (options.logits and (head is None or head.logits is None)):
-        raise no_classifier(net.model, file)
+        raise no_classifier(net.model, source)
     if not found and head is not None:
         found = [head.features]
     result = {layer_output(name): tensor for name, tensor in zip(names[:-1], found[:-1], strict=True)}
@@ -255,14 +294,14 @@ def _reference(cut: onnx.ModelProto, net: _Net, pixels: np.ndarray) -> dict[str,
         session = open_plain(with_safe_pads(cut))  # as the cache will keep it: the file itself may not be run right
         rows = [outputs_of(session, np.repeat(pixels[i : i + 1], repeats, axis=0)) for i in range(len(pixels))]
     except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
-        raise InputError(f"ONNX Runtime cannot run {net.path}: {first_line(error)}") from error
+        raise InputError(f"ONNX Runtime cannot run {net.origin.name}: {first_line(error)}") from error
     for name, value in rows[0].items():
         if np.ndim(value) < 1 or len(value) != repeats:
             raise InputError(
-                f"The tensor {name!r} of {net.path} is {list(np.shape(value))}: dimension 0 must be the pictures "
-                f"(here {repeats}). Choose another one: `fxengine info onnx:{net.path} --layers`."
+                f"The tensor {name!r} of {net.origin.name} is {list(np.shape(value))}: dimension 0 must be the "
+                f"pictures (here {repeats}). Choose another one: `fxengine info {net.origin.source} --layers`."
             )
-        check_cut(_cut(net, View(cut.graph), name, {name: value}), str(net.path))
+        check_cut(_cut(net, View(cut.graph), name, {name: value}), net.origin.source)
     return {name: np.concatenate([row[name][:1] for row in rows]) for name in rows[0]}
 
 
@@ -284,14 +323,15 @@ def _open_batch(
                 return body, _changes(net, cut, body)
     if net.batch is None and problems and problems[0].startswith(f"with {len(pixels)} pictures the values"):
         raise InputError(
-            f"{net.path} gives a picture another vector when other pictures go in with it: features would depend on "
-            "their neighbours. Export it for inference (no training mode, nothing taken over the batch), or choose an "
-            f"earlier tensor, as in onnx:{net.path}@NAME: `fxengine info onnx:{net.path} --layers` lists them."
+            f"{net.origin.name} gives a picture another vector when other pictures go in with it: features would "
+            "depend on their neighbours. Export it for inference (no training mode, nothing taken over the batch), or "
+            f"choose an earlier tensor, as in {net.origin.source}@NAME: `fxengine info {net.origin.source} --layers` "
+            "lists them."
         )
     problem = problems[-1] if problems else f"its opset {surgery.opset(cut)} cannot be converted"
     raise InputError(
-        f"{net.path} cannot be made to take any number of pictures ({problem}): export it again with an open batch "
-        "dimension and opset 17."
+        f"{net.origin.name} cannot be made to take any number of pictures ({problem}): export it again with an open "
+        "batch dimension and opset 17."
     )
 
 
@@ -354,26 +394,27 @@ def _assemble(
         dim = cut.dim(pooled=name != LOGITS_OUTPUT)
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, dim]))
     outputs.sort(key=lambda value: value.name != FEATURE_OUTPUT)
-    graph = helper.make_graph(nodes, net.path.stem, [images], outputs, weights)
+    graph = helper.make_graph(nodes, net.origin.path.stem, [images], outputs, weights)
     model = helper.make_model(graph, opset_imports=list(body.opset_import), ir_version=body.ir_version)
     return model
 
 
-def _check(model: onnx.ModelProto, path: Path, pictures: np.ndarray, cuts: dict[str, Cut]) -> None:
+def _check(model: onnx.ModelProto, origin: Origin, pictures: np.ndarray, cuts: dict[str, Cut]) -> None:
     try:
         onnx.checker.check_model(model)
         found = run_model(with_safe_pads(model), pictures)
     except Exception as error:  # as in _reference
-        raise InputError(f"The backbone made of {path} does not run: {first_line(error)}") from error
+        raise InputError(f"The backbone made of {origin.name} does not run: {first_line(error)}") from error
     for value in model.graph.output:
         shape = (len(pictures), value.type.tensor_type.shape.dim[1].dim_value)
         if found[value.name].shape != shape:
             raise InputError(
-                f"The backbone made of {path} gives {found[value.name].shape} as {value.name}, not {shape}."
+                f"The backbone made of {origin.name} gives {found[value.name].shape} as {value.name}, not {shape}."
             )
         if value.name != LOGITS_OUTPUT:
-            instead = f"Choose another tensor, as in onnx:{path}@NAME: `fxengine info onnx:{path} --layers` lists them."
-            check_vectors(found[value.name], f"{path} (tensor {cuts[value.name].tensor!r})", instead)
+            lists = f"`fxengine info {origin.source} --layers` lists them."
+            instead = f"Choose another tensor, as in {origin.source}@NAME: {lists}"
+            check_vectors(found[value.name], f"{origin.name} (tensor {cuts[value.name].tensor!r})", instead)
 
 
 def _facts(
@@ -388,10 +429,10 @@ def _facts(
     metadata = metadata_of(net.model)
     report = measure(model)
     further = [(name.removeprefix(prefix), cut.dim()) for name, cut in cuts.items() if name.startswith(prefix)]
-    classes = _classes(net.path, cuts[LOGITS_OUTPUT].dim(pooled=False)) if LOGITS_OUTPUT in cuts else ()
+    classes = class_names(net.origin.config, cuts[LOGITS_OUTPUT].dim(pooled=False)) if LOGITS_OUTPUT in cuts else ()
     return Facts(
-        name=net.path.stem,
-        source=f"{net.path.name} (made by {net.model.producer_name or 'an unnamed program'})",
+        name=net.origin.path.stem,
+        source=f"{net.origin.path.name} (made by {net.model.producer_name or 'an unnamed program'})",
         licence=metadata.get("license", metadata.get("licence", "not stated in the file")),
         recipe=replace(preparation.recipe, scaled_decode=True),
         dim=features.dim(),
@@ -405,17 +446,18 @@ def _facts(
     )
 
 
-def _classes(path: Path, count: int) -> tuple[str, ...]:
-    """Return the class names that a config.json beside the model states, else their numbers."""
+def class_names(config: Path | None, count: int) -> tuple[str, ...]:
+    """Return the class names that a config.json states, else their numbers."""
     try:
-        values = json.loads((path.parent / "config.json").read_text("utf-8"))
+        values = {} if config is None else json.loads(config.read_text("utf-8"))
         names = values.get("label_names") or [values["id2label"][str(i)] for i in range(count)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         names = []
     return tuple(map(str, names)) if len(names) == count else tuple(map(str, range(count)))
 
 
-def _sha256(files: Sequence[Path]) -> str:
+def sha256_of(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of the SHA-256 of each file."""
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

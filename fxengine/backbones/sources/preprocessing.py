@@ -1,7 +1,8 @@
 """What a net wants done to a picture, as its user or a file beside it says; never guessed.
 
-Flags come before a JSON file that the user names, and that before `preprocessor_config.json` (Hugging Face) or
-`config.json` (timm) beside the model. Each may state a part: the pixels, the resize, or the size.
+Flags come before a JSON file that the user names, and that before `preprocessor_config.json` (Hugging Face),
+`config.json` (timm) or `preprocess_cfg.json` (open_clip) beside the model. Each may state a part: the pixels,
+the resize, or the size.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from fxengine.backbones.spec import Kernel, PictureRecipe
 from fxengine.errors import InputError
 
 Size = tuple[int, int]
-_BESIDE = ("preprocessor_config.json", "config.json")
+Beside = Path | tuple[Path, ...]
+STATES_PIXELS = ("preprocessor_config.json", "config.json", "preprocess_cfg.json", "open_clip_config.json")
 _PIL_KERNELS: dict[int, Kernel] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 _OWN = ("size", "channels", "scale", "mean", "std", "resize")
 _DEFAULT_CROP = 0.875  # short edge 256 for a cut of 224, as most ImageNet nets were tested
@@ -70,19 +72,19 @@ class _Stated:
     resize: _Resize | None = None
 
 
-def prepare(options: ExportOptions, net_size: tuple[int | None, int | None], folder: Path) -> Preparation:
+def prepare(options: ExportOptions, net_size: tuple[int | None, int | None], beside: Beside) -> Preparation:
     """Return the preprocessing of a net whose input is `net_size` (height, width; None where it is open).
 
     Args:
         options: flags, and the JSON file that the user names.
         net_size: what the net's input says.
-        folder: the model's own, where a configuration may lie.
+        beside: the model's own folder, where a configuration may lie, or the files that may be one.
 
     Raises:
         InputError: it is not stated, contradicts itself or the net, or cannot be done.
     """
     flags = _from_flags(options)
-    file = preprocessing_file(options, folder)
+    file = preprocessing_file(options, beside)
     base = _Stated() if file is None else _from_file(file, skip_resize=flags.resize is not None)
     both = _merge(flags, base)
     if both.scale is None and both.mean is None and both.std is None:
@@ -94,14 +96,14 @@ def prepare(options: ExportOptions, net_size: tuple[int | None, int | None], fol
     return _finish(both, _input_size(both.size, net_size), " over ".join(sources))
 
 
-def preprocessing_file(options: ExportOptions, folder: Path) -> Path | None:
+def preprocessing_file(options: ExportOptions, beside: Beside) -> Path | None:
     """Return the JSON file that states the preprocessing: the one that the user names, else one beside the model."""
     if options.preprocess is not None:
         if not options.preprocess.is_file():
             raise InputError(f"There is no preprocessing file {options.preprocess}.")
         return options.preprocess
-    found = (folder / name for name in _BESIDE if (folder / name).is_file())
-    return next((path for path in found if _parser(_read(path)) is not None), None)
+    named = [beside / name for name in STATES_PIXELS] if isinstance(beside, Path) else beside
+    return next((path for path in named if path.is_file() and _parser(_read(path)) is not None), None)
 
 
 def _from_flags(options: ExportOptions) -> _Stated:
@@ -114,8 +116,8 @@ def _from_file(path: Path, *, skip_resize: bool) -> _Stated:
     parse = _parser(values)
     if parse is None:
         raise InputError(
-            f"{path} states no preprocessing: it is neither Hugging Face's preprocessor_config.json nor timm's "
-            f"config.json, nor has it the keys {', '.join(_OWN)}."
+            f"{path} states no preprocessing: it is neither Hugging Face's preprocessor_config.json, nor timm's "
+            f"config.json, nor open_clip's preprocess_cfg, nor has it the keys {', '.join(_OWN)}."
         )
     try:
         return parse(values, skip_resize)
@@ -139,6 +141,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _parser(values: dict[str, Any]) -> Callable[[dict[str, Any], bool], _Stated] | None:
     """Return what reads such a file; None where the file is about something else."""
+    if {"preprocess_cfg", "resize_mode"} & set(values):
+        return _from_open_clip
     if {"image_mean", "do_resize", "do_rescale", "do_normalize", "image_processor_type"} & set(values):
         return _from_hugging_face
     if "pretrained_cfg" in values or {"input_size", "interpolation"} <= set(values):
@@ -190,6 +194,8 @@ def _parse_resize(text: str) -> _Resize:
 
 
 def _from_hugging_face(values: dict[str, Any], skip_resize: bool) -> _Stated:
+    if "max_num_patches" in values:
+        raise InputError("its pictures have no fixed size (NaFlex), and a backbone's have: take a fixed-size variant.")
     for key in ("rescale_offset", "do_pad"):
         if values.get(key):
             raise InputError(f"it asks for {key}, which fxengine cannot do.")
@@ -276,6 +282,33 @@ def _timm_resize(values: dict[str, Any], size: Size, mean: Three) -> _Resize:
         return _Resize("short", length, kernel, "torchvision")
     red, green, blue = (round(255 * value) for value in mean)
     return _Resize("long", length, kernel, "torchvision", (red, green, blue))
+
+
+def _from_open_clip(values: dict[str, Any], skip_resize: bool) -> _Stated:
+    """Return what open_clip's `preprocess_cfg` states, by itself or in its `open_clip_config.json`."""
+    values = values.get("preprocess_cfg", values)
+    size = values["size"]
+    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    if values.get("mode", "RGB") != "RGB":
+        raise InputError(f"mode is {values['mode']!r}: pictures are RGB here.")
+    mean, std = _required_three(values, "mean"), _required_three(values, "std")
+    resize = None if skip_resize else _open_clip_resize(values, (height, width))
+    return _Stated((height, width), "rgb", 1 / 255, mean, std, resize)
+
+
+def _open_clip_resize(values: dict[str, Any], size: Size) -> _Resize:
+    kernel, mode = values.get("interpolation", "bicubic"), values.get("resize_mode", "shortest")
+    if kernel not in get_args(Kernel):
+        raise InputError(f"interpolation {kernel!r} is not one that fxengine has: give `resize`.")
+    if mode == "squash":
+        return _Resize("both", None, kernel, "torchvision")
+    if mode not in ("shortest", "longest") or size[0] != size[1]:
+        raise InputError(f"resize_mode {mode!r} to {size} is not one that fxengine has: give `resize`.")
+    if mode == "shortest":
+        return _Resize("short", size[0], kernel, "torchvision")
+    level = values.get("fill_color", 0)
+    red, green, blue = [level] * 3 if isinstance(level, int) else (int(each) for each in level)
+    return _Resize("long", size[0], kernel, "torchvision", (red, green, blue))
 
 
 def _merge(flags: _Stated, base: _Stated) -> _Stated:

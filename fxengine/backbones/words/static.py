@@ -7,13 +7,13 @@ weights[id]`, where the folder has these two.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fxengine.backbones.safetensors import as_float32, read_tensors
 from fxengine.backbones.words.blocks import Block, Blocks, check_dim, check_finite
 from fxengine.errors import InputError, explained
 from fxengine.files import read_small
@@ -22,9 +22,8 @@ _VECTORS, _TOKENIZER = "model.safetensors", "tokenizer.json"
 _CONFIGS = ("config.json", "config_sentence_transformers.json")
 _NESTED = "0_StaticEmbedding"
 _TABLES = ("embeddings", "embedding.weight")
-_MOST_HEADER, _MOST_JSON = 1 << 24, 1 << 28
+_MOST_JSON = 1 << 28
 _GATHERED = 1 << 22  # bytes of rows at once
-_KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
 
 
 def files_of(folder: Path) -> tuple[Path, Path]:
@@ -59,7 +58,7 @@ def read_static(folder: Path) -> Blocks:
         InputError: it has none; the blocks raise it for a row with a number that is not finite.
     """
     vectors, tokenizer = files_of(folder)
-    tensors = _tensors(vectors)
+    tensors = read_tensors(vectors, (*_TABLES, "mapping", "weights"))
     table = next((tensors[name] for name in _TABLES if name in tensors), None)
     if table is None or table.ndim != 2:
         raise InputError(f"{vectors} has no static vectors: a table {' or '.join(_TABLES)} is expected in it.")
@@ -82,48 +81,11 @@ def _blocks(
     step = max(1, _GATHERED // (4 * table.shape[1]))
     for start in range(0, len(words), step):
         part = slice(start, start + step)
-        rows = _float32(table[part] if mapping is None else table[mapping[part]])
+        rows = as_float32(table[part] if mapping is None else table[mapping[part]])
         if weights is not None:
-            rows = rows * _float32(weights[part])[:, None]
+            rows = rows * as_float32(weights[part])[:, None]
         check_finite(name, words[part], rows, start + 1)
         yield words[part], rows
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint16:  # bfloat16: the upper half of a float32
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32)
-
-
-def _tensors(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors of a safetensors file, mapped; bfloat16 as uint16. Raises InputError where it is none."""
-    with explained(f"{path} cannot be read", kind=InputError):
-        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-    length = int.from_bytes(data[:8].tobytes(), "little")
-    if len(data) < 8 or not 2 <= length <= min(_MOST_HEADER, len(data) - 8):
-        raise InputError(f"{path} is no safetensors file, or is cut. Fetch it again.")
-    body = data[8 + length :]
-    try:
-        header = json.loads(data[8 : 8 + length].tobytes())
-        return {
-            name: _tensor(body, facts) for name, facts in header.items() if name in (*_TABLES, "mapping", "weights")
-        }
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is a safetensors file that is damaged or cut: {error}. Fetch it again.") from error
-
-
-def _tensor(body: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
-    if facts["dtype"] not in _KINDS:
-        raise ValueError(f"numbers of the type {facts['dtype']}")
-    kind, shape = np.dtype(_KINDS[facts["dtype"]]), tuple(int(edge) for edge in facts["shape"])
-    start, end = facts["data_offsets"]
-    if (
-        not 0 <= start <= end <= len(body)
-        or min(shape, default=1) < 1
-        or end - start != math.prod(shape) * kind.itemsize
-    ):
-        raise ValueError("a tensor is not where its header says")
-    return np.ndarray(shape, kind, body, start)
 
 
 def _tokens(path: Path) -> list[bytes]:

@@ -90,7 +90,8 @@ class TextPreparer:
     ) -> list[Filled | DecodeError]:
         """Tokenize several at once; an error stands for a text that is refused."""
         texts = [self._text_of(payload) for payload in payloads]
-        tokenized = iter(self.tokenizer.all_ids([text for text in texts if isinstance(text, str)]))
+        prompt = self.recipe.prompt
+        tokenized = iter(self.tokenizer.all_ids([prompt + text for text in texts if isinstance(text, str)]))
         return [
             text if isinstance(text, DecodeError) else self._put(text, next(tokenized), inputs, row)
             for text, row in zip(texts, rows, strict=True)
@@ -125,7 +126,7 @@ class TextPreparer:
         return DecodeError("empty", "The text is empty.") if not text or text.isspace() else text
 
     def _fill(self, text: str, inputs: Inputs, row: int) -> Filled:
-        (found,) = self.tokenizer.all_ids([text])
+        (found,) = self.tokenizer.all_ids([self.recipe.prompt + text])
         filled = self._put(text, found, inputs, row)
         if isinstance(filled, DecodeError):
             raise filled

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import CHANNELS, POOLINGS, add_layers, add_output, add_word_vectors, call, positive
+from fxengine.ui.arguments import CHANNELS, POOLINGS, TOWERS, add_layers, add_output, add_word_vectors, call, positive
 from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE
 
@@ -19,11 +19,11 @@ TEXT = "make a backbone file out of a pretrained net, with a report"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
-        "source", help="keras:ResNet50, onnx:model.onnx[@tensor], vectors:FILE, a name or a file; see docs/backbones.md"
+        "source", help="keras:NAME, onnx:FILE[@TENSOR], hf:ORG/NAME, vectors:FILE, a name or a file; docs/backbones.md"
     )
     add_output(parser, "the .onnx file to make", required=True)
     add_layers(parser)
-    parser.add_argument("--pooling", choices=POOLINGS, help="how a map becomes a vector (avg)")
+    parser.add_argument("--pooling", choices=POOLINGS, help="how a map, or tokens, become a vector (avg)")
     parser.add_argument("--logits", action="store_true", help="keep the net's own classifier, for `fxengine predict`")
     parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input height and width, or both at once")
     parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--std", type=float, nargs=3, metavar="S", help="divided by after --mean")
     group.add_argument("--resize", metavar="RULE", help="short, long or squash, as short:256:bicubic")
     add_word_vectors(parser)
+    hub = parser.add_argument_group("repositories of models (hf:NAME)")
+    hub.add_argument("--tower", choices=TOWERS, help="of a pair of nets, the one for pictures or for texts")
+    hub.add_argument("--prompt", metavar="NAME", help="what is put before each text: a prompt's name, or NAME=TEXT")
 
 
 def run(options: argparse.Namespace) -> int:

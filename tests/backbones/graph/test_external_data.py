@@ -133,8 +133,8 @@ def test_an_exchanged_file_is_noticed(tmp_path: Path, monkeypatch: pytest.Monkey
     target = write(tmp_path / "weights.bin")
     ranged = external_data._range
 
-    def exchange(tensor: onnx.TensorProto, model: Path) -> tuple[Path, int, int]:
-        found = ranged(tensor, model)
+    def exchange(tensor: onnx.TensorProto, model: Path, find: None) -> tuple[Path, int, int]:
+        found = ranged(tensor, model, find)
         target.unlink()
         target.symlink_to("/dev/zero")
         return found
@@ -159,3 +159,15 @@ def test_graphs_that_lie_deep_in_each_other_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x08\x08" + field(8, b"\x10\x11") + field(7, graph))
     with pytest.raises(InputError, match=r"deep\.onnx is not a readable ONNX file"):
         load_model(path)
+
+
+def test_data_that_somebody_else_finds(tmp_path: Path) -> None:
+    path, kept = save(tmp_path), write(tmp_path / "elsewhere.bin")
+    asked: list[str] = []
+
+    def find(name: str) -> Path:
+        asked.append(name)
+        return kept
+
+    assert load_model(path, find).graph.initializer[0].raw_data
+    assert set(asked) == {"weights.bin"}

@@ -224,3 +224,39 @@ def test_unreadable_json(tmp_path: Path, text: str) -> None:
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match="JSON"):
         prepare(ExportOptions(preprocess=file), (224, 224), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "recipe"),
+    [
+        ({}, PictureRecipe(224, 224, "short", 224, "bicubic", rounding="torchvision")),
+        ({"interpolation": "bilinear"}, PictureRecipe(224, 224, "short", 224, "bilinear", rounding="torchvision")),
+        ({"resize_mode": "squash"}, PictureRecipe(224, 224, "both", 224, "bicubic", rounding="torchvision")),
+        (
+            {"resize_mode": "longest", "fill_color": 127},
+            PictureRecipe(224, 224, "long", 224, "bicubic", rounding="torchvision", pad_color=(127, 127, 127)),
+        ),
+    ],
+)
+def test_open_clips_preprocess_cfg(tmp_path: Path, said: dict[str, object], recipe: PictureRecipe) -> None:
+    values = {"size": [224, 224], "mode": "RGB", "mean": [0.5, 0.4, 0.3], "std": [0.5] * 3, "resize_mode": "shortest"}
+    (tmp_path / "preprocess_cfg.json").write_text(json.dumps({**values, **said}))
+    found = prepare(ExportOptions(), (224, 224), tmp_path)
+    assert found.recipe == recipe
+    np.testing.assert_allclose(found.mean, [127.5, 102, 76.5])
+    np.testing.assert_allclose(found.std, [127.5] * 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"interpolation": "random"}, "interpolation 'random' is not one"),
+        ({"resize_mode": "shortest", "size": [224, 192]}, r"resize_mode 'shortest' to \(224, 192\) is not one"),
+        ({"mode": "L"}, "mode is 'L'"),
+    ],
+)
+def test_what_open_clip_says_and_is_not_done(tmp_path: Path, said: dict[str, object], why: str) -> None:
+    values = {"size": 224, "mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
+    (tmp_path / "preprocess_cfg.json").write_text(json.dumps({**values, **said}))
+    with pytest.raises(InputError, match=why):
+        prepare(ExportOptions(), (None, None), tmp_path)

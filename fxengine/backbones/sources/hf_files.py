@@ -1,0 +1,154 @@
+"""Which files of a repository are meant: the ONNX file by its rules, and what its makers say beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fxengine.backbones.hub.repository import Asked, Repository
+from fxengine.backbones.options import ExportOptions
+from fxengine.errors import InputError, explained
+from fxengine.files import read_small
+
+_WHOLE = ("onnx/model.onnx", "model.onnx")
+_TOWERS = {
+    "image": ("onnx/vision_model.onnx", "vision_model.onnx", "visual/model.onnx"),
+    "text": ("onnx/text_model.onnx", "text_model.onnx", "textual/model.onnx"),
+}
+_MOST_JSON = 1 << 26  # bytes
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An ONNX file of a repository.
+
+    Attributes:
+        repository: where it is.
+        file: its name in it.
+        tensor: the tensor of it that was asked for; None: its rules choose.
+        tower: whether it is one of two nets that give vectors of one space.
+    """
+
+    repository: Repository
+    file: str
+    tensor: str | None
+    tower: bool
+    _paths: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
+
+    def path(self, file: str) -> Path:
+        """Return a file on this machine, fetched if need be and checked, once; raises as `Repository.path`."""
+        if file not in self._paths:
+            self._paths[file] = self.repository.path(file)
+        return self._paths[file]
+
+    @property
+    def source(self) -> str:
+        """What asks for this very file."""
+        revision = f"@{self.repository.commit}" if self.repository.commit else ""
+        return f"hf:{self.repository.name}{revision}#{self.file}"
+
+    @property
+    def name(self) -> str:
+        """What messages call the file."""
+        return f"{self.file} of {self.repository.title}"
+
+    @property
+    def find(self) -> Callable[[str], Path] | None:
+        """What gives the file's data files; None of a folder, where they have to be beside it."""
+        folder = PurePosixPath(self.file).parent
+        return (lambda name: self.path(str(folder / name))) if self.repository.commit else None
+
+    def beside(self, name: str) -> Path | None:
+        """Return a file that says something of the net: from the net's own folder, else from the repository's."""
+        own = str(PurePosixPath(self.file).parent / name)
+        found = next((file for file in (own, name) if file in self.repository.files), None)
+        return None if found is None else self.path(found)
+
+    def said(self, name: str) -> dict[str, Any]:
+        """Return the object in such a file of JSON, empty where there is none; raises InputError where it has none."""
+        path = self.beside(name)
+        return {} if path is None else object_in(path)
+
+
+def choose(repository: Repository, asked: Asked, options: ExportOptions) -> Chosen:
+    """Return the ONNX file that is meant: the one that is named, else by its place; a quantised one is never chosen.
+
+    Raises:
+        InputError: there is none, or there are two towers and `tower` does not say which.
+    """
+    towers = {name: _first(repository, places) for name, places in _TOWERS.items()}
+    if asked.file is not None:
+        if options.tower is not None:
+            raise InputError(f"hf:{asked.name} names the file {asked.file}: leave `tower` away.")
+        file, tensor = _split(asked.file)
+        return Chosen(repository, file, tensor, file in towers.values())
+    if options.tower is not None:
+        found = towers[options.tower]
+        if found is None:
+            raise InputError(
+                f"{repository.title} has no {options.tower} tower ({', '.join(_TOWERS[options.tower])}). "
+                f"{_others(repository)}"
+            )
+        return Chosen(repository, found, None, True)
+    there = [file for file in towers.values() if file is not None]
+    if len(there) > 1:
+        raise InputError(
+            f"{repository.title} has two towers, for pictures and for texts ({', '.join(there)}): give `tower` image "
+            "or text."
+        )
+    whole = _first(repository, _WHOLE)
+    if whole is not None:
+        return Chosen(repository, whole, None, False)
+    if there:
+        return Chosen(repository, there[0], None, True)
+    raise InputError(f"{repository.title}: {_others(repository)}")
+
+
+def object_in(path: Path) -> dict[str, Any]:
+    """Return the object in a file of JSON; raises InputError where it has none."""
+    values = json_in(path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is no object of JSON.")
+    return values
+
+
+def json_in(path: Path) -> Any:
+    """Return what is in a file of JSON; raises InputError where it is none."""
+    with explained(f"{path} cannot be read", kind=InputError):
+        text = read_small(path.resolve(), _MOST_JSON)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: {error}") from error
+
+
+def _split(file: str) -> tuple[str, str | None]:
+    """Return the file and the tensor of "FILE.onnx@TENSOR"; the name of a tensor may have an "@" too."""
+    path, mark, tensor = file.partition(".onnx@")
+    return (f"{path}.onnx", tensor) if mark else (file, None)
+
+
+def _first(repository: Repository, places: tuple[str, ...]) -> str | None:
+    return next((file for file in places if file in repository.files), None)
+
+
+def _others(repository: Repository) -> str:
+    """Return what there is where no file of the usual places is, and what to do, in a sentence."""
+    files = repository.files
+    nets = [file for file in files if file.endswith(".onnx")]
+    if nets:
+        more = f" and {len(nets) - _LISTED} more" if len(nets) > _LISTED else ""
+        return (
+            f"No ONNX file of it is chosen by itself. Name one of these behind a #: {', '.join(nets[:_LISTED])}{more}."
+        )
+    if not any(file.endswith((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")) for file in files):
+        return "There is no net in it that fxengine could use: neither an ONNX file, nor weights to make one of."
+    pickles = "" if any(file.endswith(".safetensors") for file in files) else "only weights of other frameworks, and "
+    return (
+        f"It has {pickles}no ONNX file. Make one: `optimum-cli export onnx --model {repository.name} FOLDER`, or "
+        "timm's onnx_export.py, then give hf:FOLDER."
+    )
