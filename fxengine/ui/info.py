@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fxengine.backbones import EMBEDDED, SOURCES, load_backbone
+from fxengine import trust
+from fxengine.backbones import EMBEDDED, SOURCES, is_cached, load_backbone, source_name
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 from fxengine.facts import FactsError, read_json
@@ -21,6 +22,7 @@ class Info:
 
     Attributes:
         facts: JSON data. Of a store, a backbone, a head, a PCA file or a bundle its `kind` and what it says of itself;
+            of a repository of the Hub that has to be fetched first, which files that takes and their bytes;
             of a folder of fine-tunings `runs`, one fine-tuning each; where the layers of a net were asked for,
             `layers`: tensor, op, shape and whether it is the default.
     """
@@ -48,8 +50,9 @@ def info(target: str | Path, *, layers: bool = False) -> Info:
 
 def _facts(target: str | Path) -> dict[str, Any]:
     path = Path(target)
-    if str(target).partition(":")[0] in SOURCES:
-        return _backbone(load_backbone(str(target)))
+    kind, _, what = str(target).partition(":")
+    if kind in SOURCES:
+        return (_repository(what) if kind == "hf" else None) or _backbone(load_backbone(str(target)))
     if path.is_dir() and is_runs_folder(path):
         return {"runs": list_runs(path)}
     if path.is_dir():
@@ -61,6 +64,17 @@ def _facts(target: str | Path) -> dict[str, Any]:
     raise InputError(
         f"There is no {target}: `fxengine info` takes a store's folder, an .onnx file or a backbone's name."
     )
+
+
+def _repository(what: str) -> dict[str, Any] | None:
+    """Describe what an export of a repository would fetch; None where it would fetch nothing, or was made before."""
+    from fxengine.backbones.sources.hf_fetched import would_fetch
+
+    found = None if is_cached("hf", what) else would_fetch(what)
+    if found is None or (not found.fetches and len(found.nets) == 1):
+        return None
+    trust.note_named("backbone", source_name(f"hf:{what}"))  # as an export would
+    return {"kind": "repository", **asdict(found)}
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -68,15 +68,19 @@ class Repository:
         Raises:
             InputError: there is none of that name, it cannot be had, or it is not what the repository says.
         """
+        self.check_listed(file)
+        path = self._take(file)
+        with explained(f"{path} cannot be read", kind=InputError):
+            self._check(path, file)
+        return path
+
+    def check_listed(self, file: str) -> None:
+        """Raise InputError where there is no file of that name; the message names the nearest."""
         if file not in self.files:
             near = difflib.get_close_matches(file, self.files, n=3, cutoff=0.4)
             hint = f" Did you mean {', '.join(near)}?" if near else ""
             offline = "" if self.whole else " in the cache, and the Hub does not tell what else there is"
             raise InputError(f"{self.title} has no file {file}{offline}.{hint}")
-        path = self._take(file)
-        with explained(f"{path} cannot be read", kind=InputError):
-            self._check(path, file)
-        return path
 
     def is_here(self, file: str) -> bool:
         """Tell whether a file is on this machine already."""

@@ -64,9 +64,13 @@ class Chosen:
 
     def beside(self, name: str) -> Path | None:
         """Return a file that says something of the net: from the net's own folder, else from the repository's."""
-        own = str(PurePosixPath(self.file).parent / name)
-        found = next((file for file in (own, name) if file in self.repository.files), None)
+        found = self.listed(name)
         return None if found is None else self.path(found)
+
+    def listed(self, name: str) -> str | None:
+        """Return which file of the repository `beside` returns, which this does not fetch."""
+        own = str(PurePosixPath(self.file).parent / name)
+        return next((file for file in (own, name) if file in self.repository.files), None)
 
     def said(self, name: str) -> dict[str, Any]:
         """Return the object in such a file of JSON, empty where there is none; raises InputError where it has none."""
