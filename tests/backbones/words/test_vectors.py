@@ -220,7 +220,7 @@ def test_gensim_agrees(golden: Path) -> None:
 
 @pytest.mark.slow
 def test_what_they_write_and_is_not_read_is_named(golden: Path) -> None:
-    with pytest.raises(InputError, match="is a pickle, as gensim's `save` writes it"):
+    with pytest.raises(InputError, match=r"is a pickle, as save\(\) of gensim writes it"):
         WordVectors.open(golden / "pickled.kv")
     with pytest.raises(InputError, match=r"is quantised, as fastText's \.ftz are"):
         WordVectors.open(golden / "supervised.ftz")
