@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class Contender:
         return seconds
 
     def alone(self, table: str) -> float:
-        """Tokenize all texts of a table, then run the net over them as an extraction does, on as many threads."""
+        """Tokenize all texts of a table, then run the net over them; each as an extraction does, on as many threads."""
         texts = [text.encode() for text in read(table)]
         found = load_backbone(self._backbone)
         preparer = preparer_of(found)
@@ -77,8 +78,14 @@ class Contender:
         )
         begin = time.perf_counter()
         room = preparer.room(len(texts))
-        for i, text in enumerate(texts):
-            preparer.open(text).fill(room, i)
+        step = preparer.window(session.batch_size).together
+        with ThreadPoolExecutor(session.streams) as pool:
+            list(
+                pool.map(
+                    lambda i: preparer.fill_together(texts[i : i + step], room, range(i, min(i + step, len(texts)))),
+                    range(0, len(texts), step),
+                )
+            )
         tokenized = time.perf_counter()
         run_on_streams(session, room, FEATURE_OUTPUT)
         end = time.perf_counter()

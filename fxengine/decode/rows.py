@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -88,5 +88,7 @@ class Preparer(Protocol):
     ) -> list[Filled | DecodeError]:
         """Look at several and decode them into these rows of the inputs; an error stands for what is refused."""
 
-    def open_given(self, given: object, /) -> Opened:
-        """Do so for what a program gives by itself; raises InputError where it is nothing that is taken."""
+    def payload_of(self, given: object, /) -> Any:
+        """Return what `open` and `fill_together` take, of what a program gives by itself; raises InputError where it is
+        nothing that is taken.
+        """

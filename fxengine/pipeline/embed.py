@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -17,7 +17,7 @@ from fxengine.backbones import DEFAULT, find_space, load_backbone, load_for_spac
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect.item import Item, Payload
 from fxengine.collect.local import read_input, stat_item
-from fxengine.decode import Preparer, preparer_of
+from fxengine.decode import Inputs, Preparer, preparer_of
 from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import DecodeError, InputError, at_least
 from fxengine.execute import open_session, usable_cores
@@ -116,23 +116,41 @@ class Backbone:
         if isinstance(pictures, str | bytes | bytearray | memoryview) or not isinstance(pictures, Iterable):
             raise InputError(f"embed() takes a list of {modality}s. Put a single one into a list: embed([{modality}]).")
         preparer, (output, empty) = self._preparer, self._output(layer)
-        step = preparer.window(self._session.batch_size).rows if batch_size is None else batch_size
+        window = preparer.window(self._session.batch_size)
+        step, together = window.rows if batch_size is None else batch_size, window.together
         at_least("batch_size", step, 1)
         parts, remaining, done = [empty], iter(pictures), 0
         while chunk := list(islice(remaining, step)):
             room = preparer.room(len(chunk))
-            for i, each in enumerate(chunk):
-                try:
-                    preparer.open_given(each).fill(room, i)
-                except InputError as error:
-                    raise InputError(f"{modality} {done + i}: {error}") from error
-                except DecodeError as error:
-                    paths = (str, os.PathLike) if modality == "picture" else os.PathLike
-                    name = os.fspath(each) if isinstance(each, paths) else f"{modality} {done + i}"
-                    raise DecodeError(error.code, f"{name}: {error}") from error
+            for begin in range(0, len(chunk), together):
+                self._fill(chunk[begin : begin + together], room, begin, done)
             parts.append(self._session.run(room, (output,))[output])
             done += len(chunk)
         return np.concatenate(parts)
+
+    def _fill(self, given: Sequence[object], room: Inputs, begin: int, done: int) -> None:
+        """Fill the rows from `begin` on; a refusal says which input it is, of `done` and those of the room."""
+        payloads = []
+        for i, each in enumerate(given, begin):
+            with self._named(each, done + i):
+                payloads.append(self._preparer.payload_of(each))
+        found = self._preparer.fill_together(payloads, room, range(begin, begin + len(given)))
+        for i, (each, filled) in enumerate(zip(given, found, strict=True), begin):
+            if isinstance(filled, DecodeError):
+                with self._named(each, done + i):
+                    raise filled
+
+    @contextmanager
+    def _named(self, given: object, number: int) -> Iterator[None]:
+        modality = self.file.recipe.modality
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"{modality} {number}: {error}") from error
+        except DecodeError as error:
+            paths = (str, os.PathLike) if modality == "picture" else os.PathLike
+            name = os.fspath(given) if isinstance(given, paths) else f"{modality} {number}"
+            raise DecodeError(error.code, f"{name}: {error}") from error
 
     @cached_property
     def _preparer(self) -> Preparer:

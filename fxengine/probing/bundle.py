@@ -174,7 +174,7 @@ def _agreement(path: Path, found: BackboneFile, head: Head, store: FeatureStore)
     fresh, kept = [], []
     for key, given in _inputs_of(store, chosen, modality):
         try:
-            preparer.open_given(given).fill(inputs, 0)
+            preparer.open(preparer.payload_of(given)).fill(inputs, 0)
         except DecodeError:
             continue
         with explained("ONNX Runtime cannot run the bundle"):

@@ -105,7 +105,7 @@ def write_training_data(data: TrainingData, recipe: PictureRecipe, options: Fine
     def write(i: int) -> None:
         key = data.labelled.ids[i]
         try:
-            preparer.open_given(data.root / unescape_path(key)).fill({INPUT_NAME: images}, i)
+            preparer.open(preparer.payload_of(data.root / unescape_path(key))).fill({INPUT_NAME: images}, i)
         except DecodeError as error:
             raise StoreError(f"{key} cannot be decoded any more: {error} Run the same command again.") from error
 

@@ -67,7 +67,7 @@ def test_apart_and_given_are_the_same(tmp_path: Path, name: str) -> None:
     here, there = preparer.room(2), preparer.room(2)
     expected = filled(preparer, here, data)
     assert preparer.open_apart(data[0]).fill(there, 0) == expected[0]
-    assert preparer.open_given(data[1]).fill(there, 1) == expected[1]
+    assert preparer.open(preparer.payload_of(data[1])).fill(there, 1) == expected[1]
     for key, values in here.items():
         for mine, other in zip(values, there[key], strict=True):
             np.testing.assert_array_equal(mine, other)
@@ -93,7 +93,7 @@ def test_what_is_too_large_or_nothing_is_refused(tmp_path: Path, name: str) -> N
         prepare(name, Limits(max_bytes=len(data) - 1)).open(data)
     assert caught.value.code == "too_large"
     with pytest.raises(InputError, match="Got float"):
-        prepare(name).open_given(1.5)
+        prepare(name).open(prepare(name).payload_of(1.5))
 
 
 @modalities

@@ -565,8 +565,8 @@ class WithBrightness:
     def open_apart(self, payload: Payload) -> Opened:
         return self.open(payload)
 
-    def open_given(self, given: object) -> Opened:
-        return self.of.open_given(given)
+    def payload_of(self, given: object) -> Any:
+        return self.of.payload_of(given)
 
 
 def _unreadable(key: str, read: Callable[[Item, int], tuple[bytes, Item]]) -> Callable[[Item, int], tuple[bytes, Item]]:
@@ -607,7 +607,7 @@ def test_a_store_is_given_a_column_group_later(
     for key, row in found.items():
         inputs = made.room(1)
         if row["error_code"] is None:
-            made.open_given(photos / key).fill(inputs, 0)
+            made.open(made.payload_of(photos / key)).fill(inputs, 0)
             assert row["brightness"] == pytest.approx(inputs["images"].mean(), abs=1e-3)
         else:
             assert row["brightness"] is None

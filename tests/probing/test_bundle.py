@@ -142,7 +142,7 @@ def test_pictures_of_a_store_from_elsewhere_are_not_read(
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "of another user"))  # who named nothing
     opened = []
     monkeypatch.setattr(
-        "fxengine.decode.picture.preparer.PicturePreparer.open_given", lambda _, path: opened.append(path)
+        "fxengine.decode.picture.preparer.PicturePreparer.payload_of", lambda _, path: opened.append(path)
     )
     made = bundle(tiny.path, tmp_path / "head.onnx", tmp_path / "model.onnx", store=store)
     assert (made.agreement, opened) == (Agreement(0, 0.0, 0.0, 20), [])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import compress, pairwise
+
+import numpy as np
 
 from fxengine.backbones.words.rule import RULES, Rule
+from fxengine.backbones.words.together import numbers_of_ascii
 from fxengine.errors import InputError
 
-_REMEMBERED = 1 << 16  # different words that are not known as they are
+_REMEMBERED = 1 << 16  # different words that are not known as they are; different runs
 
 
 class _Numbers(dict[str, int]):
@@ -28,6 +32,20 @@ class _Numbers(dict[str, int]):
         return number
 
 
+class _Runs(dict[str, tuple[int, ...]]):
+    """Piece of a text -> the numbers of its words."""
+
+    def __init__(self, rule: Rule, numbers: _Numbers) -> None:
+        super().__init__()
+        self._rule, self._numbers = rule, numbers
+
+    def __missing__(self, run: str) -> tuple[int, ...]:
+        found = tuple(map(self._numbers.__getitem__, self._rule.words(run)))
+        if len(self) < _REMEMBERED:
+            self[run] = found
+        return found
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Words that have a number each, from 0 on.
@@ -40,18 +58,39 @@ class Vocabulary:
     rule: Rule
     words: Sequence[str]
     _numbers: _Numbers = field(init=False, repr=False, compare=False)
+    _runs: _Runs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         numbers = _Numbers(self.words)
         if len(numbers) != len(self.words):
             raise InputError("A vocabulary has a word twice.")
         object.__setattr__(self, "_numbers", numbers)
+        object.__setattr__(self, "_runs", _Runs(self.rule, numbers))
 
     def ids(self, text: str) -> tuple[list[int], int]:
         """Return the numbers of the known words of a text, in its order, and how many words it has, known or not."""
         numbers = [*map(self._numbers.__getitem__, self.rule.words(text))]
         known = [number for number in numbers if number >= 0] if -1 in numbers else numbers
         return known, len(numbers)
+
+    def all_ids(self, texts: Sequence[str]) -> list[tuple[np.ndarray, int]]:
+        """Return what `ids` returns for each of many texts, the numbers as int32."""
+        quick = [text.isascii() for text in texts] if self.rule == RULES["words"] else []
+        if not any(quick):
+            return [self._ids(text) for text in texts]
+        made = iter(self._ids_of_ascii([*compress(texts, quick)]))
+        return [next(made) if is_quick else self._ids(text) for text, is_quick in zip(texts, quick, strict=True)]
+
+    def _ids(self, text: str) -> tuple[np.ndarray, int]:
+        known, count = self.ids(text)
+        return np.array(known, np.int32), count
+
+    def _ids_of_ascii(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, int]]:
+        numbers, ends = numbers_of_ascii(texts, self._runs.__getitem__)
+        is_known = numbers >= 0
+        known, before = numbers[is_known], np.concatenate([[0], is_known.cumsum()])[ends].tolist()
+        cut = [known[begin:end] for begin, end in pairwise(before)]
+        return zip(cut, np.diff(ends).tolist(), strict=True)
 
     def number(self, word: str) -> int:
         """Return the number of a word, looked up as it is and then in lower case; -1 where it is not known."""

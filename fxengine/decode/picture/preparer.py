@@ -87,9 +87,9 @@ class PicturePreparer:
                 found.append(error)
         return found
 
-    def open_given(self, given: object) -> Opened:
-        """Look at a path, encoded bytes, a PIL image or RGB pixels; raises as `given.payload_of` and `open` do."""
-        return self.open(payload_of(given, self.limits.max_bytes))
+    def payload_of(self, given: object) -> bytes | Picture:
+        """Return what stands behind a path, encoded bytes, a PIL image or RGB pixels; raises as `given.payload_of`."""
+        return payload_of(given, self.limits.max_bytes)
 
     def _decode(self, data: bytes, header: Header, decoder: str, inputs: Inputs, row: int) -> Filled:
         return Filled(*decode_into(data, header, self.recipe, inputs[INPUT_NAME][row], decoder))

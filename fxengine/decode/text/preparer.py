@@ -97,21 +97,21 @@ class TextPreparer:
             for text, row in zip(texts, rows, strict=True)
         ]
 
-    def open_given(self, given: object) -> Opened:
-        """Look at a text, its UTF-8 bytes, or the path (a `pathlib.Path`) of a file that holds one.
+    def payload_of(self, given: object) -> bytes:
+        """Return the UTF-8 bytes of a text, of such bytes, or of the path (a `pathlib.Path`) of a file that holds one.
 
         Raises:
-            DecodeError: as `open` and `read_file` do.
+            DecodeError: half a character is no text; else as `read_file` and `utf8_of` do.
             InputError: it is none of these.
         """
         if isinstance(given, os.PathLike):
-            return self.open(utf8_of(read_file(given, self.limits.max_bytes)[0]))
+            return utf8_of(read_file(given, self.limits.max_bytes)[0])
         if isinstance(given, bytes):
-            return self.open(given)
+            return given
         if not isinstance(given, str):
             raise InputError(f"A backbone of texts takes texts, their bytes, and paths. Got {type(given).__name__}.")
         try:
-            return self.open(given.encode())
+            return given.encode()
         except UnicodeEncodeError as error:
             raise DecodeError("not_text", f"It holds {given[error.start]!a}, which is half a character.") from error
 

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fxengine.backbones.words.vocabulary import Vocabulary
 from fxengine.decode.text.tokenizer import Tokenized
 
@@ -31,8 +29,7 @@ class Words:
 
     def all_ids(self, texts: Sequence[str]) -> list[Tokenized]:
         """Return the known words of each text."""
-        found = [self.vocabulary.ids(text) for text in texts]
-        return [Tokenized(np.array(ids[: self.max_tokens], np.int32), count, len(ids)) for ids, count in found]
+        return [Tokenized(ids[: self.max_tokens], count, len(ids)) for ids, count in self.vocabulary.all_ids(texts)]
 
 
 def open_vocabulary(tokenizer: bytes, max_tokens: int) -> Words:

@@ -35,7 +35,7 @@ def rows_of(found: BackboneFile, texts: Sequence[str] = TEXTS) -> list[np.ndarra
     preparer, made = preparer_of(found), []
     for text in texts:
         room = preparer.room(1)
-        preparer.open_given(text).fill(room, 0)
+        preparer.open(preparer.payload_of(text)).fill(room, 0)
         made.append(room["tokens"][0])
     return made
 

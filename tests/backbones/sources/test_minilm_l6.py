@@ -46,7 +46,7 @@ def rows() -> list[np.ndarray]:
     preparer, made = preparer_of(load_backbone("minilm_l6")), []
     for text in TEXTS:
         room = preparer.room(1)
-        preparer.open_given(text).fill(room, 0)
+        preparer.open(preparer.payload_of(text)).fill(room, 0)
         made.append(room["tokens"][0])
     assert [len(each) for each in made] == [8, 25, 3, 8, 44, 256]
     return made

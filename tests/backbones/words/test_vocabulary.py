@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxengine.backbones.words.rule import RULES
@@ -54,3 +54,20 @@ def test_looking_up_again_gives_the_same(words: list[str], asked: list[str]) -> 
 def test_what_is_none_is_refused(data: bytes, says: str) -> None:
     with pytest.raises(InputError, match=says):
         Vocabulary.from_bytes(data)
+
+
+LIKELY = st.sampled_from(
+    ["do", "n't", "don't", "'", "''", "it's", "I'd", "_", "a", "b1", " ", "\t", ",", ".", "x'n't", "n"]
+)
+ASCII = st.text(st.characters(codec="ascii"))
+TEXTS = st.lists(st.lists(LIKELY | ASCII | st.text(max_size=3), max_size=12).map("".join), max_size=6)
+
+
+@settings(deadline=None)  # the first one loads Arrow's kernels
+@given(TEXTS, st.lists(LIKELY | ASCII, unique=True, max_size=20), st.sampled_from(sorted(RULES)))
+def test_many_texts_at_once_give_what_each_gives(texts: list[str], words: list[str], rule: str) -> None:
+    known = Vocabulary(RULES[rule], words)
+    for _ in range(2):
+        together = known.all_ids(texts)
+        assert [(ids.tolist(), count) for ids, count in together] == [known.ids(text) for text in texts]
+        assert {ids.dtype.name for ids, _ in together} <= {"int32"}

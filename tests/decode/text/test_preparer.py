@@ -72,17 +72,17 @@ def test_a_program_gives_texts_bytes_or_paths(preparer: Preparer, tmp_path: Path
     (tmp_path / "a.txt").write_text("good é", "utf-8")
     for given in ("good é", "good é".encode(), tmp_path / "a.txt"):
         room = preparer.room(1)
-        assert preparer.open_given(given).fill(room, 0).further["text"] == "good é"
+        assert preparer.open(preparer.payload_of(given)).fill(room, 0).further["text"] == "good é"
         assert room["tokens"][0].tolist() == ids("good", "##e")[:1] + ids("good", "e")[1:]
     with pytest.raises(DecodeError, match=r"It holds '\\ud800', which is half a character") as raised:
-        preparer.open_given("a\ud800")
+        preparer.open(preparer.payload_of("a\ud800"))
     assert raised.value.code == "not_text"
     with pytest.raises(DecodeError) as raised:
-        preparer.open_given(tmp_path / "none.txt")
+        preparer.open(preparer.payload_of(tmp_path / "none.txt"))
     assert raised.value.code == "vanished"
     for other in (7, None, ["a"], np.zeros(3)):
         with pytest.raises(InputError, match="A backbone of texts takes texts, their bytes, and paths"):
-            preparer.open_given(other)
+            preparer.open(preparer.payload_of(other))
 
 
 def test_a_text_without_a_token_has_no_vector(tmp_path: Path) -> None:
