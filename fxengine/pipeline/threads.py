@@ -335,7 +335,7 @@ class Pipeline:
     def _read_one(self, job: Job) -> None:
         try:
             job.payload, job.item = self._steps.read(job.item, self._steps.max_bytes)
-            job.content_hash = sha256_of(job.payload)
+            job.content_hash = job.item.content_hash or sha256_of(job.payload)
             job.moved = job.content_hash in self._known_content
         except DecodeError as error:
             job.error, job.content_hash = error.with_traceback(None), job.item.content_hash

@@ -450,19 +450,20 @@ def test_windows_with_failed_rows_in_them(table: Path, run: Run, tmp_path: Path)
 def test_a_runner_that_raises_ends_the_run_and_keeps_what_was_done(
     table: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, dict[str, Any]]
 ) -> None:
-    calls, lock, real = [0], threading.Lock(), Session.run_rows
+    calls, lock, stored, real = [0], threading.Lock(), threading.Event(), Session.run_rows
 
     def broken(self: Session, *args: Any) -> dict[str, np.ndarray]:
         with lock:
             calls[0] += 1
             if calls[0] > 16:
+                assert stored.wait(60)
                 raise RuntimeError("the model fell over")
         return real(self, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(Session, "run_rows", broken)
         with pytest.raises(RuntimeError, match="the model fell over"):
-            run(table)
+            run(table, progress=lambda _: stored.set())
     done = len(rows(tmp_path / "s"))
     assert 8 <= done < 60
     assert done % 8 == 0

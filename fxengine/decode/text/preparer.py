@@ -25,7 +25,9 @@ _USUAL = 64  # tokens of a text that a net is timed on
 # computed is told and kept a window at a time.
 _ROWS, _TOKENS = 4096, 1 << 16
 _WORDS_ROWS, _WORDS_TOKENS = 1 << 14, 1 << 18  # of a net over words, which is done with as many in as short a time
-_TOGETHER = 128  # texts that are read, and then taken apart, by one thread
+# Texts that are read, and then taken apart, by one thread; the words of many ASCII texts are found outside Python's lock,
+# which is waited for after each step.
+_TOGETHER, _WORDS_TOGETHER = 128, 1024
 _BYTES_A_TOKEN = 4  # of English text
 
 
@@ -67,8 +69,10 @@ class TextPreparer:
 
     def window(self, batch_size: int) -> Window:
         """Return how much is made ready at once, where a run of the net takes `batch_size` tokens."""
-        rows, tokens = (_WORDS_ROWS, _WORDS_TOKENS) if self.recipe.kind == "words" else (_ROWS, _TOKENS)
-        return Window(rows, max(tokens, 4 * batch_size) * _BYTES_A_TOKEN, _TOGETHER, _COST)
+        rows, tokens, together = _ROWS, _TOKENS, _TOGETHER
+        if self.recipe.kind == "words":
+            rows, tokens, together = _WORDS_ROWS, _WORDS_TOKENS, _WORDS_TOGETHER
+        return Window(rows, max(tokens, 4 * batch_size) * _BYTES_A_TOKEN, together, _COST)
 
     def open(self, payload: Payload) -> Opened:
         """Look at the UTF-8 bytes of a text.
