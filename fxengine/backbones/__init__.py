@@ -153,6 +153,11 @@ def is_cached(kind: str, what: str) -> bool:
     return cache.has_source(_export_key(kind, what, ExportOptions()))
 
 
+def cached_space(kind: str, what: str) -> str | None:
+    """Return the feature space of the cached export of KIND:WHAT with default options; None where there is none."""
+    return cache.space_of_source(_export_key(kind, what, ExportOptions()))
+
+
 def load_for_space(source: str | Path, space: str, options: ExportOptions | None = None) -> BackboneFile:
     """Return the backbone that `source` names, or of what it gave in earlier versions the one of this feature space.
 

@@ -21,9 +21,10 @@ from fxengine.backbones.fingerprint import fingerprint
 from fxengine.backbones.graph.external_data import MAX_BYTES
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.pads import with_safe_pads
+from fxengine.backbones.graph.wire import read_metadata
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts
 from fxengine.errors import InputError, first_line
-from fxengine.facts import read_json
+from fxengine.facts import FactsError, read_json
 from fxengine.files import read_small, replacing
 
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
@@ -132,6 +133,23 @@ def find_by_fingerprint(digest: str) -> BackboneFile | None:
     except InputError:
         return None
     return found if found.fingerprint == digest else None
+
+
+def all_kept() -> list[BackboneFile]:
+    """Return every backbone in the cache by what its file says, its graph left unread; damaged ones are left out."""
+    found = []
+    with suppress(OSError):
+        for path in sorted(cache.kind_folder("backbones").glob("*.onnx")):
+            with suppress(OSError, InputError, FactsError, KeyError):
+                facts = Facts.from_json(read_metadata(path)[METADATA_KEY], str(path))
+                found.append(BackboneFile(path, path.stem, facts))
+    return found
+
+
+def space_of_source(source_key: str) -> str | None:
+    """Return the feature space of a source's cached export, by its note alone."""
+    before, mended = _read_note(source_key)
+    return mended or before
 
 
 def has_source(source_key: str) -> bool:

@@ -1,14 +1,15 @@
-"""Lists the backbones that can be used by name, and what each needs."""
+"""Lists the backbones that can be used by name, what each needs, and those that the cache holds beside them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from fxengine.backbones import DEFAULT_OF_TEXTS, EMBEDDED, is_cached, load_backbone
+from fxengine.backbones import DEFAULT_OF_TEXTS, EMBEDDED, cached_space, load_backbone
+from fxengine.backbones.cache import all_kept
 from fxengine.backbones.children.keras_env import python
 from fxengine.backbones.sources.keras_applications import APPLICATIONS
-from fxengine.backbones.spec import TextRecipe
+from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.errors import InputError
 
 _INSTALL, _INSTALL_TEXT = "pip install 'fxengine[keras]'", "pip install 'fxengine[text]'"
@@ -16,12 +17,14 @@ _INSTALL, _INSTALL_TEXT = "pip install 'fxengine[keras]'", "pip install 'fxengin
 
 @dataclass(frozen=True)
 class Backbones:
-    """The backbones that can be used by name.
+    """The backbones that can be used by name, and those that were exported before.
 
     Attributes:
-        backbones: name, source, dim (numbers of a vector), size (input height in pixels, of texts the most tokens),
-            parameters, multiply_adds (for a picture, of texts for a token), licence, installed, install (the command
-            that makes it usable, or "") and cached of each; None for what is not known where it is not installed.
+        backbones: name, source, modality ("picture" or "text"), dim (numbers of a vector), size (input height in
+            pixels, of texts the most tokens), parameters, multiply_adds (for a picture, of texts for a token), licence,
+            installed, install (the command that makes it usable, or ""), cached and path (the file in the cache, which
+            serves as a name, of those that have no other one) of each; None for what is not known where it is not
+            installed.
     """
 
     backbones: tuple[dict[str, Any], ...]
@@ -36,24 +39,36 @@ def list_backbones() -> Backbones:
 
     Parameters and multiply-adds are those of the headless net at its default size; TensorFlow is never loaded for it.
     """
-    rows = [_embedded(name) for name in EMBEDDED]
-    ready = _keras_is_installed()
+    ready, named, rows = _keras_is_installed(), set[str | None](), []
+    for name in EMBEDDED:
+        space, row = _embedded(name)
+        named.add(space)
+        rows.append(row)
     for name, application in sorted(APPLICATIONS.items()):
+        space = cached_space("keras", name) if ready else None
+        named.add(space)
         rows.append(
             {
                 "name": f"keras:{name}",
                 "source": "Keras Applications, ImageNet weights from Keras's own download",
+                "modality": "picture",
                 "dim": application.dim,
                 "size": application.size,
                 "parameters": application.parameters,
                 "multiply_adds": application.multiply_adds,
-                "licence": "see keras.io/api/applications",
+                "licence": "see keras.io",
                 "installed": ready,
                 "install": "" if ready else _INSTALL,
-                "cached": ready and is_cached("keras", name),
+                "cached": space is not None,
+                "path": None,
             }
         )
-    return Backbones(tuple(rows))
+    others = [
+        {**_row(found.facts.name, found), "path": str(found.path)}
+        for found in all_kept()
+        if found.fingerprint not in named
+    ]
+    return Backbones((*rows, *sorted(others, key=lambda row: (row["source"], row["path"]))))
 
 
 def _keras_is_installed() -> bool:
@@ -63,17 +78,24 @@ def _keras_is_installed() -> bool:
         return False
 
 
-def _embedded(name: str) -> dict[str, Any]:
+def _embedded(name: str) -> tuple[str | None, dict[str, Any]]:
+    """Return the feature space of an embedded net, None where it cannot be had, and its row."""
     try:
-        facts = load_backbone(name).facts
+        found = load_backbone(name)
     except InputError as error:  # the extra is not installed, or holds another file
-        unknown = dict.fromkeys(("dim", "size", "parameters", "multiply_adds", "licence"))
-        install = _INSTALL_TEXT if name == DEFAULT_OF_TEXTS else ""
-        return {"name": name, "source": str(error), **unknown, "installed": False, "install": install, "cached": False}
-    recipe = facts.recipe
+        modality = "text" if name == DEFAULT_OF_TEXTS else "picture"
+        unknown = dict.fromkeys(("dim", "size", "parameters", "multiply_adds", "licence", "path"))
+        needs = {"installed": False, "install": _INSTALL_TEXT if name == DEFAULT_OF_TEXTS else "", "cached": False}
+        return None, {"name": name, "source": str(error), "modality": modality, **unknown, **needs}
+    return found.fingerprint, _row(name, found)
+
+
+def _row(name: str, found: BackboneFile) -> dict[str, Any]:
+    facts, recipe = found.facts, found.recipe
     return {
         "name": name,
         "source": facts.source,
+        "modality": recipe.modality,
         "dim": facts.dim,
         "size": recipe.max_tokens if isinstance(recipe, TextRecipe) else recipe.height,
         "parameters": facts.parameters,
@@ -82,4 +104,5 @@ def _embedded(name: str) -> dict[str, Any]:
         "installed": True,
         "install": "",
         "cached": True,
+        "path": None,
     }

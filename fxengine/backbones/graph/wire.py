@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import onnx
 
+from fxengine.backbones.graph.model import metadata_of
 from fxengine.errors import InputError, explained
 from fxengine.facts import FactsError
 
@@ -24,6 +25,8 @@ _WITHIN = {"model": {7: "graph", 14: "metadata"}, "graph": {5: "tensor"}, "tenso
 _LONGEST = {"weights": 1 << 31, "metadata": 8 << 20}  # bytes; the names of 100,000 classes take 2 MB
 _SMALL, _MOST_FIELDS = 4096, 1000  # bytes of any other field; how many there are. The largest head has 150
 _BYTES = 2  # the kind of field that has a length
+_LONGEST_METADATA = 64 << 20  # bytes of an entry of a backbone; a tokenizer of 250,000 tokens takes 6 MB
+_GRAPH = 7 << 3 | _BYTES  # how the field of a model that is its graph begins
 _BROKEN = "is damaged, or no file that fxengine wrote"
 
 
@@ -76,6 +79,31 @@ def read_small_model(path: Path) -> SmallModel:
     return SmallModel(model, tuple(memoryview(content)[begin:end] for begin, end in walk.weights), content)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of an ONNX file of any size; its graph is not read.
+
+    Raises:
+        FactsError: it is no such file.
+        OSError: it cannot be read.
+    """
+    parts = list[bytes]()
+    with path.open("rb") as stream:
+        walk, at, end = _Walk(stream), 0, os.fstat(stream.fileno()).st_size
+        while at < end:
+            begin, (tag, _, at) = at, walk.field(at)
+            if tag != _GRAPH:
+                if at > end or at - begin > _LONGEST_METADATA or len(parts) == _MOST_FIELDS:
+                    raise FactsError(_BROKEN)
+                stream.seek(begin)
+                parts.append(stream.read(at - begin))
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(b"".join(parts))
+    except Exception as error:  # protobuf's own, of no public name
+        raise FactsError("is not a readable ONNX file") from error
+    return metadata_of(model)
+
+
 class _Walk:
     """Goes through the fields of a file, and remembers where each tensor's weights are."""
 
@@ -90,7 +118,7 @@ class _Walk:
             self._fields += 1
             if self._fields > _MOST_FIELDS:
                 raise FactsError(_BROKEN)
-            begin, (tag, at, after) = at, self._field(at)
+            begin, (tag, at, after) = at, self.field(at)
             inner = _WITHIN[kind].get(tag >> 3, "") if tag & 7 == _BYTES else ""
             if after > end:
                 raise FactsError("is not a readable ONNX file")
@@ -109,7 +137,7 @@ class _Walk:
             self.weights.append(place or (0, 0))
         return b"".join(parts)
 
-    def _field(self, at: int) -> tuple[int, int, int]:
+    def field(self, at: int) -> tuple[int, int, int]:
         """Return the tag of the field that begins at a place, where its content begins, and where that ends."""
         tag, at = self._varint(at)
         match tag & 7:

@@ -9,7 +9,7 @@ from typing import Any
 from fxengine.ui.console import say, say_result, table
 from fxengine.ui.exit_codes import FINE
 
-TEXT = "list the backbones that can be used by name"
+TEXT = "list the backbones that can be used by name, and those that were exported before"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,8 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     """Print the backbones that can be used by name."""
     cells = [
         [
-            row["name"],
+            row["name"] if row["path"] is None else row["source"],
+            row["modality"],
             _known(row["dim"]),
             _known(row["size"]),
             "" if row["parameters"] is None else f"{row['parameters'] / 1e6:.1f} M",
@@ -39,11 +40,11 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         ]
         for row in rows
     ]
-    names = ["name", "dim", "input", "parameters", "multiply-adds", "licence", "state"]
+    names = ["name", "takes", "dim", "input", "parameters", "multiply-adds", "licence", "state"]
     table(names, cells, {"dim", "input", "parameters", "multiply-adds"})
     say("input: the edge of a picture in pixels, or a text's tokens at most; multiply-adds of texts are for a token")
-    say("also: onnx:FILE for any ONNX file, keras:FOLDER or keras:FILE.keras for your own nets (docs/backbones.md)")
-    say("and vectors:FILE for word vectors: GloVe, word2vec, fastText, model2vec (docs/texts.md)")
+    say("also: hf:ORG/NAME for the Hugging Face Hub, onnx:FILE for any ONNX file, keras:FOLDER or keras:FILE.keras for")
+    say("your own nets (docs/backbones.md), vectors:FILE for word vectors: GloVe, word2vec, fastText (docs/texts.md)")
 
 
 def _known(value: object) -> str:
