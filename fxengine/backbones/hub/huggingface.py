@@ -24,6 +24,7 @@ from fxengine.backbones.hub.listing import (
     keep_listing,
     sorted_entries,
 )
+from fxengine.backbones.hub.progress import telling
 from fxengine.errors import InputError, reason
 from fxengine.files import read_small
 
@@ -88,6 +89,7 @@ def fetch(name: str, commit: str, file: str) -> Path:
                     endpoint=hub.constants.ENDPOINT,
                     cache_dir=hub.constants.HF_HUB_CACHE,
                     library_name="fxengine",
+                    tqdm_class=telling(f"{file} of {name}"),
                 )
             )
     except _Unreachable as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fxengine.backbones.hub import progress
 from fxengine.backbones.hub.repository import Asked, Repository, open_repository
 from fxengine.errors import InputError
 from tests.backbones.hub.conftest import FILES
@@ -39,6 +40,21 @@ def test_only_what_is_asked_for_is_fetched_and_once(hub: Hub) -> None:
         assert found.path("config.json").read_bytes() == FILES["config.json"]
     assert found.is_here("config.json")
     assert hub.sent == {f"{TINY}/{name}": len(FILES[name]) for name in ("onnx/model.onnx", "config.json")}
+
+
+def test_a_long_fetch_says_how_far_it_is(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    size = len(FILES["onnx/model.onnx"])
+    tiny().path("onnx/model.onnx")
+    told = [record.message for record in caplog.records if "fetching" in record.message]
+    assert told
+    assert all(line.startswith(f"fxengine: fetching onnx/model.onnx of {TINY}: ") for line in told)
+    assert f"{size / 1e6:,.0f} of {size / 1e6:,.0f} MB" in told[-1]
+    assert SIGNATURE not in caplog.text
+    assert progress.said(45e6, 90e6, 40e6, 10.0) == "45 of 90 MB, 4.0 MB/s, 11 s left"
+    assert progress.said(45e6, None, 45e6, 10.0) == "45 MB, 4.5 MB/s"
 
 
 def test_a_commit_that_was_listed_asks_nobody(hub: Hub) -> None:
@@ -241,6 +257,7 @@ def test_no_huggingface_hub_gives_the_line_that_installs_it(monkeypatch: pytest.
 
 CHILD = """
 import json, sys
+from fxengine.backbones.hub import progress
 from fxengine.backbones.hub.repository import Asked, open_repository
 from fxengine.errors import InputError
 try:
