@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 def store_rows(store: FeatureStore) -> pa.Table:
     """Return row, id, label, split and content_hash of the rows that have a vector, sorted by id."""
-    table = store.rows(["row", "id", "label", "split", "content_hash", "error_code"])
+    table = store.whole.rows(["row", "id", "label", "split", "content_hash", "error_code"])
     table = table.filter(pc.is_null(table["error_code"])).drop_columns(["error_code"])
     ids = store.ids()
     return table if len(ids) == len(table) else table.filter(pc.is_in(table["id"], pa.array(ids, pa.string())))

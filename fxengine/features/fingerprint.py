@@ -11,11 +11,12 @@ from fxengine.features.read import FeatureStore
 
 
 def store_fingerprint(store: FeatureStore) -> str:
-    """Return the SHA-256 of the sorted (row, content_hash, error_code) of every row, with space and type.
+    """Return the SHA-256 of the sorted (row, content_hash, error_code) of every row, with space and type; of a
+    selection, of the whole store.
 
     A renamed or relabelled row changes nothing; a new, changed or removed one does.
     """
-    rows = store.rows(["row", "content_hash", "error_code"])
+    rows = store.whole.rows(["row", "content_hash", "error_code"])
     rows = rows.take(pc.sort_indices(rows, [("row", "ascending")]))
     digest = hashlib.sha256(f"{store.provenance.space} {store.provenance.dtype}\n".encode())
     for batch in rows.to_batches(max_chunksize=65_536):

@@ -88,7 +88,7 @@ class FeatureStore:
         return cls(folder, first, precisions, tuple(found), made_of)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._view)
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path)!r}: {len(self)} rows, {self.provenance.dtype} x {self.provenance.dim})"
@@ -98,10 +98,15 @@ class FeatureStore:
         """The column groups that a part has; rows of a part that has not are null in their columns."""
         return tuple(self.provenance.groups)
 
+    @property
+    def is_selection(self) -> bool:
+        """Whether this is a view with fewer rows, as `select` returns."""
+        return self._selection is not None
+
     @cached_property
-    def _whole(self) -> FeatureStore:
+    def whole(self) -> FeatureStore:
         """This store without the selection."""
-        return self if self._selection is None else replace(self, _selection=None)
+        return replace(self, _selection=None) if self.is_selection else self
 
     @cached_property
     def _small(self) -> list[str]:
@@ -126,11 +131,14 @@ class FeatureStore:
             table = table.filter(pa.array(keep))
         return table.take(pc.sort_indices(table, [("id", "ascending")])).combine_chunks()
 
+    @property
+    def _view(self) -> pa.Table:
+        """The rows of this store or, of a selection, of that alone; sorted by id unless ids were selected."""
+        return self._rows if self._selection is None else self._selection
+
     @cached_property
     def _fine(self) -> pa.Table:
-        if self._selection is not None:
-            return self._selection
-        return self._rows.filter(pc.is_null(self._rows["error_code"]))
+        return self._view if self.is_selection else self._rows.filter(pc.is_null(self._rows["error_code"]))
 
     def select(
         self, *, label: str | None = None, split: str | None = None, ids: Sequence[str] | None = None
@@ -242,7 +250,7 @@ class FeatureStore:
 
         Raises OSError where there can be none; the reason is logged.
         """
-        whole, dtype = self._whole, self.provenance.dtype
+        whole, dtype = self.whole, self.provenance.dtype
         self._check_unchanged()
         shape = (len(whole._fine), self.provenance.columns[column])
         try:
@@ -262,7 +270,7 @@ class FeatureStore:
         matrix = self._mapped(column).values
         if self._selection is None:
             return matrix
-        positions = pc.index_in(self._selection["row"].combine_chunks(), self._whole._fine["row"].combine_chunks())
+        positions = pc.index_in(self._selection["row"].combine_chunks(), self.whole._fine["row"].combine_chunks())
         chosen: np.ndarray = matrix[np.asarray(positions)]
         return chosen
 
@@ -316,13 +324,13 @@ class FeatureStore:
             OSError: the copy cannot be written.
         """
         matrix = self._mapped(self.provenance.column(layer))
-        numbers = np.asarray(self._whole._fine["row"])
+        numbers = np.asarray(self.whole._fine["row"])
         found = (numbers[start : start + rows] for start in range(0, len(numbers), rows))
         return zip(found, read_blocks(matrix, rows), strict=True)
 
     def errors(self) -> list[dict[str, str]]:
         """Return id, error_code and error of every row that has no vector."""
-        failed = self._rows.filter(pc.is_valid(self._rows["error_code"]))
+        failed = self._view.filter(pc.is_valid(self._view["error_code"]))
         found: list[dict[str, str]] = failed.select(["id", "error_code", "error"]).to_pylist()
         return found
 
@@ -331,7 +339,7 @@ class FeatureStore:
         return dict(Counter(error["error_code"] for error in self.errors()).most_common())
 
     def rows(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return every row, failed ones too, without vectors, as an Arrow table.
+        """Return every row, failed ones too, without vectors, as an Arrow table; of a selection, its rows.
 
         Args:
             columns: which, in this order; all unless given, those of the store's column groups at the end, but for
@@ -340,16 +348,16 @@ class FeatureStore:
         Raises:
             StoreError: a part is damaged, or two parts hold one row number with different contents.
         """
-        names, table = list(columns or self._small), self._rows
+        names, table = list(columns or self._small), self._view
         if KEPT_TEXT in names and KEPT_GROUP in self.groups:
             table = table.append_column(KEPT_TEXT, self._kept_texts())
         return table.select(names)
 
     def _kept_texts(self) -> pa.ChunkedArray:
-        """Return the texts that the store keeps, in the order of the rows."""
+        """Return the texts that the store keeps, in the order of `rows`."""
         columns = [parts.read_part(path, [KEPT_TEXT]).column(KEPT_TEXT) for path in self._parts]
         starts = np.cumsum([0, *map(len, columns)])
-        places = starts[np.asarray(self._rows["part"])] + np.asarray(self._rows["at"])
+        places = starts[np.asarray(self._view["part"])] + np.asarray(self._view["at"])
         chunks = [chunk for column in columns for chunk in column.chunks]
         return pa.chunked_array(chunks, pa.string()).take(pa.array(places))
 

@@ -137,10 +137,11 @@ class Index:
 
         Raises:
             StoreError: it cannot be written; what was there is kept.
-            InputError: this is exact search, of which there is nothing to save.
+            InputError: this is exact search, of which there is nothing to save, or of a selection.
         """
         if self.facts is None or self._faiss is None:
             raise InputError("Exact search has no index to save.")
+        _refuse_selection(self.store, "save")
         target = folder or index_folder(self.store, self.layer)
         file.write_index(target, self._faiss, self._all_rows, self.facts)
         return target
@@ -157,7 +158,9 @@ class Index:
 
         Raises:
             StoreError: the store has no vector any more, or is of another feature space.
+            InputError: this searches a selection.
         """
+        _refuse_selection(self.store, "update")
         store = FeatureStore.open(self.store.path)
         if self.facts is None or self._faiss is None:
             return replace(self, store=store)
@@ -306,6 +309,15 @@ def index_folder(store: FeatureStore, layer: str | None) -> Path:
 def _built(store: FeatureStore, made: Built) -> Index:
     wanted = made.facts.wanted
     return Index(store, wanted.metric, wanted.layer, made.facts, True, made.index, made.rows)
+
+
+def _refuse_selection(store: FeatureStore, what: str) -> None:
+    """Raise InputError for a selection: an index on disk is of all rows, and is asked for some of them."""
+    if store.is_selection:
+        raise InputError(
+            f"This index searches {len(store)} rows of {store.path}: {what} that of the whole store, and load it for "
+            "the selection."
+        )
 
 
 def _opened(store: FeatureStore | str | Path) -> FeatureStore:
