@@ -222,3 +222,10 @@ def to_store_type(outputs: Mapping[str, np.ndarray], dtype: str) -> tuple[dict[s
         stored = {name: values.astype(dtype) for name, values in outputs.items()}
     finite = [np.isfinite(values).all(axis=1) for values in stored.values()]
     return stored, ~np.logical_and.reduce(finite) if finite else np.zeros(0, bool)
+
+
+def bad_feature(vector: np.ndarray, dtype: str) -> str:
+    """Return why a vector, float32 [dim], has no place in the store: the error of a row of the code `bad_feature`."""
+    if np.isfinite(vector).all():
+        return f"A value of {np.abs(vector).max():.3g} is too large for {dtype}. Extract with `dtype` float32."
+    return "The net gave a value that is not a finite number."

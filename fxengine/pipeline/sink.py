@@ -15,7 +15,7 @@ from fxengine.features.known import Plan
 from fxengine.features.parts import Row, Vectors
 from fxengine.features.schema import Dtype
 from fxengine.features.update import Movable, StoreUpdate
-from fxengine.features.write import to_store_type
+from fxengine.features.write import bad_feature, to_store_type
 from fxengine.pipeline.summary import Summary
 from fxengine.pipeline.threads import Batch, Job
 
@@ -47,7 +47,7 @@ class Sink:
             job = batch.jobs[slot]
             if job.error is None and not job.moved:
                 worst = max((batch.outputs[name][slot] for name in self.columns), key=lambda v: np.abs(v).max())
-                job.error = DecodeError("bad_feature", _bad_feature(worst, self.dtype))
+                job.error = DecodeError("bad_feature", bad_feature(worst, self.dtype))
         # Rows of one new part are stored together: one by one, they would take longer than short texts to embed.
         for new_part, alike in groupby(batch.jobs, key=self._new_part):
             jobs = list(alike)
@@ -109,9 +109,3 @@ def _row(job: Job, filled: Filled) -> Row:
     task, error = job.task, job.error
     code, why = (None, None) if error is None else (error.code, str(error))
     return Row(task.row, job.item, job.content_hash, filled.width, filled.height, code, why, filled.further)
-
-
-def _bad_feature(vector: np.ndarray, dtype: Dtype) -> str:
-    if np.isfinite(vector).all():
-        return f"A value of {np.abs(vector).max():.3g} is too large for {dtype}. Extract with `dtype` float32."
-    return "The net gave a value that is not a finite number."

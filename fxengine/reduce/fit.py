@@ -17,6 +17,7 @@ from fxengine.features.blocks import Say, store_blocks, store_rows, told
 from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import FEATURE, Provenance, is_vector_column, part_schema
+from fxengine.features.write import bad_feature, to_store_type
 from fxengine.files import replacing_folder
 from fxengine.reduce.pca import Pca, components_for
 
@@ -31,6 +32,7 @@ class PcaReport:
         path: file of the transform, or None.
         space: fingerprint of the reduced space, or None where no store was written.
         store: folder of the reduced store, or None.
+        failed: rows that have a vector there, and none in the reduced store, whose numbers cannot hold it.
     """
 
     pca: Pca
@@ -38,6 +40,7 @@ class PcaReport:
     path: str | None = None
     space: str | None = None
     store: str | None = None
+    failed: int = 0
 
     @property
     def table(self) -> pa.Table:
@@ -63,6 +66,7 @@ class PcaReport:
             "path": self.path,
             "space": self.space,
             "store": self.store,
+            "failed": self.failed,
         }
 
 
@@ -144,7 +148,8 @@ def pca(
         variance: instead, keep as many as explain this share of the variance.
         whiten: scale every component to unit variance.
         layer: a further layer's name; the default one unless given.
-        reduced: folder of the store to make, new or empty.
+        reduced: folder of the store to make, new or empty; a row whose reduced vector its numbers cannot hold is one
+            without, with the reason.
         progress: called with a sentence every few seconds.
 
     Raises:
@@ -165,7 +170,8 @@ def pca(
     source = source_name(f"pca:{output}")
     space = load_backbone(source).fingerprint
     _write_reduced(opened, made, replace(opened.provenance, space=space, source=source), reduced)
-    return PcaReport(made, variances, str(output), space, str(reduced))
+    failed = len(opened.ids()) - len(FeatureStore.open(reduced).ids())
+    return PcaReport(made, variances, str(output), space, str(reduced), failed)
 
 
 def _write_reduced(store: FeatureStore, transform: Pca, provenance: Provenance, folder: Path) -> None:
@@ -190,6 +196,13 @@ def _reduced_part(table: pa.Table, column: str, transform: Pca, provenance: Prov
     chunks = [parts.vector_matrix(chunk, own.columns[column]) for chunk in table[column].chunks]
     missing = np.asarray(table["error_code"].is_valid())
     vectors = transform.transform(np.concatenate(chunks) if chunks else np.empty((0, own.columns[column])))
+    stored, bad = to_store_type({FEATURE: vectors}, provenance.dtype)
     columns = {name: table[name] for name in schema.names if not is_vector_column(name)}
-    columns[FEATURE] = parts.vector_array(vectors.astype(provenance.dtype), missing, schema.field(FEATURE).type)
+    bad &= ~missing
+    if bad.any():
+        reasons = {row: bad_feature(vectors[row], provenance.dtype) for row in np.flatnonzero(bad).tolist()}
+        for name, values in (("error_code", dict.fromkeys(reasons, "bad_feature")), ("error", reasons)):
+            cells = table[name].to_pylist()
+            columns[name] = pa.array([values.get(row, cell) for row, cell in enumerate(cells)], schema.field(name).type)
+    columns[FEATURE] = parts.vector_array(stored[FEATURE], missing | bad, schema.field(FEATURE).type)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from fxengine.reduce.fit import fit_pca, pca
 from fxengine.repair.verify import verify
 from fxengine.retrieval.search import search
 from tests.conftest import make_photo
+from tests.stores import write_store
 
 
 @pytest.fixture
@@ -58,6 +60,25 @@ def test_a_reduced_store_is_one_like_any_other(store: Path, photos: Path, tmp_pa
     assert (
         extract(photos, tmp_path / "reduced", backbone=f"pca:{tmp_path / 'pca.onnx'}", dtype="float32").extracted == 1
     )
+
+
+def test_what_a_reduced_store_cannot_hold_is_a_row_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = np.full((60, 40), 20_000.0) * rng.uniform(0.5, 3, (60, 1)) + rng.normal(0, 10, (60, 40))
+    store = write_store(tmp_path / "s", vectors, failed=(7,))
+    monkeypatch.setattr("fxengine.reduce.fit.load_backbone", lambda _: SimpleNamespace(fingerprint="r" * 64))
+    report = pca(store.path, tmp_path / "p.onnx", dim=3, reduced=tmp_path / "r")
+    wanted = report.pca.transform(store.vectors(dtype="float32"))
+    too_large = np.abs(wanted).max(axis=1) > np.finfo(np.float16).max
+    assert 0 < report.failed == too_large.sum() < 59
+    made = FeatureStore.open(tmp_path / "r")
+    np.testing.assert_array_equal(made.vectors(), wanted[~too_large].astype(np.float16))
+    assert made.error_counts() == {"bad_feature": report.failed, "corrupt": 1}
+    said = {each["id"]: each["error"] for each in made.errors() if each["error_code"] == "bad_feature"}
+    assert sorted(said) == [key for key, large in zip(store.ids(), too_large, strict=True) if large]
+    assert all("is too large for float16. Extract with `dtype` float32." in why for why in said.values())
 
 
 def test_a_further_layer_is_reduced(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:

@@ -66,6 +66,8 @@ def show(report: PcaReport) -> None:
     say(f"transform written to {report.path}")
     if report.store is not None and report.space is not None:
         say(f"reduced store written to {report.store}, space {report.space[:12]}")
+        if report.failed:
+            say(f"  {report.failed} rows have too large numbers for it: they have none. --dtype float32 holds them")
         made = FeatureStore.open(report.store).provenance
         if not made.of_words:
             update = f"fxengine extract INPUTS{_columns(made)} -o {report.store} --backbone pca:{report.path}"
