@@ -118,9 +118,11 @@ def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say
     table = searchable_rows(store)
     living, new = _difference(old, table)
     gone = int(np.asarray(old["living"]).sum() - living.sum())
-    changed = facts.added + facts.removed + len(new) + gone
+    numbers, before = np.asarray(old["row"]), len(old) - facts.added
+    others = np.concatenate([numbers[:before][~living[:before]], numbers[before:], np.asarray(table["row"])[new]])
+    changed = len(np.unique(others))
     if changed > _REBUILD * facts.trial.rows:
-        say(f"{changed} rows were added or removed since the index was trained on {facts.trial.rows}: a full rebuild")
+        say(f"{changed} rows came, went or changed since the index was trained on {facts.trial.rows}: a full rebuild")
         return build(store, facts.wanted, asked, say)
     say(f"{len(new)} rows to add, {gone} to remove; the others stay as they are")
     new = new[faiss_build.add(made.index, _blocks(store, table, new, facts.wanted.layer), facts.wanted.metric)]

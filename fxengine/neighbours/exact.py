@@ -10,7 +10,8 @@ from fxengine.neighbours.metric import prepare
 
 _BLOCK_BYTES = 2**24  # of float32 vectors at a time
 _QUERIES = 1024  # whose scores are held at a time
-_SOME = 512  # rows of the first block that a floor is taken from
+_SOME = 512  # rows of the first block that a floor, and a centre, are taken from
+_CLOSE = 2e-6  # scores that differ by less may change places where they are taken again
 
 
 def exact_search(
@@ -31,7 +32,8 @@ def exact_search(
         in their own order where two are as near.
     """
     wanted = prepare(queries, metric)
-    slabs = [wanted[i : i + _QUERIES] for i in range(0, max(1, len(wanted)), _QUERIES)]
+    centre: np.ndarray | None = None  # of some rows: what all have in common makes large squares of small differences
+    slabs = [wanted[i : i + _QUERIES] for i in range(0, max(1, len(wanted)), _QUERIES)]  # views of it
     nearest = [(np.empty((len(slab), 0), np.int64), np.empty((len(slab), 0), np.float32)) for slab in slabs]
     start = 0
     # Kept from block to block: where memory is touched for the first time costs as much as a third of the product.
@@ -41,6 +43,11 @@ def exact_search(
             room = np.empty((len(block), wanted.shape[1]), np.float32)
             scores = np.empty((len(slabs[0]), len(block)), np.float32)
         rows = prepare(block, metric, room[: len(block)])
+        if metric == "l2":
+            if centre is None:
+                centre = rows[:_SOME].mean(axis=0)
+                wanted -= centre
+            rows -= centre
         # Ranks as minus the distance does: |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2)
         offset = np.einsum("ij,ij->i", rows, rows) / 2 if metric == "l2" else None
         for i, slab in enumerate(slabs):
@@ -82,6 +89,48 @@ def _merged(
     kept = min(k, known + scores.shape[1])
     chosen = order[first[:, None] + np.arange(kept)]
     return all_found[chosen], all_best[chosen]
+
+
+def ranked_again(
+    matrix: np.ndarray, found: np.ndarray, scores: np.ndarray, queries: np.ndarray, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the answers of `exact_search` in the order of scores that are taken pair by pair, in float64.
+
+    A product of matrices gives one pair other last digits in another place or batch, and squares that are taken apart
+    lose a small distance between long vectors. So all answers by l2 are scored again, and those where two are as near
+    as float32 tells.
+
+    Args:
+        matrix: the rows, [n, dim] raw vectors.
+        found: positions in it, int64 [q, k].
+        scores: float32 [q, k].
+        queries: [q, dim] raw vectors.
+        metric: "cosine", "ip" or "l2".
+    """
+    found, scores = found.copy(), scores.copy()
+    near = np.diff(scores, axis=1) >= -_CLOSE * np.maximum(1, np.abs(scores[:, :1]))
+    again = np.arange(len(found)) if metric == "l2" else np.flatnonzero(near.any(axis=1))
+    step = max(1, _BLOCK_BYTES // (8 * max(1, found.shape[1]) * matrix.shape[1]))
+    for start in range(0, len(again), step):
+        mine = again[start : start + step]
+        made = pair_scores(queries[mine, None], matrix[found[mine]], metric)
+        order = np.lexsort((found[mine], -made), axis=-1)
+        found[mine] = np.take_along_axis(found[mine], order, axis=1)
+        scores[mine] = np.take_along_axis(made, order, axis=1)
+    return found, scores
+
+
+def pair_scores(queries: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
+    """Return the scores, float64 [...], of queries and rows, raw vectors [..., dim], pair by pair."""
+    a, b = np.asarray(queries, np.float64), np.asarray(rows, np.float64)
+    if metric == "l2":
+        distances: np.ndarray = np.sqrt(np.square(a - b).sum(axis=-1))
+        return -distances
+    products: np.ndarray = (a * b).sum(axis=-1)
+    if metric == "cosine":
+        lengths = np.sqrt(np.square(a).sum(axis=-1)) * np.sqrt(np.square(b).sum(axis=-1))
+        np.divide(products, lengths, out=products, where=lengths > 0)
+    return products
 
 
 def in_blocks(matrix: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:

@@ -19,15 +19,16 @@ from fxengine.features.where import matching
 from fxengine.neighbours import file
 from fxengine.neighbours.builder import Built, build, update
 from fxengine.neighbours.choose import Wanted
-from fxengine.neighbours.exact import exact_search, in_blocks
+from fxengine.neighbours.exact import exact_search, in_blocks, ranked_again
 from fxengine.neighbours.faiss_index import FaissIndex, in_words
 from fxengine.neighbours.file import IndexFacts
-from fxengine.neighbours.metric import check_queries, prepare, scores
+from fxengine.neighbours.metric import LARGEST, check_queries, prepare, scores
 from fxengine.neighbours.parameters import search_parameters
 from fxengine.neighbours.rows import check_searchable, searchable_rows
 
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
+_SPARE = 8  # answers more than are asked for: which of those that are as near come first is told pair by pair
 _IN_MEMORY = 2**28  # bytes of vectors that are simply read
 _LESS = "Free memory, or ask for an index that takes less."
 
@@ -231,8 +232,25 @@ class Index:
 
     def _exactly(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         rows = None if allowed is None else np.flatnonzero(allowed)
-        found, near = exact_search(in_blocks(self.matrix, rows), queries, k, self.metric)
-        return found if rows is None else rows[found], near
+        self._check_size()
+        found, near = exact_search(in_blocks(self.matrix, rows), queries, k + _SPARE, self.metric)
+        found, near = ranked_again(self.matrix, found if rows is None else rows[found], near, queries, self.metric)
+        return found[:, :k], near[:, :k]
+
+    def _check_size(self) -> None:
+        """Raise InputError where a row has numbers whose squares leave float32."""
+        if self.metric != "cosine" and self._largest > LARGEST:
+            raise InputError(
+                f"{self.store.path} has numbers over {LARGEST:.0e}, too large to compare by {self.metric}; cosine has "
+                "no limit."
+            )
+
+    @cached_property
+    def _largest(self) -> float:
+        """The largest number of all rows; float16 holds none that is too large."""
+        if self.matrix.dtype == np.float16:
+            return float(np.finfo(np.float16).max)
+        return max(max(float(block.max()), -float(block.min())) for block in in_blocks(self.matrix))
 
     def _approximately(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         at = self._at

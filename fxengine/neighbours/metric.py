@@ -8,7 +8,7 @@ import numpy as np
 from fxengine.errors import InputError, one_of
 from fxengine.features.float16 import widen
 
-_LARGE = 1e15
+LARGEST = 1e15
 # Name -> what a score is.
 METRICS = {
     "cosine": "cosine, between -1 and 1",
@@ -37,7 +37,7 @@ def prepare(vectors: np.ndarray, metric: str, out: np.ndarray | None = None) -> 
 def _rescale(vectors: np.ndarray) -> None:
     """Divide vectors by their largest number where squares of it would leave float32; float16 has none such."""
     largest = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
-    odd = (largest > 0) & ((largest > _LARGE) | (largest < 1 / _LARGE))
+    odd = (largest > 0) & ((largest > LARGEST) | (largest < 1 / LARGEST))
     if odd.any():
         vectors[odd] /= largest[odd, None]
 
@@ -53,9 +53,9 @@ def check_queries(vectors: np.ndarray, metric: str) -> None:
         raise InputError(
             f"Query {zero[0]} is a vector of zeros: by cosine nothing is near it. The metric l2 has an answer."
         )
-    if metric != "cosine" and (largest > _LARGE).any():
+    if metric != "cosine" and (largest > LARGEST).any():
         raise InputError(
-            f"A query has numbers over {_LARGE:.0e}, too large to compare by {metric}; cosine has no limit."
+            f"A query has numbers over {LARGEST:.0e}, too large to compare by {metric}; cosine has no limit."
         )
 
 

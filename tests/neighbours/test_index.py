@@ -149,7 +149,7 @@ def test_a_store_that_changed_much_is_indexed_anew_and_says_so(vectors: np.ndarr
     write_store(tmp_path / "store", vectors[:1300])
     said: list[str] = []
     report = make_index(tmp_path / "store", progress=said.append)
-    assert said[0] == "300 rows were added or removed since the index was trained on 900: a full rebuild"
+    assert said[0] == "300 rows came, went or changed since the index was trained on 900: a full rebuild"
     assert (report.facts.added, report.facts.wanted.recall, report.rows) == (0, 0.9, 1300)
 
 
