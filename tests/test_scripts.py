@@ -61,11 +61,11 @@ def test_another_pyproject_is_installed_with_all_that_was_there(project: Path) -
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [
-        ([], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder"),
-        (["--all"], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --all"),
-        (["-m", "not slow"], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m not slow"),
-        (["tests", "-x"], "-m pytest -q -n 0 --dist loadfile --no-loadscope-reorder tests -x"),
-        (["--pdb"], "-m pytest -q -n 0 --dist loadfile --no-loadscope-reorder --pdb"),
+        ([], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0"),
+        (["--all"], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --all"),
+        (["-m", "not slow"], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m not slow"),
+        (["tests", "-x"], "-m pytest -q -n 0 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 tests -x"),
+        (["--pdb"], "-m pytest -q -n 0 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --pdb"),
     ],
 )
 def test_arguments_go_to_pytest(project: Path, arguments: list[str], called: str) -> None:
@@ -73,4 +73,4 @@ def test_arguments_go_to_pytest(project: Path, arguments: list[str], called: str
 
 
 def test_ci_requires_everything(project: Path) -> None:
-    assert run(project, ".ci/run")[-1] == "1: -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder"
+    assert run(project, ".ci/run")[-1] == "1: -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0"
