@@ -78,8 +78,18 @@ class Trainer:
         return self.make(rows.problem)().fit(rows.x, rows.problem.y)
 
     def _streamed(self, rows: Vectors) -> bool:
-        """Whether to take the statistics' way: rows do not fit, or are many more than their numbers."""
+        """Whether to take the statistics' way: rows do not fit, or are many more than their numbers.
+
+        Raises:
+            InputError: a PCA is wanted before the head, and the rows do not fit: streams know none.
+        """
         if rows.x is None:
+            if self.settings.pca:
+                raise InputError(
+                    f"`pca` is fitted to rows in memory, and those of {rows.store.path} do not fit: reduce them "
+                    f"beforehand by `fxengine pca {rows.store.path} --dim {self.settings.pca} -o pca.onnx --reduced "
+                    "STORE`, and probe that store."
+                )
             return True
         return self.name == "ridge" and not self.settings.pca and len(rows.x) > 2 * rows.dim
 

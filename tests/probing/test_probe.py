@@ -155,6 +155,8 @@ def test_rows_in_streams_give_the_report_of_rows_in_memory(tmp_path: Path, monke
     assert list(tried) == results == ["ridge", "lda", "logistic"]
     with pytest.raises(InputError, match="needs all vectors in memory"):
         probe(store, head="mlp")
+    with pytest.raises(InputError, match=r"`pca` is fitted to rows in memory, .* --dim 4 -o pca.onnx --reduced STORE"):
+        probe(store, head="lda", pca=4)
 
 
 def test_the_layers_of_the_mlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
