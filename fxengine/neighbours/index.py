@@ -260,7 +260,7 @@ class Index:
         selector = None if may.all() else faiss.IDSelectorBitmap(np.packbits(may, bitorder="little"))
         assert self.facts is not None
         assert self._faiss is not None
-        set_to = search_parameters(self._faiss, self.facts.trial.parameters, selector, float(may.mean()))
+        set_to = search_parameters(self._faiss, self.facts.trial.parameters, selector, float(may.mean()), k)
         with in_words():
             distances, found = self._faiss.search(prepare(queries, self.metric), k, params=set_to)
         return np.where(found < 0, -1, at[found]), scores(distances, self.metric)

