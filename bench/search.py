@@ -27,7 +27,7 @@ from bench.crops import write_part
 from bench.machine import ROOT, interleave, print_table, save
 from fxengine import FeatureStore, Index
 from fxengine.features.schema import Provenance
-from fxengine.neighbours import tune
+from fxengine.neighbours import parameters, tune
 from fxengine.neighbours.exact import exact_search, in_blocks
 from fxengine.neighbours.file import read_index
 from fxengine.neighbours.metric import prepare
@@ -46,7 +46,7 @@ def halves(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def judge(index: Index, queries: np.ndarray) -> dict[str, float]:
     """Return recall@10 of an index with its 95% interval; queries of one photo are not independent of each other."""
-    k = tune.K
+    k = parameters.K
     truth = tune.find_truth(in_blocks(index.store.vectors(mmap=True)), queries, index.metric)
     found, _ = index.positions(queries, k)
     hits = tune.is_hit(truth.found, truth.near, found).sum(axis=1) / k

@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 
 PYTHON = '#!/usr/bin/env bash\necho "$FXENGINE_REQUIRE: $*" >> called\ncase "$*" in *usable_cores*) echo 3 ;; esac\n'
 
+HOW = "--dist loadfile --no-loadscope-reorder --max-worker-restart 0"
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -61,11 +63,11 @@ def test_another_pyproject_is_installed_with_all_that_was_there(project: Path) -
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [
-        ([], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0"),
-        (["--all"], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --all"),
-        (["-m", "not slow"], "-m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m not slow"),
-        (["tests", "-x"], "-m pytest -q -n 0 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 tests -x"),
-        (["--pdb"], "-m pytest -q -n 0 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --pdb"),
+        ([], f"-m pytest -q -n 3 {HOW}"),
+        (["--all"], f"-m pytest -q -n 3 {HOW} --all"),
+        (["-m", "not slow"], f"-m pytest -q -n 3 {HOW} -m not slow"),
+        (["tests", "-x"], f"-m pytest -q -n 0 {HOW} tests -x"),
+        (["--pdb"], f"-m pytest -q -n 0 {HOW} --pdb"),
     ],
 )
 def test_arguments_go_to_pytest(project: Path, arguments: list[str], called: str) -> None:
@@ -73,4 +75,4 @@ def test_arguments_go_to_pytest(project: Path, arguments: list[str], called: str
 
 
 def test_ci_requires_everything(project: Path) -> None:
-    assert run(project, ".ci/run")[-1] == "1: -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0"
+    assert run(project, ".ci/run")[-1] == f"1: -m pytest -q -n 3 {HOW}"
