@@ -33,14 +33,18 @@ class _Numbers(dict[str, int]):
 
 
 class _Runs(dict[str, tuple[int, ...]]):
-    """Piece of a text -> the numbers of its words."""
+    """Piece of a text -> the numbers of its words; of texts that are taken apart by the rule "words"."""
 
     def __init__(self, rule: Rule, numbers: _Numbers) -> None:
         super().__init__()
         self._rule, self._numbers = rule, numbers
 
     def __missing__(self, run: str) -> tuple[int, ...]:
-        found = tuple(map(self._numbers.__getitem__, self._rule.words(run)))
+        if run.isalnum():  # one word by the rule "words", without looking, as most are
+            number = self._numbers.get(run)
+            found: tuple[int, ...] = (self._numbers.get(run.lower(), -1) if number is None else number,)
+        else:
+            found = tuple(map(self._numbers.__getitem__, self._rule.words(run)))
         if len(self) < _REMEMBERED:
             self[run] = found
         return found
