@@ -31,7 +31,7 @@ def read_tensors(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
     try:
         header = json.loads(data[8 : 8 + length].tobytes())
         return {name: _tensor(body, facts) for name, facts in header.items() if name in names}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} is a safetensors file that is damaged or cut: {error}. Fetch it again.") from error
 
 

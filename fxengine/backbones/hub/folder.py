@@ -9,10 +9,11 @@ from pathlib import Path
 
 from fxengine.backbones.hub.listing import Entry, sorted_entries
 from fxengine.errors import InputError, explained
+from fxengine.files import open_regular
 
 _MOST = 10_000  # files: a repository has some dozens
 _CARD = "README.md"
-_LONGEST = 1_000_000  # characters of a card that are read
+_LONGEST = 1_000_000  # bytes of a card that are read
 _FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 _LICENCE = re.compile(r"^license:\s*[\"']?([\w.+-]+)[\"']?\s*$", re.MULTILINE)
 
@@ -37,10 +38,26 @@ def list_folder(place: Path) -> tuple[Entry, ...]:
     return sorted_entries(found)
 
 
+def path_in(place: Path, file: str) -> Path:
+    """Return where a file of a folder lies, its links resolved.
+
+    Raises:
+        InputError: it is a link out of the folder, and not into the Hub's cache: whoever made the folder could name any
+            file of this machine.
+    """
+    with explained(f"{place / file} cannot be read", kind=InputError):
+        path, root = (place / file).resolve(), place.resolve()
+    in_cache = path.parent.name == "blobs" and path.parents[1].name.startswith("models--")
+    if root not in path.parents and not in_cache:
+        raise InputError(f"{place / file} is a link out of its folder: put a copy there.")
+    return path
+
+
 def licence_of(place: Path) -> str:
     """Return the licence that the card of a repository names at its head, or "" where it names none."""
-    with suppress(OSError), (place / _CARD).open(encoding="utf-8", errors="replace") as opened:
-        front = _FRONT.search(opened.read(_LONGEST).replace("\r\n", "\n"))
+    with suppress(OSError, InputError), open_regular(path_in(place, _CARD)) as opened:
+        card = opened.read(_LONGEST).decode(errors="replace")
+        front = _FRONT.search(card.replace("\r\n", "\n"))
         named = _LICENCE.search(front[1]) if front else None
         return named[1] if named else ""
     return ""

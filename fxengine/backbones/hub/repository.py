@@ -140,7 +140,7 @@ def open_repository(asked: Asked) -> Repository:
     if asked.is_folder:
         place = Path(asked.name).expanduser()
         found = Listing(asked.name, "", folder.list_folder(place), folder.licence_of(place))
-        return _repository(found, lambda file: place / file, lambda file: place / file)
+        return _repository(found, lambda file: folder.path_in(place, file), lambda file: place / file)
     found = huggingface.list_repository(asked.name, asked.revision or huggingface.MAIN)
     return _repository(
         found,

@@ -10,6 +10,7 @@ import mmap
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ _VERSION = 12
 _ARGUMENTS, _COUNTS, _ENTRY, _SHAPE = "<12id", "<iiiqq", "<qb", "<qq"
 _LONGEST = 1 << 16  # bytes of a word
 _GATHERED = 1 << 24  # bytes of rows that are added up at once, roughly
+_MOST_GATHERED = 1 << 28  # bytes of the rows of one word
 _NGRAMS = 32  # of a word, roughly
 _OFFSET, _PRIME = np.uint32(2166136261), np.uint32(16777619)  # of FNV-1a
 _END = b"</s>"  # a text's end, which has no n-grams
@@ -35,6 +37,7 @@ class Subwords:
     """The rows of a model, and which of them a word has.
 
     Attributes:
+        source: where they came from.
         words: how many there are; their rows stand first.
         rows: float32 [words and buckets, dim], mapped.
         shortest: letters of the shortest n-gram, the marks of a word's begin and end included.
@@ -43,6 +46,7 @@ class Subwords:
         pruned: (hash, row behind the words) sorted by hash where only some n-grams were kept; else None.
     """
 
+    source: str
     words: int
     rows: np.ndarray
     shortest: int
@@ -56,15 +60,30 @@ class Subwords:
         Args:
             words: in UTF-8.
             numbers: of their own rows; None where they are unknown.
+
+        Raises:
+            InputError: one is too long for all its n-grams.
         """
-        steps = [slice(start, start + self.step) for start in range(0, len(words), self.step)] or [slice(0)]
-        parts = [self._means(words[step], None if numbers is None else numbers[step]) for step in steps]
+        parts = [self._means(words[step], None if numbers is None else numbers[step]) for step in self._steps(words)]
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     @property
     def step(self) -> int:
         """How many words' vectors are made at once."""
         return max(1, _GATHERED // (4 * int(self.rows.shape[1]) * _NGRAMS))
+
+    def _steps(self, words: Sequence[bytes]) -> list[slice]:
+        """Return which words' vectors are made at once: of long words, which have more n-grams, fewer."""
+        lengths = np.array([len(word) + 2 for word in words], np.int64)
+        ngrams = lengths * np.maximum(1, np.minimum(self.longest, lengths) - self.shortest + 1)
+        most = _MOST_GATHERED // (4 * int(self.rows.shape[1]))
+        if self.buckets and ngrams.max(initial=0) > most:
+            raise InputError(
+                f"{self.source}: a word of {lengths.max() - 2:,} bytes is too long for vectors of its n-grams."
+            )
+        groups = ngrams.cumsum() // (self.step * _NGRAMS)
+        ends = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(words)]
+        return [slice(*each) for each in pairwise(ends)]
 
     def _means(self, words: Sequence[bytes], numbers: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         rows, owners = self._ngrams(words)
@@ -198,7 +217,7 @@ def _model(path: Path, data: mmap.mmap) -> Model:
     if len(data) < at + 4 * rows * columns:
         raise InputError(f"{path} is a .bin of fastText that is cut. Fetch it again.")
     matrix = np.frombuffer(data, "<f4", rows * columns, at).reshape(rows, columns)
-    return Model(words, Subwords(known, matrix, shortest, longest, max(0, buckets), pruned))
+    return Model(words, Subwords(str(path), known, matrix, shortest, longest, max(0, buckets), pruned))
 
 
 def _dictionary(path: Path, data: mmap.mmap, at: int, size: int, known: int) -> tuple[list[bytes], int]:
@@ -206,7 +225,7 @@ def _dictionary(path: Path, data: mmap.mmap, at: int, size: int, known: int) -> 
     words: list[bytes] = []
     for _ in range(size):
         end = data.find(b"\0", at, at + _LONGEST)
-        if end < 0:
+        if end in (-1, at):  # no word is empty
             raise InputError(f"{path} is a .bin of fastText that is cut or damaged. Fetch it again.")
         if len(words) < known:
             words.append(data[at:end])

@@ -199,10 +199,10 @@ class _Taken:
         why = ""
         if text is None:
             why = "not_utf8"
-        elif not self._whole and not _are_words([word]):
-            why = "no_word"
         elif text[0] in self.words:
             why = "doubled"
+        elif not self._whole and not _are_words([word]):
+            why = "no_word"
         if not why or self._whole:
             self.words[(text or [""])[0]] = None
             return True

@@ -6,13 +6,13 @@ weights[id]`, where the folder has these two.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fxengine.backbones.json_file import object_in
 from fxengine.backbones.safetensors import as_float32, read_tensors
 from fxengine.backbones.words.blocks import Block, Blocks, check_dim, check_finite
 from fxengine.errors import InputError, explained
@@ -22,7 +22,7 @@ _VECTORS, _TOKENIZER = "model.safetensors", "tokenizer.json"
 _CONFIGS = ("config.json", "config_sentence_transformers.json")
 _NESTED = "0_StaticEmbedding"
 _TABLES = ("embeddings", "embedding.weight")
-_MOST_JSON = 1 << 28
+_MOST_JSON = 1 << 26
 _GATHERED = 1 << 22  # bytes of rows at once
 
 
@@ -41,7 +41,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     """Return what a folder says of its model; empty where it says nothing. Raises InputError where that is no JSON."""
     for name in _CONFIGS:
         if (folder / name).is_file():
-            return _object(folder / name)
+            return object_in(folder / name)
     return {}
 
 
@@ -90,25 +90,12 @@ def _blocks(
 
 def _tokens(path: Path) -> list[bytes]:
     """Return the tokens of a tokenizer in the order of their ids; raises InputError where an id has none."""
-    facts = _object(path)
+    facts = object_in(path)
     try:
         known = facts["model"]["vocab"]
         pairs = known.items() if isinstance(known, dict) else ((token, at) for at, (token, *_) in enumerate(known))
         numbers = {int(number): str(token) for token, number in pairs}
         numbers |= {int(each["id"]): str(each["content"]) for each in facts.get("added_tokens") or ()}
         return [numbers[number].encode() for number in range(len(numbers))]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is no tokenizer with a token for each id from 0 on.") from error
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """Return the object in a file of JSON; raises InputError where it has none."""
-    with explained(f"{path} cannot be read", kind=InputError):
-        text = read_small(path.resolve(), _MOST_JSON)
-    try:
-        facts = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from error
-    if not isinstance(facts, dict):
-        raise InputError(f"{path} is no object of JSON.")
-    return facts

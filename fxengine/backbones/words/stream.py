@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import lzma
+import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from fxengine.errors import InputError, explained, reason
+from fxengine.errors import InputError, explained, one_line, reason
 from fxengine.files import open_regular
 
 BLOCK = 1 << 20  # bytes that are read at once: what is made of them stays in the processor's cache
 _HEAD = 1 << 16
 _LISTED = 10  # members that a message names
+_SHOWN = 80  # characters of each
+# Numbers unpack to three times their size: a file of over 32 MB that unpacks to so many times is no file of them.
+_MOST_TIMES, _FREE = 50, 1 << 25
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _LFS = b"version https://git-lfs"
 _PAGE = (b"<!doctype html", b"<html", b"<head", b"<?xml")
@@ -78,9 +84,9 @@ class Stream:
         plain: its path, where it lies unpacked on the disk.
     """
 
-    def __init__(self, name: str, file: IO[bytes], plain: Path | None) -> None:
+    def __init__(self, name: str, file: IO[bytes], plain: Path | None, most: float) -> None:
         self.name, self.plain = name, plain
-        self._file = file
+        self._file, self._left = file, most
         self.head = b""
         while len(self.head) < _HEAD and (more := self._read(_HEAD - len(self.head))):
             self.head += more
@@ -97,10 +103,14 @@ class Stream:
 
     def _read(self, size: int) -> bytes:
         try:
-            return self._file.read(size)
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            read = self._file.read(size)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
             why = reason(error).rstrip(".")
             raise InputError(f"{self.name} is cut or damaged: {why}. Fetch it again.") from error
+        self._left -= len(read)
+        if self._left < 0:
+            raise InputError(f"{self.name} unpacks to over {_MOST_TIMES} times its size, as no word vectors do.")
+        return read
 
 
 @contextmanager
@@ -116,6 +126,7 @@ def open_stream(place: Place) -> Iterator[Stream]:
             file: IO[bytes] = stack.enter_context(open_regular(place.path, follow=True))
             begin = file.read(len(_ZIP))
             file.seek(0)
+            most: float = max(_FREE, _MOST_TIMES * os.fstat(file.fileno()).st_size)
         plain: Path | None = None
         if begin == _ZIP:
             file = stack.enter_context(_member(place, file, stack))
@@ -124,8 +135,8 @@ def open_stream(place: Place) -> Iterator[Stream]:
         elif begin.startswith(_GZIP):
             file = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=file)))
         else:
-            plain = place.path
-        stream = Stream(name, file, plain)
+            plain, most = place.path, math.inf
+        stream = Stream(name, file, plain, most)
         _check(stream)
         yield stream
 
@@ -155,6 +166,7 @@ def _unpacking(place: Place) -> Iterator[None]:
 
 
 def _which(place: Place, names: list[str]) -> str:
+    names = [one_line(name, _SHOWN) for name in names]
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
     if place.member:
         return f"{place.path} has no member {place.member!r}. It has: {listed or 'none'}."

@@ -77,6 +77,23 @@ def test_a_folder_is_a_repository_without_a_commit(tmp_path: Path) -> None:
         found.path("onnx/model.onxx")
 
 
+def test_a_link_out_of_a_folder_is_refused_but_for_the_hubs_cache(tmp_path: Path) -> None:
+    folder, snapshot = tmp_path / "folder", tmp_path / "models--org--name" / "snapshots" / ("a" * 40)
+    blob = tmp_path / "models--org--name" / "blobs" / "0123"
+    for place in (folder, snapshot, blob.parent):
+        place.mkdir(parents=True)
+    blob.write_bytes(b"a net")
+    (tmp_path / "secret.md").write_text("---\nlicense: mit\n---\n")
+    for place in (folder, snapshot):
+        (place / "model.onnx").symlink_to(blob)
+        (place / "README.md").symlink_to(tmp_path / "secret.md")
+        found = open_repository(parse(str(place)))
+        assert found.path("model.onnx") == blob
+        assert found.licence == ""
+        with pytest.raises(InputError, match=r"README.md is a link out of its folder: put a copy there"):
+            found.path("README.md")
+
+
 def test_a_folder_whose_name_has_a_sign_is_that_folder(tmp_path: Path) -> None:
     (tmp_path / "c#1").mkdir()
     assert parse(f"{tmp_path}/c#1") == Asked(f"{tmp_path}/c#1")

@@ -146,3 +146,16 @@ def test_one_in_a_gz_is_to_be_unpacked(tmp_path: Path) -> None:
     path = written(tmp_path, gzip.compress(files.fasttext([b"a"], ROWS)))
     with pytest.raises(InputError, match=r"is a \.bin of fastText, which is read where it lies: unpack it first"):
         WordVectors.open(path)
+
+
+def test_long_words_are_taken_by_the_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [b"the" * count for count in (1, 400, 2, 700, 3)]
+    rows = np.concatenate([ROWS, ROWS])[: len(words) + 50]
+    subwords = open_model(written(tmp_path, files.fasttext(words, rows, ngrams=(3, 6), buckets=50))).subwords
+    together = subwords.vectors(words, np.arange(len(words)))[0]
+    monkeypatch.setattr(fasttext, "_GATHERED", 6 * 4 * 1000)
+    np.testing.assert_array_equal(subwords.vectors(words, np.arange(len(words)))[0], together)
+    assert [len(each) for each in subwords.vectors([])] == [0, 0]
+    monkeypatch.setattr(fasttext, "_MOST_GATHERED", 6 * 4 * 5000)
+    with pytest.raises(InputError, match=r"model.bin: a word of 2,100 bytes is too long"):
+        subwords.vectors(words)
