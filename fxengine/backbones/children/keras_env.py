@@ -112,7 +112,7 @@ def run(jobs: list[dict[str, Any]], folder: Path) -> None:
     order = {"photos": str(photos), "jobs": jobs}
     log, ended = run_program(program(CHILD), order, folder, seconds=SECONDS_A_NET * len(jobs))
     for job in jobs:
-        check_answer(f"keras:{job['what']}", Path(job["folder"]), log, ended)
+        check_answer(job["name"], Path(job["folder"]), log, ended)
 
 
 def program(file: Path, *, trains: bool = False) -> Program:

@@ -1,1 +1,1 @@
-"""Repositories of models, on the Hugging Face Hub or in a folder: which files there are, and each of them, checked."""
+"""Models on the Hugging Face Hub, on Kaggle or in a folder: which files there are, and each of them, checked."""

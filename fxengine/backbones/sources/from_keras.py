@@ -32,6 +32,7 @@ from fxengine.backbones.graph.run import run_model
 from fxengine.backbones.graph.surgery import keep_only
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import ExportReport, differences, measure
+from fxengine.backbones.sources import saved_model
 from fxengine.backbones.sources.efficientnet_lite import imagenet_classes
 from fxengine.backbones.sources.feature_check import check_vectors
 from fxengine.backbones.sources.keras_applications import APPLICATIONS, MODES
@@ -40,10 +41,12 @@ from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY,
 from fxengine.errors import InputError, first_line
 
 # Part of every cache key: bumped when this file or the child changes what they make.
-_BUILD = 3
+BUILD = 3
 # Above these the file is not the net that was asked for, and nothing is kept. A right export is at 1e-5; a
 # SavedModel of half precision rounds in other places than ONNX Runtime does.
 _MOST_LEVELS, _MOST_RELATIVE, _MOST_RELATIVE_OF_HALF = 0.01, 1e-3, 2e-2
+_ORIGINS = {"application": "Keras Applications", "keras": "Keras model", "savedmodel": "SavedModel"}
+_OTHER_LAYER = "Keep another layer with `layers`, or mend its weights."
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
@@ -59,12 +62,21 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
 
 def export_many(wanted: Sequence[tuple[str, ExportOptions]]) -> list[onnx.ModelProto]:
     """Return the finished backbones of several nets from one child process; TensorFlow is loaded only once."""
-    orders = [order(what, options) for what, options in wanted]
+    return export_orders([order(what, options) for what, options in wanted])
+
+
+def export_orders(orders: Sequence[Order]) -> list[onnx.ModelProto]:
+    """Return what `export_many` does of nets that were checked."""
     with tempfile.TemporaryDirectory(prefix="fxengine-keras-") as name:
         folders = [Path(name) / str(i) for i in range(len(orders))]
         jobs = [{**an_order.job, "folder": str(folder)} for an_order, folder in zip(orders, folders, strict=True)]
         keras_env.run(jobs, Path(name))
         return [assemble(an_order, folder) for an_order, folder in zip(orders, folders, strict=True)]
+
+
+def pinned(what: str, options: ExportOptions) -> str:
+    """Return `what`: it names nothing that moves."""
+    return what
 
 
 def identity(what: str, options: ExportOptions) -> str:
@@ -74,8 +86,8 @@ def identity(what: str, options: ExportOptions) -> str:
     if kind == "application" and options.weights not in {"imagenet", "random"}:
         files.append(_weights_file(options.weights))
     stated = preprocessing_file(options, _folder(what, kind))
-    files += [stated] if stated else []
-    return json.dumps([_BUILD, keras_env.versions(), [_sha256(path) for path in files]])
+    files += [path for path in (stated, options.labels) if path is not None and path.is_file()]
+    return json.dumps([BUILD, keras_env.versions(), [_sha256(path) for path in files]])
 
 
 # --- what was asked for ---
@@ -83,33 +95,42 @@ def identity(what: str, options: ExportOptions) -> str:
 
 @dataclass(frozen=True)
 class Order:
-    """One export: what was asked for, how its pixels are prepared and the job for the child."""
+    """One export: what was asked for, how its pixels are prepared and the job for the child.
+
+    `name` is what messages call it, `source` what its facts do.
+    """
 
     what: str
+    name: str
+    source: str
     options: ExportOptions
     kind: str
     preparation: Preparation
     job: dict[str, Any]
 
 
-def order(what: str, options: ExportOptions) -> Order:
-    """Check what was asked for, as far as that is possible without Keras."""
+def order(what: str, options: ExportOptions, *, name: str | None = None) -> Order:
+    """Check what was asked for, as far as that is possible without Keras; `name` is that of what a hub fetched."""
     kind = _kind(what)
-    if kind == "savedmodel" and not options.trust:
-        raise InputError(
-            f"{what} is a SavedModel, which is a program: load it only from a source you trust, by `trust`."
-        )
-    if kind == "savedmodel" and options.logits:
-        raise InputError(f"{what} is a SavedModel: its classifier cannot be told apart. Leave out the logits.")
+    if kind == "savedmodel":
+        saved_model.check_trust(what, options)
+    if options.labels is not None and not options.logits:
+        raise InputError("`labels` names the classes of a net's own classifier: keep that by `logits`.")
+    if options.labels is not None and not options.labels.is_file():
+        raise InputError(f"There is no file of labels {options.labels}.")
     if kind != "application" and options.weights != "imagenet":
         raise InputError(f"{what} holds its own weights: leave out `weights` {options.weights}.")
     weights = options.weights
     if kind == "application" and weights not in {"imagenet", "random"}:
         weights = str(_weights_file(weights).absolute())
     preparation = _prepare(what, kind, options)
-    own_pixels = kind == "application" and not _states_pixels(options)
+    own_pixels = kind == "application" and not states_pixels(options)
     stated = {"bgr": preparation.bgr, "mean": preparation.mean, "std": preparation.std}
+    weights_named = f" with weights {Path(options.weights).name}" if kind == "application" else ""
+    source = name or f"{_ORIGINS[kind]} {what}{weights_named}"
+    name = name or f"keras:{what}"
     job = {
+        "name": name,
         "kind": kind,
         "what": what if kind == "application" else str(Path(what).absolute()),
         "weights": weights,
@@ -121,7 +142,7 @@ def order(what: str, options: ExportOptions) -> Order:
         # Keras's own preprocess_input is the judge where the user states nothing else.
         "affine": None if own_pixels else stated,
     }
-    return Order(what, options, kind, preparation, job)
+    return Order(what, name, source, options, kind, preparation, job)
 
 
 def _kind(what: str) -> Literal["application", "keras", "savedmodel"]:
@@ -162,7 +183,8 @@ def _weights_file(weights: str) -> Path:
     return path
 
 
-def _states_pixels(options: ExportOptions) -> bool:
+def states_pixels(options: ExportOptions) -> bool:
+    """Tell whether options say how pixels are prepared."""
     given = (options.channels, options.scale, options.mean, options.std, options.preprocess)
     return any(value is not None for value in given)
 
@@ -171,12 +193,14 @@ def _prepare(what: str, kind: str, options: ExportOptions) -> Preparation:
     size: tuple[int | None, int | None] = (None, None)
     if kind == "application":
         size = _application_size(what, options)
-        if not _states_pixels(options):
+        if not states_pixels(options):
             mode = MODES[APPLICATIONS[what].mode]
             channels: Literal["rgb", "bgr"] = "bgr" if mode.bgr else "rgb"
             options = replace(options, channels=channels, scale=1.0, mean=mode.mean, std=mode.std)
     elif kind == "keras":
         size = keras_env.input_size(Path(what))
+    else:
+        size = saved_model.input_size(Path(what))
     found = prepare(options, size, _folder(what, kind))
     if options.resize is None and preprocessing_file(options, _folder(what, kind)) is None:
         height, width = found.recipe.height, found.recipe.width
@@ -234,12 +258,26 @@ def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
     Raises:
         InputError: the file does not compute what Keras does, or its features say nothing of a picture.
     """
-    name = f"keras:{an_order.what}"
     with np.load(folder / layout.REFERENCE) as arrays:
-        check_vectors(arrays[FEATURE_OUTPUT], name, "Keep another layer with `layers`, or mend its weights.")
-    checked = check_export(name, an_order.preparation, folder)
+        photos = arrays["photos"]
+        check_vectors(arrays[FEATURE_OUTPUT], an_order.name, _OTHER_LAYER)
+    checked = check_export(an_order.name, an_order.preparation, folder)
+    if an_order.kind == "savedmodel" and an_order.options.logits:
+        checked = _with_logits(an_order, checked, photos)
     helper.set_model_props(checked.model, {METADATA_KEY: _facts(an_order, checked).to_json()})
     return checked.model
+
+
+def _with_logits(an_order: Order, checked: Checked, photos: np.ndarray) -> Checked:
+    """Return a SavedModel, whose answer is a classifier's and Keras's own, with the features before that classifier."""
+    pooling = an_order.options.pooling or "avg"
+    model, cut = saved_model.with_logits(checked.model, an_order.name, pooling, photos)
+    ours = run_model(with_safe_pads(model), photos)
+    check_vectors(ours[FEATURE_OUTPUT], an_order.name, _OTHER_LAYER)
+    was = checked.report
+    report = replace(measure(with_safe_pads(model)), differences=was.differences, recipe=was.recipe, failed=was.failed)
+    dims = {output: values.shape[1] for output, values in ours.items()}
+    return Checked(model, report, dims, {**checked.answer, "cut": cut})
 
 
 def check_export(name: str, wants: Preparation, folder: Path) -> Checked:
@@ -334,12 +372,13 @@ def _facts(an_order: Order, checked: Checked) -> Facts:
     dims, answer, report = checked.dims, checked.answer, checked.report
     imagenet = an_order.kind == "application" and options.weights == "imagenet"
     ids, classes = imagenet_classes() if imagenet and dims.get(LOGITS_OUTPUT) == 1000 else ((), ())
+    if LOGITS_OUTPUT in dims and not (classes and options.labels is None):
+        folder = Path(an_order.what) if an_order.kind == "savedmodel" else None
+        ids, classes = (), saved_model.class_names(options.labels, folder, dims[LOGITS_OUTPUT])
     versions = ", ".join(f"{name} {version}" for name, version in answer["versions"].items())
-    weights = f" with weights {Path(options.weights).name}" if an_order.kind == "application" else ""
-    origin = {"application": "Keras Applications", "keras": "Keras model", "savedmodel": "SavedModel"}[an_order.kind]
     return Facts(
         name=f"keras:{Path(an_order.what).name}",
-        source=f"{origin} {an_order.what}{weights} ({versions})",
+        source=f"{an_order.source} ({versions})",
         licence="see keras.io/api/applications" if imagenet else "that of the given weights",
         recipe=an_order.preparation.recipe,
         dim=dims[FEATURE_OUTPUT],

@@ -25,6 +25,7 @@ from fxengine.backbones.report import differences, measure
 from fxengine.backbones.sources import from_keras
 from fxengine.backbones.sources.from_keras import assemble, order
 from fxengine.backbones.sources.keras_applications import APPLICATIONS, MODES
+from fxengine.backbones.sources.saved_model import input_size
 from fxengine.backbones.spec import METADATA_KEY, Facts
 from fxengine.errors import InputError
 from tests.conftest import ROOT, tiny_model
@@ -191,7 +192,7 @@ STATED = ExportOptions(scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.3),
 PICTURE = (10, 100, 200)
 FILES = """
 import os, sys, shutil, pathlib
-import keras, numpy as np
+import keras, numpy as np, tensorflow as tf
 here = pathlib.Path(sys.argv[1])
 keras.utils.set_random_seed(1)
 picture = np.float32([[[[10, 100, 200]]]])
@@ -200,6 +201,25 @@ own = keras.Sequential([keras.Input((24, 32, 3)), keras.layers.Conv2D(8, 3, acti
     keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5, activation="softmax")])
 own.save(here / "own.keras")
 own.export(here / "saved", verbose=False)
+(here / "labels.txt").write_text("ant\\nbee\\ncow\\ndog\\nelk\\n")
+
+class Hub(tf.Module):  # as TensorFlow Hub's classifiers are: any size, a 1x1 convolution, no softmax
+    def __init__(self):
+        rng = np.random.default_rng(5)
+        self.filters = tf.Variable(rng.normal(0, 1, (3, 3, 3, 6)).astype(np.float32))
+        self.top = tf.Variable(rng.normal(0, 1, (1, 1, 6, 4)).astype(np.float32))
+    def features(self, x):
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, self.filters, 2, "SAME")), (1, 2), keepdims=True)
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, name="inputs")])
+    def serve(self, inputs):
+        return {"logits": tf.squeeze(tf.nn.conv2d(self.features(inputs), self.top, 1, "VALID"), (1, 2))}
+hub = Hub()
+tf.saved_model.save(hub, here / "hub", signatures=hub.serve)
+(here / "hub" / "assets").mkdir(exist_ok=True)
+(here / "hub" / "assets" / "labels.txt").write_text("cat\\ndog\\nowl\\nelk\\n")
+pictures = np.random.default_rng(1).integers(0, 256, (3, 20, 28, 3)).astype(np.uint8)
+features = tf.squeeze(hub.features(pictures / np.float32(255)), (1, 2))
+np.savez(here / "hub.npz", pictures=pictures, features=features, **hub.serve(pictures / np.float32(255)))
 
 x = keras.Input((None, None, 3))
 norm = keras.layers.Normalization()
@@ -254,6 +274,8 @@ SMALL = ExportOptions(size=(32, 32))
 FILE_JOBS = {
     "own": ("WHERE/own.keras", replace(STATED, logits=True)),
     "saved": ("WHERE/saved", replace(STATED, trust=True, size=(24, 32))),
+    "classifier": ("WHERE/saved", replace(STATED, trust=True, logits=True, labels=Path("WHERE/labels.txt"))),
+    "hub": ("WHERE/hub", ExportOptions(scale=1 / 255, trust=True, logits=True, size=(20, 28))),
     "open": ("WHERE/open.keras", ExportOptions(scale=1.0, size=(20, 28))),
     **{name: (f"WHERE/{name}.keras", ExportOptions(scale=1 / 255)) for name in (*POLICIES, *BATCHES, "constant")},
     "layers": (
@@ -297,7 +319,9 @@ class Exported:
 
     def here(self, what: str, options: ExportOptions) -> tuple[str, ExportOptions]:
         where = str(self.files)
-        return what.replace("WHERE", where), replace(options, weights=options.weights.replace("WHERE", where))
+        labels = options.labels and Path(str(options.labels).replace("WHERE", where))
+        weights = options.weights.replace("WHERE", where)
+        return what.replace("WHERE", where), replace(options, weights=weights, labels=labels)
 
     def reference(self, name: str) -> np.ndarray:
         with np.load(self.folder / name / "reference.npz") as arrays:
@@ -399,6 +423,25 @@ def test_own_models_keep_what_they_say(exported: Exported) -> None:
 
 @needs_keras
 @pytest.mark.slow
+def test_the_classifier_of_a_saved_model_is_told_apart(exported: Exported) -> None:
+    model, facts = exported.model("hub"), facts_of(exported.model("hub"))
+    with np.load(exported.files / "hub.npz") as arrays:
+        found = run_model(model, arrays["pictures"])
+        for output in ("features", "logits"):
+            assert differences(found[output], arrays[output])["relative"] < 1e-5
+    assert (facts.dim, facts.classes) == (6, ("cat", "dog", "owl", "elk"))  # of its assets
+    own, saved = exported.model("own"), exported.model("classifier")  # the same net in two forms
+    picture = np.random.default_rng(2).integers(0, 256, (2, 24, 32, 3), np.uint8)
+    right, found = run_model(own, picture), run_model(saved, picture)
+    assert differences(found["features"], right["features"])["relative"] < 1e-5
+    exp, shares = np.exp(found["logits"]), run_model(exported.model("saved"), picture)["features"]
+    assert differences(exp / exp.sum(1, keepdims=True), shares)["relative"] < 1e-5
+    assert facts_of(saved).classes == ("ant", "bee", "cow", "dog", "elk")  # of the user's file
+    assert (facts_of(saved).dim, facts_of(saved).notes["export"]["dim"]) == (8, 8)
+
+
+@needs_keras
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*POLICIES, *BATCHES])
 def test_other_policies_and_a_fixed_batch_give_kerass_features(exported: Exported, name: str) -> None:
     model = exported.model(name)
@@ -419,6 +462,13 @@ def test_other_policies_and_a_fixed_batch_give_kerass_features(exported: Exporte
 def test_features_that_say_nothing_are_refused(exported: Exported) -> None:
     with pytest.raises(InputError, match="are constant, the same on every picture"):
         exported.model("constant")
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_size_is_read_from_a_real_signature(exported: Exported) -> None:
+    assert input_size(exported.files / "saved") == (24, 32)
+    assert input_size(exported.files / "hub") == (None, None)
 
 
 def test_the_size_is_read_beside_a_fixed_batch(shared_data: Callable[[str], Path]) -> None:
