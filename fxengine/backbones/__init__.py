@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from fxengine import trust
 from fxengine.backbones import cache
-from fxengine.backbones.options import ExportOptions, refuse_of_hub, refuse_of_words, refuse_unread
+from fxengine.backbones.options import (
+    ExportOptions,
+    Tower,
+    refuse_of_hub,
+    refuse_of_keras,
+    refuse_of_words,
+    refuse_unread,
+)
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 
@@ -39,6 +46,11 @@ class Embedded(Protocol):
 class Source(Protocol):
     """A file that exports the nets of one kind."""
 
+    def pinned(self, what: str, options: ExportOptions) -> str:
+        """Return what names for ever what `what` names now: a branch may move between two questions; raises
+        InputError.
+        """
+
     def export(self, what: str, options: ExportOptions) -> onnx.ModelProto:
         """Return the finished backbone, its facts in the metadata; raises InputError where it cannot be had."""
 
@@ -57,6 +69,7 @@ SOURCES = {
     "keras": "fxengine.backbones.sources.from_keras",
     "onnx": "fxengine.backbones.sources.from_onnx",
     "pca": "fxengine.backbones.sources.from_pca",
+    "tfhub": "fxengine.backbones.sources.from_tfhub",
     "vectors": "fxengine.backbones.sources.from_vectors",
 }
 DEFAULT = "efficientnet_lite0"
@@ -94,9 +107,12 @@ def _load(source: str | Path, options: ExportOptions, space: str | None) -> Back
         refuse_of_words(options, name)
     if kind != "hf":
         refuse_of_hub(options, name)
+    if kind not in ("keras", "tfhub"):
+        refuse_of_keras(options, name)
     if name in EMBEDDED:
         return _embedded(load_embedded(name), options, space)
     if kind in SOURCES and what:
+        what = load_source(kind).pinned(what, options)
         return _kept(_export_key(kind, what, options), lambda: load_source(kind).export(what, options), space)
     if name.endswith(".onnx") or Path(name).exists():
         return _with_layers(cache.read_backbone(Path(name)), options, space)
@@ -150,7 +166,8 @@ def _export_key(kind: str, what: str, options: ExportOptions) -> str:
 
 def is_cached(kind: str, what: str) -> bool:
     """Tell whether KIND:WHAT with default options would come from the cache."""
-    return cache.has_source(_export_key(kind, what, ExportOptions()))
+    pinned = load_source(kind).pinned(what, ExportOptions())
+    return cache.has_source(_export_key(kind, pinned, ExportOptions()))
 
 
 def cached_space(kind: str, what: str) -> str | None:
@@ -235,13 +252,29 @@ def former_source(source: str) -> str | None:
 def source_name(source: str | Path) -> str:
     """Return how a store records where its backbone came from: a name, or a path made absolute."""
     kind, _, what = str(source).partition(":")
-    if kind == "hf" and not what.startswith((".", "~")):  # a name on the Hub, or a whole path
+    # a name on a hub, or a whole path
+    if kind == "tfhub" or (kind == "hf" and not what.startswith((".", "~"))):
         return str(source)
     if kind in SOURCES and what:
         file, mark, part = _file_and_part(kind, what)
         return f"{kind}:{Path(file).absolute() if Path(file).exists() else file}{mark}{part}"
     name = plain_name(str(source))
     return name if name in EMBEDDED else str(Path(source).absolute())
+
+
+def named_tower(source: str | Path, tower: Tower | None, found: BackboneFile) -> str | Path:
+    """Return the source that gives a tower without `tower`, hf:ORG/NAME#FILE, which this user names, too.
+
+    Args:
+        source: what was asked for.
+        tower: which tower of it; None: it is none.
+        found: what that gave.
+    """
+    if tower is None:
+        return source
+    named = f"{source}#{found.facts.notes['hf']['file']}"
+    trust.note_named("backbone", source_name(named))
+    return named
 
 
 def _file_and_part(kind: str, what: str) -> tuple[str, str, str]:

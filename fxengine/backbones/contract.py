@@ -18,6 +18,7 @@ from fxengine.backbones.spec import (
     LOGITS_OUTPUT,
     METADATA_KEY,
     PCA_METADATA_KEY,
+    SPANS_OUTPUT,
     TOKENS_INPUT,
     Facts,
     TextRecipe,
@@ -63,12 +64,15 @@ def check_contract(model: onnx.ModelProto, facts: Facts, name: str) -> None:
     elif inputs != {INPUT_NAME: (recipe.height, recipe.width, 3)}:
         raise _other(name, f"takes pictures of {recipe.height} x {recipe.width} pixels", "inputs", inputs)
     outputs = {value.name: _shape(value, TensorProto.FLOAT) for value in model.graph.output}
-    said = {FEATURE_OUTPUT: facts.dim, **{layer_output(layer): dim for layer, dim in facts.layers}}
+    said: dict[str, tuple[int, ...]] = {FEATURE_OUTPUT: (facts.dim,)}
+    said |= {layer_output(layer): (dim,) for layer, dim in facts.layers}
     if facts.classes:
-        said[LOGITS_OUTPUT] = len(facts.classes)
-    for output, dim in said.items():
-        if outputs.get(output) != (dim,):
-            raise _other(name, f"gives {output} of {dim} numbers", "outputs", outputs)
+        said[LOGITS_OUTPUT] = (len(facts.classes),)
+    if facts.span_labels:
+        said[SPANS_OUTPUT] = (0, len(facts.span_labels))
+    for output, shape in said.items():
+        if outputs.get(output) != shape:
+            raise _other(name, f"gives {output} of {shape[-1]} numbers", "outputs", outputs)
 
 
 def _shape(value: onnx.ValueInfoProto, kind: int) -> tuple[int, ...] | None:

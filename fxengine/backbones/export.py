@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from fxengine.backbones import load_backbone
-from fxengine.backbones.cache import copy_backbone
-from fxengine.backbones.options import Channels, ExportOptions, Pooling, Tower, WordWeights, input_size, three_numbers
+from fxengine.backbones.cache import copy_backbone, write_backbone
+from fxengine.backbones.graph.model import metadata_of
+from fxengine.backbones.options import (
+    Channels,
+    ExportOptions,
+    Pooling,
+    Tower,
+    WordWeights,
+    input_size,
+    refuse_unread,
+    three_numbers,
+)
+from fxengine.backbones.pair import PAIR_KEY, Pair, keep_pair
 from fxengine.backbones.report import ExportReport, measure
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError, path_of
 from fxengine.facts import FactsError
 from fxengine.files import replacing
 
+# What an export of a pair can be asked for: all about pixels is for its tower of pictures, a prompt for that of texts.
+_OF_PAIRS = ("size", "preprocess", "channels", "scale", "mean", "std", "resize", "prompt")
+
 
 @dataclass(frozen=True)
 class Exported:
-    """A backbone file that was made.
+    """A backbone file that was made; of a pair that of pictures, with that of texts in `text`.
 
     Attributes:
         file: the file with its facts.
@@ -32,6 +46,8 @@ class Exported:
         whole: the source that keeps them, where its tensor is known.
         whole_layers: what `layers` of it keeps them, or None where it does so by itself.
         whole_dim: how many numbers a picture that gives; None where not known.
+        pair: what both towers share, where a pair was made.
+        text: the pair's tower of texts.
     """
 
     file: BackboneFile
@@ -41,10 +57,15 @@ class Exported:
     whole: str | None = None
     whole_dim: int | None = None
     whole_layers: str | None = None
+    pair: Pair | None = None
+    text: Exported | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON data."""
+        """Return the report as JSON data; only of a pair it has `pair`, and `text`, a report of its own."""
         facts = self.file.facts
+        paired = {} if self.pair is None else {"pair": asdict(self.pair)}
+        if self.text is not None:
+            paired["text"] = self.text.to_dict()
         return {
             "path": str(self.file.path),
             "space": self.file.fingerprint,
@@ -59,6 +80,7 @@ class Exported:
             "whole_dim": self.whole_dim,
             "whole_layers": self.whole_layers,
             **self.report.to_dict(),
+            **paired,
         }
 
 
@@ -83,12 +105,16 @@ def export(
     words: int | None = None,
     tower: Tower | None = None,
     prompt: str | None = None,
+    labels: str | Path | None = None,
 ) -> Exported:
     """Export `source` (or take it from the cache) to `output`; the report is written beside it.
 
+    Of a repository with two towers, a name without .onnx makes both, NAME.image.onnx and NAME.text.onnx, which know of
+    each other; `tower` makes one by itself.
+
     Args:
         source: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported.
-        output: the .onnx file to make.
+        output: the .onnx file to make; of a pair what its two files begin with.
         layers: tensors or layers to keep; see `ExportOptions`, as for all of the others.
         pooling: how a map, or the vectors of a text's tokens, become one vector.
         logits: keep the net's own classifier.
@@ -106,12 +132,14 @@ def export(
         words: of word vectors, only the first so many.
         tower: of a repository with a net for pictures and one for texts, "image" or "text".
         prompt: of a repository's net of texts, what is put before each text: a name that it has, or NAME=TEXT.
+        labels: of a Keras net or a SavedModel, the file that names the classes of `logits`, a line each.
 
     Raises:
         InputError: there is no such source, it cannot be exported, or the file cannot be written.
     """
     output = path_of("output", output)
-    if output.suffix != ".onnx":
+    both = output.suffix != ".onnx" and bool(output.name) and tower is None and names_pair(str(source))
+    if output.suffix != ".onnx" and not both:
         raise InputError(f"`output` {output} must end in .onnx.")
     options = ExportOptions(
         layers=(layers,) if isinstance(layers, str) else tuple(layers),
@@ -131,17 +159,68 @@ def export(
         words=words,
         tower=tower,
         prompt=prompt,
+        labels=None if labels is None else Path(labels),
     )
-    found = load_backbone(source, options)
-    report, report_path = _report(found), output.with_suffix(".report.json")
     try:
-        file = copy_backbone(found, output)
-        made = Exported(file, report, report_path, *_removed(str(source), found.facts.notes))
-        with replacing(report_path) as temporary:
-            temporary.write_text(json.dumps(made.to_dict(), indent=2) + "\n")
+        return _write_pair(str(source), output, options) if both else _write(str(source), output, options)
     except OSError as error:
         raise InputError(f"Cannot write {output}: {error.strerror or error}.") from error
+
+
+def _write(source: str, output: Path, options: ExportOptions) -> Exported:
+    """Write one backbone and its report."""
+    found = load_backbone(source, options)
+    removed = _removed(source, found.facts.notes)
+    made = Exported(copy_backbone(found, output), _report(found), _report_path(output), *removed)
+    _write_report(made)
     return made
+
+
+def names_pair(source: str) -> bool:
+    """Tell whether a source is a repository with two towers, and names neither."""
+    from fxengine.backbones.sources.hf_pair import is_pair
+
+    kind, _, what = source.partition(":")
+    return kind == "hf" and is_pair(what)
+
+
+def load_pair(source: str, options: ExportOptions) -> tuple[BackboneFile, BackboneFile, Pair]:
+    """Return the towers of pictures and of texts of such a source, and their pair, which is noted in the cache.
+
+    Raises:
+        InputError: an option is for neither, or they cannot be exported, or are no pair.
+    """
+    from fxengine.backbones.sources.hf_pair import pair_in
+
+    refuse_unread(options, f"{source} has two towers, and both are exported", read=_OF_PAIRS)
+    picture = load_backbone(source, replace(options, tower="image", prompt=None))
+    text = load_backbone(source, ExportOptions(tower="text", prompt=options.prompt))
+    pair = pair_in(source.partition(":")[2], picture, text)
+    keep_pair(pair)
+    return picture, text, pair
+
+
+def _write_pair(source: str, output: Path, options: ExportOptions) -> Exported:
+    """Write both towers of a repository, each with the pair in its metadata, and note the pair in the cache."""
+    picture, text, pair = load_pair(source, options)
+    made = []
+    for found, tower in ((picture, "image"), (text, "text")):
+        model = onnx.load(found.path)
+        onnx.helper.set_model_props(model, {**metadata_of(model), PAIR_KEY: pair.to_json()})
+        path = output.with_name(f"{output.name}.{tower}.onnx")
+        write_backbone(model, path)
+        made.append(Exported(replace(found, path=path), _report(found), _report_path(path), pair=pair))
+        _write_report(made[-1])
+    return replace(made[0], text=made[1])
+
+
+def _report_path(file: Path) -> Path:
+    return file.with_suffix(".report.json")
+
+
+def _write_report(made: Exported) -> None:
+    with replacing(made.report_path) as temporary:
+        temporary.write_text(json.dumps(made.to_dict(), indent=2) + "\n")
 
 
 def _report(found: BackboneFile) -> ExportReport:

@@ -15,6 +15,7 @@ Channels = Literal["rgb", "bgr"]
 WordWeights = Literal["sif"]
 _OF_WORDS = ("tokens", "word_weights", "words")  # fields that only word vectors have a use for
 _OF_HUB = ("tower", "prompt")  # those that only repositories of models have one for
+_OF_KERAS = ("labels",)  # those that only nets of Keras and TensorFlow Hub have one for
 _OF_TOKENS = ("last", "weighted")  # ways of pooling that a map has no use for
 
 
@@ -45,6 +46,7 @@ class ExportOptions:
         tower: of a repository with two nets, one for pictures and one for texts, which is meant.
         prompt: of a repository's net of texts, what is put before each text: the name of one of its prompts, or
             NAME=TEXT.
+        labels: of a Keras net or a SavedModel, the file that names the classes of `logits`, a line each.
     """
 
     layers: tuple[str, ...] = ()
@@ -64,13 +66,13 @@ class ExportOptions:
     words: int | None = None
     tower: Tower | None = None
     prompt: str | None = None
+    labels: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, without later ones at their defaults: the cache has keys from before them."""
         defaults = {entry.name: entry.default for entry in fields(self)}
-        return {
-            n: value for n, value in asdict(self).items() if n not in (*_OF_WORDS, *_OF_HUB) or value != defaults[n]
-        }
+        later = {*_OF_WORDS, *_OF_HUB, *_OF_KERAS}
+        return {n: value for n, value in asdict(self).items() if n not in later or value != defaults[n]}
 
 
 def refuse_unread(options: ExportOptions, why: str, *, read: Collection[str]) -> None:
@@ -93,6 +95,12 @@ def refuse_of_hub(options: ExportOptions, name: str) -> None:
     refuse_unread(options, f"{name} is in no repository of models (hf:NAME)", read=others)
     if options.pooling in _OF_TOKENS:
         raise InputError(f"{name}: `pooling` {options.pooling} is for the tokens of a net of texts (hf:NAME).")
+
+
+def refuse_of_keras(options: ExportOptions, name: str) -> None:
+    """Raise InputError where an option of Keras nets is given for the backbone `name`, which is none."""
+    others = [entry.name for entry in fields(options) if entry.name not in _OF_KERAS]
+    refuse_unread(options, f"{name} is no net of Keras or TensorFlow Hub", read=others)
 
 
 def input_size(size: int | Sequence[int] | None) -> tuple[int, int] | None:

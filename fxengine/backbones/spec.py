@@ -22,6 +22,7 @@ INPUT_NAME = "images"
 TOKENS_INPUT, LENGTHS_INPUT = "tokens", "lengths"  # of a text backbone
 FEATURE_OUTPUT = "features"
 LOGITS_OUTPUT = "logits"
+SPANS_OUTPUT = "spans"  # of a net that says something of every token
 LONGEST_NAME = 1000  # characters of a class's name; what a file says is shown to people
 _LONGEST_TEXT = 4096  # characters of anything else that it says in words
 _MOST_TOKENS = 1 << 15  # that a net takes; the row of a batch has a number for each
@@ -55,7 +56,8 @@ class PictureRecipe:
     centre is cut out; where it is smaller, it is centred on `pad_color`.
 
     `rounding` "nearest": the other edge is rounded to the nearest pixel, the cut's offset down. "torchvision":
-    the edge is rounded down, the offset to the nearest, half to even (torchvision's Resize and CenterCrop).
+    the edge is rounded down, the offset to the nearest, half to even (torchvision's Resize and CenterCrop). "down":
+    both are rounded down (transformers' image processors).
 
     `scaled_decode`: a picture much larger than it becomes may be decoded at 1/2, 1/4 or 1/8; see `shrink`.
 
@@ -70,7 +72,7 @@ class PictureRecipe:
     size: int
     kernel: Kernel
     antialias: bool = True
-    rounding: Literal["nearest", "torchvision"] = "nearest"
+    rounding: Literal["nearest", "torchvision", "down"] = "nearest"
     pad_color: tuple[int, int, int] = (0, 0, 0)
     scaled_decode: bool = False
 
@@ -113,7 +115,7 @@ class PictureRecipe:
     def offset(self, larger: int, smaller: int) -> int:
         """Return where the smaller of two lengths begins when it is centred in the larger."""
         rest = larger - smaller
-        return rest // 2 if self.rounding == "nearest" else round(rest / 2)
+        return round(rest / 2) if self.rounding == "torchvision" else rest // 2
 
     def canonical(self) -> dict[str, Any]:
         """Return the fields that change numbers; a field added later at its default changes no fingerprint."""
@@ -181,6 +183,8 @@ class Facts:
         notes: anything else worth keeping, such as what a tuned net was tuned on.
         metric: by what its makers compare its vectors, "cosine" where they end in a scaling to length 1, which is left
             to who reads them; "" where nothing is said.
+        span_labels: names of what a token is said to be, in the order of `spans`; empty where the net says nothing of
+            tokens.
     """
 
     name: str
@@ -197,6 +201,7 @@ class Facts:
     layers: tuple[tuple[str, int], ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     metric: Literal["", "cosine"] = ""
+    span_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for dim in (self.dim, *(dim for _, dim in self.layers)):
@@ -204,8 +209,11 @@ class Facts:
                 raise InputError(f"{dim} is no count of a vector's numbers")
         layers = (name for name, _ in self.layers)
         check_texts(
-            (*self.classes, *self.class_ids), (self.name, self.source, self.licence, self.cut, self.pooling, *layers)
+            (*self.classes, *self.class_ids, *self.span_labels),
+            (self.name, self.source, self.licence, self.cut, self.pooling, *layers),
         )
+        if self.span_labels and (not isinstance(self.recipe, TextRecipe) or self.recipe.kind):
+            raise InputError("only a net that takes the tokens of a text says what they are")
 
     @property
     def picture_recipe(self) -> PictureRecipe:
@@ -217,8 +225,9 @@ class Facts:
     def to_json(self) -> str:
         """Return the JSON text that goes into the model's metadata."""
         values = asdict(self)
-        if not self.metric:  # which earlier versions do not know
-            del values["metric"]
+        for name in ("metric", "span_labels"):  # which earlier versions do not know
+            if not values[name]:
+                del values[name]
         if isinstance(self.recipe, TextRecipe):
             values["recipe"] = self.recipe.canonical()
         return json.dumps({"format": 1, **values}, sort_keys=True)

@@ -31,7 +31,7 @@ _FIELDS = {
 }
 # The attributes that each operator may have; how its inputs must be is in `_results`.
 _ATTRIBUTES: dict[str, tuple[dict[str, object], ...]] = {
-    **{op: ({},) for op in ("Div", "Identity", "Log", "MatMul", "Max", "Mul", "Relu", "Sigmoid", "Sqrt", "Sub")},
+    **{op: ({},) for op in ("Div", "Exp", "Identity", "Log", "MatMul", "Max", "Mul", "Relu", "Sigmoid", "Sqrt", "Sub")},
     "Gather": ({"axis": 0},),
     "Gemm": ({"transB": 1},),
     "ReduceL2": ({"axes": [1], "keepdims": 1},),  # in heads of the first version
@@ -181,7 +181,7 @@ def _results(node: onnx.NodeProto, inputs: list[_Operand]) -> list[_Shape]:
 def _of_rows(op: str, inputs: list[_Operand]) -> list[_Shape]:
     """Return what operators give that take a row of numbers to another one; nothing for others."""
     match [op, *inputs]:
-        case ["Identity" | "Log" | "Relu" | "Sigmoid" | "Softmax" | "Sqrt", (int(n),)]:
+        case ["Exp" | "Identity" | "Log" | "Relu" | "Sigmoid" | "Softmax" | "Sqrt", (int(n),)]:
             return [(n,)]
         case ["Div" | "Max" | "Mul" | "Sub", (int(n),), (int(m),)] if m in (1, n):
             return [(n,)]

@@ -18,6 +18,7 @@ from fxengine.backbones.spec import (
     LOGITS_OUTPUT,
     METADATA_KEY,
     PROLOGUE,
+    SPANS_OUTPUT,
     Facts,
     TextRecipe,
     layer_output,
@@ -76,7 +77,7 @@ def _of_tokens(cut: Cut, layer: str, pooling: str, name: str) -> Nodes:
 
 
 def _name_outputs(model: onnx.ModelProto, layers: tuple[str, ...], dims: dict[str, int]) -> None:
-    """Make `layers` the outputs, under the names of the contract; `logits` stays."""
+    """Make `layers` the outputs, under the names of the contract; `logits` and `spans` stay."""
     if layers[-1] != FEATURE_OUTPUT:
         # The backbone's own vector gives its name away, and gets one as a further layer if it is one of them.
         own = layer_output(FEATURE_OUTPUT)
@@ -85,7 +86,7 @@ def _name_outputs(model: onnx.ModelProto, layers: tuple[str, ...], dims: dict[st
                 names[:] = [
                     _renamed(name, {FEATURE_OUTPUT: own, layer_output(layers[-1]): FEATURE_OUTPUT}) for name in names
                 ]
-    kept = [output for output in model.graph.output if output.name == LOGITS_OUTPUT]
+    kept = [output for output in model.graph.output if output.name in (LOGITS_OUTPUT, SPANS_OUTPUT)]
     names = [*(layer_output(layer) for layer in layers[:-1]), FEATURE_OUTPUT]
     del model.graph.output[:]
     for name, layer in zip(names, layers, strict=True):

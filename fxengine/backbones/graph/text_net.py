@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from fxengine.backbones.graph.surgery import prefixed
 from fxengine.backbones.graph.texts import MASK, POSITIONS, Nodes, text_inputs, text_prologue
-from fxengine.backbones.spec import PROLOGUE, TOKENS_INPUT
+from fxengine.backbones.spec import PROLOGUE, SPANS_OUTPUT, TOKENS_INPUT
 
 NET = "net/"
 # What an input is, by its name.
@@ -104,6 +104,17 @@ def _places(made: Nodes, zeros: str, places: str) -> str:
     return made.node("Add", [made.node("Cast", [zeros], "rows", to=TensorProto.INT64), places], "place_rows")
 
 
+def of_tokens(feed: Feed, tensor: str, output: str, prefix: str) -> Nodes:
+    """Return the nodes that compute `output`, float32 [batch, length, dim], from what the net gives for each token."""
+    made = Nodes(prefix)
+    made.nodes.append(helper.make_node("Cast", [tensor], [output], name=made.named("exact"), to=TensorProto.FLOAT))
+    if feed.fixed is not None:  # what is behind the longest text is nothing
+        made.nodes[-1].output[0] = made.named("whole")
+        ends = [made.constant("begin", [0]), f"{PROLOGUE}length_row", made.constant("axis", [1])]
+        made.nodes.append(helper.make_node("Slice", [made.named("whole"), *ends], [output], name=made.named("cut")))
+    return made
+
+
 def assembled(net: onnx.ModelProto, feed: Feed, tail: Sequence[Nodes], outputs: Mapping[str, int]) -> onnx.ModelProto:
     """Return prologue, net and tail as one model.
 
@@ -111,7 +122,7 @@ def assembled(net: onnx.ModelProto, feed: Feed, tail: Sequence[Nodes], outputs: 
         net: of the opset 13 or later; its tensors get the prefix `NET`.
         feed: how it is fed.
         tail: what makes the outputs.
-        outputs: their names, and how many numbers each has.
+        outputs: their names, and how many numbers each has: a text, of `spans` a token.
     """
     body, before = prefixed(net, NET), head(feed)
     parts = [before, *tail]
@@ -119,7 +130,11 @@ def assembled(net: onnx.ModelProto, feed: Feed, tail: Sequence[Nodes], outputs: 
         [*before.nodes, *body.graph.node, *(node for part in tail for node in part.nodes)],
         "text_net",
         text_inputs(),
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", dim]) for name, dim in outputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, _shape(name, dim)) for name, dim in outputs.items()],
         [*(tensor for part in parts for tensor in part.initializers), *body.graph.initializer],
     )
     return helper.make_model(graph, opset_imports=list(body.opset_import), ir_version=body.ir_version)
+
+
+def _shape(output: str, dim: int) -> list[str | int]:
+    return ["batch", "length", dim] if output == SPANS_OUTPUT else ["batch", dim]

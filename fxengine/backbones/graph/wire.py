@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -102,6 +103,20 @@ def read_metadata(path: Path) -> dict[str, str]:
     except Exception as error:  # protobuf's own, of no public name
         raise FactsError("is not a readable ONNX file") from error
     return metadata_of(model)
+
+
+def fields(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the tag of each field of the message between two places, and where its content begins and ends.
+
+    Raises:
+        FactsError: it is no message.
+    """
+    walk = _Walk(stream)
+    while at < end:
+        tag, begin, at = walk.field(at)
+        if at > end:
+            raise FactsError(_BROKEN)
+        yield tag, begin, at
 
 
 class _Walk:

@@ -25,7 +25,7 @@ from fxengine.backbones.spec import METADATA_KEY, Facts
 from fxengine.errors import InputError
 
 # Bumped when `export` changes what it builds, so that caches of the older file are not used.
-BUILD = "1"
+BUILD = "3"
 _PIXELS = ("pixel_values", "pixel_mask", "image", "images", "input")
 _SUFFIXES = (".onnx", ".json", ".safetensors", ".onnx_data", ".data")  # of files that an export reads
 
@@ -46,6 +46,15 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     said = replace(facts, **_origin(chosen), notes={**facts.notes, "hf": _notes(chosen)})
     helper.set_model_props(made, {METADATA_KEY: said.to_json(), **tokenizer_of(made)})
     return made
+
+
+def pinned(what: str, options: ExportOptions) -> str:
+    """Return "ORG/NAME@COMMIT[#FILE]", the commit that a branch or a tag is of now; a folder as it is."""
+    asked = parse(what)
+    if asked.is_folder:
+        return what
+    mark = "" if asked.file is None else f"#{asked.file}"
+    return f"{asked.name}@{open_repository(asked).commit}{mark}"
 
 
 def identity(what: str, options: ExportOptions) -> str:

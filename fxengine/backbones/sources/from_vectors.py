@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     return _of_tokens(vectors, what, vectors.tokenizer_json)
 
 
+def pinned(what: str, options: ExportOptions) -> str:
+    """Return `what`: it names nothing that moves."""
+    return what
+
+
 def identity(what: str, options: ExportOptions) -> str:
     """Return what an export depends on: size and time of the file, or of those of a folder, and the rule of words."""
     check(options)
@@ -111,23 +117,31 @@ def _of_words(vectors: WordVectors, what: str, options: ExportOptions) -> onnx.M
 
 def _of_tokens(vectors: WordVectors, what: str, own: bytes) -> onnx.ModelProto:
     """Return what a folder of model2vec computes: the mean over its tokens, unknown ones left out."""
-    with explained(f"{what} has a tokenizer.json that cannot be used", kind=InputError):
+    try:
         values = json.loads(own)
-        model = values["model"]
-        unknown = model.get("unk_id")
-        if model.get("unk_token") is not None:
-            added = {each["content"]: each["id"] for each in values.get("added_tokens") or ()}
-            unknown = model["vocab"].get(model["unk_token"], added.get(model["unk_token"]))
+        unknown = _unknown(values)
+        # model2vec adds no special tokens, which only a post-processor does.
+        values |= {"truncation": None, "padding": None, "post_processor": None}
+        tokenizer = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
         most = vectors.config.get("max_length", _OWN_TOKENS)
-    # model2vec adds no special tokens, which only a post-processor does.
-    values |= {"truncation": None, "padding": None, "post_processor": None}
-    tokenizer = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+        recipe = TextRecipe(sha256_of_tokenizer(tokenizer), MAX_TOKENS if most is None else int(most))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{what} has a tokenizer.json or config.json that cannot be used: {error}") from error
     text = packed(tokenizer)
     _refuse_large(vectors, what, len(text))
-    recipe = TextRecipe(sha256_of_tokenizer(tokenizer), MAX_TOKENS if most is None else int(most))
     notes = {"words": len(vectors.words)}
     metric = "cosine" if vectors.config.get("normalize") else ""
     return _built(_table(vectors, None), _facts(vectors, what, recipe, notes, metric), text, unknown)
+
+
+def _unknown(tokenizer: Mapping[str, Any]) -> np.int32 | None:
+    """Return the id of what a tokenizer gives for what it does not know; None where it has none."""
+    model = tokenizer["model"]
+    unknown = model.get("unk_id")
+    if model.get("unk_token") is not None:
+        added = {each["content"]: each["id"] for each in tokenizer.get("added_tokens") or ()}
+        unknown = model["vocab"].get(model["unk_token"], added.get(model["unk_token"]))
+    return None if unknown is None else np.int32(int(unknown))
 
 
 def _facts(vectors: WordVectors, what: str, recipe: TextRecipe, notes: dict[str, Any], metric: Any) -> Facts:
@@ -178,7 +192,7 @@ def _table(vectors: WordVectors, weights: np.ndarray | None) -> np.ndarray:
     return table
 
 
-def _built(table: np.ndarray, facts: Facts, tokenizer: str, unknown: int | None) -> onnx.ModelProto:
+def _built(table: np.ndarray, facts: Facts, tokenizer: str, unknown: np.int32 | None) -> onnx.ModelProto:
     """Return the graph: the row of zeros stands for what is behind a text, which takes a third of the time that a
     product with the mask does. Without an unknown token there is a divisor of at least 1, for a row without a text;
     with one, a text of nothing else gives no finite number, and so no vector.
@@ -187,7 +201,7 @@ def _built(table: np.ndarray, facts: Facts, tokenizer: str, unknown: int | None)
     none = net.constant("none", np.int32(len(table) - 1))
     kept, divisor = MASK, LENGTHS_INPUT
     if unknown is not None:
-        known = net.node("Equal", [TOKENS_INPUT, net.constant("unknown", np.int32(unknown))], "is_unknown")
+        known = net.node("Equal", [TOKENS_INPUT, net.constant("unknown", unknown)], "is_unknown")
         kept = net.node("And", [MASK, net.node("Not", [known], "known")], "kept")
         ones = net.node("Cast", [kept], "ones", to=TensorProto.INT32)
         divisor = net.node("ReduceSum", [ones, net.constant("words", [1])], "counted", keepdims=0)

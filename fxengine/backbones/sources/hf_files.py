@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fxengine.backbones.hub.repository import Asked, Repository
-from fxengine.backbones.options import ExportOptions
-from fxengine.errors import InputError, explained
-from fxengine.files import read_small
+from fxengine.backbones.json_file import object_in
+from fxengine.backbones.options import ExportOptions, Tower
+from fxengine.errors import InputError, one_of
 
 _WHOLE = ("onnx/model.onnx", "model.onnx")
-_TOWERS = {
+_TOWERS: dict[Tower, tuple[str, ...]] = {
     "image": ("onnx/vision_model.onnx", "vision_model.onnx", "visual/model.onnx"),
     "text": ("onnx/text_model.onnx", "text_model.onnx", "textual/model.onnx"),
 }
-_MOST_JSON = 1 << 26  # bytes
 _LISTED = 8
 
 
@@ -78,31 +76,38 @@ class Chosen:
         return {} if path is None else object_in(path)
 
 
+def towers_of(repository: Repository) -> dict[Tower, str]:
+    """Return the ONNX files of the towers that a repository has, by which they are."""
+    found = {tower: _first(repository, places) for tower, places in _TOWERS.items()}
+    return {tower: file for tower, file in found.items() if file is not None}
+
+
 def choose(repository: Repository, asked: Asked, options: ExportOptions) -> Chosen:
     """Return the ONNX file that is meant: the one that is named, else by its place; a quantised one is never chosen.
 
     Raises:
         InputError: there is none, or there are two towers and `tower` does not say which.
     """
-    towers = {name: _first(repository, places) for name, places in _TOWERS.items()}
+    towers = towers_of(repository)
     if asked.file is not None:
         if options.tower is not None:
             raise InputError(f"hf:{asked.name} names the file {asked.file}: leave `tower` away.")
         file, tensor = _split(asked.file)
         return Chosen(repository, file, tensor, file in towers.values())
     if options.tower is not None:
-        found = towers[options.tower]
+        one_of("tower", options.tower, tuple(_TOWERS))
+        found = towers.get(options.tower)
         if found is None:
             raise InputError(
                 f"{repository.title} has no {options.tower} tower ({', '.join(_TOWERS[options.tower])}). "
                 f"{_others(repository)}"
             )
         return Chosen(repository, found, None, True)
-    there = [file for file in towers.values() if file is not None]
+    there = list(towers.values())
     if len(there) > 1:
         raise InputError(
             f"{repository.title} has two towers, for pictures and for texts ({', '.join(there)}): give `tower` image "
-            "or text."
+            f"or text, one of these behind a #, or make both: `fxengine export hf:{asked.name} -o NAME`, without .onnx."
         )
     whole = _first(repository, _WHOLE)
     if whole is not None:
@@ -110,24 +115,6 @@ def choose(repository: Repository, asked: Asked, options: ExportOptions) -> Chos
     if there:
         return Chosen(repository, there[0], None, True)
     raise InputError(f"{repository.title}: {_others(repository)}")
-
-
-def object_in(path: Path) -> dict[str, Any]:
-    """Return the object in a file of JSON; raises InputError where it has none."""
-    values = json_in(path)
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is no object of JSON.")
-    return values
-
-
-def json_in(path: Path) -> Any:
-    """Return what is in a file of JSON; raises InputError where it is none."""
-    with explained(f"{path} cannot be read", kind=InputError):
-        text = read_small(path.resolve(), _MOST_JSON)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from error
 
 
 def _split(file: str) -> tuple[str, str | None]:

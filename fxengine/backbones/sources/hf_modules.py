@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fxengine.backbones.graph.pooling import ACTIVATIONS, Dense
+from fxengine.backbones.json_file import json_in, object_in
 from fxengine.backbones.safetensors import as_float32, read_tensors
-from fxengine.backbones.sources.hf_files import Chosen, json_in, object_in
+from fxengine.backbones.sources.hf_files import Chosen
 from fxengine.errors import InputError
 
 _MOST_SAID = 1_000_000  # tokens; transformers writes 1e30 where it does not know
-_MOST_TOKENS = 1 << 15
+_LEAST_TOKENS, _MOST_TOKENS = 4, 1 << 15
+_MOST_ID = 1 << 31
 _POOLINGS = {  # sentence-transformers' words -> ours, in the order in which it puts several together
     "cls_token": "cls", "max_tokens": "max", "mean_tokens": "avg", "mean_sqrt_len_tokens": "sqrt",
     "weightedmean_tokens": "weighted", "lasttoken": "last",
@@ -91,7 +93,9 @@ def modules_of(chosen: Chosen) -> Modules:
     try:
         for entry in json_in(path):
             found = _with(found, str(entry["type"]).rpartition(".")[2], str(entry.get("path") or ""), chosen)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is not in the form that fxengine knows: {error!r}.") from error
     return found
 
@@ -170,14 +174,20 @@ def tokens_of(chosen: Chosen) -> Tokens:
         ids |= {str(each["content"]): int(each["id"]) for each in values.get("added_tokens") or ()}
         begin, end = _around(values.get("post_processor") or {})
         pad = _pad(chosen, ids, values.get("padding") or {})
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        most = max(ids.values())
+        if not 0 <= min(pad, *begin, *end, *ids.values()) <= max(pad, *begin, *end, most) < _MOST_ID:
+            raise ValueError(f"an id is not from 0 to {_MOST_ID:,}")
+        values |= {"truncation": None, "padding": None}
+        kwargs = _text_config(chosen).get("tokenizer_kwargs")
+        if isinstance(kwargs, dict) and kwargs.get("clean") == "canonicalize":
+            own = values.get("normalizer")
+            values["normalizer"] = {"type": "Sequence", "normalizers": [*_CANONICAL, *([own] if own else [])]}
+        written = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(f"{path} is no tokenizer that fxengine knows: {error!r}.") from error
-    values |= {"truncation": None, "padding": None}
-    if _text_config(chosen).get("tokenizer_kwargs", {}).get("clean") == "canonicalize":
-        own = values.get("normalizer")
-        values["normalizer"] = {"type": "Sequence", "normalizers": [*_CANONICAL, *([own] if own else [])]}
-    written = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
-    return Tokens(written, pad, begin, end, max(ids.values()) + 1)
+    return Tokens(written, pad, begin, end, most + 1)
 
 
 def _around(said: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -212,7 +222,7 @@ def _pad(chosen: Chosen, ids: Mapping[str, int], padding: Mapping[str, Any]) -> 
 def _text_config(chosen: Chosen) -> dict[str, Any]:
     """Return what is said of the text's part of a pair; of a net by itself, its whole configuration."""
     config = chosen.said("config.json") or chosen.said("open_clip_config.json")
-    config = config.get("model_cfg", config)
+    config = config["model_cfg"] if isinstance(config.get("model_cfg"), dict) else config
     inner = config.get("text_config") or config.get("text_cfg")
     return inner if isinstance(inner, dict) else config
 
@@ -254,6 +264,10 @@ def max_tokens_of(chosen: Chosen) -> int:
         )
     if positions is not None and not any(config.get(key) for key in _RELATIVE):
         found = min(found, positions)
+    if found < _LEAST_TOKENS:
+        raise InputError(
+            f"{chosen.repository.title} says that its net takes {found} tokens, less than {_LEAST_TOKENS}."
+        )
     return min(found, _MOST_TOKENS)
 
 
@@ -275,7 +289,7 @@ def prompt_of(chosen: Chosen, asked: str | None) -> tuple[str, dict[str, str]]:
         return "", prompts
     if asked is not None and "=" in asked:
         return asked.partition("=")[2], prompts
-    if name not in prompts:
+    if str(name) not in prompts:
         there = ", ".join(prompts) or "none"
         raise InputError(
             f"{chosen.repository.title} has no prompt {str(name)!r} (it has: {there}). Give its text too: `prompt` "

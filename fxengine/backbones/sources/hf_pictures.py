@@ -50,6 +50,8 @@ def _output(chosen: Chosen, outputs: list[str], options: ExportOptions) -> str |
     """Return the output that is the vector; None: what stands before the classifier."""
     if "image_embeds" in outputs:
         return "image_embeds"
+    if chosen.tower and len(outputs) == 1:  # no classifier, whatever its last layer looks like
+        return outputs[0]
     if "logits" in outputs:
         return None
     config = chosen.said("config.json")

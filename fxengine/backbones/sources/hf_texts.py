@@ -7,7 +7,7 @@ with the net itself, fed one text at a time as its makers feed it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -32,6 +32,7 @@ from fxengine.backbones.graph.text_net import (
     Feed,
     assembled,
     fed_by_hand,
+    of_tokens,
     problem_of,
 )
 from fxengine.backbones.graph.texts import Nodes
@@ -57,6 +58,7 @@ from fxengine.backbones.spec import (
     FEATURE_OUTPUT,
     LOGITS_OUTPUT,
     METADATA_KEY,
+    SPANS_OUTPUT,
     TOKENIZER_KEY,
     Facts,
     TextRecipe,
@@ -109,28 +111,32 @@ def export(chosen: Chosen, model: onnx.ModelProto, options: ExportOptions) -> on
     most = net.feed.fixed if net.feed.fixed is not None else max_tokens_of(chosen)
     rows = sample_rows(tokens.begin, tokens.end, tokens.count, most)
     values = reference(net.model, net.feed, net.batch or 1, rows, chosen.name)
-    outputs = _checked(chosen, net, {tensor: found[0].ndim for tensor, found in values.items()}, options)
-    wanted = {
-        name: vectors(values[tensor], rows, net.pooling, net.dense if name == FEATURE_OUTPUT else ())
-        for name, tensor in outputs.items()
+    net = _checked(chosen, net, {tensor: found[0].shape for tensor, found in values.items()}, options)
+    wanted: dict[str, Sequence[np.ndarray]] = {
+        name: list(vectors(values[tensor], rows, net.pooling, net.dense if name == FEATURE_OUTPUT else ()))
+        for name, tensor in net.outputs.items()
+        if name != SPANS_OUTPUT
     }
-    check_telling(wanted[FEATURE_OUTPUT], f"{chosen.name} ({outputs[FEATURE_OUTPUT]})")
+    check_telling(np.asarray(wanted[FEATURE_OUTPUT]), f"{chosen.name} ({net.outputs[FEATURE_OUTPUT]})")
+    if SPANS_OUTPUT in net.outputs:
+        found = values[net.outputs[SPANS_OUTPUT]]
+        wanted[SPANS_OUTPUT] = [each[: len(row)] for each, row in zip(found, rows, strict=True)]
     pooled = {tensor for tensor, found in values.items() if found[0].ndim == 2}
-    made = _fitting(chosen, net, outputs, pooled, rows, wanted)
+    made = _fitting(chosen, net, pooled, rows, wanted)
     recipe = TextRecipe(sha256_of_tokenizer(tokens.tokenizer), most, prompt=prompt)
-    said = _said(chosen, made, outputs, wanted)
+    said = _said(chosen, made, net.outputs, wanted)
     said["notes"] |= {"prompts": prompts} if prompts else {}
-    pooling = "+".join(net.pooling) if outputs[FEATURE_OUTPUT] in pooled else "none"
+    pooling = "+".join(net.pooling) if net.outputs[FEATURE_OUTPUT] in pooled else "none"
     facts = Facts(**said, recipe=recipe, pooling=pooling, metric=metric_of(chosen, modules))
     helper.set_model_props(made, {METADATA_KEY: facts.to_json(), TOKENIZER_KEY: packed(tokens.tokenizer)})
     return made
 
 
 def _said(
-    chosen: Chosen, made: onnx.ModelProto, outputs: Mapping[str, str], wanted: Mapping[str, np.ndarray]
+    chosen: Chosen, made: onnx.ModelProto, outputs: Mapping[str, str], wanted: Mapping[str, Sequence[np.ndarray]]
 ) -> dict[str, Any]:
     """Return what facts say of the outputs; where it is from, its caller says."""
-    dims = {name: found.shape[1] for name, found in wanted.items()}
+    dims = {name: found[0].shape[-1] for name, found in wanted.items()}
     prefix = layer_output("")
     config = chosen.beside("config.json")
     report = measure(made)
@@ -143,6 +149,7 @@ def _said(
         "parameters": report.parameters,
         "multiply_adds": report.multiply_adds,
         "classes": class_names(config, dims[LOGITS_OUTPUT]) if LOGITS_OUTPUT in dims else (),
+        "span_labels": class_names(config, dims[SPANS_OUTPUT]) if SPANS_OUTPUT in dims else (),
         "layers": tuple((name.removeprefix(prefix), dim) for name, dim in dims.items() if name.startswith(prefix)),
         "notes": {"export": report.to_dict()},
     }
@@ -204,40 +211,52 @@ def _outputs(chosen: Chosen, model: onnx.ModelProto, options: ExportOptions) -> 
     return made
 
 
-def _checked(chosen: Chosen, net: _Net, ranks: Mapping[str, int], options: ExportOptions) -> dict[str, str]:
-    """Return output -> tensor without logits of tokens; raises InputError where no pooling is said that is needed."""
-    outputs = dict(net.outputs)
-    if LOGITS_OUTPUT in outputs and ranks[outputs[LOGITS_OUTPUT]] == 2:
-        del outputs[LOGITS_OUTPUT]
+def _checked(chosen: Chosen, net: _Net, shapes: Mapping[str, tuple[int, ...]], options: ExportOptions) -> _Net:
+    """Return the net with logits of tokens as `spans`; raises InputError where no pooling is said that is needed.
+
+    Nobody says a pooling of a classifier of tokens, which is made for another use: it is the mean.
+    """
+    outputs, pooling = dict(net.outputs), net.pooling
+    if LOGITS_OUTPUT in outputs and len(shapes[outputs[LOGITS_OUTPUT]]) == 2:
         if options.logits:
             raise InputError(f"{chosen.name} gives a class for each token, and none for a text: leave `logits` away.")
-    of_tokens = next((tensor for tensor in outputs.values() if ranks[tensor] == 2), None)
-    if of_tokens is not None and not net.pooling:
+        logits = outputs.pop(LOGITS_OUTPUT)
+        if shapes[logits][1] == len(labels_of(chosen)):
+            outputs[SPANS_OUTPUT], pooling = logits, pooling or ("avg",)
+    found = next((tensor for tensor in outputs.values() if len(shapes[tensor]) == 2), None)
+    if found is not None and not pooling:
         raise InputError(
-            f"{chosen.name} gives a vector for each token ({of_tokens}), and no modules.json says how they become one: "
+            f"{chosen.name} gives a vector for each token ({found}), and no modules.json says how they become one: "
             "give `pooling` avg, cls, last, max or weighted, as its card says."
         )
-    return outputs
+    tensor = outputs[FEATURE_OUTPUT]
+    dim = shapes[tensor][-1] * (len(pooling) if len(shapes[tensor]) == 2 else 1)
+    for layer in net.dense:
+        if layer.weights.shape[1] != dim:
+            raise InputError(
+                f"{chosen.repository.title} has a Dense (modules.json) for {layer.weights.shape[1]} numbers, and "
+                f"gets {dim}."
+            )
+        dim = layer.weights.shape[0]
+    return replace(net, outputs=outputs, pooling=pooling)
 
 
 def _fitting(
     chosen: Chosen,
     net: _Net,
-    outputs: Mapping[str, str],
     pooled: set[str],
     rows: Sequence[np.ndarray],
-    wanted: Mapping[str, np.ndarray],
+    wanted: Mapping[str, Sequence[np.ndarray]],
 ) -> onnx.ModelProto:
     """Return the first way of putting net and tail together that gives what the net itself gives."""
-    cut = surgery.keep_only(net.model, list(dict.fromkeys(outputs.values())))
-    tail = [part for name, tensor in outputs.items() for part in _tail(net, name, tensor, pooled)]
-    dims = {name: found.shape[1] for name, found in wanted.items()}
+    tensors = list(dict.fromkeys(net.outputs.values()))
+    cut = surgery.keep_only(net.model, tensors)
+    tail = [part for name, tensor in net.outputs.items() for part in _tail(net, name, tensor, pooled)]
+    dims = {name: found[0].shape[-1] for name, found in wanted.items()}
     bases = [base for base in (surgery.upgraded(cut), cut) if base is not None and surgery.opset(base) >= OLDEST_OPSET]
     problem = f"its opset {surgery.opset(cut)} cannot be converted"
     for base, way in product(bases, _ways(net)):
-        made = assembled(
-            _opened(surgery.keep_only(way(base), list(dict.fromkeys(outputs.values()))), net), net.feed, tail, dims
-        )
+        made = assembled(_opened(surgery.keep_only(way(base), tensors), net), net.feed, tail, dims)
         problem = difference(made, rows, wanted)
         if not problem:
             return made
@@ -250,6 +269,8 @@ def _fitting(
 def _tail(net: _Net, output: str, tensor: str, pooled: set[str]) -> list[Nodes]:
     """Return what makes an output of its tensor."""
     prefix = EPILOGUE if output == FEATURE_OUTPUT else f"{EPILOGUE}{output}/"
+    if output == SPANS_OUTPUT:
+        return [of_tokens(net.feed, NET + tensor, output, prefix)]
     layers = net.dense if output == FEATURE_OUTPUT else ()
     vector = f"{EPILOGUE}pooled" if layers else output
     if tensor in pooled:

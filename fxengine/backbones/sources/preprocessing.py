@@ -1,13 +1,12 @@
 """What a net wants done to a picture, as its user or a file beside it says; never guessed.
 
-Flags come before a JSON file that the user names, and that before `preprocessor_config.json` (Hugging Face),
-`config.json` (timm) or `preprocess_cfg.json` (open_clip) beside the model. Each may state a part: the pixels,
-the resize, or the size.
+Flags come before a JSON file that the user names, and that before `preprocessor_config.json` or
+`processor_config.json` (Hugging Face), `config.json` (timm) or `preprocess_cfg.json` (open_clip) beside the model. Each
+may state a part: the pixels, the resize, or the size.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,13 +14,20 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fxengine.backbones.graph.prologue import Pixels, Three
+from fxengine.backbones.json_file import object_in
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import Kernel, PictureRecipe
 from fxengine.errors import InputError
 
 Size = tuple[int, int]
 Beside = Path | tuple[Path, ...]
-STATES_PIXELS = ("preprocessor_config.json", "config.json", "preprocess_cfg.json", "open_clip_config.json")
+STATES_PIXELS = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "config.json",
+    "preprocess_cfg.json",
+    "open_clip_config.json",
+)
 _PIL_KERNELS: dict[int, Kernel] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 _OWN = ("size", "channels", "scale", "mean", "std", "resize")
 _DEFAULT_CROP = 0.875  # short edge 256 for a cut of 224, as most ImageNet nets were tested
@@ -56,7 +62,7 @@ class _Resize:
     edge: Literal["short", "long", "both"]
     length: int | None = None
     kernel: Kernel = "bilinear"
-    rounding: Literal["nearest", "torchvision"] = "nearest"
+    rounding: Literal["nearest", "torchvision", "down"] = "nearest"
     pad_color: tuple[int, int, int] = (0, 0, 0)
 
 
@@ -103,7 +109,7 @@ def preprocessing_file(options: ExportOptions, beside: Beside) -> Path | None:
             raise InputError(f"There is no preprocessing file {options.preprocess}.")
         return options.preprocess
     named = [beside / name for name in STATES_PIXELS] if isinstance(beside, Path) else beside
-    return next((path for path in named if path.is_file() and _parser(_read(path)) is not None), None)
+    return next((path for path in named if path.is_file() and _parser(object_in(path)) is not None), None)
 
 
 def _from_flags(options: ExportOptions) -> _Stated:
@@ -112,7 +118,7 @@ def _from_flags(options: ExportOptions) -> _Stated:
 
 
 def _from_file(path: Path, *, skip_resize: bool) -> _Stated:
-    values = _read(path)
+    values = object_in(path)
     parse = _parser(values)
     if parse is None:
         raise InputError(
@@ -125,25 +131,16 @@ def _from_file(path: Path, *, skip_resize: bool) -> _Stated:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:
         raise InputError(f"{path} does not state {error}: add it, or give it by itself (`resize`, `mean`).") from error
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         raise InputError(f"{path} is not in the form that fxengine knows: {error}.") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable JSON file.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is not a JSON object.")
-    return values
 
 
 def _parser(values: dict[str, Any]) -> Callable[[dict[str, Any], bool], _Stated] | None:
     """Return what reads such a file; None where the file is about something else."""
     if {"preprocess_cfg", "resize_mode"} & set(values):
         return _from_open_clip
-    if {"image_mean", "do_resize", "do_rescale", "do_normalize", "image_processor_type"} & set(values):
+    hugging = {"image_mean", "do_resize", "do_rescale", "do_normalize", "image_processor_type", "image_processor"}
+    if hugging & set(values):
         return _from_hugging_face
     if "pretrained_cfg" in values or {"input_size", "interpolation"} <= set(values):
         return _from_timm
@@ -160,7 +157,7 @@ def _from_own(values: dict[str, Any], skip_resize: bool) -> _Stated:
     return _Stated(
         size=None if size is None else (int(size[0]), int(size[1])),
         channels=channels,
-        scale=values.get("scale"),
+        scale=None if values.get("scale") is None else float(values["scale"]),
         mean=_three(values, "mean"),
         std=_three(values, "std"),
         resize=None if skip_resize or "resize" not in values else _parse_resize(values["resize"]),
@@ -194,6 +191,7 @@ def _parse_resize(text: str) -> _Resize:
 
 
 def _from_hugging_face(values: dict[str, Any], skip_resize: bool) -> _Stated:
+    values = values.get("image_processor", values)  # beside a tokenizer's, as transformers 5 saves pairs
     if "max_num_patches" in values:
         raise InputError("its pictures have no fixed size (NaFlex), and a backbone's have: take a fixed-size variant.")
     for key in ("rescale_offset", "do_pad"):
@@ -234,9 +232,9 @@ def _hugging_face_frame(values: dict[str, Any], skip_resize: bool) -> tuple[_Res
             raise InputError(
                 "its resize keeps the aspect ratio and nothing is cut, so the size is open: give `resize`."
             )
-        return _Resize("short", short, kernel, "torchvision"), crop
+        return _Resize("short", short, kernel, "down"), crop
     if isinstance(size, int) and crop is not None:
-        return _Resize("short", size, kernel, "torchvision"), crop
+        return _Resize("short", size, kernel, "down"), crop
     squashed = _pair(values["size"])
     if crop not in (None, squashed):
         raise InputError(f"it squashes to {squashed} and then cuts {crop}, which fxengine cannot do: give `resize`.")
@@ -247,7 +245,7 @@ def _convnext(short: int, crop_pct: float, kernel: Kernel) -> tuple[_Resize, Siz
     """Return ConvNeXT's own rule: small inputs are cut out of a larger resize, large ones are squashed."""
     if short >= 384:
         return _Resize("both", None, kernel, "torchvision"), (short, short)
-    return _Resize("short", int(short / crop_pct), kernel, "torchvision"), (short, short)
+    return _Resize("short", int(short / crop_pct), kernel, "down"), (short, short)
 
 
 def _pair(size: int | dict[str, int]) -> Size:

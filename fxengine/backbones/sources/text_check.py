@@ -101,8 +101,14 @@ def _pooled(tokens: np.ndarray, how: str) -> np.ndarray:
     )
 
 
-def difference(model: onnx.ModelProto, rows: Sequence[np.ndarray], wanted: Mapping[str, np.ndarray]) -> str:
-    """Return what is wrong where each row goes in alone, and where all do at once; empty where nothing is."""
+def difference(model: onnx.ModelProto, rows: Sequence[np.ndarray], wanted: Mapping[str, Sequence[np.ndarray]]) -> str:
+    """Return what is wrong where each row goes in alone, and where all do at once; empty where nothing is.
+
+    Args:
+        model: the backbone.
+        rows: of token ids.
+        wanted: output -> what each row should give: a vector, or one for each of its tokens.
+    """
     half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer if len(tensor.dims) > 1)
     tolerance = _HALF_TOLERANCE if half else _TOLERANCE
     try:
@@ -111,10 +117,12 @@ def difference(model: onnx.ModelProto, rows: Sequence[np.ndarray], wanted: Mappi
         for chosen in (*([i] for i in range(len(rows))), range(len(rows))):
             inputs = _inputs([rows[i] for i in chosen])
             for name, value in zip(wanted, session.run(list(wanted), inputs), strict=True):
-                right = wanted[name][list(chosen)]
-                if value.shape != right.shape:
+                right = [wanted[name][i] for i in chosen]
+                if (len(value), value.ndim, value.shape[-1]) != (len(right), right[0].ndim + 1, right[0].shape[-1]):
                     return f"with {len(chosen)} texts {name!r} is {list(value.shape)}"
-                if not np.allclose(value, right, rtol=0, atol=tolerance * np.abs(right).max(initial=1e-6)):
+                there = np.concatenate([made[: len(each)] for made, each in zip(value, right, strict=True)])
+                wants = np.concatenate(right)
+                if not np.allclose(there, wants, rtol=0, atol=tolerance * np.abs(wants).max(initial=1e-6)):
                     return f"with {len(chosen)} text{'s' if len(chosen) > 1 else ''} the values of {name!r} are others"
     except Exception as error:  # as in `reference`
         return first_line(error)

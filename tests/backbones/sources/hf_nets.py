@@ -153,3 +153,23 @@ def sentence_transformers(
         "README.md": b"---\nlicense: apache-2.0\n---\n# card\n",
     }
     return write(folder, {**said, **(files or {})})
+
+
+def tagger(folder: Path, labels: Sequence[str], length: int | str = "sequence", blind: str = "") -> Path:
+    """Write a repository of a net that gives `logits` for every token, with these labels.
+
+    Where it meets a word `blind`, what it gives is not finite.
+    """
+    net = Graph(7)
+    hidden = hidden_states(net)
+    if blind:
+        (words,) = (each for each in net.weights if each.name == "words")
+        values = numpy_helper.to_array(words).copy()
+        values[VOCABULARY.index(blind)] = np.nan
+        words.CopyFrom(numpy_helper.from_array(values, "words"))
+    net.op("MatMul", [hidden, net.random("classes", DIM, len(labels))], "product")
+    net.op("Add", ["product", net.random("bias", len(labels))], "logits")
+    inputs = {"input_ids": ids("batch", length), "attention_mask": ids("batch", length)}
+    net.save(folder / "model.onnx", inputs, {"logits": ["batch", length, len(labels)]})
+    said = {"model_type": "bert", "max_position_embeddings": POSITIONS, "id2label": dict(enumerate(labels))}
+    return write(folder, {"config.json": said, "tokenizer.json": tokenizer()})

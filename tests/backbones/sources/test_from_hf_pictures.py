@@ -17,20 +17,13 @@ from fxengine.backbones.spec import BackboneFile, PictureRecipe
 from fxengine.errors import InputError
 from tests.backbones.sources import hf_nets
 from tests.backbones.sources.hf_nets import Graph
+from tests.pairs import HUGGING_FACE, MEAN, OPEN_CLIP, PATCH, SIDE, STD
 
-SIDE, PATCH, DIM = 16, 8, 6
-HUGGING_FACE = {
-    "do_resize": True, "size": {"height": SIDE, "width": SIDE}, "resample": 2, "do_rescale": True,
-    "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.6, 0.7],
-}  # fmt: skip
-OPEN_CLIP = {
-    "size": SIDE, "mode": "RGB", "mean": [0.5, 0.4, 0.3], "std": [0.5, 0.6, 0.7], "interpolation": "bilinear",
-    "resize_mode": "squash", "fill_color": 0,
-}  # fmt: skip
+DIM = 6
 TIMM = {
     "architecture": "tiny", "num_features": DIM, "pretrained_cfg": {
         "input_size": [3, SIDE, SIDE], "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash",
-        "mean": [0.5, 0.4, 0.3], "std": [0.5, 0.6, 0.7], "license": "mit",
+        "mean": MEAN, "std": STD, "license": "mit",
     },
 }  # fmt: skip
 SQUASH = PictureRecipe(SIDE, SIDE, "both", SIDE, "bilinear", rounding="torchvision", scaled_decode=True)
@@ -62,7 +55,7 @@ def save(path: Path, *outputs: str, name: str = "pixel_values") -> Path:
 def check(found: BackboneFile, path: Path, output: str, cls: bool = False) -> None:
     """Check that features are the net's own output for pixels as its makers prepare them."""
     pictures = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
-    pixels = (pictures / 255 - [0.5, 0.4, 0.3]) / [0.5, 0.6, 0.7]
+    pixels = (pictures / 255 - MEAN) / STD
     session = ort.InferenceSession(path)
     (wanted,) = session.run([output], {session.get_inputs()[0].name: pixels.transpose(0, 3, 1, 2).astype(np.float32)})
     (made,) = ort.InferenceSession(found.path).run(["features"], {"images": pictures})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from fxengine.decode import preparer_of
 from fxengine.errors import InputError
 from tests.backbones.sources import hf_nets
 from tests.backbones.sources.hf_nets import DIM, POSITIONS, Graph, hidden_states, ids, sentence_transformers
-from tests.texts import VOCABULARY
+from tests.pairs import IMMICH_LENGTH, clip_text, immich_text, siglip_text, with_end_last
 
 MANY, PLACES = {"max_seq_length": 99}, {"max_position_embeddings": POSITIONS}
 LFS = b"version https://git-lfs.github.com/spec/v1\n"
@@ -166,26 +165,6 @@ def test_which_length_is_the_right_one(tmp_path: Path, said: dict[str, object], 
     assert most_of(load_backbone(f"hf:{sentence_transformers(tmp_path / 'net', files=said)}")) == most
 
 
-def clip_text(path: Path) -> Path:
-    """Save CLIP's text tower: causal, the vector of the last real token, which has the largest id."""
-    net = Graph(3)
-    hidden = hidden_states(net, mask=None, causal=True)
-    net.op("ArgMax", ["input_ids"], "end", axis=1, keepdims=1)
-    net.op("GatherND", [hidden, "end"], "at_end", batch_dims=1)
-    net.op("MatMul", ["at_end", net.random("projection", DIM, 5)], "text_embeds")
-    outputs: dict[str, Sequence[int | str]] = {"text_embeds": ["batch", 5], hidden: ["batch", "sequence", DIM]}
-    return net.save(path, {"input_ids": ids()}, outputs)
-
-
-def with_end_last() -> bytes:
-    """Return a tokenizer that ends a text in the largest id, as CLIP's does."""
-    values, last = json.loads(hf_nets.tokenizer()), VOCABULARY[-1]
-    post = values["post_processor"]
-    post["single"] = [*post["single"][:-1], {"SpecialToken": {"id": last, "type_id": 0}}]
-    post["special_tokens"][last] = {"id": last, "ids": [len(VOCABULARY) - 1], "tokens": [last]}
-    return json.dumps(values).encode()
-
-
 def test_clips_text_tower(tmp_path: Path) -> None:
     path = clip_text(tmp_path / "onnx" / "text_model.onnx")
     folder = hf_nets.write(
@@ -209,11 +188,7 @@ def test_clips_text_tower(tmp_path: Path) -> None:
 
 
 def test_siglips_text_tower_sees_its_padding(tmp_path: Path) -> None:
-    net = Graph(4)
-    hidden = hidden_states(net, mask=None)
-    net.op("Gather", [hidden, net.const("minus_one", np.int64(-1))], "pooler_output", axis=1)
-    outputs: dict[str, Sequence[int | str]] = {hidden: ["batch", "sequence", DIM], "pooler_output": ["batch", DIM]}
-    path = net.save(tmp_path / "onnx" / "text_model.onnx", {"input_ids": ids()}, outputs)
+    path = siglip_text(tmp_path / "onnx" / "text_model.onnx")
     text = {"model_type": "siglip_text_model", "max_position_embeddings": POSITIONS}
     hf_nets.write(
         tmp_path,
@@ -231,13 +206,8 @@ def test_siglips_text_tower_sees_its_padding(tmp_path: Path) -> None:
 
 
 def test_immichs_text_tower_of_one_text(tmp_path: Path) -> None:
-    net, length, clean = Graph(6), 12, {"tokenizer_kwargs": {"clean": "canonicalize"}}
-    hidden = hidden_states(net, ids="text", mask=None, causal=True)
-    net.op("Reshape", [hidden, net.const("flat", np.array([1, length * DIM]))], "joined")
-    net.op("MatMul", ["joined", net.random("projection", length * DIM, 5)], "output")
-    path = net.save(
-        tmp_path / "textual" / "model.onnx", {"text": ids(1, length, TensorProto.INT32)}, {"output": [1, 5]}
-    )
+    length, clean = IMMICH_LENGTH, {"tokenizer_kwargs": {"clean": "canonicalize"}}
+    path = immich_text(tmp_path / "textual" / "model.onnx")
     hf_nets.write(
         tmp_path,
         {
@@ -256,17 +226,13 @@ def test_immichs_text_tower_of_one_text(tmp_path: Path) -> None:
     np.testing.assert_allclose(embedded(found, rows), wanted, rtol=0, atol=1e-5)
 
 
-def classifier(path: Path, tokens: bool = False) -> Path:
+def classifier(path: Path) -> Path:
     net = Graph(7)
-    current = hidden_states(net)
-    if not tokens:
-        net.op("Gather", [current, "zero"], "first", axis=1)
-        current = net.op("Relu", [net.op("MatMul", ["first", net.random("inner", DIM, 6)], "wide")], "before")
-    dim = DIM if tokens else 6
-    net.op("MatMul", [current, net.random("classes", dim, 3)], "product")
+    net.op("Gather", [hidden_states(net), "zero"], "first", axis=1)
+    net.op("Relu", [net.op("MatMul", ["first", net.random("inner", DIM, 6)], "wide")], "before")
+    net.op("MatMul", ["before", net.random("classes", 6, 3)], "product")
     net.op("Add", ["product", net.random("bias", 3)], "logits")
-    inputs = {"input_ids": ids(), "attention_mask": ids()}
-    return net.save(path, inputs, {"logits": ["batch", *(["sequence"] if tokens else []), 3]})
+    return net.save(path, {"input_ids": ids(), "attention_mask": ids()}, {"logits": ["batch", 3]})
 
 
 LABELS = {
@@ -295,17 +261,45 @@ def test_a_classifier_of_texts_predicts(tmp_path: Path) -> None:
         load_backbone(f"hf:{tmp_path}", ExportOptions(logits=True))
 
 
-def test_a_classifier_of_tokens(tmp_path: Path) -> None:
-    classifier(tmp_path / "model.onnx", tokens=True)
-    hf_nets.write(tmp_path, {"config.json": LABELS, "tokenizer.json": hf_nets.tokenizer()})
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+@pytest.mark.parametrize("length", ["sequence", 20])
+def test_a_classifier_of_tokens(tmp_path: Path, length: int | str) -> None:
+    """The mean of what stands before its logits is the vector; the logits of each token are `spans`."""
+    path = hf_nets.tagger(tmp_path, TAGS, length) / "model.onnx"
+    found = load_backbone(f"hf:{tmp_path}")
+    facts = found.facts
+    assert (facts.classes, facts.cut, facts.dim, facts.pooling) == ((), "hidden", DIM, "avg")
+    most = most_of(found)
+    assert (facts.span_labels, most) == (TAGS, POSITIONS if length == "sequence" else length)
+    rows = rows_of(found)
+    assert embedded(found, rows).shape == (4, DIM)
+    session = ort.InferenceSession(found.path)
+    assert [each.name for each in session.get_outputs()] == ["features", "spans"]
+    for row in rows:
+        mask = np.arange(most) < len(row)
+        feeds = {"input_ids": np.pad(row, (0, most - len(row)))[None].astype(np.int64)}
+        (wanted,) = ort.InferenceSession(path).run(["logits"], {**feeds, "attention_mask": mask[None].astype(np.int64)})
+        given = {"tokens": row[None], "lengths": np.array([len(row)], np.int32)}
+        (logits,) = (np.asarray(each) for each in session.run(["spans"], given))
+        assert logits.shape == (1, len(row), 5)
+        np.testing.assert_allclose(logits[0], np.asarray(wanted)[0, : len(row)], rtol=0, atol=1e-5)
+    asked = load_backbone(f"hf:{tmp_path}", ExportOptions(pooling="cls", layers=("word", "hidden")))
+    assert (asked.facts.pooling, asked.facts.span_labels, asked.dims) == ("cls", TAGS, {None: DIM, "word": DIM})
+    with pytest.raises(InputError, match="gives a class for each token, and none for a text"):
+        load_backbone(f"hf:{tmp_path}", ExportOptions(logits=True))
+
+
+def test_logits_of_tokens_that_are_not_its_labels_are_no_spans(tmp_path: Path) -> None:
+    """As a masked language model has them, one for each word of its vocabulary."""
+    hf_nets.tagger(tmp_path, TAGS)
+    hf_nets.write(tmp_path, {"config.json": LABELS})
     with pytest.raises(InputError, match="gives a vector for each token"):
         load_backbone(f"hf:{tmp_path}")
     found = load_backbone(f"hf:{tmp_path}", ExportOptions(pooling="avg"))
-    assert (found.facts.classes, found.facts.cut, found.facts.dim) == ((), "hidden", DIM)
-    assert embedded(found, rows_of(found)).shape == (4, DIM)
-    assert "logits" not in {value.name for value in onnx.load(found.path).graph.output}
-    with pytest.raises(InputError, match="gives a class for each token, and none for a text"):
-        load_backbone(f"hf:{tmp_path}", ExportOptions(pooling="avg", logits=True))
+    assert (found.facts.classes, found.facts.span_labels) == ((), ())
+    assert [value.name for value in onnx.load(found.path).graph.output] == ["features"]
 
 
 def test_what_quantises_as_it_runs_is_refused(tmp_path: Path) -> None:

@@ -104,15 +104,15 @@ def test_senseless_numbers(tmp_path: Path, scale: float, std: tuple[float, float
 @pytest.mark.parametrize(
     ("change", "recipe"),
     [
-        ({}, PictureRecipe(224, 224, "short", 256, "bicubic", rounding="torchvision")),
+        ({}, PictureRecipe(224, 224, "short", 256, "bicubic", rounding="down")),
         ({"size": 256, "crop_size": 224, "resample": 2}, PictureRecipe(224, 224, "short", 256, "bilinear",
-                                                                    rounding="torchvision")),
+                                                                    rounding="down")),
         ({"size": {"height": 224, "width": 224}, "do_center_crop": False, "resample": 1},
          PictureRecipe(224, 224, "both", 224, "lanczos", rounding="torchvision")),
         ({"size": 224, "do_center_crop": False, "resample": 0},
          PictureRecipe(224, 224, "both", 224, "nearest", rounding="torchvision")),
         ({"size": {"shortest_edge": 224}, "do_center_crop": False, "crop_pct": 0.875},
-         PictureRecipe(224, 224, "short", 256, "bicubic", rounding="torchvision")),
+         PictureRecipe(224, 224, "short", 256, "bicubic", rounding="down")),
     ],
 )  # fmt: skip
 def test_hugging_face(tmp_path: Path, change: dict[str, Any], recipe: PictureRecipe) -> None:
@@ -120,6 +120,17 @@ def test_hugging_face(tmp_path: Path, change: dict[str, Any], recipe: PictureRec
     assert found.recipe == recipe
     np.testing.assert_allclose(found.mean, np.array(MEAN) * 255)
     np.testing.assert_allclose(found.std, np.array(STD) * 255)
+
+
+def test_the_processor_of_a_pair(tmp_path: Path) -> None:
+    """Transformers 5 writes both parts into one file, processor_config.json."""
+    alone = from_json(tmp_path, HUGGING_FACE)
+    both = {"image_processor": HUGGING_FACE, "processor_class": "CLIPProcessor"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(both))
+    (tmp_path / "preprocessor_config.json").unlink(missing_ok=True)
+    found = prepare(ExportOptions(), (224, 224), tmp_path)
+    assert (found.recipe, found.mean, found.std) == (alone.recipe, alone.mean, alone.std)
+    assert found.source == "processor_config.json"
 
 
 def test_hugging_face_without_a_step(tmp_path: Path) -> None:
