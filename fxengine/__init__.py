@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fxengine.probing.mislabeled import mislabeled
     from fxengine.probing.predict import predict
     from fxengine.probing.probe import Probe, ProbeOptions, probe
+    from fxengine.probing.zeroshot import zeroshot
     from fxengine.reduce.fit import pca
     from fxengine.reduce.pca import Pca
     from fxengine.repair.doctor import doctor
@@ -97,6 +98,7 @@ _PUBLIC = {
     "verify": "fxengine.repair.verify",
     "words": "fxengine.pipeline.words",
     "write_page": "fxengine.ui.pages",
+    "zeroshot": "fxengine.probing.zeroshot",
 }
 __all__ = [
     "Backbone",
@@ -141,6 +143,7 @@ __all__ = [
     "verify",
     "words",
     "write_page",
+    "zeroshot",
 ]
 
 

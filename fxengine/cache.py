@@ -29,6 +29,7 @@ _KEPT = ("int8", "named", "hub")
 _CLEANED = {
     "backbones": r"[0-9a-f]{64}\.onnx",
     "sources": r".+-[0-9a-f]{16,32}\.json",
+    "pairs": r"[0-9a-f]{64}\.json",
     "precision": r"[0-9a-f]{32}\.json",
     "fp16": r"[0-9a-f]{64}\.onnx",
     "tensorrt": r"[0-9a-f]{32}",

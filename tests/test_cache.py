@@ -211,6 +211,7 @@ HEX = "0123456789abcdef" * 4
 OURS = {
     "backbones": f"{HEX}.onnx",
     "sources": f"efficientnet_lite0-4-{HEX[:16]}.json",
+    "pairs": f"{HEX}.json",
     "precision": f"{HEX[:32]}.json",
     "fp16": f"{HEX}.onnx",
     "tensorrt": f"{HEX[:32]}",
@@ -235,7 +236,7 @@ def test_cleaning_leaves_what_costs_more_than_time(folder: Path, tmp_path: Path)
     assert (cache.sizes()["tensorrt"], cache.sizes()["vectors"]) == (500, 1250)
     (finding,) = doctor(clean_cache=True).findings
     kept = "int8 1,000 bytes, named 1,000 bytes, hub 1,000 bytes"
-    assert finding.found.startswith(f"7,750 bytes freed; {folder}, 3,000 bytes ({kept});")
+    assert finding.found.startswith(f"8,750 bytes freed; {folder}, 3,000 bytes ({kept});")
     assert cache.sizes() == {"int8": 1000, "named": 1000, "hub": 1000}
     assert trust.was_named("root", "/photos")
     assert tmp_path.exists()

@@ -34,6 +34,9 @@ LINES_NOT_RUN = {
     "keras:": "needs Keras",
     "onnx:": "a net that is not here",
     "hf:": "a net that is not here",
+    "clip": "a pair that is not here",
+    "tfhub:": "needs Keras and a network",
+    "classifier.onnx": "a net that is not here",
     "cats_dogs": "what a run over real photos printed",
     "imagenet_500": "what a run over real photos printed",
     "uci_": "what a run over real reviews printed",
@@ -44,6 +47,7 @@ LINES_NOT_RUN = {
 BLOCKS_NOT_RUN = {
     "fxengine.finetune(": "trains for minutes, and needs Keras; the others there time the machine",
     "import polars": "no dependency",
+    "hf:Xenova/clip": "a pair that is not here",
 }
 # Flags in the text that are those of other programs, of bench/ and of scripts/.
 FOREIGN = {"--embedding_column_name", "--file_format", "--vector", "--seeds", "--splits"}

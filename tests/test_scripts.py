@@ -24,18 +24,20 @@ def project(tmp_path: Path) -> Path:
     for name in ("pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "tests").mkdir()
-    programs = folder / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    for name in ("python", "ruff", "mypy"):
-        (programs / name).write_text(PYTHON if name == "python" else "#!/bin/sh\n")
-        (programs / name).chmod(0o755)
+    shutil.copy(ROOT / "tests" / "judge.txt", folder / "tests" / "judge.txt")
+    for name in (".venv/bin/python", ".venv/bin/ruff", ".venv/bin/mypy", ".venv-judge/bin/python"):
+        program = folder / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(PYTHON if program.name == "python" else "#!/bin/sh\n")
+        program.chmod(0o755)
     return folder
 
 
-def run(project: Path, script: str, *arguments: str) -> list[str]:
+def run(project: Path, script: str, *arguments: str, **said: str) -> list[str]:
     """Return how a script calls python, but for asking for the cores."""
     (project / "called").unlink(missing_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name != "FXENGINE_REQUIRE"}
+    ours = ("FXENGINE_REQUIRE", "FXENGINE_JUDGE_PYTHON")
+    environment = {**{name: value for name, value in os.environ.items() if name not in ours}, **said}
     subprocess.run(["bash", project / script, *arguments], check=True, capture_output=True, env=environment)
     lines = (project / "called").read_text().splitlines() if (project / "called").exists() else []
     return [line for line in lines if "usable_cores" not in line]
@@ -49,8 +51,20 @@ def test_scripts_do_not_install_each_other_away(project: Path) -> None:
     assert installed(run(project, "scripts/check")) == [".[test]"]
     assert installed(run(project, "scripts/check")) == []
     assert installed(run(project, "scripts/test", "tests")) == [".[keras,test,text]"]
+    assert installed(run(project, "scripts/test")) == ["tests/judge.txt"]
     for script in ("scripts/check", "scripts/test", "scripts/check"):
         assert installed(run(project, script)) == []
+
+
+def test_the_judge_is_installed_where_its_tests_run(project: Path) -> None:
+    run(project, "scripts/test", "tests")
+    assert installed(run(project, "scripts/test", "-m", "not slow")) == []
+    for named in ("", "/usr/bin/python3"):
+        assert installed(run(project, "scripts/test", FXENGINE_JUDGE_PYTHON=named)) == []
+    judged = "tests/backbones/sources/test_transformers.py"
+    assert installed(run(project, "scripts/test", judged)) == ["tests/judge.txt"]
+    (project / "tests" / "judge.txt").write_text("torch\n")
+    assert installed(run(project, "scripts/test")) == ["tests/judge.txt"]
 
 
 def test_another_pyproject_is_installed_with_all_that_was_there(project: Path) -> None:

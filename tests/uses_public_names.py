@@ -36,6 +36,7 @@ from fxengine import (
 )
 from fxengine.backbones.cache import write_backbone
 from tests.conftest import make_photo, tiny_model
+from tests.pairs import tiny_pair
 
 
 def import_everything() -> None:
@@ -76,6 +77,8 @@ def use_every_verb(folder: Path, net: Path) -> None:
     assert fxengine.probe(store, head, folds=2, near=2).output == head
     assert fxengine.predict(photos, model=head, backbone=str(net), output=str(folder / "p.csv")).count == 12
     assert len(fxengine.predict(store, model=head, top=1)) == 12
+    _, text, _ = tiny_pair(folder)
+    assert fxengine.zeroshot(str(text.path), str(folder / "zero.onnx"), classes=["cats", "dogs"]).texts == 2
     assert fxengine.compare(store, folds=2).rows == 12
     assert fxengine.mislabeled(store, folds=2, output=str(folder / "m.csv")).checked == 12
     assert fxengine.bundle(str(net), head, str(folder / "bundle.onnx")).agreement is not None

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fxengine.backbones.spec import LENGTHS_INPUT
+from fxengine.backbones.spec import LENGTHS_INPUT, SPANS_OUTPUT
 from fxengine.errors import StoreError, is_foreign, reason
 from fxengine.execute.shapes import Rows, cut, takes_texts, texts_of_a_run
 
@@ -20,7 +20,7 @@ class Runner(Protocol):
     """What a runtime loaded, with the call of ONNX Runtime's session; any thread may call it."""
 
     def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray], /) -> Sequence[np.ndarray]:
-        """Return the outputs `names`, float32 [rows, dim] each."""
+        """Return the outputs `names`, float32 [rows, dim] each; of `spans` [rows, length, labels]."""
 
 
 @dataclass
@@ -77,7 +77,8 @@ class Session:
         return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
 
     def run_rows(self, inputs: Mapping[str, np.ndarray], rows: Rows, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the outputs `names`, float32 [rows, dim], of some rows that `execute.shapes.cut` gave.
+        """Return the outputs `names`, float32 [rows, dim], of some rows that `execute.shapes.cut` gave; of `spans` an
+        array of arrays, float32 [tokens, labels], since texts are of different length.
 
         Raises:
             MemoryError, StoreError: as `run` does.
@@ -86,7 +87,7 @@ class Session:
             return self.run({name: values[rows] for name, values in inputs.items()}, names)
         count = len(inputs[LENGTHS_INPUT][rows])
         made = self._run(texts_of_a_run(inputs, rows, self.batch_size), names)
-        return {name: values[:count] for name, values in zip(names, made, strict=True)}
+        return {name: _of_rows(values[:count]) for name, values in zip(names, made, strict=True)}
 
     def _run_padded(self, inputs: Mapping[str, np.ndarray], size: int, names: list[str]) -> list[np.ndarray]:
         count = len(next(iter(inputs.values())))
@@ -106,7 +107,8 @@ class Session:
                 raise
             raise StoreError(f"{self.engine} cannot run the backbone: {reason(error)}") from error
         shapes = [np.shape(result) for result in results]
-        if any(len(shape) != 2 or shape[0] != rows for shape in shapes):
+        ranks = [3 if name == SPANS_OUTPUT else 2 for name in names]
+        if any(len(shape) != rank or shape[0] != rows for shape, rank in zip(shapes, ranks, strict=True)):
             raise StoreError(f"The backbone gives arrays of {shapes} for {rows} inputs, not a vector for each.")
         return results
 
@@ -121,10 +123,20 @@ def _slice(inputs: Mapping[str, np.ndarray], start: int, stop: int) -> dict[str,
 
 def in_order(runs: Sequence[Rows], parts: Sequence[Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
     """Return the outputs of runs, each in the rows that it was for, float32 [count, dim]."""
-    made = {name: np.empty((count, values.shape[1]), values.dtype) for name, values in parts[0].items()}
+    made = {name: np.empty((count, *values.shape[1:]), values.dtype) for name, values in parts[0].items()}
     for rows, part in zip(runs, parts, strict=True):
         for name, values in part.items():
             made[name][rows] = values
+    return made
+
+
+def _of_rows(values: np.ndarray) -> np.ndarray:
+    """Return what a run gives for its rows; where that is something of every token, as an array of arrays."""
+    if values.ndim == 2:
+        return values
+    made = np.empty(len(values), object)
+    for i, each in enumerate(values):
+        made[i] = each
     return made
 
 

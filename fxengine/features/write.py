@@ -158,9 +158,12 @@ def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_
                 f"{folder} holds features of another space: {existing.source!r} gave {existing.space[:12]} when they "
                 f"were made and gives {wanted.space[:12]} now. Give it as it was then, or another folder as `output`."
             )
+        from fxengine.backbones.pair import why_apart  # which loads ONNX
+
         raise StoreError(
             f"{folder} holds features of another space: {existing.source!r} ({existing.space[:12]}), asked for "
             f"{wanted.source!r} ({wanted.space[:12]}). Give that backbone, or another folder as `output`."
+            f"{why_apart(existing.space, wanted.space)}"
         )
     if existing.of_words != wanted.of_words:
         raise StoreError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEADS",
+    "NEEDS_TWO",
     "UNWEIGHTED",
     "Estimator",
     "HeadModule",
@@ -42,6 +43,8 @@ HEADS = {
 
 # That cannot let every class count as much: their fit takes no weights.
 UNWEIGHTED = ("lda", "knn")
+# That cannot be fitted to one row of each class, within which nothing varies.
+NEEDS_TWO = ("lda",)
 
 
 def load_head(name: str, kind: Kind = "classes") -> HeadModule[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from fxengine.backbones.contract import another_kind
 from fxengine.backbones.graph.gate import Passed, check_graph
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.wire import read_small_model
+from fxengine.backbones.pair import Activation, why_apart
 from fxengine.backbones.spec import FEATURE_OUTPUT, HEAD_METADATA_KEY, BackboneFile, check_texts
 from fxengine.errors import InputError, StoreError, explained
 from fxengine.facts import FactsError, facts_from, read_json
@@ -29,6 +30,34 @@ _AT_ONCE = 1 << 26  # numbers in the largest tensor of a run, 256 MB: the neares
 
 
 @dataclass(frozen=True)
+class ZeroShot:
+    """What a head was made of that no row trained.
+
+    Attributes:
+        texts: fingerprint of the backbone that embedded the texts; that of the pictures is the head's `space`.
+        words: what each class was called in them, in the order of the classes.
+        templates: the texts, with {} for these words.
+        activation: what made scaled cosines probabilities.
+        scale: what a cosine is multiplied by.
+        bias: what is added to that.
+        scale_from: who says both: "pair", "given" or "assumed".
+    """
+
+    texts: str
+    words: tuple[str, ...]
+    templates: tuple[str, ...]
+    activation: Activation
+    scale: float
+    bias: float
+    scale_from: Literal["pair", "given", "assumed"]
+
+    def __post_init__(self) -> None:
+        check_texts((*self.words, *self.templates), (self.texts,))
+        if max(abs(self.scale), abs(self.bias)) > 1e300:
+            raise ValueError("'scale' or 'bias' is out of range")
+
+
+@dataclass(frozen=True)
 class HeadFacts:
     """What a head file says of itself.
 
@@ -37,13 +66,14 @@ class HeadFacts:
         source: name of that backbone, to find it again.
         kind: which head it is, such as "logistic".
         classes: names of what it answers, in the order of its outputs.
-        accuracy: the score on rows that it was not trained on: mean, low and high.
+        accuracy: the score on rows that it was not trained on: mean, low and high; empty where no row trained it.
         rows: rows that it was trained on.
         versions: of the libraries that trained it.
         layer: the layer whose vectors it takes, or None for the default one.
         predicts: what kind of target.
         metric: what `accuracy` measures.
         store: folder of the store that it was trained on.
+        zero_shot: what it was made of where no row trained it.
     """
 
     space: str
@@ -57,6 +87,7 @@ class HeadFacts:
     predicts: Kind = "classes"
     metric: str = "accuracy"
     store: str | None = None
+    zero_shot: ZeroShot | None = None
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) < len(self.classes):
@@ -64,10 +95,23 @@ class HeadFacts:
         check_texts(self.classes, (self.space, self.source, self.kind, self.metric, self.layer or "", self.store or ""))
         if not 0 <= self.rows < 1 << 62:
             raise ValueError("'rows' is out of range")
-        if "mean" not in self.accuracy or not set(self.accuracy) <= {"mean", "low", "high"}:
+        if ("mean" in self.accuracy) == (self.zero_shot is not None) or not set(self.accuracy) <= {
+            "mean",
+            "low",
+            "high",
+        }:
             raise ValueError("'accuracy' is not said as mean, low and high")
         if any(abs(score) > 1e300 for score in self.accuracy.values()):
             raise ValueError("'accuracy' is out of range")
+        if self.zero_shot is not None and len(self.zero_shot.words) != len(self.classes):
+            raise ValueError("'zero_shot.words' are not as many as the classes")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return them as JSON data, without what only heads of another kind say."""
+        said = asdict(self)
+        if self.zero_shot is None:  # which earlier versions do not know
+            del said["zero_shot"]
+        return said
 
 
 def save_head(path: Path, model: onnx.ModelProto, facts: HeadFacts) -> None:
@@ -76,7 +120,7 @@ def save_head(path: Path, model: onnx.ModelProto, facts: HeadFacts) -> None:
     Raises:
         InputError: it cannot be written, or is over the 2 GB that one ONNX file can hold.
     """
-    helper.set_model_props(model, {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(facts)})})
+    helper.set_model_props(model, {METADATA_KEY: json.dumps({"format": FORMAT, **facts.to_dict()})})
     if model.ByteSize() >= 1 << 31:
         raise InputError(
             f"The head would be over 2 GB, more than one ONNX file holds: take another one than {facts.kind}."
@@ -177,6 +221,7 @@ class Head:
             raise StoreError(
                 f"The head was trained on features of {self.facts.source!r} ({self.facts.space[:12]}); {name} holds "
                 f"those of another space ({space[:12]}). Train a head on it: fxengine probe."
+                f"{why_apart(self.facts.space, space)}"
             )
 
     def check_backbone(self, found: BackboneFile, name: str) -> None:

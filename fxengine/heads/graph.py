@@ -50,7 +50,10 @@ class HeadGraph:
 
     def sigmoid(self, x: str) -> str:
         """Return the logistic function of every number."""
-        return self.node("Sigmoid", x)
+        # ONNX Runtime's own is made for activations: up to 10% off from -10 to -14, and 0 below -18.
+        minus = self.node("Max", self.node("Mul", x, self.constant(-1)), self.constant(-80))  # e^80 is a float32
+        power = self.node("Exp", self.node("Mul", minus, self.constant(-1)))
+        return self.node("Div", power, self.node("Sub", power, self.constant(-1)))
 
     def model(self, tensor: str, output: str, width: int) -> onnx.ModelProto:
         """Return the finished model whose one output is `tensor`, float32 [batch, width], under the name `output`."""

@@ -54,14 +54,19 @@ class Backbone:
             InputError: there is no such name or file.
             DeviceError: the device was asked for by name and does not start.
         """
-        found = load_backbone(name)
-        return _opened(
-            found, usual_limits(found.recipe.modality), partial(open_session, found.path, device, batch_size)
-        )
+        return cls.of(load_backbone(name), device=device, batch_size=batch_size)
 
     @classmethod
-    def for_store(cls, stored: Provenance, override: str | Path | None = None, device: str = "auto") -> Backbone:
-        """Load the backbone of a store: `override`, else from the cache, else a fresh export.
+    def of(cls, found: BackboneFile, *, device: str = "auto", batch_size: int | None = None) -> Backbone:
+        """Load a backbone that was found already; raises DeviceError as `load`."""
+        open_it = partial(open_session, found.path, device, batch_size)
+        return _opened(found, usual_limits(found.recipe.modality), open_it)
+
+    @classmethod
+    def for_store(
+        cls, stored: Provenance, override: str | Path | BackboneFile | None = None, device: str = "auto"
+    ) -> Backbone:
+        """Load the backbone of a store: `override`, by name or found already, else from the cache, else a fresh export.
 
         It computes in the store's precision where this machine has it, else in fp32, within the store's limits.
 
@@ -71,7 +76,7 @@ class Backbone:
         if override is None:
             found = find_space(stored.space, stored.source)
         else:
-            found = load_for_space(override, stored.space)
+            found = override if isinstance(override, BackboneFile) else load_for_space(override, stored.space)
             if found.fingerprint != stored.space:
                 raise InputError(
                     f"`backbone` {override} makes features of space {found.fingerprint[:12]}; "

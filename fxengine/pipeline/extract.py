@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS
-from fxengine.backbones.options import ExportOptions, WordWeights
+from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS, named_tower
+from fxengine.backbones.options import ExportOptions, Pooling, Tower, WordWeights
 from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.paths import names_of
@@ -57,9 +57,12 @@ def extract(
     *,
     backbone: str | Path | None = None,
     layers: str | Sequence[str] = (),
+    pooling: Pooling | None = None,
     tokens: str = "words",
     word_weights: WordWeights | None = None,
     words: int | None = None,
+    tower: Tower | None = None,
+    prompt: str | None = None,
     device: str = "auto",
     dtype: Dtype = "float16",
     listing: str | Path | None = None,
@@ -96,10 +99,13 @@ def extract(
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
             given, minilm_l6 for a table or a folder of nothing but .txt.
         layers: layers of the backbone to store, the last one as `feature`, the others as `feature@NAME`.
+        pooling: how a map, or the vectors of a text's tokens, become one vector, where the backbone leaves it open.
         tokens: of a backbone of word vectors, how the words of a text are found: "words" (words and marks, as the
             vectors of GloVe were made) or "keras" (as Keras' Tokenizer does).
         word_weights: of word vectors, "sif" makes frequent words count less; by the mean, all count alike.
         words: of word vectors, take only the first so many of the file, the most frequent ones.
+        tower: of a repository with a net for pictures and one for texts, "image" or "text".
+        prompt: of a repository's net of texts, what is put before each text: a name that it has, or NAME=TEXT.
         device: "auto", "cpu", "cuda" or "tensorrt".
         dtype: type of the stored vectors, "float16" or "float32".
         listing: a file that names the inputs (.txt, .csv, .tsv, .parquet), relative to `inputs`.
@@ -158,19 +164,25 @@ def extract(
         chosen = listing is not None or bool(names_of("include", include) or names_of("exclude", exclude))
         backbone = _usual_backbone(inputs, columns, chosen=chosen)
     groups = (*names_of("add_columns", add_columns), *((KEPT_GROUP,) if keep_text else ()))
-    asked = Asked(backbone, dtype, limits, limit, retry_failed, groups)
     _ensure_there(inputs)
     with locked(folder):
         parts.remove_leftovers(folder)
         options = ExportOptions(
-            layers=names_of("layers", layers), tokens=tokens, word_weights=word_weights, words=words
+            layers=names_of("layers", layers),
+            pooling=pooling,
+            tokens=tokens,
+            word_weights=word_weights,
+            words=words,
+            tower=tower,
+            prompt=prompt,
         )
         found = find_backbone(backbone, options, folder)
+        backbone = named_tower(backbone, tower, found)
         if found.recipe.modality == "text":
             _refuse_of_pictures(max_pixels, decode_on)
         if not isinstance(inputs, Listing):
             inputs = _collect(inputs, listing, include, exclude, found, columns)
-        made = plan_run(found, inputs, folder, asked)
+        made = plan_run(found, inputs, folder, Asked(backbone, dtype, limits, limit, retry_failed, groups))
         note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
         if prune:
             guard_prune(made, yes=yes)

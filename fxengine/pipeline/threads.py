@@ -129,7 +129,7 @@ class Batch:
                     return True
                 assert self.inputs is not None
                 count = len(next(iter(self.inputs.values())))
-                self.outputs = {name: np.zeros((count, v.shape[1]), v.dtype) for name, v in found.items()}
+                self.outputs = {name: np.zeros((count, *v.shape[1:]), v.dtype) for name, v in found.items()}
         for name, values in found.items():
             self.outputs[name][rows] = values
         with self.lock:

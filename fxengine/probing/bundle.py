@@ -124,7 +124,7 @@ def _joined(found: BackboneFile, head: Path, facts: HeadFacts) -> onnx.ModelProt
     model = with_safe_pads(followed_by(net, layer_output(facts.layer), graph, "head/"))
     del model.metadata_props[:]
     told = {
-        facts.metric: facts.accuracy,  # before the others, since a head says its name
+        **({facts.metric: facts.accuracy} if facts.accuracy else {}),  # before the others, since a head says its name
         "format": 1,
         "space": found.fingerprint,
         "backbone": found.facts.name,

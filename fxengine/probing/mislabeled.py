@@ -17,9 +17,10 @@ from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import with_texts
 from fxengine.heads import HEADS, HeadSettings
 from fxengine.heads.evaluate.scores import assign_folds
+from fxengine.probing.given_head import answers_in_blocks, numbers_in, open_given
 from fxengine.probing.targets import check_enough, load_targets
 from fxengine.probing.trainer import Trainer
-from fxengine.probing.vectors import NEAR, load_vectors
+from fxengine.probing.vectors import NEAR, Vectors, load_vectors
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Suspects:
         store: folder of the store.
         root: folder that ids are relative to.
         notes: how many labels of a file fit, and what was left out, a sentence each.
+        model: the file of the head that answered, or None where heads of the other folds did.
     """
 
     rows: list[Suspect]
@@ -62,6 +64,7 @@ class Suspects:
     store: str
     root: str
     notes: tuple[str, ...] = ()
+    model: str | None = None
 
     @property
     def issues(self) -> int:
@@ -82,6 +85,7 @@ class Suspects:
             "store": self.store,
             "root": self.root,
             "notes": self.notes,
+            "model": self.model,
             "rows": with_texts([asdict(r) for r in self.rows], self.store),
         }
 
@@ -97,6 +101,7 @@ def mislabeled(
     *,
     labels: str | Path | None = None,
     head: str | None = None,
+    model: str | Path | None = None,
     folds: int = 10,
     seed: int = 0,
     output: str | Path | None = None,
@@ -114,6 +119,7 @@ def mislabeled(
         store: folder of a feature store.
         labels: as for a probe; classes only.
         head: as for a probe, without "auto".
+        model: instead of a cross-validation, the file of a head that was not trained on these rows, as a zero-shot one.
         folds: of the cross-validation.
         seed: of the folds.
         output: a .parquet, .csv or .json file to write the ranking to.
@@ -121,8 +127,8 @@ def mislabeled(
         progress: called with a sentence every few seconds, where vectors do not fit into memory.
 
     Raises:
-        InputError: the targets are not classes, or `output` cannot be written.
-        StoreError: as for a probe.
+        InputError: the targets are not classes, `model` was trained on the store, or `output` cannot be written.
+        StoreError: as for a probe; `model` is of another space, or does not know a class.
     """
     if output is not None:
         check_suffix(output)
@@ -134,12 +140,13 @@ def mislabeled(
     labelled = load_targets(opened, labels)
     if labelled.problem.kind != "classes":
         raise InputError(f"Wrong labels are looked for among classes; {labels} has {labelled.problem.kind}.")
-    folds = check_enough(labelled, opened, min(folds, len(labelled.rows)))
-    rows = load_vectors(opened, labelled, NEAR, layer)
-    name = head or ("ridge" if rows.x is None else "logistic")
-    trainer = Trainer(name, HeadSettings(seed=seed), progress=progress)
-    p = trainer.cross_validate(rows, assign_folds(rows.problem, folds, seed)).answers
-    y, classes = rows.problem.y, rows.problem.names
+    if model is None:
+        folds = check_enough(labelled, opened, min(folds, len(labelled.rows)))
+        name, classes, y, p = _out_of_fold(load_vectors(opened, labelled, NEAR, layer), head, folds, seed, progress)
+    elif head is None:
+        name, classes, y, p = _of_model(model, load_vectors(opened, labelled, None, layer))
+    else:
+        raise InputError("`model` answers itself: leave `head` away.")
     order, wrong = rank(p, y)
     said = p.argmax(axis=1)
     found = [
@@ -150,10 +157,30 @@ def mislabeled(
         if said[i] != y[i]
     ]
     root = unescape_path(opened.provenance.root)
-    suspects = Suspects(found, len(y), name, str(store), root, labelled.notes)
+    made_by = None if model is None else str(model)
+    suspects = Suspects(found, len(y), name, str(store), root, labelled.notes, made_by)
     if output is not None:
         write_table(suspects.table, output)
     return suspects
+
+
+# What answered, its classes, the rows' numbers among these, int64 [n], and its probabilities, float32 [n, classes].
+_Answers = tuple[str, tuple[str, ...], np.ndarray, np.ndarray]
+
+
+def _out_of_fold(rows: Vectors, head: str | None, folds: int, seed: int, progress: Say | None) -> _Answers:
+    name = head or ("ridge" if rows.x is None else "logistic")
+    trainer = Trainer(name, HeadSettings(seed=seed), progress=progress)
+    p = trainer.cross_validate(rows, assign_folds(rows.problem, folds, seed)).answers
+    return name, rows.problem.names, rows.problem.y, p
+
+
+def _of_model(model: str | Path, rows: Vectors) -> _Answers:
+    given = open_given("model", model, rows)
+    p = np.empty((len(rows.labelled.rows), len(given.facts.classes)), np.float32)
+    for answers, at in answers_in_blocks(given, rows):
+        p[at] = answers
+    return given.facts.kind, given.facts.classes, numbers_in(given, rows.problem), p
 
 
 def rank(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS, find_space, load_backbone, load_for_space
-from fxengine.backbones.spec import LOGITS_OUTPUT, BackboneFile, layer_output
+from fxengine.backbones.spec import LOGITS_OUTPUT, SPANS_OUTPUT, BackboneFile, TextRecipe, layer_output
+from fxengine.backbones.tokenizer import tokenizer_in
 from fxengine.collect import Listing, TextColumns
 from fxengine.collect.item import columns_refused
 from fxengine.collect.paths import names_of
 from fxengine.decode import preparer_of
 from fxengine.decode.limits import usual_limits
+from fxengine.decode.text.tokenizer import open_tokenizer
 from fxengine.errors import InputError, at_least, path_of
 from fxengine.execute import usable_cores
 from fxengine.features.crash_note import CrashNote
@@ -30,10 +32,11 @@ from fxengine.pipeline.given_texts import GivenTexts
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.suited import WANTED, collect_for, is_table
 from fxengine.pipeline.summary import Progress, Watch
-from fxengine.pipeline.threads import Batch, Pipeline, Steps
+from fxengine.pipeline.threads import Batch, Job, Pipeline, Steps
 from fxengine.pipeline.units import Task
-from fxengine.probing.prediction import Prediction, Predictions
+from fxengine.probing.prediction import Counts, Prediction, Predictions
 from fxengine.probing.predictions_file import write_predictions
+from fxengine.probing.spans import softmax, spans_of
 
 
 def predict(
@@ -45,6 +48,7 @@ def predict(
     model: str | Path | None = None,
     backbone: str | Path | None = None,
     top: int = 5,
+    spans: bool = False,
     device: str = "auto",
     precision: str = "fp32",
     limit: int | None = None,
@@ -65,6 +69,8 @@ def predict(
         model: a head file; without one the backbone's own classes are used.
         backbone: a name or file; with `model` only where its space is not found otherwise.
         top: how many classes to name.
+        spans: find spans in texts (named entities) instead of saying what each is as a whole; wants a backbone that
+            says something of every token.
         device: "auto", "cpu", "cuda" or "tensorrt".
         precision: what the backbone computes in: "fp32", "bf16", "fp16", "int8", or "auto" as in `extract`.
         limit: only the first so many inputs.
@@ -77,7 +83,7 @@ def predict(
 
     Raises:
         InputError: the inputs cannot be read, or are no such as the backbone takes, the backbone has no classes of its
-            own, or `output` cannot be written.
+            own or finds no spans, or `output` cannot be written.
         StoreError: the head belongs to another feature space than the store.
     """
     if output is not None:
@@ -92,11 +98,24 @@ def predict(
         TextColumns(column, id_column),
         limit,
     )
-    found = _predictions(asked, model, backbone, top, wish, watch, notes)
+    if spans:
+        found = _spans(asked, model, backbone, wish, watch)
+    else:
+        found = _predictions(asked, model, backbone, top, wish, watch, notes)
+    predictions: tuple[Prediction, ...] = ()
     if output is not None:
-        return Predictions((), *write_predictions(found, output), str(output))
-    predictions = tuple(found)
-    return Predictions(predictions, len(predictions), sum(each.error is not None for each in predictions))
+        counts = write_predictions(found, output, spans=spans)
+    else:
+        predictions = tuple(found)
+        counts = Counts().plus(predictions)
+    return Predictions(
+        predictions,
+        counts.count,
+        counts.failed,
+        None if output is None else str(output),
+        counts.truncated,
+        counts.spans if spans else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -150,6 +169,22 @@ def _predictions(
     return _from_inputs(_Run(asked, found, wish, notes), namer, watch)
 
 
+def _spans(
+    asked: _Asked, model: str | Path | None, backbone: str | Path | None, wish: Wish, watch: Watch
+) -> Iterator[Prediction]:
+    if model is not None:
+        raise InputError("`model` says what a text is as a whole: leave it, or `spans`, away.")
+    if asked.inputs is not None and _is_store(asked.inputs):
+        raise InputError(f"{asked.inputs} is a feature store, which has no tokens: `spans` are found in the texts.")
+    found = load_backbone(backbone or DEFAULT_OF_TEXTS)
+    if not found.facts.span_labels:
+        raise InputError(
+            f"{found.facts.name} says nothing of tokens: `spans` want a net of named entities as `backbone`, such as "
+            "hf:Xenova/bert-base-NER."
+        )
+    return _from_inputs(_Run(asked, found, wish, None), _span_namer(found), watch)
+
+
 def _is_store(source: str | Path) -> bool:
     with suppress(OSError):  # a name that is too long to be one; who lists the pictures says so
         return Path(source).is_dir() and bool(list_parts(Path(source)))
@@ -160,8 +195,10 @@ def _backbone(head: Head | None, backbone: str | Path | None, usual: str) -> Bac
     if head is None:
         found = load_backbone(backbone or usual)
         if not found.facts.classes:
+            further = "; or find `spans` by it" if found.facts.span_labels else ""
             raise InputError(
-                f"{found.facts.name} has no classes of its own: train a head (fxengine probe), give it as `model`."
+                f"{found.facts.name} has no classes of its own: train a head (fxengine probe), give it as `model`"
+                f"{further}."
             )
         return found
     if backbone is None:
@@ -182,23 +219,49 @@ def _from_store(store: FeatureStore, head: Head, top: int) -> Iterator[Predictio
 
 @dataclass(frozen=True)
 class _Namer:
-    """Names rows: which output of the graph it takes, and what it makes of the rows with these ids."""
+    """Names rows: which output of the graph it takes, and what it makes of the rows of these jobs."""
 
     output: str
-    name: Callable[[list[str], np.ndarray], Iterator[Prediction]]
+    name: Callable[[Sequence[Job], np.ndarray], Iterator[Prediction]]
 
 
 def _own_namer(found: BackboneFile, top: int) -> _Namer:
     classes = found.facts.classes
-    return _Namer(LOGITS_OUTPUT, lambda keys, logits: _name(keys, softmax(logits), classes, top, "classes"))
+    return _Namer(LOGITS_OUTPUT, lambda jobs, logits: _name(_keys(jobs), softmax(logits), classes, top, "classes"))
 
 
 def _head_namer(head: Head, top: int) -> _Namer:
     facts = head.facts
     return _Namer(
         layer_output(facts.layer),
-        lambda keys, vectors: _name(keys, head.answers(vectors), facts.classes, top, facts.predicts),
+        lambda jobs, vectors: _name(_keys(jobs), head.answers(vectors), facts.classes, top, facts.predicts),
     )
+
+
+def _span_namer(found: BackboneFile) -> _Namer:
+    recipe, labels = found.recipe, found.facts.span_labels
+    assert isinstance(recipe, TextRecipe), "its facts say so"
+    tokenizer, before = open_tokenizer(tokenizer_in(found), recipe.max_tokens), len(recipe.prompt)
+    tokenizer.words([])  # one that cannot is refused before a long run
+
+    def name(jobs: Sequence[Job], logits: np.ndarray) -> Iterator[Prediction]:
+        texts = [recipe.prompt + str(job.filled.further["text"]) for job in jobs]
+        for job, text, words, rows in zip(jobs, texts, tokenizer.words(texts), logits, strict=True):
+            own = [
+                word._replace(start=word.start - before, end=word.end - before)
+                for word in words
+                if word.start >= before
+            ]
+            if np.isfinite(rows).all():
+                yield Prediction(job.item.key, (), (), spans=spans_of(text[before:], own, rows, labels))
+            else:
+                yield Prediction(job.item.key, (), (), "The net gives a number that is not finite.")
+
+    return _Namer(SPANS_OUTPUT, name)
+
+
+def _keys(jobs: Sequence[Job]) -> list[str]:
+    return [job.item.key for job in jobs]
 
 
 @dataclass(frozen=True)
@@ -236,13 +299,15 @@ def _name_batch(batch: Batch, namer: _Namer) -> Iterator[Prediction]:
     fine = [job for job in batch.jobs if job.error is None]
     named: Iterator[Prediction] = iter(())
     if fine:
-        named = namer.name([job.item.key for job in fine], batch.outputs[namer.output][[job.slot for job in fine]])
+        named = namer.name(fine, batch.outputs[namer.output][[job.slot for job in fine]])
     for job in batch.jobs:
         if job.error is not None:
             yield Prediction(job.item.key, (), (), str(job.error))
             continue
-        text, found = job.filled.further.get("text"), next(named)
-        yield replace(found, text=beginning(text)) if isinstance(text, str) else found
+        told, found = job.filled.further, next(named)
+        if "text" in told:
+            found = replace(found, text=beginning(str(told["text"])), truncated=bool(told["truncated"]))
+        yield found
 
 
 @contextmanager
@@ -264,9 +329,3 @@ def _name(
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     for key, row, order in zip(keys, probabilities, best, strict=True):
         yield Prediction(key, tuple(classes[i] for i in order), tuple(float(row[i]) for i in order))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities [n, classes] of logits [n, classes]."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

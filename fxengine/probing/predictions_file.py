@@ -15,17 +15,18 @@ import pyarrow.parquet as pq
 from fxengine.errors import InputError
 from fxengine.features.table_file import check_suffix
 from fxengine.files import replacing
-from fxengine.probing.prediction import SCHEMA, Prediction
+from fxengine.probing.prediction import SCHEMA, SPANS_SCHEMA, Counts, Prediction
 
 _CHUNK = 8192
 _Write = Callable[[list[dict[str, object]]], None]
 
 
-def write_predictions(predictions: Iterable[Prediction], path: str | Path) -> tuple[int, int]:
-    """Write a row an input; return how many there were and how many of them failed.
+def write_predictions(predictions: Iterable[Prediction], path: str | Path, *, spans: bool = False) -> Counts:
+    """Write a row an input, or a row a span; return how many there were.
 
     Columns: id, label and probability of the most probable class, labels and probabilities of all that were named,
-    error, and values of a head of numbers in the order of labels. Lists are joined by "|" in CSV.
+    error, and values of a head of numbers in the order of labels. Lists are joined by "|" in CSV. Of spans: id, start,
+    end, text, label, score, and error, with a row for each text that failed.
 
     Raises:
         InputError: the suffix is none of .json, .csv and .parquet, or the file cannot be written.
@@ -33,30 +34,29 @@ def write_predictions(predictions: Iterable[Prediction], path: str | Path) -> tu
     path = Path(path)
     check_suffix(path)
     writer = {".json": _json_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}[path.suffix.lower()]
-    count = failed = 0
+    schema, counts = SPANS_SCHEMA if spans else SCHEMA, Counts()
     try:
-        with replacing(path, or_into=True) as temporary, writer(temporary) as write:
+        with replacing(path, or_into=True) as temporary, writer(temporary, schema) as write:
             iterator = iter(predictions)
-            while chunk := [p.row() for p in islice(iterator, _CHUNK)]:
-                write(chunk)
-                count += len(chunk)
-                failed += sum(row["error"] is not None for row in chunk)
+            while chunk := list(islice(iterator, _CHUNK)):
+                write([row for each in chunk for row in (each.span_rows() if spans else [each.row()])])
+                counts = counts.plus(chunk)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
-    return count, failed
+    return counts
 
 
 @contextmanager
-def _parquet_writer(path: Path) -> Iterator[_Write]:
-    with pq.ParquetWriter(path, SCHEMA) as writer:
-        yield lambda rows: writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+def _parquet_writer(path: Path, schema: pa.Schema) -> Iterator[_Write]:
+    with pq.ParquetWriter(path, schema) as writer:
+        yield lambda rows: writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 @contextmanager
-def _csv_writer(path: Path) -> Iterator[_Write]:
+def _csv_writer(path: Path, schema: pa.Schema) -> Iterator[_Write]:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(SCHEMA.names)
+        writer.writerow(schema.names)
 
         def write(rows: list[dict[str, object]]) -> None:
             for row in rows:
@@ -66,7 +66,7 @@ def _csv_writer(path: Path) -> Iterator[_Write]:
 
 
 @contextmanager
-def _json_writer(path: Path) -> Iterator[_Write]:
+def _json_writer(path: Path, schema: pa.Schema) -> Iterator[_Write]:
     with path.open("w", encoding="utf-8") as file:
         separator = "[\n"
 

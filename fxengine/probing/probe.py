@@ -25,10 +25,12 @@ from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import Problem, assign_folds, interval_of
 from fxengine.heads.file import HeadFacts, save_head
 from fxengine.heads.streams.streamed import streamed_for
+from fxengine.probing.beside import beside_zero_shot, open_zero_shot
+from fxengine.probing.copies import copies_across, copies_within
 from fxengine.probing.report import Answered, Curve, ProbeReport, describe
 from fxengine.probing.targets import Labelled, check_enough, load_targets
 from fxengine.probing.trainer import Trainer, answers_in_blocks, check_pca
-from fxengine.probing.vectors import NEAR, Vectors, copies_of, load_vectors, threshold
+from fxengine.probing.vectors import NEAR, Vectors, load_vectors, threshold
 
 _CURVE_ROWS = 5000  # that a learning curve is computed of, at most
 
@@ -55,6 +57,7 @@ class ProbeOptions:
         test: instead evaluate on this store.
         budget: seconds after which "auto" tries no further head.
         curve: whether to compute the learning curve.
+        zeroshot: the file of a zero-shot head to score on the same rows, with from how many labels on training wins.
     """
 
     head: str | None = None
@@ -72,6 +75,7 @@ class ProbeOptions:
     test: str | Path | None = None
     budget: float = 60.0
     curve: bool = False
+    zeroshot: str | Path | None = None
 
     def __post_init__(self) -> None:
         if self.head is not None:
@@ -94,15 +98,6 @@ class _Evaluated:
     answers: np.ndarray
     scale: float
     pipeline: HeadPipeline | None
-
-
-@dataclass(frozen=True)
-class _Copies:
-    """Rows that have a near-duplicate, and the scores beside it: see `ProbeReport`."""
-
-    rows: int
-    ungrouped: Interval | None = None
-    without: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +182,7 @@ def probe(
     test: str | Path | None = None,
     near: float = NEAR,
     curve: bool = False,
+    zeroshot: str | Path | None = None,
     layer: str | None = None,
     progress: Say | None = None,
 ) -> ProbeReport:
@@ -210,6 +206,7 @@ def probe(
         test: folder of a store to evaluate on instead.
         near: cosine from which rows stay in one fold.
         curve: compute the learning curve.
+        zeroshot: a zero-shot head's file, to score on the same rows.
         layer: a further layer's name; the default one unless given.
         progress: called with a sentence every few seconds, and for every head where several are tried.
 
@@ -221,8 +218,9 @@ def probe(
         raise InputError(f"`output` {output} must end in .onnx.")
     layers = tuple(hidden) if isinstance(hidden, Sequence) else (hidden,)
     options = ProbeOptions(
-        head, kind, folds, repeats, seed, layer, balanced, calibrate, pca, layers, near, split, test, budget, curve
-    )
+        head, kind, folds, repeats, seed, layer, balanced, calibrate, pca, layers, near, split, test, budget, curve,
+        zeroshot,
+    )  # fmt: skip
     made = Probe.fit(store, labels=labels, options=options, progress=progress)
     return made.report() if output is None else made.save(output)
 
@@ -233,6 +231,7 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
     train, test = _train_and_test(store, labels, known, options)
     folds = check_enough(train.labelled, store, options.folds)
     names = _heads(options, train)
+    untrained = None if options.zeroshot is None else open_zero_shot(options.zeroshot, train)
     if options.pca:
         fold = assign_folds(train.problem, folds, options.seed)
         check_pca(options.pca, train, fold, _CURVE_ROWS if options.curve else None)
@@ -245,7 +244,8 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
     best = _simplest({name: each.score for name, each in found.items()})
     chosen, trainer, evaluated = found[best], _trainer(best, options, progress), test or train
     problem = train.problem
-    pipeline = chosen.pipeline or trainer.train(train, assign_folds(problem, folds, options.seed))
+    fold = assign_folds(problem, folds, options.seed)
+    pipeline = chosen.pipeline or trainer.train(train, fold)
     model = head_model(best, pipeline, train.dim, problem.kind, len(problem.names), chosen.scale)
     report = describe(
         Answered(evaluated.problem, chosen.answers, evaluated.labelled.ids),
@@ -254,13 +254,17 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
         evaluation=_in_words(options, folds),
         trained_on=len(problem.y),
     )
-    copies = _copies(trainer, chosen, train, test, folds, options)
+    if test is None:
+        copies = copies_within(trainer, train, folds, options.seed)
+    else:
+        copies = copies_across(chosen.answers, train, test, threshold(options.near))
     report = replace(
         report,
         duplicates=copies.rows,
         ungrouped=copies.ungrouped,
         without_copies=copies.without,
         curve=_curve(trainer, train, folds, options) if options.curve else None,
+        zero_shot=None if untrained is None else beside_zero_shot(untrained, trainer, train, test, fold, options.seed),
         tried={name: each.score for name, each in found.items()},
         notes=tuple(dict.fromkeys((*known.notes, *evaluated.labelled.notes))),
     )
@@ -337,28 +341,6 @@ def _simplest(scores: dict[str, Interval]) -> str:
     """Return the first, that is the simplest, head whose score lies in the interval of the best one."""
     best = max(scores.values(), key=lambda interval: interval.mean)
     return next(name for name, interval in scores.items() if interval.mean >= best.low)
-
-
-def _copies(
-    trainer: Trainer, found: _Evaluated, train: Vectors, test: Vectors | None, folds: int, options: ProbeOptions
-) -> _Copies:
-    """Return what near-duplicates do to the score."""
-    if test is None:
-        sizes = np.bincount(train.problem.groups)
-        ungrouped = _ungrouped(trainer, train, folds, options) if train.problem.grouped else None
-        return _Copies(int(sizes[sizes > 1].sum()), ungrouped=ungrouped)
-    copies = copies_of(train, test, threshold(options.near))
-    others = np.flatnonzero(~copies)
-    if len(others) in (0, len(copies)):
-        return _Copies(int(copies.sum()))
-    return _Copies(int(copies.sum()), without=interval_of(test.problem.take(others), [found.answers[others]]))
-
-
-def _ungrouped(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Interval:
-    """Return the score with near-duplicates in any fold: what an evaluation that does not look for them says."""
-    plain = replace(rows.problem, groups=np.arange(len(rows.problem.y)))
-    fold = assign_folds(plain, folds, options.seed)
-    return interval_of(plain, [trainer.cross_validate(rows, fold).answers])
 
 
 def _curve(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Curve:

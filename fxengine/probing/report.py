@@ -52,6 +52,31 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class BesideZeroShot:
+    """How well a zero-shot head does on the rows that a probe was tested on, and what labels bring beyond it.
+
+    Attributes:
+        score: its accuracy on all of these rows.
+        few: (labels of each class, accuracy of a head trained on so many) from 1 on, twice as many each time, to all.
+        compared: the zero-shot head's accuracy on the rows that `few` is of, at most 5,000.
+        wins_from: the labels of each class from which on the whole interval lies above that; None where that of the
+            last one does not.
+    """
+
+    score: Interval
+    few: tuple[tuple[int, Interval], ...]
+    compared: float
+    wins_from: int | None
+
+    def in_words(self) -> str:
+        """Return from how many labels on training wins, in a sentence."""
+        if self.wins_from is not None:
+            s = "" if self.wins_from == 1 else "s"
+            return f"training wins from {self.wins_from} label{s} a class on"
+        return "with all of them, training does not win for sure"
+
+
+@dataclass(frozen=True)
 class ProbeReport:
     """How well a head does on rows that it was not trained on.
 
@@ -80,6 +105,7 @@ class ProbeReport:
         notes: how many labels of a file fit, and what was left out, a sentence each.
         store: folder of the store that was probed.
         root: folder that ids are relative to.
+        zero_shot: a zero-shot head on the same rows, where one was given.
     """
 
     head: str
@@ -105,6 +131,7 @@ class ProbeReport:
     notes: tuple[str, ...] = ()
     store: str = ""
     root: str = ""
+    zero_shot: BesideZeroShot | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data; the score also under the metric's own name."""

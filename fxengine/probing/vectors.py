@@ -50,10 +50,13 @@ class Vectors:
         """Numbers of a vector."""
         return self.store.provenance.dim_of(self.layer)
 
+    def chosen(self, n: int, seed: int) -> np.ndarray:
+        """Return the places of at most `n` rows at random, sorted, int64."""
+        return np.sort(np.random.default_rng(seed).permutation(len(self.labelled.rows))[:n])
+
     def sample(self, n: int, seed: int) -> tuple[np.ndarray, Problem]:
-        """Return at most `n` rows at random, float32 [n, dim], with what is to be predicted of them."""
-        count = len(self.labelled.rows)
-        chosen = np.sort(np.random.default_rng(seed).permutation(count)[:n])
+        """Return these rows, float32 [n, dim], with what is to be predicted of them."""
+        chosen = self.chosen(n, seed)
         if self.x is not None:
             return self.x[chosen], self.problem.take(chosen)
         blocks = store_blocks(self.store, self.labelled.rows[chosen], layer=self.layer)

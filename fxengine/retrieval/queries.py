@@ -1,4 +1,4 @@
-"""Turns what somebody asks for (pictures, texts, folders, ids, vector files) into vectors of a store's space."""
+"""Turns what somebody asks for (pictures, texts, folders, ids, vector files) into vectors to search a store by."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,23 @@ from fxengine.features.unit import unit_length
 from fxengine.features.vector_file import read_vectors
 from fxengine.pipeline.embed import Backbone, embed_files
 from fxengine.pipeline.given_texts import SUFFIX, read_text, text_name
+from fxengine.retrieval.other_tower import Towers
 
 _VECTORS = ".npy"
+Modality = Literal["picture", "text"]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text by itself in a sum, where a text alone names a file or a row."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f'"{text_name(self.text)}"'
+
+
+Term = str | Path | Words
 
 
 @dataclass(frozen=True)
@@ -28,29 +44,52 @@ class Asked:
     """What is asked for.
 
     Attributes:
-        files: pictures (of a store of texts .txt files), folders of them, or .npy files of raw vectors [n, dim]; each
+        files: pictures, .txt files of a text each, folders of them, or .npy files of raw vectors [n, dim]; each
             picture, text or vector is a query.
         texts: texts by themselves; each is a query.
         ids: rows of the store; each is a query, which does not find itself.
-        plus: what one more query is the sum of, each at length 1: pictures, .txt files, or ids; see `ids_among`.
+        plus: what one more query is the sum of, each at length 1: pictures, .txt files, or ids, see `ids_among`; words.
         minus: what is taken away from that sum.
     """
 
     files: tuple[Path, ...] = ()
     texts: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
-    plus: tuple[str | Path, ...] = ()
-    minus: tuple[str | Path, ...] = ()
+    plus: tuple[Term, ...] = ()
+    minus: tuple[Term, ...] = ()
 
     @property
-    def mixed(self) -> tuple[str | Path, ...]:
+    def mixed(self) -> tuple[Term, ...]:
         """What is added and what is taken away."""
         return (*self.plus, *self.minus)
 
 
 @dataclass(frozen=True)
+class Sorted:
+    """What is asked for, by what becomes of it.
+
+    Attributes:
+        asked: all of it.
+        own: what the store holds.
+        vectors: .npy files.
+        files: pictures, and files of texts.
+        terms: what is added up, of pictures and of texts, each once.
+        known: what is added up and is an id.
+        foreign: what is of the other kind than the store, in a word; None where nothing is.
+    """
+
+    asked: Asked
+    own: Modality
+    vectors: list[Path]
+    files: dict[Modality, list[Path]]
+    terms: dict[Modality, list[Term]]
+    known: frozenset[str]
+    foreign: str | None
+
+
+@dataclass(frozen=True)
 class Queries:
-    """Queries of one space.
+    """Queries of one space, or of the two of a pair.
 
     Attributes:
         names: n of them: path, id, a text itself in a line, shortened, or what it is put together from.
@@ -67,7 +106,7 @@ class Queries:
     without: list[frozenset[str]]
 
 
-def ids_among(names: Sequence[str | Path], store: FeatureStore) -> frozenset[str]:
+def ids_among(names: Sequence[Term], store: FeatureStore) -> frozenset[str]:
     """Return which of the names that are added up are ids of rows.
 
     In a store of words every text that is the id of a row is taken for that row; in any other store only one that is
@@ -88,64 +127,85 @@ def _is_there(name: str) -> bool:
     return os.path.lexists(name) if "\0" not in name else False
 
 
-def check_kinds(asked: Asked, store: FeatureStore) -> None:
-    """Raise InputError where a store of pictures is asked with texts, or one of texts with anything else."""
-    source, ids = store.provenance.source, ids_among(asked.mixed, store)
-    files = (*asked.files, *(Path(name) for name in asked.mixed if name not in ids))
-    if store.provenance.modality == "picture":
-        texts = ["`text`"] * bool(asked.texts) + [str(path) for path in files if path.suffix.lower() == SUFFIX]
-        if texts:
-            raise InputError(
-                f"{store.path} holds pictures, and its backbone {source} takes pictures: ask with a picture, a .npy or "
-                f"an `id`, not with {texts[0]}."
-            )
-        return
-    vectors = [path for path in asked.files if path.suffix.lower() == _VECTORS]
-    for path in files:
-        if path.suffix.lower() != SUFFIX and path not in vectors and not (path in asked.files and path.is_dir()):
-            if store.provenance.of_words and path not in asked.files:
-                raise InputError(f"{store.path} has no word {str(path)!r}, and it is no {SUFFIX} file.")
-            raise InputError(
-                f"{store.path} holds texts, and its backbone {source} takes texts: ask with `text`, a {SUFFIX} file, a "
-                f".npy or an `id`, not with {path}."
-            )
-
-
-def resolve(
-    asked: Asked, store: FeatureStore, layer: str | None, backbone: str | Path | None = None, device: str = "auto"
-) -> Queries:
-    """Return the queries; the backbone is loaded only where a picture or a text is among them.
+def sort_out(asked: Asked, store: FeatureStore) -> Sorted:
+    """Return what is asked for, by what becomes of it; nothing is embedded.
 
     Raises:
-        InputError: nothing is asked for, a file is not there or is not of the store's kind, a vector is of another
-            length, or the backbone of the store's space is not to be had.
+        InputError: a folder is empty, or a store of words has no such word.
+    """
+    own: Modality = "text" if store.provenance.modality == "text" else "picture"
+    vectors = [path for path in asked.files if path.suffix.lower() == _VECTORS]
+    files: dict[Modality, list[Path]] = {"picture": [], "text": []}
+    foreign = None if own == "text" or not asked.texts else "`text`"
+    for path in asked.files:
+        if path not in vectors:
+            kind, found = _files(path, own)
+            files[kind] += found
+            foreign = foreign or (str(path) if kind != own else None)
+    known = ids_among(asked.mixed, store)
+    terms: dict[Modality, list[Term]] = {"picture": [], "text": []}
+    for term in dict.fromkeys(term for term in asked.mixed if term not in known):
+        kind = _kind_of(term)
+        if kind != own and store.provenance.of_words:
+            raise InputError(f"{store.path} has no word {str(term)!r}, and it is no {SUFFIX} file.")
+        terms[kind].append(term)
+        foreign = foreign or (str(term) if kind != own else None)
+    return Sorted(asked, own, vectors, files, terms, known, foreign)
+
+
+def _kind_of(term: Term) -> Modality:
+    return "text" if isinstance(term, Words) or Path(term).suffix.lower() == SUFFIX else "picture"
+
+
+def _files(path: Path, own: Modality) -> tuple[Modality, list[Path]]:
+    """Return what a path names: of a folder for a store of texts its .txt files, where it has one, else all files."""
+    if not path.is_dir():
+        return _kind_of(path), [path]
+    found = [Path(item.source) for item in collect(path)]
+    texts = [file for file in found if _kind_of(file) == "text"]
+    if not found:
+        raise InputError(f"The folder {path} holds no {'picture' if own == 'picture' else f'{SUFFIX} file'}.")
+    return ("text", texts) if texts and (own == "text" or len(texts) == len(found)) else ("picture", found)
+
+
+def resolve(wanted: Sorted, store: FeatureStore, layer: str | None, towers: Towers, device: str) -> Queries:
+    """Return the queries; a backbone is loaded only where a picture or a text wants it.
+
+    Args:
+        wanted: what is asked for.
+        store: the store that is searched.
+        layer: a further layer's name.
+        towers: what embeds what is of the store's kind, and what is of the other.
+        device: what runs them.
+
+    Raises:
+        InputError: nothing is asked for, a file is not there, a vector is of another length, or the backbone of the
+            store's space is not to be had.
         DecodeError: a picture cannot be decoded, or a text is empty.
         StoreError: the store has no vector of an id.
     """
-    check_kinds(asked, store)
-    dim, modality = store.provenance.dim_of(layer), store.provenance.modality
-    vector_files = [path for path in asked.files if path.suffix.lower() == _VECTORS]
-    files = [file for path in asked.files if path not in vector_files for file in _files(path, modality)]
-    parts = [_from_file(path, dim) for path in vector_files]
-    known = ids_among(asked.mixed, store)
-    unknown = list(dict.fromkeys(name for name in asked.mixed if name not in known))
-    made: dict[str | Path, np.ndarray] = dict(zip(sorted(known), _stored(store, sorted(known), layer), strict=True))
-    if files or asked.texts or unknown:
-        net = Backbone.for_store(store.provenance, backbone, device)
-        parts += _embedded(net, files, asked, layer)
-        if unknown:
-            made |= zip(unknown, _vectors_of(net, [Path(name) for name in unknown], layer), strict=True)
+    asked, known = wanted.asked, sorted(wanted.known)
+    parts = [_from_file(path, store.provenance.dim_of(layer)) for path in wanted.vectors]
+    made: dict[Term, np.ndarray] = dict(zip(known, _stored(store, known, layer), strict=True))
+    kinds: tuple[Modality, Modality] = ("picture", "text")
+    for kind in kinds if wanted.own == "picture" else reversed(kinds):
+        texts = asked.texts if kind == "text" else ()
+        if not (wanted.files[kind] or texts or wanted.terms[kind]):
+            continue
+        if kind == wanted.own:
+            net, of_layer = Backbone.for_store(store.provenance, towers.own, device), layer
+        else:
+            assert towers.other is not None
+            net, of_layer = Backbone.of(towers.other, device=device), None
+        parts += _embedded(net, wanted.files[kind], texts, of_layer)
+        made |= zip(wanted.terms[kind], _vectors_of(net, wanted.terms[kind], of_layer), strict=True)
     if asked.mixed:
-        parts.append(_mixed(asked, made, known))
+        parts.append(_mixed(asked, made, wanted.known))
     if asked.ids:
-        root = Path(unescape_path(store.provenance.root))
-        own = [str(root / unescape_path(key)) if modality == "picture" else None for key in asked.ids]
-        without = [frozenset({key}) for key in asked.ids]
-        vectors = _stored(store, asked.ids, layer)
-        parts.append(Queries(list(asked.ids), vectors, list(asked.ids), [*own], without))
+        parts.append(_of_rows(asked.ids, store, layer))
     if not parts:
-        kinds = "a picture, a folder" if modality == "picture" else f"a `text`, a {SUFFIX} file, a folder"
-        raise InputError(f"Nothing is asked for: name {kinds}, a .npy file of vectors, or an `id`.")
+        kinds_of_own = "a picture, a folder" if wanted.own == "picture" else f"a `text`, a {SUFFIX} file, a folder"
+        raise InputError(f"Nothing is asked for: name {kinds_of_own}, a .npy file of vectors, or an `id`.")
     return Queries(
         names=[name for part in parts for name in part.names],
         vectors=np.concatenate([part.vectors for part in parts]),
@@ -155,24 +215,33 @@ def resolve(
     )
 
 
-def _embedded(net: Backbone, files: Sequence[Path], asked: Asked, layer: str | None) -> list[Queries]:
+def _of_rows(ids: Sequence[str], store: FeatureStore, layer: str | None) -> Queries:
+    """Return the queries of rows, which do not find themselves."""
+    root, pictures = Path(unescape_path(store.provenance.root)), store.provenance.modality == "picture"
+    own = [str(root / unescape_path(key)) if pictures else None for key in ids]
+    return Queries(list(ids), _stored(store, ids, layer), list(ids), [*own], [frozenset({key}) for key in ids])
+
+
+def _embedded(net: Backbone, files: Sequence[Path], texts: Sequence[str], layer: str | None) -> list[Queries]:
     """Return the queries of files and texts."""
     parts = []
     if files:
         names = [str(path) for path in files]
         pictures: list[str | None] = [*names] if net.file.recipe.modality == "picture" else _none(names)
         parts.append(Queries(names, _vectors_of(net, files, layer), _none(names), pictures, _all(names)))
-    if asked.texts:
-        vectors, none = net.embed(asked.texts, layer=layer), _none(asked.texts)
-        parts.append(Queries([*map(text_name, asked.texts)], vectors, none, none, _all(none)))
+    if texts:
+        vectors, none = net.embed(texts, layer=layer), _none(texts)
+        parts.append(Queries([*map(text_name, texts)], vectors, none, none, _all(none)))
     return parts
 
 
-def _vectors_of(net: Backbone, files: Sequence[Path], layer: str | None) -> np.ndarray:
-    """Return raw vectors of pictures, or of the texts of .txt files, float32 [n, dim]."""
+def _vectors_of(net: Backbone, terms: Sequence[Term], layer: str | None) -> np.ndarray:
+    """Return raw vectors of pictures, or of texts and of those in .txt files, float32 [n, dim]."""
     if net.file.recipe.modality == "picture":
-        return embed_files(net, files, layer)
-    return net.embed((read_text(path, net.limits.max_bytes) for path in files), layer=layer)
+        return embed_files(net, [str(term) for term in terms], layer)
+    most = net.limits.max_bytes
+    texts = (term.text if isinstance(term, Words) else read_text(term, most) for term in terms)
+    return net.embed(texts, layer=layer)
 
 
 def _from_file(path: Path, dim: int) -> Queries:
@@ -188,7 +257,7 @@ def _stored(store: FeatureStore, ids: Sequence[str], layer: str | None) -> np.nd
     return store.select(ids=ids).vectors(layer=layer, dtype="float32")
 
 
-def _mixed(asked: Asked, vectors: Mapping[str | Path, np.ndarray], ids: frozenset[str]) -> Queries:
+def _mixed(asked: Asked, vectors: Mapping[Term, np.ndarray], ids: frozenset[str]) -> Queries:
     """Return one query: the sum of what is wanted less what is not, each at length 1 before; it finds none of them.
 
     Args:
@@ -209,12 +278,3 @@ def _all(like: Sequence[object]) -> list[frozenset[str]]:
 
 def _none(like: Sequence[object] | np.ndarray) -> list[str | None]:
     return [None] * len(like)
-
-
-def _files(path: Path, modality: str) -> Sequence[Path]:
-    if not path.is_dir():
-        return [path]
-    found = [Path(item.source) for item in collect(path, modality=modality)]
-    if not found:
-        raise InputError(f"The folder {path} holds no {'picture' if modality == 'picture' else f'{SUFFIX} file'}.")
-    return found

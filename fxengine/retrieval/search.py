@@ -20,7 +20,8 @@ from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import texts_of
 from fxengine.neighbours.index import Index, open_index
-from fxengine.retrieval.queries import Asked, Queries, check_kinds, resolve
+from fxengine.retrieval.other_tower import find_towers
+from fxengine.retrieval.queries import Asked, Queries, Words, resolve, sort_out
 
 K = 10
 Paths = str | Path | Sequence[str | Path]
@@ -127,6 +128,8 @@ def search(
     id: str | Sequence[str] = (),
     plus: Paths = (),
     minus: Paths = (),
+    plus_text: str | Sequence[str] = (),
+    minus_text: str | Sequence[str] = (),
     k: int | None = None,
     where: str | None = None,
     min_score: float | None = None,
@@ -144,26 +147,31 @@ def search(
     Args:
         store: folder of a feature store.
         query: pictures (of a store of texts .txt files, a text each), folders of them, or .npy files of raw vectors
-            [n, dim], one or several; each picture, text or vector is a query.
-        text: of a store of texts, a text or several; each is a query, named by itself in a line of 60 characters.
+            [n, dim], one or several; each picture, text or vector is a query. Where the store's backbone is one tower
+            of a pair, also what the other one takes.
+        text: of a store of texts, or of a pair, a text or several; each is a query, named by itself in a line of 60
+            characters.
         id: rows of the store, by their ids; each is a query, which does not find itself.
         plus: what one more query is the sum of, each at length 1: pictures, .txt files, or ids of rows. In a store of
             words a text that is an id is that row, elsewhere only where no file has that name; a `pathlib.Path` is a
             file. The query does not find the rows that it is made of.
         minus: what is taken away from that sum.
+        plus_text: texts by themselves that are added to it, too.
+        minus_text: texts that are taken away from it.
         k: neighbours of each; 10, or fewer where there are fewer rows, unless given.
         where: a filter over the store's columns, applied before ranking.
         min_score: leave out what is less near.
-        metric: "cosine", "ip" or "l2"; that of the index, else cosine, unless given.
+        metric: "cosine", "ip" or "l2"; that of the index, else cosine, unless given. Between the towers of a pair it is
+            cosine.
         output: a .parquet, .csv or .json file to write the table to.
         layer: a further layer's name; the default one unless given.
-        backbone: only where neither the cache nor a fresh export gives the store's space.
+        backbone: only where neither the cache nor a fresh export gives the store's space, or the cache not the other
+            tower of its pair: the file of either.
         device: "auto", "cpu", "cuda" or "tensorrt".
 
     Raises:
         InputError: k, filter, metric or a query cannot be used (a store of pictures takes no texts, one of texts no
-            pictures), the backbone of the store's space is not to be had, or
-            `output` cannot be written.
+            pictures, but for those of a pair), a backbone is not to be had, or `output` cannot be written.
         DecodeError: a query cannot be decoded.
         StoreError: the store or its index is damaged, or has no vectors.
     """
@@ -175,13 +183,20 @@ def search(
         tuple(several("query", query)),
         names_of("text", text),
         names_of("id", id),
-        _mixed("plus", plus),
-        _mixed("minus", minus),
+        (*_mixed("plus", plus), *map(Words, names_of("plus_text", plus_text))),
+        (*_mixed("minus", minus), *map(Words, names_of("minus_text", minus_text))),
     )
     times = [time.perf_counter()]
     opened = FeatureStore.open(store)
-    check_kinds(asked, opened)
-    index, warning = _index(opened, metric, layer)
+    wanted = sort_out(asked, opened)
+    towers = find_towers(opened, wanted.foreign, backbone)
+    if towers.other is not None:
+        if metric not in (None, "cosine"):
+            raise InputError(
+                f"{wanted.foreign} asks {store} through a pair's other tower, by cosine: leave `metric` away."
+            )
+        metric = "cosine"
+    index, warning = _index(opened, metric, layer, other_kind=towers.other is not None)
     if k is not None and k > len(index):
         raise InputError(f"`k` must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
     k = min(K, len(index)) if k is None else k
@@ -189,7 +204,7 @@ def search(
     if index.facts is None:
         _ = index.matrix  # read now, so that the time of the search is that of the search
     times.append(time.perf_counter())
-    queries = resolve(asked, index.store, layer, backbone, device)
+    queries = resolve(wanted, index.store, layer, towers, device)
     times.append(time.perf_counter())
     answers = _answers(index, queries, k, allowed, min_score)
     times.append(time.perf_counter())
@@ -232,8 +247,11 @@ def _with_texts(answers: list[Answer], own: list[str | None], store: FeatureStor
     ]
 
 
-def _index(store: FeatureStore, metric: str | None, layer: str | None) -> tuple[Index, str | None]:
-    """Return what answers, and why that is not the index where there is one."""
+def _index(store: FeatureStore, metric: str | None, layer: str | None, *, other_kind: bool) -> tuple[Index, str | None]:
+    """Return what answers, and why that is not the index where there is one.
+
+    What of the other kind asks is unlike every row: of an index that was measured with rows nobody knows what it finds.
+    """
     found = open_index(store, layer)
     if found is None:
         return Index.exact(store, metric or "cosine", layer), None
@@ -242,6 +260,9 @@ def _index(store: FeatureStore, metric: str | None, layer: str | None) -> tuple[
         return Index.exact(store, metric or found.metric, layer), f"{why} `fxengine index {store.path}` updates it."
     if metric not in (None, found.metric):
         return Index.exact(store, metric or "cosine", layer), f"The index is by {found.metric}: searched exactly."
+    if other_kind and found.facts is not None and found.facts.queries.endswith("rows"):
+        why = "The index was measured with rows, which the other kind is unlike: searched exactly."
+        return Index.exact(store, "cosine", layer), f"{why} `fxengine index {store.path} --queries FILE.npy` tries it."
     return found, None
 
 

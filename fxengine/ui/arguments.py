@@ -56,10 +56,18 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_layers(parser: argparse.ArgumentParser) -> None:
-    """Declare --layers, where vectors are made."""
+    """Declare --layers and --pooling, where vectors are made."""
     parser.add_argument(
         "--layers", type=names, default=(), metavar="A,B,C", help="layers to keep, the last one as the default feature"
     )
+    parser.add_argument("--pooling", choices=POOLINGS, help="how a map, or tokens, become a vector (avg)")
+
+
+def add_repository(parser: argparse.ArgumentParser) -> None:
+    """Declare --tower and --prompt."""
+    group = parser.add_argument_group("repositories of models (hf:NAME)")
+    group.add_argument("--tower", choices=TOWERS, help="of a pair, only the net for pictures or for texts")
+    group.add_argument("--prompt", metavar="NAME", help="what is put before each text: a prompt's name, or NAME=TEXT")
 
 
 def add_word_vectors(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fxengine import trust
 from fxengine.backbones import EMBEDDED, SOURCES, is_cached, load_backbone, source_name
+from fxengine.backbones.pair import Pair, find_pair, pair_of
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
 from fxengine.facts import FactsError, read_json
@@ -150,6 +151,7 @@ def _store(store: FeatureStore) -> dict[str, Any]:
         "bytes": sum(file.stat().st_size for file in files),
         "precisions": list(store.precisions),
         **facts,
+        **_pair(find_pair(store.provenance.space), store.provenance.space),
     }
 
 
@@ -163,14 +165,22 @@ def _backbone(found: BackboneFile) -> dict[str, Any]:
         "bytes": found.path.stat().st_size,
         "space": found.fingerprint,
         **facts,
+        **_pair(pair_of(found), found.fingerprint),
     }
+
+
+def _pair(pair: Pair | None, space: str) -> dict[str, Any]:
+    """Return which tower of which pair a feature space is, as far as that is known."""
+    if pair is None:
+        return {}
+    return {"pair": {"tower": "image" if space == pair.picture else "text", **asdict(pair)}}
 
 
 def _head(path: Path) -> dict[str, Any]:
     from fxengine.heads.file import Head
 
     head = Head.load(path)
-    facts = asdict(head.facts)
+    facts = head.facts.to_dict()
     facts["head"] = facts.pop("kind")
     return {"kind": "head", "path": str(path), "dim": head.dim, **facts}
 

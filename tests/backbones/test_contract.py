@@ -6,8 +6,10 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,10 +29,12 @@ from fxengine.backbones import (
     plain_name,
     source_name,
 )
+from fxengine.backbones.children import keras_env
 from fxengine.backbones.contract import check_contract
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.surgery import shape_of
+from fxengine.backbones.hub import kaggle
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.pca_facts import PcaFacts
 from fxengine.backbones.sources import (
@@ -39,6 +43,7 @@ from fxengine.backbones.sources import (
     from_keras,
     from_onnx,
     from_pca,
+    from_tfhub,
     from_vectors,
     minilm_l6,
 )
@@ -59,6 +64,7 @@ from fxengine.errors import InputError
 from fxengine.reduce.pca import Pca
 from tests.backbones.padded import classifier
 from tests.conftest import tiny_model
+from tests.saved_models import signature, stand_in
 from tests.texts import tiny_text_model
 from tests.word_vectors import some_vectors, write_vectors
 
@@ -69,8 +75,10 @@ MODULES: dict[str, Source] = {
     "keras": from_keras,
     "onnx": from_onnx,
     "pca": from_pca,
+    "tfhub": from_tfhub,
     "vectors": from_vectors,
 }
+RUN = keras_env.run
 KERAS = importlib.util.find_spec("tensorflow") is not None or bool(os.environ.get("FXENGINE_KERAS_PYTHON"))
 needs_keras = [
     pytest.mark.slow,
@@ -111,6 +119,19 @@ def of_keras(folder: Path) -> Asked:
     return "MobileNet", ExportOptions(weights="random", size=(32, 48), layers=("conv_pw_3_relu", "conv_pw_13_relu"))
 
 
+def of_tfhub(folder: Path) -> Asked:
+    version = folder / "kaggle" / "models" / "google" / "tiny" / "tensorFlow2" / "classification" / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    (version / "saved_model.pb").write_bytes(signature(-1, 24, 20, 3))
+    version.with_name("1.complete").touch()
+    return "google/tiny/tensorFlow2/classification/1", ExportOptions(trust=True, logits=True)
+
+
+def run_keras(jobs: list[dict[str, Any]], work: Path) -> None:
+    """Run Keras, and a stand-in for SavedModels, which only TensorFlow makes."""
+    (stand_in if jobs[0]["kind"] == "savedmodel" else RUN)(jobs, work)
+
+
 def of_vectors(folder: Path) -> Asked:
     words = [f"w{i}" for i in range(30_000)]
     return str(write_vectors(folder / "v.txt", words, some_vectors(len(words)))), ExportOptions(word_weights="sif")
@@ -121,9 +142,10 @@ MAKE: dict[str, Callable[[Path], Asked]] = {
     "keras": of_keras,
     "onnx": of_onnx,
     "pca": of_pca,
+    "tfhub": of_tfhub,
     "vectors": of_vectors,
 }
-KINDS = [pytest.param(kind, marks=needs_keras if kind == "keras" else []) for kind in SOURCES]
+KINDS = [pytest.param(kind, marks=needs_keras if kind in ("keras", "tfhub") else []) for kind in SOURCES]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,6 +154,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("contract")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FXENGINE_CACHE", str(made / "cache"))
+        patch.setenv("KAGGLEHUB_CACHE", str(made / "kaggle"))
+        patch.setattr(kaggle, "licence_of", lambda handle: "Apache 2.0")  # nobody is asked
+        patch.setattr(keras_env, "run", run_keras)
         yield made
 
 
@@ -297,6 +322,22 @@ def test_a_net_of_texts_is_what_it_says(change: Change, says: str) -> None:
     pattern = "net.onnx is damaged: it says that it .*" + re.escape(says).replace(r"\.\*", ".*")
     with pytest.raises(InputError, match=pattern):
         check_contract(model, facts, "net.onnx")
+
+
+def test_what_a_net_says_of_tokens_is_as_it_says() -> None:
+    model = tiny_text_model()
+    facts = replace(Facts.from_json(metadata_of(model)[METADATA_KEY]), span_labels=("O", "PER"))
+    says = r"says that it gives spans of 2 numbers, but the outputs of its net are features"
+    with pytest.raises(InputError, match=says):
+        check_contract(model, facts, "net.onnx")
+    shapes: list[list[str | int]] = [["batch", 2], ["batch", "length", 3], ["batch", "length"], ["batch", 2, 2]]
+    for shape in shapes:
+        model.graph.output.append(helper.make_tensor_value_info("spans", TensorProto.FLOAT, shape))
+        with pytest.raises(InputError, match=says):
+            check_contract(model, facts, "net.onnx")
+        del model.graph.output[1:]
+    model.graph.output.append(helper.make_tensor_value_info("spans", TensorProto.FLOAT, ["batch", "length", 2]))
+    check_contract(model, facts, "net.onnx")
 
 
 def test_a_net_of_pictures_is_none_of_texts() -> None:

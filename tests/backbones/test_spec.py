@@ -14,7 +14,7 @@ from fxengine.errors import InputError
 from fxengine.facts import FactsError, facts_from
 
 Edge = Literal["short", "long", "both"]
-Rounding = Literal["nearest", "torchvision"]
+Rounding = Literal["nearest", "torchvision", "down"]
 
 
 def recipe(edge: Edge = "short", size: int = 256, rounding: Rounding = "nearest", **others: Any) -> PictureRecipe:
@@ -38,6 +38,7 @@ def recipe(edge: Edge = "short", size: int = 256, rounding: Rounding = "nearest"
         ("long", "nearest", (512, 512), (256, 256)),
         ("long", "nearest", (2000, 1), (256, 1)),  # 0.128, but never nothing
         ("long", "torchvision", (1, 2000), (1, 256)),
+        ("short", "down", (300, 500), (256, 426)),
         ("both", "nearest", (400, 300), (224, 224)),
         ("both", "torchvision", (1, 2000), (224, 224)),
     ],
@@ -65,6 +66,7 @@ def test_squash_goes_to_the_input_size_not_to_size() -> None:
 def test_offset_by_hand(larger: int, smaller: int, nearest: int, torchvision: int) -> None:
     assert recipe().offset(larger, smaller) == nearest
     assert recipe(rounding="torchvision").offset(larger, smaller) == torchvision
+    assert recipe(rounding="down").offset(larger, smaller) == nearest
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 600), st.integers(1, 600))
@@ -195,7 +197,7 @@ def text_facts(**changes: Any) -> Facts:
 
 
 def test_facts_of_a_text_backbone_survive_json() -> None:
-    for made in (text_facts(), text_facts(metric="cosine")):
+    for made in (text_facts(), text_facts(metric="cosine", span_labels=("O", "B-PER"))):
         rebuilt = Facts.from_json(made.to_json())
         assert rebuilt == made
         assert rebuilt.recipe == TextRecipe(TOKENIZER, 256)
@@ -203,6 +205,7 @@ def test_facts_of_a_text_backbone_survive_json() -> None:
     assert json.loads(text_facts().to_json())["recipe"] == {
         "modality": "text", "tokenizer": TOKENIZER, "max_tokens": 256,
     }  # fmt: skip
+    assert not {"metric", "span_labels"} & json.loads(text_facts().to_json()).keys()
     assert TextRecipe(TOKENIZER, 256).canonical() == {"modality": "text", "tokenizer": TOKENIZER, "max_tokens": 256}
 
 
@@ -232,10 +235,17 @@ def test_facts_of_a_picture_backbone_are_the_bytes_that_they_were() -> None:
         ('"modality": "text"', '"modality": ["text"]', r"'recipe.modality' is \['text'\], which this version"),
         ('"modality": "text"', '"modality": null', "'recipe.modality' is None, which this version"),
         ('"metric": "cosine"', '"metric": "dot"', "'metric' cannot be 'dot'"),
+        ('["O"]', '["O", 1]', "'span_labels' cannot be 1"),
+        ('["O"]', f'["{"O" * 1001}"]', "the name of a class has more than 1000 characters"),
+        (
+            '"modality": "text"',
+            '"kind": "words", "modality": "text"',
+            "only a net that takes the tokens of a text says",
+        ),
     ],
 )
 def test_facts_of_texts_that_cannot_be_are_refused_by_name(old: str, new: str, words: str) -> None:
-    text = text_facts(metric="cosine").to_json()
+    text = text_facts(metric="cosine", span_labels=("O",)).to_json()
     assert old in text
     with pytest.raises(InputError, match=words):
         Facts.from_json(text.replace(old, new), "net.onnx")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnxruntime import InferenceSession
 
 from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
@@ -16,6 +18,7 @@ from fxengine.errors import InputError
 from fxengine.execute import open_session
 from fxengine.execute.session import Session, in_order
 from fxengine.execute.shapes import CPU_TOKENS, Dealer, Rows, cut, rows_of_a_run, takes_texts, texts_of_a_run
+from tests.backbones.sources.hf_nets import tagger
 from tests.texts import MAX_TOKENS, VOCABULARY
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -180,3 +183,22 @@ def test_the_embedded_net_keeps_its_bits(runtime: str) -> None:
     if runtime == "openvino":
         reference = open_session(load_backbone("minilm_l6").path, "cpu", 64).run(inputs)["features"]
         np.testing.assert_allclose(together, reference, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_what_is_said_of_tokens_has_the_length_of_its_text(runtime: str, tmp_path: Path) -> None:
+    found = load_backbone(f"hf:{tagger(tmp_path, ('O', 'A', 'B'))}")
+    session = open_session(found.path, "cpu", runtime=runtime)
+    lengths = [3, 16, 7, 3, 1, 7]
+    inputs = texts(lengths)
+    together = session.run(inputs)
+    assert together["features"].shape == (6, 8)
+    assert [each.shape for each in together["spans"]] == [(length, 3) for length in lengths]
+    for row, length in enumerate(lengths):
+        alone = session.run(rows_of(inputs, [row]), ["spans"])["spans"]
+        assert alone.shape == (1,)
+        assert alone[0].tobytes() == together["spans"][row].tobytes()
+        given = {"tokens": inputs["tokens"][row : row + 1, :length], "lengths": inputs["lengths"][row : row + 1]}
+        (wanted,) = InferenceSession(found.path).run(["spans"], given)
+        np.testing.assert_allclose(alone[0], np.asarray(wanted)[0], rtol=0, atol=1e-5)
+    assert session.run(rows_of(inputs, []), ["spans"])["spans"].shape == (0,)

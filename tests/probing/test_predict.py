@@ -17,8 +17,10 @@ from fxengine.execute import open_session
 from fxengine.execute.session import Session
 from fxengine.pipeline.embed import Backbone
 from fxengine.pipeline.precision import Choice, Wish, open_chosen
-from fxengine.probing.predict import predict, softmax
+from fxengine.probing.predict import predict
+from fxengine.probing.prediction import Counts
 from fxengine.probing.predictions_file import write_predictions
+from fxengine.probing.spans import softmax
 
 
 def test_the_backbones_own_classes(photos: Path, tiny: BackboneFile) -> None:
@@ -72,7 +74,7 @@ def test_a_store_needs_a_head(photos: Path, tmp_path: Path, tiny: BackboneFile) 
 def test_every_file_holds_every_prediction(photos: Path, tmp_path: Path, tiny: BackboneFile, suffix: str) -> None:
     (photos / "cats" / "bad,\n.jpg").write_bytes(b"")
     path = tmp_path / f"out{suffix}"
-    assert write_predictions(predict(photos, backbone=tiny.path, top=2), path) == (21, 1)
+    assert write_predictions(predict(photos, backbone=tiny.path, top=2), path) == Counts(21, 1)
     rows: list[dict[str, object]]
     if suffix == ".json":
         rows = json.loads(path.read_text())

@@ -44,14 +44,17 @@ from fxengine.ui.commands import (
     search,
     verify,
     words,
+    zeroshot,
 )
 from fxengine.ui.commands import extract as extract_command
 from fxengine.ui.exit_codes import FINE, MISTAKE
 from tests.conftest import make_photo, tiny_model
+from tests.pairs import tiny_pair
 
 MODULES: dict[str, Command] = {
     "extract": extract_command,
     "probe": probe,
+    "zeroshot": zeroshot,
     "predict": predict,
     "compare": compare,
     "mislabeled": mislabeled,
@@ -78,6 +81,7 @@ MODULES: dict[str, Command] = {
 RUNS = {
     "extract": "photos -o new --backbone tiny.onnx",
     "probe": "store",
+    "zeroshot": "tiny.text.onnx -o zero.onnx --classes names.txt",
     "predict": "photos --backbone tiny.onnx --limit 2",
     "compare": "store",
     "mislabeled": "store",
@@ -108,6 +112,7 @@ CHEAP = [
 MISTAKES = {
     "extract": ("nowhere -o new", "There is no folder"),
     "probe": ("nowhere", "nowhere is no feature store"),
+    "zeroshot": ("tiny.onnx -o zero.onnx --classes none.txt", "Cannot read none.txt"),
     "predict": ("photos --model none.onnx", "There is no head file none.onnx"),
     "compare": ("nowhere", "nowhere is no feature store"),
     "mislabeled": ("store --labels none.csv", "There is no file none.csv"),
@@ -158,6 +163,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_backbone(tiny_model(), folder / "tiny.onnx")
     cache.keep(tiny_model(), "tiny-commands")
     (folder / "vectors.txt").write_text("good 1 0.5\nbad -1 0.5\n")
+    tiny_pair(folder)
+    (folder / "names.txt").write_text("cats\ndogs\n")
     extract(folder / "photos", folder / "store", backbone=folder / "tiny.onnx")
     Probe.fit(folder / "store").save(folder / "head.onnx")
     return folder

@@ -25,8 +25,8 @@ _USUAL = 64  # tokens of a text that a net is timed on
 # computed is told and kept a window at a time.
 _ROWS, _TOKENS = 4096, 1 << 16
 _WORDS_ROWS, _WORDS_TOKENS = 1 << 14, 1 << 18  # of a net over words, which is done with as many in as short a time
-# Texts that are read, and then taken apart, by one thread; the words of many ASCII texts are found outside Python's lock,
-# which is waited for after each step.
+# Texts that are read, and then taken apart, by one thread; the words of many ASCII texts are found outside Python's
+# lock, which is waited for after each step.
 _TOGETHER, _WORDS_TOGETHER = 128, 1024
 _BYTES_A_TOKEN = 4  # of English text
 

@@ -29,6 +29,20 @@ class Tokenized(NamedTuple):
     known: int
 
 
+class Word(NamedTuple):
+    """A word of a text.
+
+    Attributes:
+        token: the number of its first token among those that are kept.
+        start: the number of its first character, from 0.
+        end: the number of the character behind the last one that its tokens cover.
+    """
+
+    token: int
+    start: int
+    end: int
+
+
 class Tokenizer(Protocol):
     """Takes texts apart; any thread may use it."""
 
@@ -72,6 +86,20 @@ class Subwords:
             found = [(np.array(each.ids, np.int32), each) for each in self._tokenizer.encode_batch_fast(texts)]
         return [self._kept(ids, each) for ids, each in found]
 
+    def words(self, texts: Sequence[str]) -> list[list[Word]]:
+        """Return the words of each text, as far as their tokens are kept.
+
+        Raises:
+            InputError: the tokenizer fails on a text, or knows nothing of words.
+        """
+        if self._tokenizer.pre_tokenizer is None:
+            raise InputError(
+                "The backbone's tokenizer does not take texts apart into words, which `spans` are made of."
+            )
+        with _explained("fails on a text"):
+            found = [(each.word_ids, each.offsets) for each in self._tokenizer.encode_batch(texts)]
+        return [_words(*each) for each in found]
+
     def _kept(self, ids: np.ndarray, encoded: Any) -> Tokenized:
         if len(ids) > self.max_tokens:
             raise InputError(f"The backbone's tokenizer gives {len(ids)} tokens where {self.max_tokens} are taken.")
@@ -101,6 +129,17 @@ def open_tokenizer(tokenizer: bytes, max_tokens: int) -> Subwords:
         made.no_padding()
         made.enable_truncation(max_tokens)  # before any thread uses it: it must not change while one does
     return Subwords(max_tokens, made.num_special_tokens_to_add(False), made)
+
+
+def _words(numbers: Sequence[int | None], offsets: Sequence[tuple[int, int]]) -> list[Word]:
+    """Return the words of a text from the word's number of each token, None of a special one, and its characters."""
+    made: list[Word] = []
+    before = None
+    for token, (number, (start, end)) in enumerate(zip(numbers, offsets, strict=True)):
+        if number is not None:
+            made.append(made.pop()._replace(end=end) if number == before else Word(token, start, end))
+        before = number
+    return made
 
 
 @contextmanager

@@ -95,9 +95,9 @@ def interval_of(problem: Problem, repeats: list[np.ndarray], seed: int = 0) -> I
     """
     means = [deciding_score(problem, p) for p in repeats]
     mean = float(np.mean(means))
-    _, first, group = np.unique(problem.groups, return_index=True, return_inverse=True)
     if problem.kind == "classes":
-        return wilson(mean * len(first), len(first))
+        return accuracy_interval(mean, problem.groups)
+    group = np.unique(problem.groups, return_inverse=True)[1]
     order = np.argsort(group, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(group))[:-1])
     rng, found = np.random.default_rng(seed), []
@@ -105,6 +105,12 @@ def interval_of(problem: Problem, repeats: list[np.ndarray], seed: int = 0) -> I
         rows = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
         found.append(deciding_score(problem.take(rows), repeats[0][rows]))
     return percentiles(mean, np.array(found))
+
+
+def accuracy_interval(accuracy: float, groups: np.ndarray) -> Interval:
+    """Return an accuracy with Wilson's 95% interval, with as many trials as there are groups, int64 [n]."""
+    trials = len(np.unique(groups))
+    return wilson(accuracy * trials, trials)
 
 
 def deciding_score(problem: Problem, p: np.ndarray) -> float:

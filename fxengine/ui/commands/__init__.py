@@ -35,6 +35,7 @@ class Command(Protocol):
 COMMANDS = (
     "extract",
     "probe",
+    "zeroshot",
     "predict",
     "compare",
     "mislabeled",

@@ -43,8 +43,9 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     names = ["name", "takes", "dim", "input", "parameters", "multiply-adds", "licence", "state"]
     table(names, cells, {"dim", "input", "parameters", "multiply-adds"})
     say("input: the edge of a picture in pixels, or a text's tokens at most; multiply-adds of texts are for a token")
-    say("also: hf:ORG/NAME for the Hugging Face Hub, onnx:FILE for any ONNX file, keras:FOLDER or keras:FILE.keras for")
-    say("your own nets (docs/backbones.md), vectors:FILE for word vectors: GloVe, word2vec, fastText (docs/texts.md)")
+    say("also: hf:ORG/NAME for the Hugging Face Hub, tfhub:HANDLE for TensorFlow Hub, onnx:FILE for any ONNX file,")
+    say("keras:FOLDER or keras:FILE.keras for your own nets (docs/backbones.md), vectors:FILE for word vectors: GloVe,")
+    say("word2vec, fastText (docs/texts.md)")
 
 
 def _known(value: object) -> str:

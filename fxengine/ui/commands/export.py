@@ -6,12 +6,21 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import CHANNELS, POOLINGS, TOWERS, add_layers, add_output, add_word_vectors, call, positive
+from fxengine.ui.arguments import (
+    CHANNELS,
+    add_layers,
+    add_output,
+    add_repository,
+    add_word_vectors,
+    call,
+    positive,
+)
 from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
     from fxengine.backbones.export import Exported
+    from fxengine.backbones.pair import Pair
 
 TEXT = "make a backbone file out of a pretrained net, with a report"
 
@@ -19,12 +28,13 @@ TEXT = "make a backbone file out of a pretrained net, with a report"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
-        "source", help="keras:NAME, onnx:FILE[@TENSOR], hf:ORG/NAME, vectors:FILE, a name or a file; docs/backbones.md"
+        "source",
+        help="keras:NAME, onnx:FILE[@TENSOR], hf:ORG/NAME, tfhub:HANDLE, vectors:FILE, a name or a file; see docs",
     )
-    add_output(parser, "the .onnx file to make", required=True)
+    add_output(parser, "the .onnx file to make; of a pair NAME, for NAME.image.onnx and NAME.text.onnx", required=True)
     add_layers(parser)
-    parser.add_argument("--pooling", choices=POOLINGS, help="how a map, or tokens, become a vector (avg)")
     parser.add_argument("--logits", action="store_true", help="keep the net's own classifier, for `fxengine predict`")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="for Keras: names of its --logits, a line each")
     parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input height and width, or both at once")
     parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
     parser.add_argument("--trust", action="store_true", help="run a SavedModel, which is a program")
@@ -40,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--std", type=float, nargs=3, metavar="S", help="divided by after --mean")
     group.add_argument("--resize", metavar="RULE", help="short, long or squash, as short:256:bicubic")
     add_word_vectors(parser)
-    hub = parser.add_argument_group("repositories of models (hf:NAME)")
-    hub.add_argument("--tower", choices=TOWERS, help="of a pair of nets, the one for pictures or for texts")
-    hub.add_argument("--prompt", metavar="NAME", help="what is put before each text: a prompt's name, or NAME=TEXT")
+    add_repository(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,3 +79,15 @@ def show(made: Exported) -> None:
     for line in made.report.to_text().splitlines():
         say(f"  {line}")
     say(f"  report: {made.report_path}")
+    if made.text is not None:
+        show(made.text)
+    elif made.pair is not None:
+        say(f"the two are a pair: {_scaling(made.pair)}")
+
+
+def _scaling(pair: Pair) -> str:
+    """Return what a pair says of probabilities."""
+    if pair.scale is None:
+        return f"{pair.activation}; by what cosines are scaled is stated in no file that is here"
+    bias = f" {pair.bias:+.4g}" if pair.bias else ""
+    return f"{pair.activation} of {pair.scale:.4g} x cosine{bias} ({pair.stated_in})"

@@ -15,6 +15,7 @@ from fxengine.ui.arguments import (
     add_inputs,
     add_layers,
     add_output,
+    add_repository,
     add_word_vectors,
     call,
     positive,
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backbone(parser, default_shown=f"{BACKBONE}; for a table of texts {BACKBONE_OF_TEXTS}")
     add_layers(parser)
     add_word_vectors(parser)
+    add_repository(parser)
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="type of the stored vectors (float16)")
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument(

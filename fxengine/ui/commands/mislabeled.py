@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path)
     add_labels(parser)
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="a head that these rows did not train, as zeroshot makes"
+    )
     parser.add_argument("--folds", type=int, default=10, metavar="N", help="folds of the cross-validation (10)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
     parser.add_argument("--top", type=positive, default=20, metavar="N", help="rows to print (20)")
@@ -54,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 def show(found: Suspects, top: int, written: list[Path]) -> None:
     """Print the most suspicious rows, and where all were written to."""
-    say(f"{found.in_words()} ({found.head}, out of fold)")
+    say(f"{found.in_words()} ({found.head}{'' if found.model else ', out of fold'})")
     say_notes(found.notes)
     from fxengine.features.texts import with_texts
 

@@ -12,6 +12,7 @@ from fxengine.ui.console import (
     complain,
     printable,
     progress_shown,
+    say,
     say_result,
     silent,
     table,
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     texts.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text, instead of INPUTS")
     texts.add_argument("--column", metavar="NAME", help='of a table, the texts (the only column, or "text")')
     texts.add_argument("--id-column", metavar="NAME", help="of a table, the rows' ids (FILE#ROW)")
+    texts.add_argument("--spans", action="store_true", help="find spans (named entities), by a net that says of tokens")
     add_output(parser, "write .json, .csv or .parquet instead of a table")
 
 
@@ -60,15 +62,40 @@ def run(options: argparse.Namespace) -> int:
     with progress_shown("predicting", silent(options)) as progress:
         found = call(predict, options, progress=progress, cancel=stop_if_orphaned, notes=notes_folder())
     if found.output is None:
-        say_result(options, lambda: found.to_dict()["predictions"], lambda: show(found.predictions, options.inputs))
+        say_result(options, lambda: found.to_dict()["predictions"], lambda: _show(found, options.inputs))
     else:
-        words = f"{found.count} predictions ({found.failed} failed) written to {printable(found.output)}"
-        say_result(options, lambda: _written(found), lambda: complain(words))
+        words = f"{_counted(found)} written to {printable(found.output)}"
+        say_result(options, lambda: _written(found), lambda: complain("\n".join([words, *_cut(found)])))
     return FINE
 
 
 def _written(found: Predictions) -> dict[str, object]:
-    return {"output": found.output, "count": found.count, "failed": found.failed}
+    told: dict[str, object] = {"output": found.output, "count": found.count, "failed": found.failed}
+    if found.spans is not None:
+        told |= {"truncated": found.truncated, "spans": found.spans}
+    return told
+
+
+def _counted(found: Predictions) -> str:
+    if found.spans is None:
+        return f"{found.count} predictions ({found.failed} failed)"
+    return f"{found.spans} spans in {found.count} texts ({found.failed} failed)"
+
+
+def _cut(found: Predictions) -> list[str]:
+    if not found.truncated:
+        return []
+    return [f"{found.truncated} of {found.count} texts were cut: the net took only their first tokens"]
+
+
+def _show(found: Predictions, inputs: Path | None) -> None:
+    if found.spans is None:
+        show(found.predictions, inputs)
+    else:
+        show_spans(found.predictions)
+        say(_counted(found))
+    for line in _cut(found):
+        say(line)
 
 
 def show(predictions: Sequence[Prediction], inputs: Path | None) -> None:
@@ -82,6 +109,17 @@ def show(predictions: Sequence[Prediction], inputs: Path | None) -> None:
         named = ", ".join(f"{label} {value}" for label, value in zip(p.labels, shown, strict=True))
         rows.append([p.id, named if p.error is None else f"failed: {in_flags(p.error)}", *text])
     table(["id", "answers", *names], rows)
+
+
+def show_spans(predictions: Sequence[Prediction]) -> None:
+    """Print the spans that were found in texts, and why others failed."""
+    rows = []
+    for p in predictions:
+        if p.error is not None:
+            rows.append([p.id, "", "", f"failed: {in_flags(p.error)}", "", ""])
+        for span in p.spans:
+            rows.append([p.id, str(span.start), str(span.end), span.text, span.label, f"{span.score:.4f}"])
+    table(["id", "start", "end", "text", "label", "score"], rows, {"start", "end", "score"})
 
 
 def _with_texts(predictions: Sequence[Prediction], inputs: Path | None) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from fxengine.ui.console import complain_of, progress_lines, say, say_notes, say
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
-    from fxengine.probing.report import ProbeReport
+    from fxengine.probing.report import BesideZeroShot, ProbeReport
 
 TEXT = "train a head on a store's features and say how well it does"
 NAMES = ("auto", *HEADS)
@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--near", type=float, default=0.95, metavar="C", help="cosine from which rows stay in one fold (0.95)"
     )
     group.add_argument("--curve", action="store_true", help="say what more rows would bring")
+    group.add_argument(
+        "--zeroshot",
+        type=Path,
+        metavar="FILE",
+        help="also score this zero-shot head; from how many labels on does training win?",
+    )
     add_layer(parser)
 
 
@@ -85,10 +91,18 @@ def show(report: ProbeReport, page: Path | None) -> None:
     if report.curve is not None:
         for rows, expected in report.curve.expected:
             say(f"expected with {rows} training rows: {expected}")
+    if report.zero_shot is not None:
+        _show_beside(report.zero_shot)
     show_classes(report)
     say(f"head written to {report.output}" if report.output else "no head written; -o head.onnx keeps it")
     if page is not None:
         say(f"report written to {page}")
+
+
+def _show_beside(found: BesideZeroShot) -> None:
+    say(f"zero-shot on the same rows: {found.score}")
+    few = ", ".join(f"{labels}: {score.mean:.1%}" for labels, score in found.few)
+    say(f"  trained on so many labels a class, {few}: {found.in_words()}")
 
 
 def _plain(report: ProbeReport) -> str:

@@ -26,12 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="pictures (of a store of texts, .txt files), folders of them, or .npy files of vectors",
     )
-    parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="ask a store of texts with a text")
+    parser.add_argument(
+        "--text", action="append", default=[], metavar="TEXT", help="ask with a text: a store of texts, or of a pair"
+    )
     parser.add_argument("--id", action="append", default=[], help="ask for a row of the store, by its id")
     parser.add_argument(
         "--plus", action="append", default=[], metavar="FILE|ID", help="one query from several files or rows"
     )
     parser.add_argument("--minus", action="append", default=[], metavar="FILE|ID", help="taken away from it")
+    parser.add_argument("--plus-text", action="append", default=[], metavar="TEXT", help="a text that is added to it")
+    parser.add_argument("--minus-text", action="append", default=[], metavar="TEXT", help="a text taken away from it")
     parser.add_argument("-k", type=int, help="neighbours (10)")
     parser.add_argument("--where", metavar="FILTER", help="such as \"label == 'cats' and width > 500\"")
     parser.add_argument("--min-score", type=float, metavar="X", help="leave out what is less near")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fxengine.ui.pages import html, plots
 
 if TYPE_CHECKING:
-    from fxengine.probing.report import ProbeReport
+    from fxengine.probing.report import BesideZeroShot, ProbeReport
 
 
 def probe_page(report: ProbeReport) -> str:
@@ -23,6 +23,8 @@ def probe_parts(report: ProbeReport) -> list[str]:
         expected = [(rows, each.mean, each.low, each.high) for rows, each in report.curve.expected]
         drawn = plots.learning_curve(report.curve.rows, report.curve.scores, expected, report.metric)
         parts += ["<h2>What more rows would bring</h2>", html.drawing(drawn, "learning curve")]
+    if report.zero_shot is not None:
+        parts += _beside(report.zero_shot)
     if report.per_class:
         rows = sorted(report.per_class.items(), key=lambda pair: pair[1].recall)
         cells = [[name, each.rows, each.recall, each.precision, each.f1] for name, each in rows]
@@ -43,6 +45,21 @@ def probe_parts(report: ProbeReport) -> list[str]:
         ]
         parts += ["<h2>Most confident mistakes</h2>", html.pictures(shown)]
     return parts
+
+
+def _beside(found: BesideZeroShot) -> list[str]:
+    score = found.score
+    said = (
+        f"Zero-shot, without any label: accuracy {score.mean:.3f}, 95% interval {score.low:.3f} to {score.high:.3f}. "
+        f"Trained on so many labels of each class as below, {found.in_words()}. It wins where its "
+        f"whole interval lies above {found.compared:.3f}, zero-shot on the same rows."
+    )
+    rows = [[labels, each.mean, each.low, each.high] for labels, each in found.few]
+    return [
+        "<h2>With and without labels</h2>",
+        f"<p>{html.text(said)}</p>",
+        html.table(["labels of each class", "accuracy", "low", "high"], rows),
+    ]
 
 
 def _summary(report: ProbeReport) -> list[str]:

@@ -212,3 +212,39 @@ def single(*pieces: dict[str, Any]) -> Callable[[dict[str, Any]], object]:
 def test_a_tokenizer_that_fails_is_a_sentence(change: Callable[[dict[str, Any]], object], says: str) -> None:
     with pytest.raises(InputError, match=f"^The backbone's tokenizer {says}"):
         open_tokenizer(hostile(change), 16).ids("a text \u00e9 of many letters, more than there is room for")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Ngo\u0302n is \u00e9t\u00e9!", ["Ngo\u0302n", "is", "\u00e9t\u00e9", "!"]),
+        ("\U0001f600 \U0001f44d\U0001f3fd  B.B.", ["\U0001f600", "\U0001f44d\U0001f3fd", "B", ".", "B", "."]),
+        ("in\u6771\u4eacnow", ["in", "\u6771", "\u4eac", "now"]),
+        (" \n\tno-one\u00a0\u2003", ["no", "-", "one"]),
+        ("x [SEP] unbelievablenesses", ["x", "[SEP]", "unbelievablenesses"]),
+    ],
+)
+def test_words_are_found_by_their_characters(text: str, words: list[str], bert: Subwords) -> None:
+    (found,) = bert.words([text])
+    assert [text[each.start : each.end] for each in found] == words
+    assert [each.token for each in found] == sorted({each.token for each in found})
+    pieces = [len(bert.ids(word).ids) - 2 for word in words]  # of each by itself, without [CLS] and [SEP]
+    assert [each.token for each in found] == [1 + sum(pieces[:i]) for i in range(len(words))]
+
+
+def test_words_end_where_a_text_is_cut() -> None:
+    short = open_tokenizer(wordpiece_json(VOCABULARY), 8)
+    assert short.words(["good abc defgh good", "", "good"]) == [[(1, 0, 4), (2, 5, 8), (5, 9, 11)], [], [(1, 0, 4)]]
+
+
+def test_a_space_before_a_word_is_counted_as_its_tokenizer_counts_it() -> None:
+    metaspace = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
+    values = json.loads(wordpiece_json(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u2581a", "\u2581bc", "##d"]))
+    values |= {"normalizer": None, "pre_tokenizer": metaspace}
+    assert open_tokenizer(json.dumps(values).encode(), 16).words(["a bcd"]) == [[(1, 0, 1), (2, 1, 5)]]
+
+
+def test_a_tokenizer_without_words_is_a_sentence() -> None:
+    values = json.loads(wordpiece_json(VOCABULARY)) | {"pre_tokenizer": None}
+    with pytest.raises(InputError, match="does not take texts apart into words, which `spans` are made of"):
+        open_tokenizer(json.dumps(values).encode(), 16).words([])
