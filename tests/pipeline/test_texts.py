@@ -54,7 +54,7 @@ def run(tiny_texts: BackboneFile, tmp_path: Path) -> Run:
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only eight texts are made ready at once."""
-    monkeypatch.setattr(text_preparer, "_ROWS", 8)
+    monkeypatch.setattr(text_preparer, "_TOKENS_A_ROW", (1 << 16) // 8)
 
 
 def rows(store: Path) -> dict[str, dict[str, Any]]:
@@ -134,7 +134,7 @@ def test_no_order_thread_part_or_stop_changes_a_bit(
         )  # fmt: skip
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_preparer, "_ROWS", window)
+        patch.setattr(text_preparer, "_TOKENS_A_ROW", (1 << 16) // window)
         done = sum(go(stop).extracted for stop in stops)
         assert done + go(None).extracted == 60
     assert without(rows(folder / "s"), "row", "mtime_ns") == reference

@@ -21,13 +21,13 @@ from fxengine.errors import DecodeError, InputError
 
 _COST = 160  # bytes of memory that the tokenizer takes for a byte of text, at most
 _USUAL = 64  # tokens of a text that a net is timed on
-# Rows and tokens that are ready at once. Many, since texts of one length are computed together; few, since what is
-# computed is told and kept a window at a time.
-_ROWS, _TOKENS = 4096, 1 << 16
-_WORDS_ROWS, _WORDS_TOKENS = 1 << 14, 1 << 18  # of a net over words, which is done with as many in as short a time
-# Texts that are read, and then taken apart, by one thread; the words of many ASCII texts are found outside Python's
-# lock, which is waited for after each step.
-_TOGETHER, _WORDS_TOGETHER = 128, 1024
+# Tokens that are ready at once. Many, since texts of one length are computed together; few, since what is computed is
+# told and kept a window at a time. A run of many tokens is of a net that is done with as many in as short a time.
+_TOKENS, _MOST_TOKENS, _RUNS = 1 << 16, 1 << 18, 64
+_TOKENS_A_ROW = 16  # of the shortest texts in use
+# Texts that are read, and then taken apart, by one thread: of a quick net many, since Python's lock is waited for after
+# each step outside it.
+_TOGETHER, _MOST_TOGETHER = 128, 1024
 _BYTES_A_TOKEN = 4  # of English text
 
 
@@ -69,10 +69,9 @@ class TextPreparer:
 
     def window(self, batch_size: int) -> Window:
         """Return how much is made ready at once, where a run of the net takes `batch_size` tokens."""
-        rows, tokens, together = _ROWS, _TOKENS, _TOGETHER
-        if self.recipe.kind == "words":
-            rows, tokens, together = _WORDS_ROWS, _WORDS_TOKENS, _WORDS_TOGETHER
-        return Window(rows, max(tokens, 4 * batch_size) * _BYTES_A_TOKEN, together, _COST)
+        tokens = max(4 * batch_size, min(_MOST_TOKENS, max(_TOKENS, _RUNS * batch_size)))
+        together = min(_MOST_TOGETHER, max(_TOGETHER, batch_size // 4))
+        return Window(tokens // _TOKENS_A_ROW, tokens * _BYTES_A_TOKEN, together, _COST)
 
     def open(self, payload: Payload) -> Opened:
         """Look at the UTF-8 bytes of a text.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -83,8 +84,12 @@ class Subwords:
             InputError: the tokenizer fails on a text, or gives what is no row of token ids.
         """
         with _explained("fails on a text"):
-            found = [(np.array(each.ids, np.int32), each) for each in self._tokenizer.encode_batch_fast(texts)]
-        return [self._kept(ids, each) for ids, each in found]
+            found = self._tokenizer.encode_batch_fast(texts)
+            rows = [each.ids for each in found]
+            ends = [*accumulate(map(len, rows), initial=0)]
+            ids = np.fromiter(chain.from_iterable(rows), np.int32, ends[-1])
+        kept = [ids[begin:end] for begin, end in pairwise(ends)]
+        return [self._kept(row, each) for row, each in zip(kept, found, strict=True)]
 
     def words(self, texts: Sequence[str]) -> list[list[Word]]:
         """Return the words of each text, as far as their tokens are kept.
@@ -101,12 +106,12 @@ class Subwords:
         return [_words(*each) for each in found]
 
     def _kept(self, ids: np.ndarray, encoded: Any) -> Tokenized:
-        if len(ids) > self.max_tokens:
-            raise InputError(f"The backbone's tokenizer gives {len(ids)} tokens where {self.max_tokens} are taken.")
-        behind = 0
-        if len(ids) == self.max_tokens:
-            behind = sum(len(rest.ids) - self._special for rest in encoded.overflowing)
-        return Tokenized(ids, len(ids) + behind, len(ids) + behind)
+        count = len(ids)
+        if count > self.max_tokens:
+            raise InputError(f"The backbone's tokenizer gives {count} tokens where {self.max_tokens} are taken.")
+        if count == self.max_tokens:
+            count += sum(len(rest.ids) - self._special for rest in encoded.overflowing)
+        return Tokenized(ids, count, count)
 
 
 def open_tokenizer(tokenizer: bytes, max_tokens: int) -> Subwords:
