@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
@@ -29,7 +30,7 @@ from fxengine.probing.beside import beside_zero_shot, open_zero_shot
 from fxengine.probing.copies import copies_across, copies_within
 from fxengine.probing.report import Answered, Curve, ProbeReport, describe
 from fxengine.probing.targets import Labelled, check_enough, load_targets
-from fxengine.probing.trainer import Trainer, answers_in_blocks, check_pca
+from fxengine.probing.trainer import Trainer, answers_in_blocks, can_fit, check_pca
 from fxengine.probing.vectors import NEAR, Vectors, load_vectors, threshold
 
 _CURVE_ROWS = 5000  # that a learning curve is computed of, at most
@@ -230,10 +231,10 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
     known = load_targets(store, labels, options.kind)
     train, test = _train_and_test(store, labels, known, options)
     folds = check_enough(train.labelled, store, options.folds)
-    names = _heads(options, train)
+    fold = assign_folds(train.problem, folds, options.seed)
+    names = _fitting(_heads(options, train), train, fold)
     untrained = None if options.zeroshot is None else open_zero_shot(options.zeroshot, train)
     if options.pca:
-        fold = assign_folds(train.problem, folds, options.seed)
         check_pca(options.pca, train, fold, _CURVE_ROWS if options.curve else None)
     found: dict[str, _Evaluated] = {}
     for name in names:
@@ -244,7 +245,6 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
     best = _simplest({name: each.score for name, each in found.items()})
     chosen, trainer, evaluated = found[best], _trainer(best, options, progress), test or train
     problem = train.problem
-    fold = assign_folds(problem, folds, options.seed)
     pipeline = chosen.pipeline or trainer.train(train, fold)
     model = head_model(best, pipeline, train.dim, problem.kind, len(problem.names), chosen.scale)
     report = describe(
@@ -316,6 +316,17 @@ def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
     return ["ridge"] if rows.x is None or kind == "numbers" else ["logistic"]
 
 
+def _fitting(names: list[str], rows: Vectors, fold: np.ndarray) -> list[str]:
+    """Return those of the heads that the rows of every fold suffice for; raises InputError where that is none."""
+    fitting = [name for name in names if can_fit(name, rows.problem, fold)]
+    if not fitting:
+        raise InputError(
+            f"The head {names[0]} needs more rows than there are classes, also without one of the folds: {len(fold)} "
+            f"rows of {len(rows.problem.names)} classes are too few. Label more, or take another `head`."
+        )
+    return fitting
+
+
 def _trainer(name: str, options: ProbeOptions, progress: Say | None) -> Trainer:
     settings = HeadSettings(options.balanced, options.seed, options.pca, options.hidden)
     return Trainer(name, settings, options.calibrate, progress)
@@ -345,7 +356,9 @@ def _simplest(scores: dict[str, Interval]) -> str:
 
 def _curve(trainer: Trainer, rows: Vectors, folds: int, options: ProbeOptions) -> Curve:
     x, problem = rows.sample(_CURVE_ROWS, options.seed)
-    curve = learning_curve(trainer.make(problem), x, problem, assign_folds(problem, folds, options.seed), options.seed)
+    curve = learning_curve(
+        partial(trainer.make_for, problem), x, problem, assign_folds(problem, folds, options.seed), options.seed
+    )
     beyond = [len(rows.problem.y) * times for times in (1, 2, 4)]
     expected = tuple((n, extrapolate(curve, n, options.seed)) for n in beyond)
     return Curve(tuple(curve.rows.tolist()), tuple(curve.means.tolist()), expected)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fxengine.errors import InputError
 from fxengine.features.blocks import Say, matrix_blocks, store_blocks, told
-from fxengine.heads import HeadPipeline, HeadSettings, make_head
+from fxengine.heads import NEEDS_TWO, HeadPipeline, HeadSettings, make_head
 from fxengine.heads.evaluate.calibration import TINY, fit_scale, sharpen
 from fxengine.heads.evaluate.scores import Problem, all_answers, out_of_fold
 from fxengine.heads.streams import streamed
@@ -35,7 +35,11 @@ class Trainer:
     def make(self, problem: Problem) -> Callable[[], HeadPipeline]:
         """Return what makes an unfitted pipeline."""
         rows = len(problem.y) // 2  # no fold leaves fewer
-        return lambda: make_head(self.name, problem.kind, self.settings, rows=rows)
+        return lambda: self.make_for(problem, rows)
+
+    def make_for(self, problem: Problem, rows: int) -> HeadPipeline:
+        """Return an unfitted pipeline for so many rows."""
+        return make_head(self.name, problem.kind, self.settings, rows=rows)
 
     def cross_validate(self, rows: Vectors, fold: np.ndarray) -> CrossValidated:
         """Return the answers of every row by a head of the other folds.
@@ -140,6 +144,12 @@ def check_pca(components: int, rows: Vectors, fold: np.ndarray, curve: int | Non
         raise InputError(
             f"`pca` must be at most {most}: {fewest} rows of {rows.dim} numbers are left {where}. Got {components}."
         )
+
+
+def can_fit(name: str, problem: Problem, fold: np.ndarray) -> bool:
+    """Tell whether every fold, int64 [n], leaves as many rows as a head needs."""
+    fewest = len(fold) - int(np.bincount(fold).max())
+    return name not in NEEDS_TWO or fewest > len(problem.names)
 
 
 def answers_in_blocks(pipeline: HeadPipeline, rows: Vectors, scale: float = 1.0) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,12 @@ def backtest(store: FeatureStore, seed: int) -> tuple[Interval, float]:
     rows = load_vectors(store, load_targets(store), NEAR)
     assert rows.x is not None
     half = np.flatnonzero(assign_folds(rows.problem, 2, seed) == 0)
-    make, some = Trainer("logistic").make(rows.problem), rows.problem.take(half)
-    curve = learning_curve(make, rows.x[half], some, assign_folds(some, _FOLDS, seed), seed)
+    trainer, some = Trainer("logistic"), rows.problem.take(half)
+    curve = learning_curve(partial(trainer.make_for, some), rows.x[half], some, assign_folds(some, _FOLDS, seed), seed)
     expected = extrapolate(curve, round(len(rows.x) * (1 - 1 / _FOLDS)), seed)
-    answers = out_of_fold(make, rows.x, rows.problem, assign_folds(rows.problem, _FOLDS, seed + 1))
+    answers = out_of_fold(
+        trainer.make(rows.problem), rows.x, rows.problem, assign_folds(rows.problem, _FOLDS, seed + 1)
+    )
     return expected, deciding_score(rows.problem, answers)
 
 

@@ -455,3 +455,20 @@ def test_a_class_with_an_endless_name_is_refused(tmp_path: Path) -> None:
     store = planted_store(tmp_path / "s", x, ["a" if each else "b" * 1001 for each in y])
     with pytest.raises(InputError, match=r"^'b{40}'\.\.\. has 1001 characters; names of classes .* end at 1000\.$"):
         probe(store)
+
+
+@pytest.mark.parametrize("options", [{}, {"curve": True}, {"calibrate": True}, {"pca": 3}], ids=str)
+@pytest.mark.parametrize("head", ["ridge", "logistic", "lda", "svm", "knn", "auto"])
+@pytest.mark.parametrize(("each", "classes"), [(2, 2), (2, 3), (3, 2), (10, 2)])
+def test_a_small_set_is_probed_or_refused_in_a_sentence(
+    tmp_path: Path, each: int, classes: int, head: str, options: dict[str, Any]
+) -> None:
+    y = np.arange(each * classes) % classes
+    x = np.random.default_rng(0).normal(0, 1, (len(y), 8)) + y[:, None]
+    store = planted_store(tmp_path / "s", x, names_of(y))
+    try:
+        report = probe(store, head=head, folds=2, **options)
+    except InputError as error:
+        assert len(str(error)) < 300  # noqa: PT017 - either is right
+    else:
+        assert 0 <= report.score.mean <= 1

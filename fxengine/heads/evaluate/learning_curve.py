@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxengine.errors import InputError
 from fxengine.heads.estimator import Estimator
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import Problem, all_answers, deciding_score
 
+_FEWEST = 3  # points that a line is laid through
 _RESAMPLES = 400
 _SHARES = (0.1, 0.18, 0.32, 0.56, 1.0)
 # Exponents of the power law; error falls with a power of the rows between these in what Hestness et al. 2017
@@ -40,29 +42,38 @@ class LearningCurve:
 
 
 def learning_curve(
-    make: Callable[[], Estimator], x: np.ndarray, problem: Problem, fold: np.ndarray, seed: int = 0
+    make: Callable[[int], Estimator], x: np.ndarray, problem: Problem, fold: np.ndarray, seed: int = 0
 ) -> LearningCurve:
     """Return the deciding score at a tenth up to all of the rows that a fold leaves, each mean one over the folds.
 
     Args:
-        make: returns an unfitted pipeline.
+        make: takes how many rows it will be fitted to; returns an unfitted pipeline.
         x: float32 [n, dim].
         problem: what is to be predicted.
         fold: int [n], from `assign_folds`.
         seed: of the choice of rows.
+
+    Raises:
+        InputError: a fold leaves too few rows for a curve.
     """
     folds = int(fold.max()) + 1
     rng = np.random.default_rng(seed)
     orders = [_stratified_order(problem, np.flatnonzero(fold != number), rng) for number in range(folds)]
     fewest = min(map(len, orders))
     classes = len(problem.names) if problem.kind == "classes" else 2
-    sizes = np.unique([max(2 * classes, 4, round(share * fewest)) for share in _SHARES])
+    sizes_from = max(2 * classes, 4)
+    sizes = np.unique([max(sizes_from, round(share * fewest)) for share in _SHARES])
     sizes = sizes[sizes <= fewest]
+    if len(sizes) < _FEWEST:
+        raise InputError(
+            f"`curve` needs more rows: a fold leaves {fewest} to train on, and its first point takes {sizes_from}. "
+            "Label more, or leave it away."
+        )
     scores = np.empty((len(sizes), folds))
     for i, size in enumerate(sizes):
         for number, order in enumerate(orders):
             train, test = order[:size], fold == number
-            pipeline = make().fit(x[train], problem.y[train])
+            pipeline = make(int(size)).fit(x[train], problem.y[train])
             held = problem.take(test)
             scores[i, number] = deciding_score(held, all_answers(pipeline, x[test], held))
     return LearningCurve(sizes, scores, len(x))

@@ -39,7 +39,7 @@ def test_the_last_point_is_the_score_of_the_folds() -> None:
     x, y = blobs(3, rows=30)
     problem = Problem("classes", ("a", "b", "c"), y, np.arange(len(y)))
     fold = assign_folds(problem, 5, 0)
-    curve = learning_curve(lambda: make_head("logistic"), x, problem, fold)
+    curve = learning_curve(lambda _: make_head("logistic"), x, problem, fold)
     expected = [
         (make_head("logistic").fit(x[fold != k], y[fold != k]).predict(x[fold == k]) == y[fold == k]).mean()
         for k in range(5)
