@@ -12,7 +12,7 @@ from fxengine.heads.estimator import Estimator
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import Problem, all_answers, deciding_score
 
-_FEWEST = 3  # points that a line is laid through
+_FEWEST = 2  # points that a line is laid through
 _RESAMPLES = 400
 _SHARES = (0.1, 0.18, 0.32, 0.56, 1.0)
 # Exponents of the power law; error falls with a power of the rows between these in what Hestness et al. 2017
@@ -86,7 +86,7 @@ def extrapolate(curve: LearningCurve, rows: int, seed: int = 0) -> Interval:
     drawn anew would give, and the chance of which rows are tested.
 
     Args:
-        curve: at least three sizes.
+        curve: at least two sizes.
         rows: training rows.
         seed: of the resampling.
     """
