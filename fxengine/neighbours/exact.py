@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from fxengine.features.float16 import widen
 from fxengine.neighbours.metric import prepare
 
 _BLOCK_BYTES = 2**24  # of float32 vectors at a time
+_PAIR_BYTES = 2**19  # of float64 vectors that are compared pair by pair at a time
 _QUERIES = 1024  # whose scores are held at a time
 _SOME = 512  # rows of the first block that a floor, and a centre, are taken from
 _CLOSE = 2e-6  # scores that differ by less may change places where they are taken again
@@ -45,9 +47,10 @@ def exact_search(
         rows = prepare(block, metric, room[: len(block)])
         if metric == "l2":
             if centre is None:
-                centre = rows[:_SOME].mean(axis=0)
+                centre = _common(rows[:_SOME])
                 wanted -= centre
-            rows -= centre
+            if centre.any():
+                rows -= centre
         # Ranks as minus the distance does: |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2)
         offset = np.einsum("ij,ij->i", rows, rows) / 2 if metric == "l2" else None
         for i, slab in enumerate(slabs):
@@ -61,6 +64,13 @@ def exact_search(
         squares = np.einsum("ij,ij->i", wanted, wanted)[:, None] - 2 * best
         return found, -np.sqrt(np.maximum(squares, 0))
     return found, best
+
+
+def _common(rows: np.ndarray) -> np.ndarray:
+    """Return the mean of some rows, [n, dim], where nine tenths of their squares are in it; else zeros."""
+    mean = rows.mean(axis=0)
+    most = 10 * float(mean @ mean) >= 9 * float(np.einsum("ij,ij->", rows, rows)) / max(1, len(rows))
+    return mean if most else np.zeros_like(mean)
 
 
 def _merged(
@@ -107,17 +117,21 @@ def ranked_again(
         queries: [q, dim] raw vectors.
         metric: "cosine", "ip" or "l2".
     """
-    found, scores = found.copy(), scores.copy()
-    near = np.diff(scores, axis=1) >= -_CLOSE * np.maximum(1, np.abs(scores[:, :1]))
-    again = np.arange(len(found)) if metric == "l2" else np.flatnonzero(near.any(axis=1))
-    step = max(1, _BLOCK_BYTES // (8 * max(1, found.shape[1]) * matrix.shape[1]))
-    for start in range(0, len(again), step):
-        mine = again[start : start + step]
-        made = pair_scores(queries[mine, None], matrix[found[mine]], metric)
-        order = np.lexsort((found[mine], -made), axis=-1)
-        found[mine] = np.take_along_axis(found[mine], order, axis=1)
-        scores[mine] = np.take_along_axis(made, order, axis=1)
-    return found, scores
+    taken = np.ones(scores.shape, bool)
+    group = np.zeros(scores.shape, np.int64)
+    if metric != "l2":
+        parted = np.diff(scores, axis=1) < -_CLOSE * np.maximum(1, np.abs(scores[:, :1]))
+        group[:, 1:] = parted.cumsum(axis=1)
+        taken[:, 0], taken[:, 1:] = False, ~parted
+        taken[:, :-1] |= ~parted
+    query, place = np.nonzero(taken)
+    made = scores.astype(np.float64)
+    step = max(1, _PAIR_BYTES // (8 * matrix.shape[1]))
+    for start in range(0, len(query), step):
+        mine, at = query[start : start + step], place[start : start + step]
+        made[mine, at] = pair_scores(queries[mine], widen(matrix[found[mine, at]]), metric)
+    order = np.lexsort((found, -made, group), axis=-1)
+    return np.take_along_axis(found, order, axis=1), np.take_along_axis(made, order, axis=1).astype(np.float32)
 
 
 def pair_scores(queries: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
