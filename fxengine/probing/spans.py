@@ -41,7 +41,8 @@ def spans_of(text: str, words: Sequence[Word], logits: np.ndarray, labels: Seque
             groups[-1].append(each)
         else:
             groups.append([each])
-    return tuple(_span(text, group) for group in groups if group[0].label != _OUTSIDE)
+    spans = [_span(text, group) for group in groups if group[0].label != _OUTSIDE]
+    return tuple(span for span in spans if span.text)  # RoBERTa's tokenizer has words that are a space
 
 
 def _named(words: Sequence[Word], logits: np.ndarray, labels: Sequence[str]) -> list[_Named]:

@@ -22,6 +22,7 @@ from fxengine.backbones.pair import Pair, pair_of
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import DecodeError, InputError, above_zero, given, path_of
 from fxengine.features.blocks import Say
+from fxengine.features.parts import list_parts
 from fxengine.heads.file import HeadFacts, ZeroShot, save_head
 from fxengine.heads.zero_shot import KIND, class_vector, zero_shot_model
 from fxengine.pipeline.embed import Backbone, run_files
@@ -123,6 +124,8 @@ def _towers(source: str | Path) -> tuple[BackboneFile, Pair, str]:
     if names_pair(str(source)):
         picture, of_texts, made = load_pair(str(source), ExportOptions())
         return of_texts, made, str(named_tower(source, "image", picture))
+    if Path(source).is_dir() and list_parts(Path(source)):
+        raise InputError(f"{source} is a feature store: give the pair, as hf:ORG/NAME or the file of either tower.")
     found = load_backbone(source)
     pair = pair_of(found)
     if pair is None:

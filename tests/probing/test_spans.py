@@ -156,6 +156,7 @@ def test_spaces_around_a_word_are_no_part_of_it() -> None:
     (found,) = spans_of("a  bc \nd", [Word(0, 1, 5), Word(1, 5, 7)], logits, ["O", "X"])
     assert (found.start, found.end, found.text) == (3, 5, "bc")
     assert spans_of("", [], logits[:0], ["O", "X"]) == ()
+    assert spans_of("a \nb", [Word(0, 1, 2), Word(1, 2, 3)], logits, ["O", "X"]) == ()
 
 
 def test_a_prompt_is_no_part_of_the_text(tmp_path: Path) -> None:

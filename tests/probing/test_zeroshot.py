@@ -19,6 +19,7 @@ from fxengine.pipeline.embed import Backbone
 from fxengine.probing.prompts import PHOTO
 from fxengine.probing.zeroshot import ASSUMED, zeroshot
 from tests.pairs import tiny_pair, write_pair
+from tests.stores import write_store
 from tests.texts import tiny_text_model
 
 CLASSES = ["cats", "dogs\tbad dog", "grey_owls"]
@@ -166,6 +167,9 @@ def test_a_backbone_that_is_in_no_pair(tmp_path: Path) -> None:
     write_backbone(tiny_text_model(2.0), tmp_path / "alone.onnx")
     with pytest.raises(InputError, match=r"alone.onnx is in no pair, as far as its file and the cache say"):
         zeroshot(tmp_path / "alone.onnx", tmp_path / "head.onnx", classes=CLASSES)
+    write_store(tmp_path / "store", np.ones((2, 3)))
+    with pytest.raises(InputError, match=r"store is a feature store: give the pair, as hf:ORG/NAME or the file"):
+        zeroshot(tmp_path / "store", tmp_path / "head.onnx", classes=CLASSES)
 
 
 def test_the_tower_of_texts_is_found_in_the_cache(tmp_path: Path) -> None:
