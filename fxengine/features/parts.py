@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from fxengine.collect.item import Item
@@ -273,6 +272,8 @@ def scan(footers: Sequence[Footer], column: str) -> Iterator[pa.Array]:
     """
     paths, starts = [footer.path for footer in footers], np.cumsum([0, *(footer.rows for footer in footers)])
     dim, begin = footers[0].provenance.columns[column], 0
+    import pyarrow.dataset as ds  # loads pandas where that is installed: half of a command's start
+
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     files = ds.dataset(
         [str(path) for path in paths], format=ds.ParquetFileFormat(default_fragment_scan_options=options)
