@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HEADS",
     "NEEDS_TWO",
-    "UNWEIGHTED",
+    "WEIGHTED",
     "Estimator",
     "HeadModule",
     "HeadPipeline",
@@ -41,8 +41,10 @@ HEADS = {
     "mlp": "fxengine.heads.mlp",
 }
 
-# That cannot let every class count as much: their fit takes no weights.
-UNWEIGHTED = ("lda", "knn")
+# That can let every class, or of every label both answers, count as much.
+WEIGHTED: dict[Kind, tuple[str, ...]] = {
+    "classes": ("ridge", "logistic", "svm", "mlp"), "labels": ("logistic",), "numbers": (),
+}  # fmt: skip
 # That cannot be fitted to one row of each class, within which nothing varies.
 NEEDS_TWO = ("lda",)
 

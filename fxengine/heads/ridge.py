@@ -44,7 +44,7 @@ class _Ridge(BaseEstimator):  # type: ignore[misc]
             rotation = np.linalg.svd(x - mean, full_matrices=False)[2]
         z = np.asarray((x - mean) if rotation is None else (x - mean) @ rotation.T, np.float32)
         blocks: Blocks = lambda: iter([Block(z.copy(), np.arange(n))])  # noqa: E731
-        weights = balanced_weights(targets.y, targets.classes) if self.balanced else None
+        weights = balanced_weights(targets.y, targets.classes) if self.balanced and targets.classes else None
         fold = deal_folds(targets.y if targets.classes else None, n, min(_FOLDS, n), self.seed)
         if n < 2 * _FOLDS:
             moments = collect(blocks, targets.matrix(), weights=weights).without(None).centred()
@@ -70,7 +70,7 @@ class RidgeClassifier(ClassifierMixin, _Ridge):  # type: ignore[misc]
 
     Args:
         strengths: of which the best is taken, by accuracy (classes) or squared error (labels).
-        balanced: whether every class counts as much, whatever its rows.
+        balanced: whether every class counts as much, whatever its rows; of labels it changes nothing.
         seed: of the folds.
 
     Scores become probabilities by a softmax (a sigmoid for each label) of scores times the factor with the least log

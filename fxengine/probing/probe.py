@@ -20,7 +20,7 @@ from fxengine.collect.item import SPLITS, unescape_path
 from fxengine.errors import InputError, StoreError, at_least, check_seed, one_of, path_of
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
-from fxengine.heads import HEADS, UNWEIGHTED, HeadPipeline, HeadSettings, Kind, head_model, heads_for, load_head
+from fxengine.heads import HEADS, WEIGHTED, HeadPipeline, HeadSettings, Kind, head_model, heads_for, load_head
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import Problem, assign_folds, interval_of
@@ -266,7 +266,7 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
         curve=_curve(trainer, train, folds, options) if options.curve else None,
         zero_shot=None if untrained is None else beside_zero_shot(untrained, trainer, train, test, fold, options.seed),
         tried={name: each.score for name, each in found.items()},
-        notes=tuple(dict.fromkeys((*known.notes, *evaluated.labelled.notes))),
+        notes=tuple(dict.fromkeys((*known.notes, *evaluated.labelled.notes, *_uncalibrated(chosen, problem, options)))),
     )
     root = unescape_path(store.provenance.root)
     report = replace(report, store=str(store.path), root=root, seconds=round(time.perf_counter() - begin, 3))
@@ -303,17 +303,20 @@ def _train_and_test(
 def _heads(options: ProbeOptions, rows: Vectors) -> list[str]:
     """Return the heads to try, the simplest first."""
     kind = rows.problem.kind
-    if options.balanced and options.head in UNWEIGHTED:
-        raise InputError(f"`balanced` cannot be had with {options.head}, which takes no weights: use another `head`.")
     if options.hidden and options.head != "mlp":
         raise InputError("`hidden` gives the layers of the `head` mlp: take that head, or leave it away.")
+    there = WEIGHTED[kind] if options.balanced else heads_for(kind)
     if options.head == "auto":
-        left = set(UNWEIGHTED) if options.balanced else set()
-        return [n for n in heads_for(kind) if n not in left and (rows.x is not None or n in streamed_for(kind))]
-    if options.head is not None:
+        names = [name for name in there if rows.x is not None or name in streamed_for(kind)]
+    elif options.head is not None:
         load_head(options.head, kind)
-        return [options.head]
-    return ["ridge"] if rows.x is None or kind == "numbers" else ["logistic"]
+        names = [options.head]
+    else:
+        names = ["ridge"] if rows.x is None or kind == "numbers" else ["logistic"]
+    if not set(names) & set(there):
+        which = f"of {kind} with the `head` {' or '.join(there)}" if there else "for classes and labels only"
+        raise InputError(f"`balanced` can be had {which}. Got {options.head or names[0]}.")
+    return names
 
 
 def _fitting(names: list[str], rows: Vectors, fold: np.ndarray) -> list[str]:
@@ -346,6 +349,15 @@ def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int
         again = assign_folds(train.problem, folds, (options.seed + repeat) % (1 << 32))
         repeats.append(trainer.cross_validate(train, again).answers)
     return _Evaluated(interval_of(train.problem, repeats), first.answers, first.scale, first.pipeline)
+
+
+def _uncalibrated(chosen: _Evaluated, problem: Problem, options: ProbeOptions) -> tuple[str, ...]:
+    """Return the sentence that probabilities which were to be calibrated are left as they are, where they are."""
+    if not options.calibrate or chosen.scale != 1.0:
+        return ()
+    if problem.kind != "classes":
+        return (f"`calibrate` scales probabilities of classes; these are {problem.kind}, and stay as they are.",)
+    return ("Probabilities stay as they are: scaling them does not lower the log loss by more than chance.",)
 
 
 def _simplest(scores: dict[str, Interval]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from fxengine.errors import InputError
 from fxengine.features.blocks import Say, matrix_blocks, store_blocks, told
 from fxengine.heads import NEEDS_TWO, HeadPipeline, HeadSettings, make_head
-from fxengine.heads.evaluate.calibration import TINY, fit_scale, sharpen
+from fxengine.heads.evaluate.calibration import calibrate, sharpen
 from fxengine.heads.evaluate.scores import Problem, all_answers, out_of_fold
 from fxengine.heads.streams import streamed
 from fxengine.probing.vectors import Vectors
@@ -58,12 +58,7 @@ class Trainer:
             assert rows.x is not None
             found = out_of_fold(self.make(rows.problem), rows.x, rows.problem, fold)
         if self.calibrate and rows.problem.kind == "classes":
-            y, logs = rows.problem.y, np.log(np.maximum(found, TINY))
-            scaled = found.copy()
-            for number in range(int(fold.max()) + 1):
-                mine = fold == number
-                scaled[mine] = sharpen(found[mine], fit_scale(logs[~mine], y[~mine]))
-            found, scale = scaled, fit_scale(logs, y)
+            found, scale = calibrate(found, rows.problem.y, fold)
         return CrossValidated(found, scale, pipeline)
 
     def train(self, rows: Vectors, fold: np.ndarray) -> HeadPipeline:

@@ -276,6 +276,18 @@ def test_the_columns_that_hold_ids_and_labels(tmp_path: Path, store: FeatureStor
         assert labels_of(found) == dict(zip(IDS, animals, strict=True))
 
 
+def test_a_table_of_two_columns_is_not_cut_to_its_first_without_a_word(tmp_path: Path, store: FeatureStore) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["id,width,height", *(f"{key},{i}.5,{2 * i}.5" for i, key in enumerate(IDS))]))
+    found = load_targets(store, path)
+    assert found.problem.names == ("width",)
+    assert found.notes[1:] == (
+        f"Of the columns of {path} 'width' alone was taken, not 'height': t.csv:width,height takes several.",
+    )
+    for asked in (f"{path}:width", f"{path}:width,height"):
+        assert len(load_targets(store, asked).notes) == 1
+
+
 def test_labels_without_a_header_lose_no_row(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s", ["0001", "0002", "0003"])
     (tmp_path / "t.csv").write_text("0001;x\n0002;y\n0003;x\n")

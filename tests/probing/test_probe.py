@@ -23,7 +23,7 @@ from fxengine.features import blocks
 from fxengine.features.parts import Row
 from fxengine.features.schema import Provenance
 from fxengine.features.write import PartWriter
-from fxengine.heads import UNWEIGHTED, mlp
+from fxengine.heads import HEADS, WEIGHTED, heads_for, mlp
 from fxengine.heads.file import Head
 from fxengine.probing import vectors
 from fxengine.probing.compare import compare
@@ -208,18 +208,32 @@ def test_copies_of_training_rows_among_the_test_rows_are_told(tmp_path: Path) ->
     assert probe(train, test=test, near=2).without_copies is None
 
 
-@pytest.mark.parametrize("head", UNWEIGHTED)
+@pytest.mark.parametrize("head", sorted(set(HEADS) - set(WEIGHTED["classes"])))
 def test_a_head_that_takes_no_weights_refuses_to_be_balanced(head: str, tmp_path: Path) -> None:
     x, y = planted(60)
     store = planted_store(tmp_path / "s", x, names_of(y))
-    with pytest.raises(InputError, match=f"`balanced` cannot be had with {head}"):
+    with pytest.raises(InputError, match=f"`balanced` can be had of classes with .* Got {head}"):
         probe(store, head=head, balanced=True)
-    assert set(probe(store, head="auto", balanced=True).tried) <= {
-        "ridge",
-        "logistic",
-        "svm",
-        "mlp",
-    }
+    assert set(probe(store, head="auto", balanced=True).tried) == set(WEIGHTED["classes"])
+
+
+@pytest.mark.parametrize("rows", [30, 120])  # fewer and more than twice their numbers: two ways to fit ridge
+def test_labels_are_balanced_by_the_head_that_can_and_refused_by_others(tmp_path: Path, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(rows, 20)).astype(np.float32), (rng.random((rows, 2)) < 0.3).astype(int)
+    store = planted_store(tmp_path / "s", x, [None] * rows)
+    table = tmp_path / "l.csv"
+    ids = FeatureStore.open(store).ids()
+    table.write_text("id,a,b\n" + "".join(f"{key},{a},{b}\n" for key, (a, b) in zip(ids, y.tolist(), strict=True)))
+    for head in heads_for("labels"):
+        if head in WEIGHTED["labels"]:
+            assert probe(store, labels=f"{table}:a,b", head=head, balanced=True).head == head
+        else:
+            with pytest.raises(InputError, match=f"`balanced` can be had of labels with .* logistic. Got {head}"):
+                probe(store, labels=f"{table}:a,b", head=head, balanced=True)
+    assert probe(store, labels=f"{table}:a,b", head="auto", balanced=True).head == "logistic"
+    with pytest.raises(InputError, match="`balanced` can be had for classes and labels only"):
+        probe(store, labels=f"{table}:a,b", kind="numbers", balanced=True)
 
 
 def test_equal_files_stay_in_one_fold_where_vectors_tell_nothing_apart(tmp_path: Path) -> None:
