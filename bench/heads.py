@@ -19,10 +19,9 @@ import pyarrow.parquet as pq
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-from bench.machine import photos, save
+from bench.machine import photos, save, wilson
 from fxengine import FeatureStore, extract
 from fxengine.heads import HEADS
-from fxengine.heads.evaluate.interval import wilson
 from fxengine.probing.mislabeled import mislabeled
 from fxengine.probing.probe import probe
 

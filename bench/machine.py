@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fxengine.execute.cpus import usable_cores
+from fxengine.heads.evaluate.interval import Interval
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -49,6 +51,14 @@ def machine() -> dict[str, Any]:
         "commit": _git("rev-parse", "--short", "HEAD") + (DIRTY if _git("status", "--porcelain", *_CODE) else ""),
         "libraries": {name: version(name) for name in _LIBRARIES if _installed(name)},
     }
+
+
+def wilson(correct: float, total: int, z: float = 1.959964) -> Interval:
+    """Return the share of correct answers with Wilson's 95% score interval (Wilson 1927, JASA 22)."""
+    share = correct / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    spread = z / (1 + z * z / total) * math.sqrt(max(0.0, share * (1 - share) / total + z * z / (4 * total * total)))
+    return Interval(share, max(0.0, centre - spread), min(1.0, centre + spread))
 
 
 def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, dict[str, float]]:

@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from bench.machine import ROOT, interleave, print_table, save
+from bench.machine import ROOT, interleave, print_table, save, wilson
 from bench.memory import child
 from bench.texts_own import tokenised
 from bench.texts_sets import COLUMN, LABEL, REVIEWS, reviews, workloads, write_table
@@ -41,7 +41,6 @@ from fxengine.decode import preparer_of
 from fxengine.decode.text.tokenizer import open_tokenizer
 from fxengine.execute import openvino, usable_cores
 from fxengine.execute.fidelity import NEIGHBOURS, compare
-from fxengine.heads.evaluate.interval import wilson
 from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.probing.probe import probe
 from fxengine.probing.targets import load_targets

@@ -20,13 +20,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from bench.machine import wilson
 from bench.texts_sets import reviews
 from bench.words_sets import LABEL, PROBED, SPLIT, TEXT, environment, glove, splits, write_split
 from fxengine import FeatureStore, extract, finetune, probe
 from fxengine.backbones import DEFAULT_OF_TEXTS, load_backbone
 from fxengine.backbones.children import keras_env
 from fxengine.backbones.options import ExportOptions, WordWeights
-from fxengine.heads.evaluate.interval import wilson
 
 GUIDE = Path(__file__).with_name("words_guide.py")
 GUIDES = {"BiLSTM, frozen": "plain Keras, frozen", "BiLSTM, unfrozen": "plain Keras, unfrozen"}  # ours -> the guide's

@@ -55,9 +55,10 @@ def beside_zero_shot(
         x, problem = np.concatenate([x, more]), _joined(problem, others)
     groups, compared = tested.problem.groups, float(right[chosen].mean())
     few: list[tuple[int, Interval]] = []
+    folds = int(fold.max()) + 1 if test is None else 0
     least = 2 if trainer.name in NEEDS_TWO else 1
     for count, known in few_labels(_maker(trainer), x, problem, fold, seed=seed, least=least):
-        few.append((count, accuracy_interval(float(known.mean()), groups[chosen])))
+        few.append((count, accuracy_interval(float(known.mean()), groups[chosen], folds)))
         if trainer.progress is not None:
             trainer.progress(f"{trainer.name} of {count} of each class: {few[-1][1]}")
     score = accuracy_interval(float(right.mean()), groups)

@@ -171,7 +171,7 @@ def _candidate(
         store=str(rows.store.path),
         source=rows.store.provenance.source,
         layer=rows.layer,
-        score=interval_of(rows.problem, [answers]),
+        score=interval_of(rows.problem, [answers], folds=int(fold.max()) + 1),
         log_me=log_me(unit_length(x), _targets(problem)),
         dim=rows.dim,
         images_per_second=rate,

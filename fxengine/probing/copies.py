@@ -29,7 +29,7 @@ def copies_within(trainer: Trainer, rows: Vectors, folds: int, seed: int) -> Cop
         return Copies(count)
     plain = replace(rows.problem, groups=np.arange(len(rows.problem.y)))
     fold = assign_folds(plain, folds, seed)
-    return Copies(count, ungrouped=interval_of(plain, [trainer.cross_validate(rows, fold).answers]))
+    return Copies(count, ungrouped=interval_of(plain, [trainer.cross_validate(rows, fold).answers], folds=folds))
 
 
 def copies_across(answers: np.ndarray, train: Vectors, test: Vectors, near: float | None) -> Copies:

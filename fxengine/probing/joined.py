@@ -62,7 +62,12 @@ def join(labels: str, ids: pa.Array, store: FeatureStore, *, as_text: bool = Fal
     table, notes = read_table(path, is_id=lambda cell: bool((match(ids, pa.array([cell]), root, "")[0] >= 0).any()))
     if not table.num_rows:
         raise InputError(f"{path} has no rows.")
-    chosen, keys = _choose(path, table.column_names, wanted)
+    chosen, keys, left = _choose(path, table.column_names, wanted)
+    if left:
+        notes.append(
+            f"Of the columns of {path} {chosen[0]!r} alone was taken, not {', '.join(map(repr, left[:10]))}: "
+            f"{path.name}:{chosen[0]},{left[0]} takes several."
+        )
     columns = _labels_in(path, table, chosen, as_text)
     found = []
     for name in keys:
@@ -91,8 +96,8 @@ def _file_and_columns(labels: str) -> tuple[Path, str]:
     return path, wanted
 
 
-def _choose(path: Path, names: list[str], wanted: str) -> tuple[list[str], list[str]]:
-    """Return the columns of labels, and those that may hold the ids."""
+def _choose(path: Path, names: list[str], wanted: str) -> tuple[list[str], list[str], list[str]]:
+    """Return the columns of labels, those that may hold the ids, and those that might have been meant, too."""
     asked = [wanted] if wanted in names else wanted.split(",")
     chosen = [name.strip() for name in asked if name.strip()]
     keys = [name for name in id_columns(names) if name not in chosen]
@@ -104,10 +109,11 @@ def _choose(path: Path, names: list[str], wanted: str) -> tuple[list[str], list[
         if name not in there:
             raise InputError(f"{path} has no column {name!r}. There is: {', '.join(there) or 'none but the ids'}.")
     chosen = chosen or [name for name in there if name.lower() == "label"][:1]
-    chosen = chosen or [name for name in there if name not in keys][:1] or there[:1]
+    meant = [] if chosen else [name for name in there if name and name not in keys]
+    chosen = chosen or meant[:1] or there[:1]
     if not chosen:
         raise InputError(f"{path} has no column but {', '.join(map(repr, names))}: one with labels is needed.")
-    return chosen, keys
+    return chosen, keys, meant[1:]
 
 
 def _labels_in(path: Path, table: pa.Table, chosen: list[str], as_text: bool) -> dict[str, pa.Array]:

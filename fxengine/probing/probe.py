@@ -348,7 +348,7 @@ def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int
     for repeat in range(1, options.repeats):
         again = assign_folds(train.problem, folds, (options.seed + repeat) % (1 << 32))
         repeats.append(trainer.cross_validate(train, again).answers)
-    return _Evaluated(interval_of(train.problem, repeats), first.answers, first.scale, first.pipeline)
+    return _Evaluated(interval_of(train.problem, repeats, folds=folds), first.answers, first.scale, first.pipeline)
 
 
 def _uncalibrated(chosen: _Evaluated, problem: Problem, options: ProbeOptions) -> tuple[str, ...]:

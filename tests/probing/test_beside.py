@@ -12,7 +12,7 @@ from fxengine import FeatureStore, extract
 from fxengine.errors import InputError, StoreError
 from fxengine.heads import make_head
 from fxengine.heads.evaluate.few_labels import few_labels
-from fxengine.heads.evaluate.interval import Interval, wilson
+from fxengine.heads.evaluate.interval import Interval, exact_interval
 from fxengine.heads.evaluate.scores import Problem, assign_folds
 from fxengine.heads.file import HeadFacts, ZeroShot, save_head
 from fxengine.heads.zero_shot import KIND, zero_shot_model
@@ -58,7 +58,7 @@ def test_a_good_one_is_not_beaten_for_sure(tmp_path: Path) -> None:
     x, labels = rows_of(120, 0)
     said = [KNOWN[i] for i in (x / np.linalg.norm(x, axis=1, keepdims=True) @ GOOD.T).argmax(axis=1)]
     right = np.mean([a == b for a, b in zip(said, labels, strict=True)])
-    assert asdict(found.score) == pytest.approx(asdict(wilson(float(right) * 120, 120)))
+    assert asdict(found.score) == pytest.approx(asdict(exact_interval(float(right), 120)))
     assert found.compared == pytest.approx(right)
     assert found.wins_from is None
     assert [labels for labels, _ in found.few] == [1, 2, 4, 8, 16, 32]
@@ -77,7 +77,7 @@ def test_a_bad_one_is_beaten_from_where_the_interval_lies_above_it(tmp_path: Pat
     expected = few_labels(lambda rows: make_head("ridge", rows=rows), x, problem, fold)
     for (labels_a_class, score), (count, right) in zip(found.few, expected, strict=True):
         assert labels_a_class == count
-        assert asdict(score) == pytest.approx(asdict(wilson(float(right.sum()), 120)))
+        assert asdict(score) == pytest.approx(asdict(exact_interval(float(right.mean()), 120 * 4 / 6)))
     assert asdict(found.few[-1][1]) == pytest.approx(asdict(report.score), abs=0.05)  # of all rows
     wins = [count for count, score in found.few if score.low > found.compared]
     assert found.wins_from == wins[0]

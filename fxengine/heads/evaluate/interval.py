@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import beta
+
+_TAIL = 0.025
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,17 @@ class Interval:
         return f"{self.mean:.1%} (95% interval {self.low:.1%} to {self.high:.1%})"
 
 
-def wilson(correct: float, total: int, z: float = 1.959964) -> Interval:
-    """Return the share of correct answers with Wilson's score interval (Wilson 1927, JASA 22)."""
-    share = correct / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    spread = z / (1 + z * z / total) * math.sqrt(max(0.0, share * (1 - share) / total + z * z / (4 * total * total)))
-    return Interval(share, max(0.0, centre - spread), min(1.0, centre + spread))
+def exact_interval(share: float, trials: float) -> Interval:
+    """Return a share of successes with its exact 95% interval (Clopper & Pearson 1934, Biometrika 26).
+
+    Args:
+        share: of the trials.
+        trials: how many there were; need not be whole.
+    """
+    wins, losses = share * trials, (1 - share) * trials
+    low = 0.0 if wins == 0 else float(beta.ppf(_TAIL, wins, losses + 1))
+    high = 1.0 if losses == 0 else float(beta.ppf(1 - _TAIL, wins + 1, losses))
+    return Interval(share, min(share, low), max(share, high))
 
 
 def percentiles(mean: float, resampled: np.ndarray) -> Interval:
@@ -33,7 +40,8 @@ def percentiles(mean: float, resampled: np.ndarray) -> Interval:
 
     Args:
         mean: the score.
-        resampled: its values, float [resamples].
+        resampled: its values, float [resamples]; NaN where the rows of a resample do not define it.
     """
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    known = resampled[np.isfinite(resampled)]
+    low, high = np.percentile(known if len(known) else [mean], [2.5, 97.5])
     return Interval(mean, min(mean, float(low)), max(mean, float(high)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fxengine.heads import make_head
-from fxengine.heads.evaluate.interval import wilson
+from fxengine.heads.evaluate.interval import exact_interval
 from fxengine.heads.evaluate.learning_curve import LearningCurve, extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import Problem, assign_folds, interval_of
 from tests.heads.test_contract import blobs
@@ -65,6 +65,7 @@ def test_an_interval_counts_groups() -> None:
     p = np.tile([0.9, 0.1], (40, 1))
     p[:10] = [0.1, 0.9]
     alone = Problem("classes", ("a", "b"), y, np.arange(40))
-    assert interval_of(alone, [p]) == wilson(30, 40)
+    assert interval_of(alone, [p]) == exact_interval(0.75, 40)
     pairs = Problem("classes", ("a", "b"), y, np.arange(40) // 2)
-    assert interval_of(pairs, [p]) == wilson(15, 20)
+    assert interval_of(pairs, [p]) == exact_interval(0.75, 20)
+    assert interval_of(pairs, [p], folds=4) == exact_interval(0.75, 12)
