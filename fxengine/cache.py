@@ -27,7 +27,7 @@ _LOG = logging.getLogger("fxengine")
 _KEPT = ("int8", "named", "hub")
 # What `clean` removes, by the names that are given here: the folder may be another program's or a project's, too.
 _CLEANED = {
-    "backbones": r"[0-9a-f]{64}\.onnx",
+    "backbones": r"[0-9a-f]{64}(-[0-9a-f]{16})?\.onnx",
     "sources": r".+-[0-9a-f]{16,32}\.json",
     "pairs": r"[0-9a-f]{64}\.json",
     "precision": r"[0-9a-f]{32}\.json",

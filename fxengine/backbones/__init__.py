@@ -114,6 +114,8 @@ def _load(source: str | Path, options: ExportOptions, space: str | None) -> Back
     if kind in SOURCES and what:
         what = load_source(kind).pinned(what, options)
         return _kept(_export_key(kind, what, options), lambda: load_source(kind).export(what, options), space)
+    if (meant := meant_by(name)) is not None:
+        raise InputError(f"{name} is no backbone by itself. Did you mean {meant}?")
     if name.endswith(".onnx") or Path(name).exists():
         return _with_layers(cache.read_backbone(Path(name)), options, space)
     near = difflib.get_close_matches(name, EMBEDDED, n=3, cutoff=0.3) or list(EMBEDDED)
@@ -121,6 +123,12 @@ def _load(source: str | Path, options: ExportOptions, space: str | None) -> Back
     raise InputError(
         f"There is no backbone {name!r}. Did you mean {', '.join(near)}, {kinds}, or a path to an .onnx file?"
     )
+
+
+def meant_by(name: str) -> str | None:
+    """Return the source that a path without its kind stands for: a Keras model, or a SavedModel's folder."""
+    is_keras = name.endswith(".keras") or (Path(name) / "saved_model.pb").is_file()
+    return f"keras:{name}" if is_keras and ":" not in name else None
 
 
 def _embedded(module: Embedded, options: ExportOptions, space: str | None) -> BackboneFile:

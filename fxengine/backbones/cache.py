@@ -1,15 +1,17 @@
-"""Where exported backbones are kept: one file a fingerprint, and notes of which source gave which.
+"""Where exported backbones are kept: a file for each fingerprint, and notes of which source gave which.
 
-The cache is never state: deleting it loses only time.
+A file is never replaced by one that says other things of itself (another name, other classes): that one gets a file of
+its own beside it, which only its source leads to. The cache is never state: deleting it loses only time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,19 @@ from fxengine.facts import FactsError, read_json
 from fxengine.files import read_small, replacing
 
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
-# In the note of a source: the feature space of its export, and that after `with_safe_pads`, which earlier ones lack.
+# In the note of a source: the feature space of its export, that after `with_safe_pads`, and which facts its file has;
+# earlier ones lack the last two.
 _LONGEST = 4096  # bytes of a note
-_BEFORE, _MENDED = "fingerprint", "safe_pads"
+_BEFORE, _MENDED, _FACTS = "fingerprint", "safe_pads", "facts"
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What is noted of a source, as far as it is."""
+
+    before: str | None = None
+    mended: str | None = None
+    facts: str = ""
 
 
 def read_backbone(path: Path) -> BackboneFile:
@@ -81,25 +93,30 @@ def keep(model: onnx.ModelProto, source_key: str) -> BackboneFile:
     """Put an exported model into the cache, mended for plain sessions, and note that `source_key` gave it."""
     mended = with_safe_pads(model)
     kept = keep_as_it_is(mended)
-    _write_note(source_key, kept.fingerprint if mended is model else fingerprint(model, kept.recipe), kept.fingerprint)
+    before = kept.fingerprint if mended is model else fingerprint(model, kept.recipe)
+    _write_note(source_key, before, kept)
     return kept
 
 
 def keep_as_it_is(model: onnx.ModelProto) -> BackboneFile:
-    """Put a finished model into the cache under its feature space alone."""
+    """Put a finished model into the cache under its feature space; what is there with other facts stays as it is."""
     facts = Facts.from_json(metadata_of(model)[METADATA_KEY])
     digest = fingerprint(model, facts.recipe)
-    path = cache.keep(_by_fingerprint(digest), lambda path: path.write_bytes(model.SerializeToString()))
+    there = find_by_fingerprint(digest)
+    if there is not None and there.facts == facts:
+        return there
+    name = _by_fingerprint(digest, "" if there is None else _facts_key(facts))
+    path = cache.keep(name, lambda path: path.write_bytes(model.SerializeToString()))
     return BackboneFile(path, digest, facts)
 
 
 def find_by_source(source_key: str) -> BackboneFile | None:
     """Return the cached export of a source, or None; a damaged cache entry counts as absent."""
-    before, mended = _read_note(source_key)
-    if before is None:
+    note = _read_note(source_key)
+    if note.before is None:
         return None
-    found = find_by_fingerprint(before if mended is None else mended)
-    return found if found is None or mended is not None else _mended(found, source_key)
+    found = _find(note.mended or note.before, note.facts)
+    return found if found is None or note.mended is not None else _mended(found, source_key)
 
 
 def _mended(found: BackboneFile, source_key: str) -> BackboneFile:
@@ -112,20 +129,26 @@ def _mended(found: BackboneFile, source_key: str) -> BackboneFile:
     with suppress(InputError):
         if mended is not model:
             kept = keep_as_it_is(mended)
-        _write_note(source_key, found.fingerprint, kept.fingerprint)
+        _write_note(source_key, found.fingerprint, kept)
     return kept
 
 
 def space_before_mending(source_key: str) -> str | None:
     """Return the feature space that earlier versions gave a source's export, or None where it is not kept."""
-    return _read_note(source_key)[0]
+    return _read_note(source_key).before
 
 
 def find_by_fingerprint(digest: str) -> BackboneFile | None:
     """Return the cached backbone of a feature space, or None; a damaged cache entry counts as absent."""
+    return _find(digest)
+
+
+def _find(digest: str, facts: str = "") -> BackboneFile | None:
+    """Return the cached backbone of a feature space, with these facts where a file of its own has them."""
     if not _FINGERPRINT.fullmatch(digest):  # a store says it: it could be a path to anywhere
         return None
-    path = cache.find(_by_fingerprint(digest))
+    own = cache.find(_by_fingerprint(digest, facts)) if facts else None
+    path = own or cache.find(_by_fingerprint(digest))
     if path is None:
         return None
     try:
@@ -142,14 +165,14 @@ def all_kept() -> list[BackboneFile]:
         for path in sorted(cache.kind_folder("backbones").glob("*.onnx")):
             with suppress(OSError, InputError, FactsError, KeyError):
                 facts = Facts.from_json(read_metadata(path)[METADATA_KEY], str(path))
-                found.append(BackboneFile(path, path.stem, facts))
+                found.append(BackboneFile(path, path.stem.partition("-")[0], facts))
     return found
 
 
 def space_of_source(source_key: str) -> str | None:
     """Return the feature space of a source's cached export, by its note alone."""
-    before, mended = _read_note(source_key)
-    return mended or before
+    note = _read_note(source_key)
+    return note.mended or note.before
 
 
 def has_source(source_key: str) -> bool:
@@ -161,23 +184,27 @@ def _note(source_key: str) -> str:
     return f"sources/{source_key}.json"
 
 
-def _write_note(source_key: str, before: str, mended: str) -> None:
-    noted = json.dumps({_BEFORE: before, _MENDED: mended})
+def _write_note(source_key: str, before: str, kept: BackboneFile) -> None:
+    noted = json.dumps({_BEFORE: before, _MENDED: kept.fingerprint, _FACTS: _facts_key(kept.facts)})
     cache.keep(_note(source_key), lambda path: path.write_text(noted))
 
 
-def _read_note(source_key: str) -> tuple[str | None, str | None]:
-    """Return the feature spaces of a source's export, before and after it was mended, as far as they are noted."""
+def _read_note(source_key: str) -> _Note:
     note = cache.find(_note(source_key))
     if note is None:
-        return None, None
+        return _Note()
     try:
         noted: Any = read_json(read_small(note, _LONGEST))
-        before, mended = noted[_BEFORE], noted.get(_MENDED)
+        before, mended, facts = noted[_BEFORE], noted.get(_MENDED), noted.get(_FACTS, "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None, None
-    return (before, mended) if isinstance(before, str) and isinstance(mended, str | None) else (None, None)
+        return _Note()
+    known = isinstance(before, str) and isinstance(mended, str | None) and isinstance(facts, str)
+    return _Note(before, mended, facts) if known else _Note()
 
 
-def _by_fingerprint(digest: str) -> str:
-    return f"backbones/{digest}.onnx"
+def _facts_key(facts: Facts) -> str:
+    return hashlib.sha256(facts.to_json().encode()).hexdigest()[:16]
+
+
+def _by_fingerprint(digest: str, facts: str = "") -> str:
+    return f"backbones/{digest}-{facts}.onnx" if facts else f"backbones/{digest}.onnx"

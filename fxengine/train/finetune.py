@@ -1,8 +1,7 @@
 """Trains a backbone further, and brings the result back as an ordinary backbone file with its head.
 
 features -> a probe, and near-duplicates on one side -> pictures at the input size, or texts as words -> the training
-process -> the tuned file, compared with Keras -> whichever is better on the rows to select on: the tuned net or the
-probe
+process -> the tuned file, compared with Keras -> outcome.py: the tuned net where it is really better, else the probe
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,31 +19,26 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from onnx import helper
 from PIL import Image
 
-from fxengine.backbones import DEFAULT, cache, source_name
+from fxengine.backbones import DEFAULT
 from fxengine.backbones.children import keras_env
 from fxengine.backbones.children.process import check_answer, run_program
-from fxengine.backbones.fingerprint import fingerprint
-from fxengine.backbones.graph.pads import with_safe_pads
 from fxengine.backbones.options import ExportOptions, WordWeights, input_size
-from fxengine.backbones.spec import METADATA_KEY, BackboneFile
+from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError, explained, path_of
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
-from fxengine.heads.evaluate.interval import Interval
-from fxengine.heads.evaluate.scores import DECIDES, interval_of
-from fxengine.heads.file import HeadFacts, save_head
+from fxengine.heads.estimator import Kind
 from fxengine.pipeline.extract import extract
-from fxengine.probing.report import Answered, ProbeReport, describe
 from fxengine.train import layout
 from fxengine.train.data import TrainingData, load_training_data, write_samples
 from fxengine.train.options import FinetuneOptions, Net, Optimizer, augmentations, for_pictures, for_texts
+from fxengine.train.outcome import finish
 from fxengine.train.pictures import train_pictures
-from fxengine.train.report import FinetuneReport, Side
-from fxengine.train.runs import read_record
-from fxengine.train.splits import TEST, TRAIN, VALIDATION
+from fxengine.train.report import FinetuneReport
+from fxengine.train.room import written_to
+from fxengine.train.runs import kept_by, read_record
 from fxengine.train.texts import train_texts
 from fxengine.train.trainable import (
     TextNet,
@@ -53,8 +48,7 @@ from fxengine.train.trainable import (
     refuse_texts,
     refuse_texts_without_vectors,
 )
-from fxengine.train.tuned import CHILD, Tuned, Watch
-from fxengine.trust import note_named
+from fxengine.train.tuned import CHILD, Watch, untrained
 
 
 def finetune(
@@ -74,6 +68,7 @@ def finetune(
     label_column: str | None = None,
     split_column: str | None = None,
     labels: str | Path | None = None,
+    kind: Kind | None = None,
     net: Net | None = None,
     units: int = 64,
     max_words: int = 256,
@@ -90,7 +85,9 @@ def finetune(
     test: float = 0.2,
     near: float = 0.97,
     seed: int = 0,
+    force: bool = False,
     progress: Watch = None,
+    tell: Callable[[str], None] | None = None,
 ) -> FinetuneReport:
     """Train `backbone` on pictures or texts; write `output`, its head beside it (`.head.onnx`) and a folder (`.run`).
 
@@ -111,7 +108,8 @@ def finetune(
         id_column: of a table, the column of the rows' ids.
         label_column: of a table, the column of the labels.
         split_column: of a table, the column that says train, val or test.
-        labels: None for the folders' names, or `label_column`; else FILE or FILE:COLUMN, joined by id.
+        labels: None for the folders' names, or `label_column`; else FILE or FILE:A,B, joined by id.
+        kind: what to predict, "classes", "labels" or "numbers"; as the columns look unless given, as for a probe.
         net: of texts, "bilstm" (unless given) or "average"; see `FinetuneOptions`, as for what follows.
         units: of that net.
         max_words: known words of a text that it reads.
@@ -128,10 +126,13 @@ def finetune(
         test: share of the rows to report on, where no split is given.
         near: cosine from which rows stay on one side.
         seed: of everything random.
+        force: replace what an earlier run left in `output` even where that did better on the same rows.
         progress: called while rows are embedded and while it trains.
+        tell: called before it trains with each sentence on the rows: what is left out, and copies between the sides.
 
     Raises:
-        InputError: the backbone cannot be trained, Keras is not installed, no word has a vector, or training failed.
+        InputError: the backbone cannot be trained, Keras is not installed, no word has a vector, training failed, or
+            `output` holds what did better.
         StoreError: too few rows or classes, or no row is left for a side.
     """
     inputs, output = path_of("inputs", inputs), path_of("output", output)
@@ -139,7 +140,7 @@ def finetune(
         raise InputError(f"`output` {output} must end in .onnx.")
     options = FinetuneOptions(
         unfreeze, rate, optimizer, epochs, patience, batch, label_smoothing, balanced, augment, validation, test, near,
-        seed, net, units, max_words,
+        seed, net, units, max_words, kind,
     )  # fmt: skip
     refuse_texts_without_vectors(inputs, backbone)
     export = _export_options(weights, size, preprocess, trust=trust)
@@ -173,11 +174,17 @@ def finetune(
             store = FeatureStore.open(place)
             data = load_training_data(store, labels, options)
             record = _begin(folder, found.file, data, options)
-            if isinstance(found, TextNet):
+            if tell is not None:
+                for note in data.labelled.notes:
+                    tell(note)
+            if data.finished:
+                tuned = untrained(found.file, data.head, data.answers.shape[1], options)
+            elif isinstance(found, TextNet):
                 tuned = train_texts(work, found, store, data, options, progress)
             else:
                 tuned = train_pictures(work, found, data, options, progress)
-            report = _finish(output, found.file, data, tuned)
+            there = kept_by(folder) if output.is_file() and not force else None
+            report = finish(output, found.file, data, tuned, there)
             report = replace(report, failed=len(store.errors()), seconds=round(time.perf_counter() - begin, 1))
             _write_json(folder / layout.RECORD, {**record, "status": "finished", **report.to_dict()})
     except Timeout as error:
@@ -209,7 +216,7 @@ def preview_augmentation(
     augment: str = "light",
     seed: int = 0,
 ) -> None:
-    """Draw six pictures, a row each: as the net would see it, then five random changes of it.
+    """Draw a picture of every class, six at least, a row each: as the net would see it, then five random changes of it.
 
     Raises:
         InputError: no picture can be decoded, the backbone cannot be trained, or the file cannot be written.
@@ -245,7 +252,9 @@ def _begin(folder: Path, file: BackboneFile, data: TrainingData, options: Finetu
         "data": data.fingerprint(),
         "settings": asdict(options),
     }
-    path = folder / layout.RECORD
+    path = _running_record(folder)
+    if not path.is_file():  # a finished run was killed before it cleared up
+        (folder / layout.WORK / layout.CHECKPOINT).unlink(missing_ok=True)
     if path.is_file() and (folder / layout.WORK / layout.CHECKPOINT).is_file():
         there = read_record(path)
         other = [key for key in record if there.get(key) != record[key]]
@@ -259,124 +268,15 @@ def _begin(folder: Path, file: BackboneFile, data: TrainingData, options: Finetu
     return read_record(path)
 
 
-def _finish(output: Path, original: BackboneFile, data: TrainingData, found: Tuned) -> FinetuneReport:
-    """Compare the tuned net with the probe on the rows to select on, and write the better one."""
-    tuned = np.array(data.answers)
-    tuned[found.rows] = _as_answers(found.logits, data.problem.kind)
-    sides = {"probe": _sides(data, data.answers), "tuned": _sides(data, tuned)}
-    better = _is_better(sides["tuned"], sides["probe"])
-    kept = "tuned" if better else "probe"
-    counts = {name: int((data.split == side).sum()) for name, side in _SIDES.items()}
-    if better:
-        file, head = _tuned_file(original, data, found, sides["tuned"]), found.head
-    else:
-        file, head = original, data.head
-    head_path = output.with_suffix(layout.HEAD)
-    score = sides[kept].test
-    facts = HeadFacts(
-        space=file.fingerprint,
-        source=source_name(output),
-        kind="dense" if better else "logistic",
-        classes=data.problem.names,
-        accuracy=asdict(score),
-        rows=counts["train"],
-        versions={name: version(name) for name in ("scikit-learn", "onnx")},
-        predicts=data.problem.kind,
-        metric=DECIDES[data.problem.kind],
-    )
-    again = "Run the same command again: what was trained is kept."
-    with explained(f"Cannot write {output}", again, InputError), replacing(output) as temporary:
-        shutil.copyfile(file.path, temporary)
-        save_head(head_path, head, facts)  # before it is in its place: neither of the two without the other
-    note_named("backbone", facts.source)
-    return FinetuneReport(
-        output=str(output),
-        head=str(head_path),
-        run=str(output.with_suffix(layout.RUN)),
-        backbone=original.facts.name,
-        space=file.fingerprint,
-        kept=kept,
-        kind=data.problem.kind,
-        metric=DECIDES[data.problem.kind],
-        classes=data.problem.names,
-        rows=counts,
-        probe=sides["probe"],
-        tuned=sides["tuned"],
-        rate=found.state["rate"],
-        batch=found.state["batch"],
-        best_epoch=found.state["best_epoch"],
-        history=tuple(found.state["history"]),
-        trained_layers=len(found.trained),
-        differences=found.differences,
-        details=_details(data, tuned if better else data.answers, score, counts["train"], output),
-        notes=(*data.labelled.notes, *found.notes),
-        modality=data.modality,
-    )
-
-
-def _is_better(tuned: Side, probe: Side) -> bool:
-    """Tell whether the tuned net does better on the rows to select on; those to report on say nothing here."""
-    return tuned.validation.mean > probe.validation.mean
-
-
-_SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-
-
-def _sides(data: TrainingData, answers: np.ndarray) -> Side:
-    """Return the score on the rows to select on and on those to report on, each with its interval."""
-    found = []
-    for side in (VALIDATION, TEST):
-        rows = np.flatnonzero(data.split == side)
-        found.append(interval_of(data.problem.take(rows), [answers[rows]]))
-    return Side(*found)
-
-
-def _details(data: TrainingData, answers: np.ndarray, score: Interval, trained_on: int, output: Path) -> ProbeReport:
-    """Return every score on the rows to report on."""
-    rows = np.flatnonzero(data.split == TEST)
-    ids = [data.labelled.ids[i] for i in rows]
-    tested = Answered(data.problem.take(rows), answers[rows], ids)
-    found = describe(tested, head="dense", score=score, evaluation="tested once", trained_on=trained_on)
-    store = output.with_suffix(layout.RUN) / layout.FEATURES
-    return replace(found, root=str(data.root), store=str(store) if data.modality == "text" else "")
-
-
-def _as_answers(logits: np.ndarray, kind: str) -> np.ndarray:
-    """Return probabilities of logits, or the numbers themselves."""
-    if kind == "numbers":
-        return logits
-    if kind == "labels":
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
-
-
-def _tuned_file(original: BackboneFile, data: TrainingData, found: Tuned, scores: Side) -> BackboneFile:
-    """Return the tuned backbone in the cache, with facts that say from what, on what, and how well."""
-    old, count, things = original.facts, len(data.labelled.ids), f"{data.modality}s"
-    tuned = {
-        "from": old.name,
-        "from_space": original.fingerprint,
-        "on": str(data.root),
-        "data": data.fingerprint(),
-        things: count,
-        DECIDES[data.problem.kind]: asdict(scores.test),
-    }
-    facts = replace(
-        found.facts,
-        name=f"{old.name}-tuned",
-        source=f"{old.source}, fine-tuned on {count} {things} of {data.root.name}",
-        classes=(),
-        class_ids=(),
-        layers=(),
-        notes={**found.facts.notes, "tuned": tuned},
-    )
-    model = with_safe_pads(found.model)
-    helper.set_model_props(model, {METADATA_KEY: facts.to_json(), **found.metadata})
-    digest = fingerprint(model, facts.recipe)
-    return cache.keep(model, f"tuned-{digest[:32]}")
+def _running_record(folder: Path) -> Path:
+    """Return where a run says what it is while it trains: a finished run's record stays until the next is finished."""
+    path = folder / layout.RECORD
+    with suppress(InputError):
+        if path.is_file() and read_record(path).get("status") == "finished":
+            return folder / layout.WORK / layout.RECORD
+    return path
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
+    with written_to(path.parent), replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""From photos to one model: extract, probe, fine-tune only where that is likely to pay, bundle."""
+"""From photos to one model: extract, probe, fine-tune where that is worth a trial, bundle."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def fit(
     advice, score = advise(store, target=target), found.score
     steps.append(Step("advise", " ".join(advice.sentences()[1:])))
     if advice.finetune_pays:
-        tuned = finetune(inputs, folder / layout.TUNED, backbone=backbone, progress=progress)
+        tuned = finetune(inputs, folder / layout.TUNED, backbone=backbone, force=True, progress=progress)
         words = "kept" if tuned.kept == "tuned" else "no better on the validation pictures: the probe is kept"
         steps.append(Step("finetune", f"test {tuned.metric.replace('_', ' ')} {tuned.tuned.test}; {words}."))
         if tuned.kept == "tuned":

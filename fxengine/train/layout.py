@@ -16,3 +16,4 @@ WORK = "work"
 IMAGES, ARRAYS, PHOTOS, TABLE = "images.npy", "arrays.npz", "photos.npy", "table.npy"
 # and what it leaves, beside the files of an export.
 CHECKPOINT, PROGRESS, OUTPUTS, SAMPLES = "checkpoint.npz", "progress.jsonl", "outputs.npz", "samples.npy"
+BEFORE = "checkpoint.before.npz"

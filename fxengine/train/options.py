@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Literal, get_args
 
 from fxengine.errors import InputError, above_zero, at_least, check_seed, given, one_of
+from fxengine.heads.estimator import Kind
 
 AUGMENTATIONS = (
     "flip", "rotation", "zoom", "shift", "shear", "brightness", "contrast", "grey", "crop",
@@ -41,6 +42,7 @@ class FinetuneOptions:
             directions of an LSTM, or "average", the mean and a dense layer with ReLU. None: bilstm.
         units: numbers of the state of each direction, or of the dense layer.
         max_words: known words of a text that the net reads; it is cut behind them.
+        kind: what to predict; see `fxengine.probing.targets.load_targets`.
     """
 
     unfreeze: str | None = None
@@ -59,6 +61,7 @@ class FinetuneOptions:
     net: Net | None = None
     units: int = 64
     max_words: int = 256
+    kind: Kind | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.unfreeze, str | None):
@@ -72,6 +75,8 @@ class FinetuneOptions:
         at_least("max_words", self.max_words, 4, _MOST_WORDS)
         if self.net is not None:
             one_of("net", self.net, get_args(Net))
+        if self.kind is not None:
+            one_of("kind", self.kind, get_args(Kind))
         one_of("optimizer", self.optimizer, get_args(Optimizer))
         if self.rate is not None:
             above_zero("rate", self.rate, 1)

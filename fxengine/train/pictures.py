@@ -13,6 +13,7 @@ from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.train import layout
 from fxengine.train.data import TrainingData, with_weights, write_training_data
 from fxengine.train.options import FinetuneOptions, augmentations
+from fxengine.train.room import written_to
 from fxengine.train.trainable import Trainable
 from fxengine.train.tuned import Tuned, Watch, run_training
 
@@ -34,7 +35,8 @@ def train_pictures(work: Path, net: Trainable, data: TrainingData, options: Fine
         InputError: the training failed, or the exported file does not compute what Keras does.
     """
     write_training_data(data, net.preparation.recipe, options, work)
-    np.save(work / layout.PHOTOS, sample_photos())
+    with written_to(work):
+        np.save(work / layout.PHOTOS, sample_photos())
     order = {
         "net": net.job,
         "pixels": net.pixels,
@@ -56,10 +58,11 @@ def train_pictures(work: Path, net: Trainable, data: TrainingData, options: Fine
     return Tuned(
         model=checked.model,
         facts=facts,
-        head=with_weights(data.head, outputs["head_weights"], outputs["head_bias"]),
+        head=with_weights(data.head, *data.scale.to_answer(outputs["head_weights"], outputs["head_bias"])),
         rows=outputs["rows"],
-        logits=outputs["logits"],
+        logits=data.scale.answers(outputs["logits"]),
         state=answer["state"],
         trained=answer["trained"],
+        changed=answer["changed"],
         differences=checked.report.differences,
     )

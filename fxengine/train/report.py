@@ -7,6 +7,7 @@ from typing import Any
 
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.probing.report import ProbeReport
+from fxengine.train.gain import Gain
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class FinetuneReport:
         run: folder of the run: its record, features, curves for TensorBoard.
         backbone: name of what was trained.
         space: fingerprint of the backbone file.
-        kept: "tuned", or "probe" where the tuned net was no better on the rows to select on: then `output` is the
-            original backbone.
+        kept: "tuned", or "probe" where the tuned net was not better by more than chance on the rows to select on: then
+            `output` is the original backbone.
+        why: what decided, in a sentence.
+        gain: of the tuned net over the probe on the rows to select on.
         kind: what is predicted.
         metric: what the scores are.
         classes: names of what is predicted.
@@ -55,6 +58,8 @@ class FinetuneReport:
     backbone: str
     space: str
     kept: str
+    why: str
+    gain: Gain
     kind: str
     metric: str
     classes: tuple[str, ...]

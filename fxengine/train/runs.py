@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,24 @@ class _Run:
         for scores in (self.probe, self.tuned):
             if self.status == "finished" and not {"mean", "low", "high"} <= (scores or {}).get("test", {}).keys():
                 raise ValueError("it says no score of the test pictures")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a finished run kept: the fingerprint of its data, and the score on the rows to select on."""
+
+    data: str
+    score: float
+
+
+def kept_by(folder: Path) -> Kept | None:
+    """Return what the finished run in a folder kept; None where there is none, or its record is damaged."""
+    with suppress(InputError):
+        run = _run(folder / RECORD)
+        scores = (run.probe if run.kept == "probe" else run.tuned) or {}
+        score = scores.get("validation", {}).get("mean")
+        return None if score is None else Kept(run.data, score)
+    return None
 
 
 def is_runs_folder(folder: Path) -> bool:

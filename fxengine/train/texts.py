@@ -23,6 +23,7 @@ from fxengine.features.texts import texts_of
 from fxengine.train import layout
 from fxengine.train.data import TrainingData, arrays_of
 from fxengine.train.options import FinetuneOptions
+from fxengine.train.room import written_to
 from fxengine.train.splits import TRAIN
 from fxengine.train.trainable import TextNet
 from fxengine.train.tuned import Tuned, Watch, run_training
@@ -56,7 +57,10 @@ def train_texts(
     frozen = options.unfreeze == "none"
     table, missing = vectors_of(vocabulary, net.vectors, frozen=frozen, seed=options.seed)
     rows = numbered(texts, vocabulary, options.max_words)
-    scale = _write(data, rows, table, options, work)
+    arrays = {**arrays_of(data, options), "tokens": rows.tokens, "starts": rows.starts}
+    with written_to(work):
+        np.savez(work / layout.ARRAYS, allow_pickle=False, **arrays)
+        np.save(work / layout.TABLE, table)
     name = str(options.net)
     order = {
         "net": {"kind": "words", "net": name, "units": options.units, "frozen": frozen},
@@ -65,17 +69,15 @@ def train_texts(
     }
     answer, outputs = run_training(net.file.facts.name, work, order, progress)
     model = word_net(name, outputs)
-    mean, spread = scale
     return Tuned(
         model=model,
         facts=_facts(net.file.facts, vocabulary, model, outputs, options),
-        head=dense_head(
-            data.problem.kind, spread[:, None] * outputs["head_weights"], spread * outputs["head_bias"] + mean
-        ),
+        head=dense_head(data.problem.kind, *data.scale.to_answer(outputs["head_weights"], outputs["head_bias"])),
         rows=outputs["rows"],
-        logits=spread * outputs["logits"] + mean,
+        logits=data.scale.answers(outputs["logits"]),
         state=answer["state"],
         trained=answer["trained"],
+        changed=answer["changed"],
         differences=check_against_keras(net.file.facts.name, model, outputs, rows),
         metadata={TOKENIZER_KEY: packed(vocabulary.to_bytes())},
         notes=_notes(vocabulary, missing, rows, options),
@@ -88,26 +90,6 @@ def _texts(store: FeatureStore, data: TrainingData) -> list[str]:
     if gone:
         raise StoreError(f"{gone[0]} cannot be read any more in {data.root}: run the same command again.")
     return [found[key] for key in data.labelled.ids]
-
-
-def _write(
-    data: TrainingData, rows: Numbered, table: np.ndarray, options: FinetuneOptions, folder: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Write arrays.npz and table.npy; return mean and spread, float32 [outputs], that numbers to learn were freed of.
-
-    A net that begins at random would take long to reach prices in thousands.
-    """
-    arrays = arrays_of(data, options)
-    targets = arrays["targets"]
-    mean, spread = np.zeros(targets.shape[1], np.float32), np.ones(targets.shape[1], np.float32)
-    if data.problem.kind == "numbers":
-        learned = targets[data.split == TRAIN].astype(np.float64)
-        mean, spread = learned.mean(axis=0).astype(np.float32), learned.std(axis=0).astype(np.float32)
-        spread[spread == 0] = 1
-        arrays["targets"] = (targets - mean) / spread
-    np.savez(folder / layout.ARRAYS, allow_pickle=False, **arrays, tokens=rows.tokens, starts=rows.starts)
-    np.save(folder / layout.TABLE, table)
-    return mean, spread
 
 
 def check_against_keras(

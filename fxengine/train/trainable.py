@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fxengine.backbones import load_backbone, plain_name
+from fxengine.backbones import load_backbone, meant_by, plain_name
 from fxengine.backbones.options import ExportOptions, refuse_of_words
 from fxengine.backbones.sources import efficientnet_lite, from_keras
-from fxengine.backbones.sources.preprocessing import Preparation
+from fxengine.backbones.sources.keras_applications import APPLICATIONS
+from fxengine.backbones.sources.preprocessing import Preparation, preprocessing_file
 from fxengine.backbones.sources.torch_state import read_state
 from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.backbones.tokenizer import tokenizer_in
@@ -19,6 +20,7 @@ from fxengine.backbones.words.vectors import WordVectors
 from fxengine.backbones.words.vocabulary import Vocabulary
 from fxengine.errors import InputError
 from fxengine.pipeline.suited import holds_texts
+from fxengine.train.room import written_to
 
 VECTORS = "vectors"
 _INSTEAD = "A head on the features of texts takes seconds: `fxengine extract`, then `fxengine probe`."
@@ -97,6 +99,8 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
         InputError: it cannot be trained, is not there, or Keras is not installed.
     """
     if not is_trainable(source) or is_over_vectors(source):
+        if (meant := meant_by(source)) is not None:
+            raise InputError(f"{source} cannot be trained by itself. Did you mean {meant}?")
         names = ", ".join([efficientnet_lite.NAME, "keras:NAME", "keras:FILE.keras", "keras:SAVEDMODEL_FOLDER"])
         raise InputError(
             f"{source} cannot be trained: only Keras nets can ({names}), and for texts nets over vectors:FILE."
@@ -104,8 +108,22 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
     refuse_of_words(options, source)
     if plain_name(source) == efficientnet_lite.NAME:
         return _lite0(options, folder)
-    an_order = from_keras.order(source.partition(":")[2], options)
+    what = source.partition(":")[2]
+    _check_pixels(source, what, options)
+    an_order = from_keras.order(what, options)
     return Trainable(load_backbone(source, options), an_order.preparation, an_order.job)
+
+
+def _check_pixels(source: str, what: str, options: ExportOptions) -> None:
+    """Raise InputError where nothing says how a net of one's own wants its pixels, in words that a training takes."""
+    path = Path(what)
+    if what in APPLICATIONS or not path.exists() or (path.is_dir() and not options.trust):  # which is said first
+        return
+    if preprocessing_file(options, path if path.is_dir() else path.parent) is None:
+        raise InputError(
+            f"How {source} wants its pixels is not stated, and a guess would train a wrong net silently: give a JSON "
+            'file as `preprocess`, such as {"scale": 1} for pixels from 0 to 255, or {"scale": 0.00392157} from 0 to 1.'
+        )
 
 
 def load_text_net(source: str, options: ExportOptions) -> TextNet:
@@ -129,7 +147,8 @@ def _lite0(options: ExportOptions, folder: Path) -> Trainable:
         raise InputError(f"{efficientnet_lite.NAME} is trained as it is: leave out `weights` and `size`.")
     recipe = efficientnet_lite.RECIPE
     weights = folder / "lite0.npz"
-    np.savez(weights, allow_pickle=False, **read_state(efficientnet_lite.weights_path()))
+    with written_to(folder):
+        np.savez(weights, allow_pickle=False, **read_state(efficientnet_lite.weights_path()))
     job = {
         "kind": "lite0",
         "what": efficientnet_lite.NAME,

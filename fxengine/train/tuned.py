@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,10 @@ import onnx
 from fxengine.backbones.children import keras_env
 from fxengine.backbones.children.layout import ANSWER
 from fxengine.backbones.children.process import check_answer, run_program
-from fxengine.backbones.spec import Facts
+from fxengine.backbones.spec import BackboneFile, Facts
 from fxengine.pipeline.summary import Progress
 from fxengine.train import layout
+from fxengine.train.options import FinetuneOptions
 
 Watch = Callable[[Progress], None] | None
 CHILD = Path(__file__).parent / "children" / "train_child.py"
@@ -36,6 +36,7 @@ class Tuned:
         logits: what it says of them, float32 [n, outputs].
         state: how the training went.
         trained: names of the layers that were not frozen.
+        changed: whether their weights are others than before.
         differences: of the graph to Keras.
         metadata: what the file says beside its facts.
         notes: what was left out or made up, a sentence each.
@@ -48,9 +49,17 @@ class Tuned:
     logits: np.ndarray
     state: dict[str, Any]
     trained: list[str]
+    changed: bool
     differences: dict[str, float]
     metadata: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def untrained(original: BackboneFile, head: onnx.ModelProto, outputs: int, options: FinetuneOptions) -> Tuned:
+    """Return what there is where nothing was trained: the original and its head, and no answers of its own."""
+    state = {"rate": options.rate or 0.0, "batch": options.batch, "best_epoch": 0, "history": []}
+    rows, answers = np.empty(0, np.int64), np.empty((0, outputs), np.float32)
+    return Tuned(onnx.ModelProto(), original.facts, head, rows, answers, state, [], changed=False, differences={})
 
 
 def run_training(
@@ -79,16 +88,24 @@ def run_training(
 
 
 def _follow(path: Path, progress: Watch) -> Callable[[], None]:
-    """Return what reads the training's last step and tells it."""
+    """Return what reads the training's last step and tells it.
+
+    It counts from the first step that it hears of: loading Keras, building the net and what an earlier process did say
+    nothing of the time that is left.
+    """
     path.unlink(missing_ok=True)
-    begin = time.monotonic()
+    told = 0
 
     def watch() -> None:
+        nonlocal told
         if progress is None or not path.is_file():
             return
         lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
         steps = [line for line in lines if "of" in line]
-        if steps:
-            progress(Progress(steps[-1]["steps"], 0, steps[-1]["of"], time.monotonic() - begin))
+        if len(steps) > max(1, told):
+            told = len(steps)
+            first, last = steps[0], steps[-1]
+            done, left = last["steps"] - first["steps"], last["of"] - last["steps"]
+            progress(Progress(done, 0, done + left, last["at"] - first["at"]))
 
     return watch

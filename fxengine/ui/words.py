@@ -10,7 +10,9 @@ _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
 
 Commands = Mapping[str, argparse.ArgumentParser]
 
+_MAKERS = ("extract", "export")  # whose flags most sentences are about
 _flags: dict[str, str] = {}
+_elsewhere: dict[str, str] = {}  # of what the command that runs lacks, who has it
 _others: list[Callable[[], Commands]] = []
 
 
@@ -20,9 +22,10 @@ def learn(commands: Commands, running: str, others: Callable[[], Commands] | Non
     Args:
         commands: name -> parser.
         running: the one that runs.
-        others: gives all commands, asked once a sentence names what `commands` have not.
+        others: gives all commands, asked once a sentence names what `commands` have not; it then says whose it is.
     """
     _flags.clear()
+    _elsewhere.clear()
     _others[:] = [] if others is None else [others]
     for name in (*commands, running):
         _flags.update(_words_of(commands[name]))
@@ -50,10 +53,13 @@ def in_flags(text: str) -> str:
 
 def _flag(found: re.Match[str]) -> str:
     if found[1] not in _flags and _others:
-        for command in _others.pop()().values():
-            _flags.update((name, flag) for name, flag in _words_of(command) if name not in _flags)
+        commands = _others.pop()()
+        for command in sorted(commands, key=lambda name: name not in _MAKERS):
+            for name, shown in _words_of(commands[command]):
+                if name not in _flags:
+                    _flags[name], _elsewhere[name] = shown, f" of `fxengine {command}`"
     flag = _flags.get(found[1])
     if flag is None:
         return found[0]
     value = (found[2] or "").strip("\"'")
-    return flag if value in ("", "True") else f"{flag} {value}"
+    return (flag if value in ("", "True") else f"{flag} {value}") + _elsewhere.get(found[1], "")

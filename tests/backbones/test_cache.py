@@ -71,6 +71,19 @@ def test_two_models_of_one_source_both_stay(folder: Path) -> None:
     assert cache.find_by_fingerprint(first.fingerprint) == first
 
 
+def test_a_file_is_not_replaced_by_one_with_other_facts(folder: Path) -> None:
+    first, other = cache.keep(tiny_model(), "tiny-1"), tiny_model()
+    renamed = replace(first.facts, name="tiny-tuned", classes=())
+    helper.set_model_props(other, {METADATA_KEY: renamed.to_json()})
+    second = cache.keep(other, "tiny-2")
+    assert (second.fingerprint, second.facts) == (first.fingerprint, renamed)
+    assert cache.find_by_fingerprint(first.fingerprint) == first == cache.find_by_source("tiny-1")
+    assert cache.find_by_source("tiny-2") == second
+    assert cache.keep(tiny_model(), "tiny-1") == first
+    assert {found.fingerprint for found in cache.all_kept()} == {first.fingerprint}
+    assert len(cache.all_kept()) == 2
+
+
 def test_the_folder_is_for_its_owner_only(folder: Path) -> None:
     old = os.umask(0)
     try:

@@ -9,16 +9,19 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from fxengine import FeatureStore, InputError, StoreError, extract
+from fxengine import FeatureStore, InputError, StoreError, extract, finetune
+from fxengine.backbones.children import keras_env
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import local
 from fxengine.features.dump import dump
 from fxengine.features.parts import list_parts
+from fxengine.train import data as rows_of
 from tests.conftest import ROOT, make_photo
 from tests.pipeline.test_extract import rows, same
 from tests.unprivileged import no_file_over_100_bytes, permissions_bind
@@ -49,18 +52,30 @@ def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_later(tmp_path: Path, 
     assert extract(photos, store, backbone=tiny.path).extracted == 24
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="mounting a small disk needs root")
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """Mount a disk of this size, in the words of tmpfs."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}"]
+    if subprocess.run(["mount", *options, "tmpfs", folder], capture_output=True, check=False).returncode:
+        pytest.skip("this sandbox allows no mounts")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+needs_mounts = pytest.mark.skipif(
+    not Path("/dev/full").exists() or os.geteuid() != 0, reason="mounting a small disk needs root"
+)
+
+
+@needs_mounts
 def test_a_small_disk_fills_between_two_parts(tmp_path: Path, tiny: BackboneFile) -> None:
     photos, store = tmp_path / "photos", tmp_path / "s"
     for i in range(64):
         make_photo(photos / f"{i:02d}.jpg", i)
-    store.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", store], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("this sandbox allows no mounts")
-    try:
+    with small_disk(store, "24k"):
         with pytest.raises(StoreError, match=r"No space left on device.*free some space"):
             extract(photos, store, backbone=tiny.path, part_rows=16)
         kept = rows(store)
@@ -69,8 +84,45 @@ def test_a_small_disk_fills_between_two_parts(tmp_path: Path, tiny: BackboneFile
         assert extract(photos, store, backbone=tiny.path, part_rows=16).extracted == 64 - len(kept)
         extract(photos, tmp_path / "fresh", backbone=tiny.path)
         same(rows(store), rows(tmp_path / "fresh"))
-    finally:
-        subprocess.run(["umount", store], check=True)
+
+
+MAPPED = """
+import sys; from pathlib import Path; from fxengine.train.room import mapped
+mapped(Path(sys.argv[1]), (40, 64, 64, 3), '40 pictures')[:] = 7
+"""
+
+
+@needs_mounts
+def test_pictures_to_train_on_have_room_or_are_refused(tmp_path: Path) -> None:
+    """A mapped file without room would end the process by SIGBUS, without a word."""
+    with small_disk(tmp_path / "work", "400k"):
+        command = [sys.executable, "-c", MAPPED, str(tmp_path / "work" / "images.npy")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert re.search(
+            r"InputError: 40 pictures take 491,520 bytes in .*/work, where 409,600 are free: No space left on device",
+            done.stderr,
+        )
+        assert not list((tmp_path / "work").iterdir())
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ("10m", r"Cannot write to .*/net\.run/work: .*No space left on device.* Make room, or choose another `output`"),
+        ("21m", r"24 pictures at 224 x 224 pixels take 3,612,672 bytes in .*/work, where [0-9,]+ are free: No space"),
+    ],
+)
+def test_a_training_without_room_is_told_before_it_begins(
+    size: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(24):
+        make_photo(tmp_path / "photos" / "ab"[i % 2] / f"{i:02d}.jpg", i // 2)
+    monkeypatch.setattr(keras_env, "versions", lambda: {"keras": "3.15.1"})
+    monkeypatch.setattr(rows_of, "nothing_to_gain", lambda *_: "")
+    with small_disk(tmp_path / "disk", size), pytest.raises(InputError, match=words):
+        finetune(tmp_path / "photos", tmp_path / "disk" / "net.onnx", near=1.5)
 
 
 def test_a_read_only_folder_is_refused_before_the_model_loads(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +79,7 @@ def resume(folder: Path) -> dict[str, Any]:
         trained(stopped)
     train_child.say = say
     saved = train_child.read_checkpoint(stopped / "checkpoint.npz")
+    shutil.copytree(stopped, folder / "cut")
     again, resumed = trained(stopped)
     norm = whole.get_layer("norm")
     return {
@@ -87,8 +90,19 @@ def resume(folder: Path) -> dict[str, Any]:
             [row["validation_loss"] for row in state.history], [row["validation_loss"] for row in resumed.history]
         ),
         "moved": distance(whole, tiny()),
+        "cut": cut(folder / "cut", whole),
         "norm_frozen": bool(np.all(np.asarray(norm.moving_mean) == 0) and np.all(np.asarray(norm.gamma) == 1)),
     }
+
+
+def cut(folder: Path, whole: Any) -> dict[str, Any]:
+    """Cut the last checkpoint: training goes on from the one before it, and ends as a whole run."""
+    path = folder / "checkpoint.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    before = train_child.whole_checkpoint(folder / "checkpoint.before.npz")[0].epoch
+    again, state = trained(folder)
+    notes = [note.replace(str(path), "PATH") for note in state.notes]
+    return {"before": before, "epochs": state.epoch, "distance": distance(whole, again), "notes": notes}
 
 
 def memory(folder: Path) -> dict[str, Any]:
@@ -127,7 +141,20 @@ def disk(folder: Path) -> dict[str, Any]:
         words = str(error)
     numpy.savez = savez
     kept = train_child.read_checkpoint(folder / "checkpoint.npz")
-    return {"words": words, "kept": kept[0].epoch, "files": sorted(p.name for p in folder.glob("*.npz"))}
+    files = sorted(p.name for p in folder.glob("*.npz"))
+    return {"words": words, "kept": kept[0].epoch, "files": files, "answer": answer_on_a_full_disk(folder)}
+
+
+def answer_on_a_full_disk(folder: Path) -> dict[str, Any]:
+    """Return what is left where the weights cannot be written."""
+
+    def do(tried: list[str]) -> Any:
+        tried.append("saving")
+        raise OSError(28, "No space left on device")
+
+    train_child.keras_child.leave_answer(folder, do)
+    answer: dict[str, Any] = json.loads((folder / "answer.json").read_text())
+    return {**answer, "refused": answer["refused"].replace(str(folder), "FOLDER")}
 
 
 def damage(folder: Path) -> dict[str, Any]:
@@ -145,6 +172,67 @@ def damage(folder: Path) -> dict[str, Any]:
         except train_child.Refused as error:
             found[name] = str(error).replace(str(path), "PATH")
     return found
+
+
+class Tired:
+    """Pictures that are read after a while, some later than those asked for after them."""
+
+    def __init__(self, images: np.ndarray, seed: int) -> None:
+        self.images, self.shape, self.rng = images, images.shape, np.random.default_rng(seed)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        time.sleep(self.rng.random() / 50)
+        found: np.ndarray = self.images[rows]
+        return found
+
+
+def seed(folder: Path) -> dict[str, Any]:
+    """Train with every change of pictures, and with a net that has random layers inside, in a model within it, too."""
+    augmentations = list(train_child.augment_child.NAMES)
+
+    def losses(run: int, seed: int) -> list[Any]:
+        keras.utils.set_random_seed(1)
+        x = inputs = keras.Input((12, 12, 3))
+        x = keras.layers.RandomFlip()(keras.layers.GaussianNoise(0.1)(keras.layers.Conv2D(6, 3)(x)))
+        inner = keras.Input((10, 10, 6))
+        x = keras.Model(inner, keras.layers.SpatialDropout2D(0.3)(keras.layers.Conv2D(6, 3)(inner)))(x)
+        x = keras.layers.Dropout(0.3)(keras.layers.Dropout(0.3)(keras.layers.GlobalAveragePooling2D()(x)))
+        model = keras.Model(inputs, keras.layers.Dense(2)(x))
+        keras.utils.set_random_seed(run)
+        data = some_data()
+        data = replace(data, images=Tired(data.images, run))
+        settings = {**SETTINGS, "seed": seed, "augmentations": augmentations, "epochs": 2, "batch": 2}
+        where = folder / f"{run}"
+        where.mkdir()
+        order = {"settings": settings, "rates": RATES, "tensorboard": str(where / "tensorboard")}
+        state = train_child.train(model, data, order, where)
+        return [row[name] for row in state.history for name in ("train_loss", "validation_loss")]
+
+    return {"twice": [losses(0, 3), losses(1, 3)], "another": losses(2, 4)}
+
+
+def divergence(folder: Path) -> dict[str, Any]:
+    """Let the loss run away, at once and after a good epoch."""
+    try:
+        trained(folder / "whole", rate=1e30, optimizer="sgd")
+        words = ""
+    except train_child.Refused as error:
+        words = str(error)
+    one_epoch, calls = train_child.one_epoch, []
+
+    def run_away(*arguments: Any) -> Any:
+        calls.append(1)
+        row = one_epoch(*arguments)
+        return row if len(calls) == 1 else {**row, "train_loss": float("nan")}
+
+    train_child.one_epoch = run_away
+    _, state = trained(folder / "stopped")
+    train_child.one_epoch = one_epoch
+    return {
+        "words": words,
+        "checkpoint": (folder / "whole" / "checkpoint.npz").exists(),
+        "later": [state.diverged, state.best_epoch, len(state.history)],
+    }
 
 
 def choice(_: Path) -> dict[str, Any]:
@@ -189,11 +277,29 @@ def rates(folder: Path) -> dict[str, Any]:
     """Choose the rate."""
     _, state = trained(folder, rate=None, epochs=1)
     lines = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "of" in line]
     return {
+        "steps": [line["steps"] for line in steps],
+        "of": [line["of"] for line in steps],
         "rate": state.rate,
         "losses": {str(line["tried_rate"]): line["validation_loss"] for line in lines if "tried_rate" in line},
         "first": state.history[0]["validation_loss"],
     }
+
+
+def exported(job: dict[str, Any], images: np.ndarray, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return photos as the net takes them, and what the net that an export would convert makes of them."""
+    child, found = train_child.keras_child, dict[str, Any]()
+    finish = child.finish
+
+    def keep(net: Any, photos: np.ndarray, ready: np.ndarray, *_: object) -> dict[str, Any]:
+        found.update(ready=ready, **child.by_batches(net, ready))
+        return {}
+
+    child.finish = keep
+    child.run(job, images, folder, [])
+    child.finish = finish
+    return found["ready"], found["features"]
 
 
 def sources(folder: Path) -> dict[str, Any]:
@@ -205,17 +311,14 @@ def sources(folder: Path) -> dict[str, Any]:
         "height": 64,
         "width": 64,
         "weights": None,
+        "affine": PIXELS,
     }
-    pictures = np.random.default_rng(2).normal(0, 1, (2, 64, 64, 3)).astype(np.float32)
+    images = np.random.default_rng(2).integers(0, 256, (2, 80, 80, 3)).astype(np.uint8)
     inputs = keras.Input((64, 64, 3))
     x = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(4, 3, strides=2, name="convolution")(inputs))
     own = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     own.save(folder / "own.keras")
     own.export(folder / "saved", verbose=False)
-    keras.utils.set_random_seed(7)
-    application = keras.applications.MobileNetV3Small(
-        weights=None, include_top=False, pooling="avg", input_shape=(64, 64, 3)
-    )
     jobs = {
         "application": {"what": "MobileNetV3Small", "weights": "random"},
         "keras": {"what": str(folder / "own.keras")},
@@ -223,18 +326,16 @@ def sources(folder: Path) -> dict[str, Any]:
     }
     found = {}
     for kind, job in jobs.items():
-        keras.utils.set_random_seed(7)
-        net = train_child.backbone({**shared, **job, "kind": kind})
-        expected = np.asarray((application if kind == "application" else own)(pictures))
+        whole = {**shared, **job, "kind": kind}
+        pictures, expected = exported(whole, images, folder)
+        keras.utils.set_random_seed(11)  # what came before is not to count
+        net = train_child.backbone(whole, images)
         features = np.asarray(net.function(pictures)["features"])
         difference = float(np.abs(features - expected).max())
         train_child.nets_child.choose_trainable(net.model.layers, "all")
-        if kind == "application":  # whose random weights let the signal die
-            train_child.keras_child.randomise(net.model, pictures)
-            features = np.asarray(net.function(pictures)["features"])
         model = keras.Model(net.model.inputs, keras.layers.Dense(2)(net.model.output["features"]))
         model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
-        model.fit(pictures, np.ones((2, 2)), verbose=0)
+        model.fit(pictures, np.ones((len(pictures), 2)), verbose=0)
         after = np.asarray(net.function(pictures)["features"])
         found[kind] = {
             "difference": difference,
@@ -246,7 +347,7 @@ def sources(folder: Path) -> dict[str, Any]:
 
 def lite0(order: dict[str, Any], path: Path) -> None:
     """Write photos, uint8, and what the Keras definition of the embedded backbone makes of them."""
-    net = train_child.backbone(order["net"])
+    net = train_child.backbone(order["net"], np.load(order["photos"]))
     photos = train_child.keras_child.crops(np.load(order["photos"]), *net.size)
     rows = train_child.pictures_child.Pictures(*[np.zeros(0)] * 4, "classes", order["pixels"])
     ready = rows.prepared(tf.constant(photos, tf.float32))
@@ -256,18 +357,29 @@ def lite0(order: dict[str, Any], path: Path) -> None:
 def augmentation(_: Path) -> dict[str, Any]:
     pictures = tf.constant(some_data().images[:4], tf.float32)
     found = {}
-    for name in (*train_child.augment_child._LAYERS, "crop"):
-        changed = np.asarray(train_child.augment_child.augmenter([name], 5)(pictures))
+    rows, numbers = tf.range(4), train_child.augment_child.drawn(4, 5, 0)
+    for name in train_child.augment_child.NAMES:
+        changed = np.asarray(train_child.augment_child.augmenter([name], numbers)(pictures, rows))
         found[name] = [list(changed.shape), float(changed.min()), float(changed.max()),
                        float(np.abs(changed - np.asarray(pictures)).mean())]  # fmt: skip
-    same = np.asarray(train_child.augment_child.augmenter([], 5)(pictures))
-    return {"each": found, "none": float(np.abs(same - np.asarray(pictures)).max())}
+    same = np.asarray(train_child.augment_child.augmenter([], numbers)(pictures, rows))
+    flipped = np.asarray(train_child.augment_child.augmenter(["flip"], numbers)(pictures, rows))
+    mirrored = np.where((numbers[:, 0] < 0.5)[:, None, None, None], np.asarray(pictures)[:, :, ::-1], pictures)
+    every = train_child.augment_child.augmenter(list(train_child.augment_child.NAMES), numbers)
+    alone = every(tf.gather(pictures, [2]), tf.constant([2]))
+    return {
+        "each": found,
+        "none": float(np.abs(same - np.asarray(pictures)).max()),
+        "flip": float(np.abs(flipped - mirrored).max()),
+        "alone": bool(np.array_equal(alone[0], every(pictures, rows)[2])),
+    }
 
 
 if __name__ == "__main__":
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for check in (resume, memory, disk, damage, choice, kinds, rates, sources, augmentation):
+        train_child.reproducible("application")
+        for check in (resume, memory, disk, damage, seed, divergence, choice, kinds, rates, sources, augmentation):
             for part in ("whole", "stopped", ""):
                 (Path(scratch) / check.__name__ / part).mkdir(parents=True, exist_ok=True)
             results[check.__name__] = check(Path(scratch) / check.__name__)

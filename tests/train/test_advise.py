@@ -50,13 +50,16 @@ def test_it_speaks_in_sentences_with_numbers() -> None:
     assert ADVICE.sentences() == [
         "The head on the features reaches accuracy 90.0% (95% interval 86.0% to 93.0%) with 300 rows.",
         "More labels would help: with 600 training rows 93.0% (95% interval 89.0% to 96.0%) is to be expected.",
-        "Fine-tuning is likely to pay: over 5% are wrong, and there are enough rows a class. It would take about 10 "
-        "minutes here.",
+        "Fine-tuning may be worth a trial: over 5% are wrong, and there are enough rows a class to tell. This is no "
+        "forecast: in each of the four trials that this rule suggested on photos of flowers, objects and pets, nothing "
+        "was gained. It would take about 10 minutes here. What is no better is not kept.",
     ]
     little = replace(ADVICE, labels_help=False, finetune_pays=False, target=0.95)
     assert "95.0% was wanted" in little.sentences()[0]
     assert "would help little" in little.sentences()[1]
-    assert "not likely to pay" in little.sentences()[2]
+    assert "is not suggested" in little.sentences()[2]
+    said = " ".join([*ADVICE.sentences(), *little.sentences()])
+    assert "likely to pay" not in said
 
 
 def test_bad_wishes_are_said(store: Path, photos: Path, tiny: BackboneFile, tmp_path: Path) -> None:

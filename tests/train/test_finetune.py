@@ -24,15 +24,17 @@ from fxengine.execute import open_session
 from fxengine.heads.evaluate.scores import Problem
 from fxengine.heads.file import Head
 from fxengine.probing.targets import Labelled
+from fxengine.train import data as rows_of
 from fxengine.train import finetune as task
-from fxengine.train import tuned
+from fxengine.train import outcome, tuned
 from fxengine.train.data import TrainingData, head_weights, load_training_data, with_weights
 from fxengine.train.finetune import finetune
-from fxengine.train.options import FinetuneOptions
+from fxengine.train.options import AUGMENTATIONS, FinetuneOptions
 from fxengine.train.report import FinetuneReport
 from fxengine.train.splits import TEST, TRAIN, VALIDATION
 from fxengine.train.tuned import Tuned
 from fxengine.ui.commands.finetune import show
+from fxengine.ui.pages.finetune import write_run
 from tests.backbones.sources.test_from_keras import needs_keras
 from tests.conftest import make_photo
 from tests.train import checks_child_path
@@ -63,7 +65,8 @@ def done(marked: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finetu
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuned, "CHILD", checks_child_path())
         patch.setenv("CHECKS", str(folder / "checks.json"))
-        patch.setattr(task, "_is_better", lambda tuned, probe: True)  # else the perfect probe is kept
+        patch.setattr(outcome, "_is_better", lambda gain, found: True)  # else the perfect probe is kept
+        patch.setattr(rows_of, "nothing_to_gain", lambda *_: "")  # and nothing trained
         report = finetune(marked, folder / "net.onnx", labels=str(folder / "t.csv"), **asdict(OPTIONS))
     return report, json.loads((folder / "checks.json").read_text())
 
@@ -137,6 +140,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(done: tuple[FinetuneReport, dict[
     found = done[1]["disk"]
     assert "No space left on device" in found["words"]
     assert (found["kept"], found["files"]) == (1, ["checkpoint.npz"])
+    words = "there is no room left on the disk of FOLDER. Make room, and give the same command again."
+    assert found["answer"] == {"ok": False, "refused": words, "tried": ["saving"]}
 
 
 @needs_keras
@@ -147,6 +152,35 @@ def test_a_damaged_checkpoint_is_said(done: tuple[FinetuneReport, dict[str, Any]
     for words in found.values():
         assert words.startswith("the checkpoint PATH is damaged (")
         assert words.endswith("). Delete it to begin anew.")
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_cut_checkpoint_is_said_and_the_one_before_it_used(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["resume"]["cut"]
+    assert (found["before"], found["epochs"]) == (1, 3)
+    assert found["distance"] < 1e-6
+    (note,) = found["notes"]
+    assert note.startswith("The checkpoint PATH is damaged (BadZipFile: ")
+    assert note.endswith("): training went on from the one before, of epoch 1.")
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_seed_gives_the_same_losses_to_the_bit(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    first, again = done[1]["seed"]["twice"]
+    assert first == again
+    assert len(first) == 4
+    assert all(a != b for a, b in zip(first, done[1]["seed"]["another"], strict=True))
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_the_training_in_words(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["divergence"]
+    assert found["words"].startswith("the loss of epoch 1 is no finite number at the rate 1e+30, and no epoch before")
+    assert not found["checkpoint"]
+    assert found["later"] == [2, 1, 1]
 
 
 @needs_keras
@@ -186,6 +220,9 @@ def test_the_rate_with_the_least_loss_after_an_epoch_is_taken(done: tuple[Finetu
     assert set(found["losses"]) == {"1e-05", "0.0001", "0.001"}
     assert found["losses"][str(found["rate"])] == min(found["losses"].values())
     assert found["first"] == pytest.approx(min(found["losses"].values()), rel=1e-5)  # it begins anew from the same net
+    assert set(found["of"]) == {4 * 2}  # three trials and an epoch, of two steps each
+    assert found["steps"] == sorted(set(found["steps"]))
+    assert {(step - 1) // 2 for step in found["steps"]} == {0, 1, 2, 3}
 
 
 @needs_keras
@@ -201,7 +238,8 @@ def test_every_keras_source_is_trained_as_it_is(done: tuple[FinetuneReport, dict
 @pytest.mark.slow
 def test_every_augmentation_changes_pictures_and_nothing_else(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
     found = done[1]["augmentation"]
-    assert found["none"] == 0
+    assert (found["none"], found["flip"], found["alone"]) == (0, 0, True)
+    assert set(found["each"]) == set(AUGMENTATIONS)
     for name, (shape, low, high, change) in found["each"].items():
         assert shape == [4, 12, 12, 3], name
         assert 0 <= low < high <= 255, name
@@ -247,7 +285,34 @@ def test_a_missing_keras_is_said_with_the_command(
 
 
 @pytest.mark.usefixtures("no_training")
-@pytest.mark.parametrize(("keep", "words"), [(("plain",), "has a label"), (("plain", "disc/01.jpg"), "has one row")])
+def test_a_perfect_probe_ends_the_run_at_once(marked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = list[str]()
+    report = finetune(marked, tmp_path / "net.onnx", tell=told.append, **asdict(OPTIONS))
+    assert report.why.startswith(
+        "The probe is right on all 8 pictures to select on, so no net could be seen to do better"
+    )
+    assert (report.kept, report.history, report.tuned, report.best_epoch) == ("probe", (), report.probe, 0)
+    lite = load_backbone("efficientnet_lite0")
+    assert read_backbone(tmp_path / "net.onnx").fingerprint == report.space == lite.fingerprint
+    head = Head.load(tmp_path / "net.head.onnx")
+    store = FeatureStore.open(tmp_path / "net.run" / "features")
+    said = head.answers(store.vectors(dtype="float32")).argmax(axis=1)
+    assert [head.facts.classes[i] for i in said] == store.labels()
+    assert json.loads((tmp_path / "net.run" / "run.json").read_text())["status"] == "finished"
+    assert (report.details.head, head.facts.kind) == ("logistic", "logistic")
+    assert told == list(report.notes)
+    page = write_run(report)
+    assert "right on all 8 pictures" in page.read_text()
+    show(report, page)
+    shown = capsys.readouterr().out
+    assert "right on all 8 pictures" in shown
+    assert "tuned, test" not in shown
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("keep", "words"), [(("plain",), "has a label"), (("plain", "disc/01.jpg"), "has one picture; fine-tuning needs 3")]
+)
 def test_too_little_to_learn_from_is_said(marked: Path, tmp_path: Path, keep: tuple[str, ...], words: str) -> None:
     for name in keep:
         for path in (marked / name).rglob("*.jpg") if (marked / name).is_dir() else [marked / name]:
@@ -266,7 +331,10 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_training")
-def test_another_run_that_was_not_finished_is_not_taken_over(marked: Path, tmp_path: Path) -> None:
+def test_another_run_that_was_not_finished_is_not_taken_over(
+    marked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_of, "nothing_to_gain", lambda *_: "")
     with pytest.raises(OSError, match="nowhere"):
         finetune(marked, tmp_path / "net.onnx", **asdict(OPTIONS))
     (tmp_path / "net.run" / "work" / "checkpoint.npz").write_bytes(b"")
@@ -301,11 +369,22 @@ def test_a_head_that_cannot_be_written_leaves_no_net_alone(
     answers = np.eye(2, dtype=np.float32)[problem.y]
     split = np.repeat([TRAIN, VALIDATION, TEST], 2)
     data = TrainingData(tmp_path, labelled, split, answers, onnx.ModelProto())
-    found = Tuned(onnx.ModelProto(), tiny.facts, onnx.ModelProto(), rows, answers, {}, [], {})
-    monkeypatch.setattr(task, "save_head", full)
+    found = Tuned(onnx.ModelProto(), tiny.facts, onnx.ModelProto(), rows, answers, {}, [], changed=True, differences={})
+    monkeypatch.setattr(outcome, "save_head", full)
     with pytest.raises(InputError, match=r"Cannot write .*net\.onnx: No space left .* Run the same command again"):
-        task._finish(tmp_path / "net.onnx", tiny, data, found)
+        outcome.finish(tmp_path / "net.onnx", tiny, data, found)
     assert not list(tmp_path.glob("*.onnx*"))
+
+
+def test_a_checkpoint_of_a_finished_run_is_not_gone_on_with(tmp_path: Path, tiny: BackboneFile) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "checkpoint.npz").touch()
+    (tmp_path / "run.json").write_text(json.dumps({"status": "finished"}))
+    data: Any = SimpleNamespace(fingerprint=lambda: "x")
+    assert task._begin(tmp_path, tiny, data, OPTIONS)["status"] == "running"
+    assert not (tmp_path / "work" / "checkpoint.npz").exists()
+    assert json.loads((tmp_path / "run.json").read_text()) == {"status": "finished"}  # until the next one is
+    assert json.loads((tmp_path / "work" / "run.json").read_text())["data"] == "x"
 
 
 def test_a_damaged_record_of_an_unfinished_run_is_said(tmp_path: Path, tiny: BackboneFile) -> None:

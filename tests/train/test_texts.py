@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from fxengine.backbones.tokenizer import tokenizer_in
 from fxengine.backbones.words.rule import RULES
 from fxengine.backbones.words.vocabulary import Vocabulary
 from fxengine.heads.file import Head
-from fxengine.train import finetune as task
-from fxengine.train import texts
+from fxengine.train import data, outcome, texts
 from fxengine.train.report import FinetuneReport
 from fxengine.ui.commands.finetune import show
 from fxengine.ui.pages.finetune import write_run
@@ -82,14 +82,15 @@ class Process:
                 "features": features, "head_weights": head, "head_bias": head[:, 0]}  # fmt: skip
         row = {"train_loss": 1.0, "validation_loss": 1.0, "seconds": 1.0}
         state = {"rate": 1e-3, "batch": 16, "best_epoch": 1, "history": [row]}
-        return {"state": state, "trained": ["lstm"]}, left
+        return {"state": state, "trained": ["lstm"], "changed": True}, left
 
 
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> Process:
     """The stand-in; it is right about everything, and so kept, although the probe is, too."""
     made = Process(right=True)
-    monkeypatch.setattr(task, "_is_better", lambda tuned, probe: made.right)
+    monkeypatch.setattr(data, "nothing_to_gain", lambda *_: "")
+    monkeypatch.setattr(outcome, "_is_better", lambda gain, found: made.right)
     monkeypatch.setattr(texts, "run_training", made)
     monkeypatch.setattr(keras_env, "versions", lambda: {"keras": "3.15.1"})
     return made
@@ -113,7 +114,7 @@ def test_the_vocabulary_is_the_words_of_the_training_rows(
     table = dict(zip(words.words, process.arrays["table"], strict=True))
     assert not table["grumble"].any()
     assert all(table[word].any() for word in words.words if word != "grumble")
-    assert report.notes == (
+    assert report.notes[-2:] == (
         "The vocabulary is the 11 words of the texts to train on; 10 of them have a vector, the others are zeros.",
         "1 of the texts to select or to report on have no word of the vocabulary: the tuned net answers them here as "
         "if they were empty, and gives such texts no vector later.",
@@ -157,13 +158,68 @@ def test_a_net_that_gains_nothing_is_not_kept(files: tuple[Path, str], tmp_path:
     assert Head.load(Path(report.head)).facts.kind == "logistic"
 
 
+def test_a_second_run_replaces_no_better_net_unless_forced(
+    files: tuple[Path, str], tmp_path: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tuned(files, tmp_path)
+    kept = {path: path.read_bytes() for path in (tmp_path / "net.onnx", tmp_path / "net.head.onnx")}
+    record = (tmp_path / "net.run" / "run.json").read_text()
+    monkeypatch.setattr(outcome, "_is_better", lambda gain, found: True)
+    process.right = False
+    with pytest.raises(InputError, match=r"did better on the texts to select on \(accuracy 1\.000; now .*Give `force`"):
+        tuned(files, tmp_path, epochs=3)
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert (tmp_path / "net.run" / "run.json").read_text() == record
+    (tmp_path / "net.run" / "work" / "checkpoint.npz").write_bytes(b"")
+    with pytest.raises(InputError, match="a run that was not finished, of another settings"):
+        tuned(files, tmp_path, epochs=4, force=True)
+    second = tuned(files, tmp_path, epochs=3, force=True)
+    assert second.tuned.validation.mean < first.tuned.validation.mean
+    assert read_backbone(tmp_path / "net.onnx").fingerprint == second.space
+    assert not (tmp_path / "net.run" / "work").exists()
+    other = tuned(files, tmp_path, split_column=None)
+    assert "so that the two could not be compared" in other.notes[-1]
+
+
+def test_what_gains_by_chance_alone_or_left_its_weights_is_not_kept(
+    files: tuple[Path, str], tmp_path: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(data, "nothing_to_gain", lambda *_: "")
+    monkeypatch.setattr(keras_env, "versions", lambda: {"keras": "3.15.1"})
+    monkeypatch.setattr(texts, "run_training", process)
+    stars = np.random.default_rng(0).permutation([row[2] for row in rows()])
+    noise = write_table(tmp_path / "noise.csv", [(r[0], r[1], stars[i], r[3]) for i, r in enumerate(rows())],
+                        HEADER)  # fmt: skip
+    report = tuned((noise, files[1]), tmp_path)
+    assert report.gain.real
+    assert report.kept == "tuned"
+    assert (
+        report.why
+        == f"On the texts to select on the tuned net gains {report.gain} of accuracy: more than chance explains."
+    )
+
+    def unchanged(*arguments: Any) -> Any:
+        answer, left = process(*arguments)
+        return {**answer, "changed": False}, left
+
+    monkeypatch.setattr(texts, "run_training", unchanged)
+    again = tuned((noise, files[1]), tmp_path, force=True)
+    assert again.gain.real
+    assert again.kept == "probe"
+    assert again.why.startswith("Training left the weights as they were")
+    record = json.loads((tmp_path / "net.run" / "run.json").read_text())
+    assert record["gain"]["difference"] == asdict(again.gain.difference)
+    assert record["why"] == again.why
+
+
 def test_trained_vectors_begin_at_random_where_there_is_none(
     files: tuple[Path, str], tmp_path: Path, process: Process
 ) -> None:
     report = tuned(files, tmp_path, unfreeze="all")
     assert process.order["net"]["frozen"] is False
     assert all(row.any() for row in process.arrays["table"])
-    assert "have a vector, the others began as small random numbers." in report.notes[0]
+    assert "have a vector, the others began as small random numbers." in report.notes[-2]
 
 
 def test_the_rule_of_words_and_the_weights_of_the_mean_are_those_that_are_asked_for(
@@ -197,6 +253,18 @@ def test_numbers_are_learned_at_their_own_scale_and_given_back(
     answers = Head.load(Path(report.head)).answers(np.zeros((1, 2 * UNITS), np.float32))
     assert 0 < answers[0, 0] < 3000
     assert answers[0, 0] == pytest.approx(1000, abs=900)
+
+
+def test_whole_numbers_are_targets_where_that_is_asked_for(
+    files: tuple[Path, str], tmp_path: Path, process: Process
+) -> None:
+    report = tuned(files, tmp_path, kind="numbers")
+    assert (report.kind, report.metric, report.classes) == ("numbers", "r2", ("label",))
+    learned = process.arrays["targets"][process.arrays["split"] == 0]
+    assert (learned.shape[1], abs(learned.mean()) < 1e-5) == (1, True)
+    assert json.loads((tmp_path / "net.run" / "run.json").read_text())["settings"]["kind"] == "numbers"
+    with pytest.raises(InputError, match="There is no `kind` 'number'"):
+        tuned(files, tmp_path, kind="number")
 
 
 def test_another_process_that_computes_something_else_is_found_out(
@@ -239,9 +307,9 @@ def test_what_cannot_be_is_said(files: tuple[Path, str], tmp_path: Path, changes
 def test_too_little_to_learn_from_is_said(files: tuple[Path, str], tmp_path: Path) -> None:
     given = {"column": "review", "id_column": "id", "label_column": "stars", "backbone": files[1]}
     for i, (kept, words) in enumerate([
-        ([row for row in rows() if row[2] == "5"], r"are of one class \('5'\): nothing to tell apart"),
+        ([row for row in rows() if row[2] == "5"], r"are of one class \('5'\)"),
         (rows()[:2], "of one class"),
-        (rows()[4:6], "has one row"),
+        (rows()[4:6], "has one text"),
     ]):  # fmt: skip
         table = write_table(tmp_path / f"{i}.csv", kept, HEADER)
         with pytest.raises(StoreError, match=words):

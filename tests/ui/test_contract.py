@@ -140,13 +140,14 @@ OWN = {
     "mislabeled": {"report", "pictures", "top"},  # write_page; how many rows are printed
     "pca": {"plot"},  # write_page
     "search": {"report", "pictures"},
-    "duplicates": {"report", "pictures"},
+    "duplicates": {"report"},
     "map": {"png"},
     "cluster": {"report", "pictures"},
     "finetune": {"preview_augment"},  # preview_augmentation, which trains nothing
 }
 PYTHON_ONLY = {
     "progress",  # the command line prints it
+    "tell",  # and this
     "cancel",  # the command line has signals
     "notes",  # where the command line notes what is being decoded
     "limits",  # max_pixels and max_bytes in one, as `verify` hands them on

@@ -16,6 +16,7 @@ from fxengine import extract
 from fxengine.backbones import cache
 from fxengine.backbones.cache import write_backbone
 from fxengine.errors import InputError
+from fxengine.train import finetune as train
 from fxengine.ui.cli import main
 from fxengine.ui.commands import backbones
 from tests.conftest import make_photo, tiny_model
@@ -147,3 +148,16 @@ def test_an_address_space_limit_is_no_traceback(made: Path) -> None:
         done = run(made, "search store --id cats/01.jpg", f"ulimit -v {kilobytes}; {{}}")
         assert done.returncode != 0 or done.stdout
         assert "Traceback" not in done.stderr, kilobytes
+
+
+def test_an_interrupted_training_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "finetune", lambda *_, **__: failing(KeyboardInterrupt())(None))
+    arguments = ["finetune", "photos", "-o", str(tmp_path / "net.onnx")]
+    main(arguments)
+    assert capfd.readouterr().err == "fxengine: interrupted\n"  # nothing was finished
+    (tmp_path / "net.run").mkdir()
+    main(arguments)
+    said = f"  what was finished is kept in {tmp_path / 'net.run'}: the same command goes on from there\n"
+    assert capfd.readouterr().err == f"{said}fxengine: interrupted\n"

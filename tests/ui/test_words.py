@@ -43,6 +43,13 @@ def test_a_parameter_becomes_a_flag(command: str, said: str, shown: str) -> None
     assert words.in_flags(said) == shown
 
 
+def test_what_the_command_lacks_is_named_with_the_command_that_has_it() -> None:
+    every = build_parser().commands
+    words.learn({"finetune": every["finetune"]}, "finetune", lambda: every)
+    assert words.in_flags("Give `scale=1` or `preprocess`.") == "Give --scale 1 of `fxengine export` or --preprocess."
+    assert words.in_flags("Keep another with `layers`.").startswith("Keep another with --layer")
+
+
 def test_without_a_command_line_a_sentence_stays() -> None:
     words.learn({"none": argparse.ArgumentParser(add_help=False)}, "none")
     assert words.in_flags("`max_pixels` allows 4.") == "`max_pixels` allows 4."

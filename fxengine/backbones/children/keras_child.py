@@ -20,6 +20,7 @@ import tempfile
 import traceback
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
@@ -35,7 +36,9 @@ import tensorflow as tf
 import tf2onnx
 
 # By its path: the folder must not be searched for modules.
-layout = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("layout.py"))))
+layout, answer_file = (
+    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name)))) for name in ("layout.py", "answer_file.py")
+)
 
 Job = dict[str, Any]
 FEATURES, LOGITS = "features", "logits"
@@ -133,33 +136,52 @@ def main(path: Path) -> None:
     images = np.load(order["photos"])
     for job in order["jobs"]:
         keras.backend.clear_session()
-        folder, tried = Path(job["folder"]), list[str]()
-        try:
-            answer = {"ok": True, **run(job, images, folder, tried)}
-        except Refused as error:
-            answer = {"ok": False, "refused": str(error)}
-        except Exception as error:
-            traceback.print_exc()
-            # The line that names the layer, the shape or the op is often not the first one.
-            answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
-        (folder / layout.ANSWER).write_text(json.dumps({**answer, "tried": tried}))
+        folder = Path(job["folder"])
+        leave_answer(folder, partial(run, job, images, folder))
+
+
+def leave_answer(folder: Path, do: Callable[[list[str]], Job]) -> None:
+    """Do a job and leave its answer, or what went wrong in words; `do` notes what it tries in the list that it gets."""
+    path, tried = folder / layout.ANSWER, list[str]()
+    answer_file.take_room(path)
+    try:
+        answer = {"ok": True, **do(tried)}
+    except Refused as error:
+        answer = {"ok": False, "refused": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        # The line that names the layer, the shape or the op is often not the first one.
+        answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
+        if answer_file.is_full(error):
+            answer = {"ok": False, "refused": answer_file.no_room(folder)}
+    answer_file.leave(path, {**answer, "tried": tried})
 
 
 def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
     """Build, convert and answer the photos of one job."""
-    keras.utils.set_random_seed(7)
     if job["kind"] == "savedmodel":
         net = saved_model(job)
         photos, ready = photos_for(job, images, net.size)
     else:
-        model = application(job) if job["kind"] == "application" else own_model(job)
-        photos, ready = photos_for(job, images, model.input_shape[1:3])
-        if job["weights"] == "random":
-            randomise(model, ready)
+        model, photos, ready = model_of(job, images)
         net = cut(model, job)
         if job["kind"] == "keras":
             check_float32(net, job, ready)
     return finish(net, photos, ready, folder, tried)
+
+
+def model_of(job: Job, images: np.ndarray) -> tuple[Model, np.ndarray, np.ndarray]:
+    """Return the model of an Application or a file, photos of its input size, and the same as it takes them.
+
+    "random" weights are made here and nowhere else: those that are exported are those that are trained.
+    """
+    keras.utils.set_random_seed(7)
+    model = application(job) if job["kind"] == "application" else own_model(job)
+    photos, ready = photos_for(job, images, model.input_shape[1:3])
+    if job["weights"] == "random":
+        with tf.device("CPU:0"):  # a GPU rounds the statistics otherwise
+            randomise(model, ready)
+    return model, photos, ready
 
 
 def finish(net: Net, photos: np.ndarray, ready: np.ndarray, folder: Path, tried: list[str]) -> Job:
@@ -311,7 +333,10 @@ def own_model(job: Job) -> Model:
 
 def load_own(job: Job, path: str) -> Model:
     """Return the model in a .keras file as it is; safe mode refuses code in it."""
-    model: Model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    try:
+        model: Model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise Refused(why_not_loaded(error)) from error
     if not getattr(model, "inputs", None) or len(model.inputs) != 1 or len(model.input_shape) != 4:
         raise Refused("it is no Functional or Sequential model with one input of pictures [batch, height, width, 3].")
     shape, wanted = model.input_shape, (job["height"], job["width"])
@@ -327,6 +352,17 @@ def load_own(job: Job, path: str) -> Model:
     return with_size(model, wanted)
 
 
+def why_not_loaded(error: Exception) -> str:
+    """Return why Keras does not load a .keras file, and what to do."""
+    if "Lambda" in str(error):
+        return (
+            "it holds a Lambda layer, and code in a .keras file is not run, trusted or not. Put one of Keras's own "
+            "layers in its place (such as Rescaling), or export it as a SavedModel (model.export) and trust that."
+        )
+    said = " ".join(str(error).split())[:300]
+    return f"Keras {keras.__version__} does not load it: {said}"
+
+
 def with_size(model: Model, size: tuple[int, int]) -> Model:
     """Return the same net with its open height and width fixed."""
     fixed: Model = keras.models.clone_model(model, input_tensors=keras.Input((*size, 3)))
@@ -340,7 +376,9 @@ def with_size(model: Model, size: tuple[int, int]) -> Model:
 def saved_model(job: Job) -> Net:
     """Return the SavedModel's serving signature, or the object itself where it has none (TensorFlow Hub)."""
     loaded = tf.saved_model.load(job["what"])
-    signature = loaded.signatures.get("serving_default") if hasattr(loaded, "signatures") else None
+    signatures = dict(getattr(loaded, "signatures", {}))
+    named = "serving_default" if callable(loaded) or len(signatures) != 1 else next(iter(signatures))
+    signature = signatures.get(named)
     size = job["height"], job["width"]
     if signature is not None:
         keywords = signature.structured_input_signature[1]
@@ -367,7 +405,7 @@ def saved_model(job: Job) -> Net:
         vectors = {name: tf.cast(answer[key], tf.float32) for name, key in keys.items()}
         return {name: reduced(value, job["pooling"] or "avg") for name, value in vectors.items()}
 
-    return Net(function, size, names[-1], endpoint="__call__" if signature is None else "serving_default")
+    return Net(function, size, names[-1], endpoint="__call__" if signature is None else named)
 
 
 def reduced(value: Tensor, pooling: str) -> Tensor:
@@ -442,6 +480,11 @@ def before_classifier(model: Model) -> tuple[Tensor, Tensor | None]:
             return before, layer(before)
         if not isinstance(layer, keras.layers.Activation | keras.layers.Softmax):
             break
+    if isinstance(model.output, list | tuple | dict):
+        raise Refused(
+            f"it has {len(model.output)} outputs, and none of them is a classifier's (a last Dense layer): save it "
+            "with the one that is wanted, keras.Model(model.inputs, model.get_layer(NAME).output)."
+        )
     return model.output, None
 
 

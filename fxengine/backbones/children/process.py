@@ -13,7 +13,7 @@ from typing import Any
 
 from fxengine.backbones.children.layout import ANSWER
 from fxengine.cache import working_folder
-from fxengine.errors import InputError
+from fxengine.errors import InputError, explained
 
 _LOG_LINES = 12
 
@@ -53,7 +53,8 @@ def run_program(
         watch: called a few times a second while it runs.
     """
     path = folder.absolute() / "job.json"  # it runs in that folder
-    path.write_text(json.dumps(order))
+    with explained(f"Cannot write to {path.parent}", "Make room, and give the same command again.", InputError):
+        path.write_text(json.dumps(order))
     log = working_folder("logs") / f"{program.log}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     # Else the program would find the files beside it as top-level modules.
     environment = {**os.environ, **program.environment, "PYTHONSAFEPATH": "1"}
@@ -86,8 +87,7 @@ def _wait(child: subprocess.Popen[bytes], seconds: float, watch: Callable[[], No
 
 def check_answer(name: str, folder: Path, log: Path, ended: str, doing: str = "exported") -> None:
     """Raise InputError where the job of a folder failed, in the child's words and with the last lines of its log."""
-    path = folder / ANSWER
-    answer: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"ok": False, "error": ended}
+    answer = _answer(folder / ANSWER) or {"ok": False, "error": ended}
     if answer["ok"]:
         return
     if "refused" in answer:
@@ -98,3 +98,12 @@ def check_answer(name: str, folder: Path, log: Path, ended: str, doing: str = "e
         f"{name} could not be {doing}: {answer['error']}.{tried} The log is {log}; its last lines:\n  "
         + "\n  ".join(lines)
     )
+
+
+def _answer(path: Path) -> dict[str, Any]:
+    """Return what a child left; nothing where it left none, or died while it wrote it."""
+    try:
+        answer: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return answer

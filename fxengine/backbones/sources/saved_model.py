@@ -22,7 +22,7 @@ from fxengine.facts import FactsError
 from fxengine.files import read_small
 
 FILE = "saved_model.pb"
-_SIGNATURE = b"serving_default"
+_SIGNATURE, _INTERNAL = b"serving_default", b"__"  # and what TensorFlow's own names begin with
 # Fields by their numbers in TensorFlow's saved_model.proto, meta_graph.proto and tensor_shape.proto.
 _META_GRAPHS, _SIGNATURES, _KEY, _VALUE, _INPUTS, _SHAPE, _DIM, _SIZE = 2, 5, 1, 2, 1, 3, 2, 1
 _MOST_PIXELS = 1 << 16  # an open dimension is -1
@@ -39,7 +39,9 @@ def check_trust(name: str, options: ExportOptions) -> None:
 
 
 def input_size(folder: Path) -> tuple[int | None, int | None]:
-    """Return the height and width that the serving signature's one input says, None where open or not said.
+    """Return the height and width that the one input of the serving signature, or of the only one, says.
+
+    None where they are open or not said.
 
     Raises:
         InputError: the file cannot be read, or is damaged.
@@ -138,9 +140,7 @@ def _lines(path: Path) -> tuple[str, ...]:
 
 def _input_size(stream: BinaryIO, end: int) -> tuple[int | None, int | None]:
     for graph in _within(stream, (0, end), _META_GRAPHS):
-        for entry in _within(stream, graph, _SIGNATURES):
-            if [_bytes(stream, key) for key in _within(stream, entry, _KEY)] != [_SIGNATURE]:
-                continue
+        for entry in _serving(stream, graph):
             inputs = [
                 tensor
                 for signature in _within(stream, entry, _VALUE)
@@ -155,6 +155,19 @@ def _input_size(stream: BinaryIO, end: int) -> tuple[int | None, int | None]:
 
 
 _Span = tuple[int, int]
+
+
+def _serving(stream: BinaryIO, graph: _Span) -> list[_Span]:
+    """Return where the serving signature is, or the only one where none is called so."""
+    found = {}
+    for entry in _within(stream, graph, _SIGNATURES):
+        for key in _within(stream, entry, _KEY):
+            name = _bytes(stream, key)
+            if not name.startswith(_INTERNAL):
+                found[name] = entry
+    if _SIGNATURE in found:
+        return [found[_SIGNATURE]]
+    return [*found.values()] if len(found) == 1 else []
 
 
 def _within(stream: BinaryIO, span: _Span, number: int) -> Iterator[_Span]:

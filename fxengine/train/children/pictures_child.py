@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 Job = dict[str, Any]
-Change = Callable[[tf.Tensor], tf.Tensor]
+Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 _TRAIN = 0
 
 
@@ -41,7 +41,7 @@ class Pictures:
         """Return some pictures as the net takes them, changed where they are to be."""
         found = tf.numpy_function(lambda i: self.images[i], [rows], tf.uint8)
         pictures = tf.cast(tf.ensure_shape(found, (None, *self.images.shape[1:])), tf.float32)
-        return self.prepared(pictures if change is None else change(pictures))
+        return self.prepared(pictures if change is None else change(pictures, rows))
 
     def prepared(self, pictures: tf.Tensor) -> tf.Tensor:
         """Return pictures as the net takes them, from 0 to 255 in RGB."""
@@ -57,8 +57,9 @@ def read(folder: Path, layout: Any, pixels: Job) -> Pictures:
         return Pictures(images, targets, split, weight, str(arrays["kind"]), pixels)
 
 
-def draw_samples(data: Pictures, change: Change, path: Path) -> None:
-    """Write the first training pictures, each with five random changes, uint8 [pictures, 6, height, width, 3]."""
-    plain = np.asarray(data.images[data.rows(_TRAIN)[:6]], np.float32)
-    shown = [plain, *(np.asarray(change(tf.constant(plain))) for _ in range(5))]
+def draw_samples(data: Pictures, changes: list[Change], path: Path) -> None:
+    """Write the training pictures, each as it is and changed, uint8 [pictures, 1 + changes, height, width, 3]."""
+    rows = data.rows(_TRAIN)
+    plain = np.asarray(data.images[rows], np.float32)
+    shown = [plain, *(np.asarray(change(tf.constant(plain), tf.constant(rows))) for change in changes)]
     np.save(path, np.stack(shown, axis=1).round().astype(np.uint8))

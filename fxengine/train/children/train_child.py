@@ -12,9 +12,9 @@ import json
 import os
 import sys
 import time
-import traceback
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -50,7 +50,7 @@ texts_child = _load(HERE / "texts_child.py")
 augment_child = _load(HERE / "augment_child.py")
 
 Job = dict[str, Any]
-Change = Callable[[tf.Tensor], tf.Tensor]
+Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Refused = keras_child.Refused
 ENGINE = os.getppid()
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -69,6 +69,13 @@ class State:
     best_epoch: int = 0
     best_loss: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
+    tried: int = 0  # epochs in which rates were tried
+    diverged: int = 0  # the epoch in which the loss was no finite number
+    notes: list[str] = field(default_factory=list)  # for people, a sentence each
+
+
+Checkpoint = tuple[State, list[np.ndarray], list[np.ndarray], list[np.ndarray]]
+DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 
 
 class Data(Protocol):
@@ -94,31 +101,27 @@ class Data(Protocol):
 def main(path: Path) -> None:
     """Train and export, or draw samples; an error is left in words."""
     order = json.loads(path.read_text())
-    folder, tried = Path(order["folder"]), list[str]()
+    folder = Path(order["folder"])
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy("float32")
-    try:
-        answer = {"ok": True, **run(order, folder, tried)}
-    except Refused as error:
-        answer = {"ok": False, "refused": str(error)}
-    except Exception as error:
-        traceback.print_exc()
-        answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
-    (folder / keras_child.layout.ANSWER).write_text(json.dumps({**answer, "tried": tried}))
+    keras_child.leave_answer(folder, lambda tried: run(order, folder, tried))
 
 
 def run(order: Job, folder: Path, tried: list[str]) -> Job:
     """Do the whole job."""
-    keras.utils.set_random_seed(order["settings"]["seed"])
+    reproducible(order["net"]["kind"])
     if order["net"]["kind"] == texts_child.KIND:
+        keras.utils.set_random_seed(order["settings"]["seed"])
         return run_texts(order, folder)
     data = pictures_child.read(Path(order["data"]), layout, order["pixels"])
     if order.get("preview"):
-        change = augment_child.augmenter(order["settings"]["augmentations"], order["settings"]["seed"])
-        pictures_child.draw_samples(data, change, Path(order["preview"]))
+        changes = [change_of(data, order["settings"], epoch) for epoch in range(5)]
+        pictures_child.draw_samples(data, changes, Path(order["preview"]))
         return {}
-    net = backbone(order["net"])
+    sample = np.load(order["photos"])
+    net = backbone(order["net"], sample)
     assert net.model is not None
+    keras.utils.set_random_seed(order["settings"]["seed"])
     head = keras.layers.Dense(data.targets.shape[1], name="fx_head")
     unit = keras.layers.UnitNormalization(name="fx_unit")(net.model.output[keras_child.FEATURES])
     model = keras.Model(net.model.inputs, head(unit))
@@ -128,21 +131,39 @@ def run(order: Job, folder: Path, tried: list[str]) -> Job:
         trained = nets_child.choose_trainable(net.model.layers, order["settings"]["unfreeze"])
     except ValueError as error:
         raise Refused(str(error)) from error
+    before = net.model.get_weights()
     state = train(model, data, order, folder)
     np.savez(folder / layout.OUTPUTS, allow_pickle=False, **outputs(model, data, head, state))
-    photos = keras_child.crops(np.load(order["photos"]), *net.size)
+    photos = keras_child.crops(sample, *net.size)
     ready = np.asarray(data.prepared(tf.constant(photos, tf.float32)))
-    return {**keras_child.finish(net, photos, ready, folder, tried), "state": asdict(state), "trained": trained}
+    said = {"state": asdict(state), "trained": trained, "changed": differ(before, net.model.get_weights())}
+    return {**keras_child.finish(net, photos, ready, folder, tried), **said}
 
 
 def run_texts(order: Job, folder: Path) -> Job:
     """Train a net over word vectors; its weights are left instead of a file."""
     data = texts_child.read(Path(order["data"]), layout)
     net = texts_child.build(order["net"], np.load(Path(order["data"]) / layout.TABLE), data.targets.shape[1])
+    before = net.features.get_weights()
     state = train(net.model, data, order, folder)
     left = {**outputs(net.model, data, net.head, state), **net.weights(), **texts_child.samples(net, data)}
     np.savez(folder / layout.OUTPUTS, allow_pickle=False, **left)
-    return {"state": asdict(state), "trained": net.trained}
+    changed = differ(before, net.features.get_weights())
+    return {"state": asdict(state), "trained": net.trained, "changed": changed}
+
+
+def reproducible(kind: str) -> None:
+    """Let the processor add up in the same order always.
+
+    A GPU lacks some operations then, and a SavedModel may hold random ones without a seed, which are refused then.
+    """
+    if kind != "savedmodel" and not tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
+
+
+def differ(before: list[np.ndarray], after: list[np.ndarray]) -> bool:
+    """Tell whether any weight is another."""
+    return not all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def outputs(model: keras.Model, data: Data, head: keras.Layer, state: State) -> dict[str, np.ndarray]:
@@ -150,11 +171,13 @@ def outputs(model: keras.Model, data: Data, head: keras.Layer, state: State) -> 
     rows = np.concatenate([data.rows(VALIDATION), data.rows(TEST)])
     weights, bias = head.get_weights()
     logits = answers(model, data, rows, state.batch)
+    if not np.isfinite(logits).all():
+        raise Refused("the trained net's answers are no finite numbers: give a lower `rate`.")
     return {"rows": rows, "logits": logits, "head_weights": weights.T, "head_bias": bias}
 
 
-def backbone(job: Job) -> Net:
-    """Return the headless net as `keras_child` cuts it."""
+def backbone(job: Job, images: np.ndarray) -> Net:
+    """Return the headless net as `keras_child` makes and cuts it; `images` are the photos that exports are tried on."""
     if job["kind"] == "lite0":
         with np.load(job["weights"]) as weights:
             size = job["height"], job["width"]
@@ -163,8 +186,7 @@ def backbone(job: Job) -> Net:
     elif job["kind"] == "savedmodel":
         net = saved_model(job)
     else:
-        make = keras_child.application if job["kind"] == "application" else keras_child.own_model
-        net = keras_child.cut(make(job), job)
+        net = keras_child.cut(keras_child.model_of(job, images)[0], job)
     return net
 
 
@@ -205,10 +227,12 @@ def answers(model: keras.Model, data: Data, rows: np.ndarray, batch: int) -> np.
 def train(model: keras.Model, data: Data, order: Job, folder: Path) -> State:
     """Train from the last checkpoint on; leave the model with the best weights."""
     settings = order["settings"]
+    tried = 0 if settings["rate"] else len(order["rates"])
+    order = {**order, "all_epochs": tried + settings["epochs"]}
     initial = model.get_weights()
     saved = read_checkpoint(folder / layout.CHECKPOINT)
     if saved is None:
-        state = State(settings["rate"] or choose_rate(model, data, order, folder), settings["batch"])
+        state = State(settings["rate"] or choose_rate(model, data, order, folder), settings["batch"], tried=tried)
         model.set_weights(initial)
         state.best_loss = validation(model, data, state.batch)["validation_loss"]
         best = initial
@@ -229,6 +253,9 @@ def train(model: keras.Model, data: Data, order: Job, folder: Path) -> State:
             model.set_weights(before)
             compiled(model, data, settings, state)
             continue
+        if not np.isfinite([row["train_loss"], row["validation_loss"]]).all():
+            state.diverged = state.epoch + 1
+            break
         state.epoch += 1
         state.history.append(row)
         if row["validation_loss"] < state.best_loss:
@@ -236,6 +263,12 @@ def train(model: keras.Model, data: Data, order: Job, folder: Path) -> State:
         write_checkpoint(folder / layout.CHECKPOINT, state, model, best)
         log(order["tensorboard"], state.epoch, row)
         say(folder, {"epoch": state.epoch, "epochs": settings["epochs"], **row})
+    if state.diverged and not state.best_epoch:
+        (folder / layout.CHECKPOINT).unlink(missing_ok=True)  # else another rate would be that of another run
+        raise Refused(
+            f"the loss of epoch {state.diverged} is no finite number at the rate {state.rate:g}, and no epoch before "
+            "did better than the beginning, so nothing is kept: give a lower `rate`."
+        )
     model.set_weights(best)
     return state
 
@@ -244,7 +277,7 @@ def one_epoch(model: keras.Model, data: Data, order: Job, folder: Path, state: S
     """Train on every row once; return what is known after it."""
     settings, begin = order["settings"], time.perf_counter()
     rows = mixed(data, state.batch, np.random.default_rng([settings["seed"], state.epoch]))
-    change = augment_child.augmenter(settings["augmentations"], settings["seed"] + state.epoch)
+    change = change_of(data, settings, state.epoch) if settings["augmentations"] else None
     inputs = batches(data, rows, state.batch, change)
     reseed(model, settings["seed"], state.epoch)
     steps = -(-len(rows) // state.batch)
@@ -254,12 +287,20 @@ def one_epoch(model: keras.Model, data: Data, order: Job, folder: Path, state: S
         done["step"] += 1
         if time.monotonic() - done["said"] > 1:
             done["said"] = time.monotonic()
-            say(folder, {"steps": state.epoch * steps + done["step"], "of": settings["epochs"] * steps})
+            said = (state.tried + state.epoch) * steps + done["step"]
+            say(folder, {"steps": said, "of": order["all_epochs"] * steps, "at": done["said"]})
 
-    watch = keras.callbacks.LambdaCallback(on_train_batch_end=tell)
-    loss = model.fit(inputs, epochs=1, verbose=0, callbacks=[watch]).history["loss"][0]
+    watch = [keras.callbacks.LambdaCallback(on_train_batch_end=tell), keras.callbacks.TerminateOnNaN()]
+    loss = model.fit(inputs, epochs=1, verbose=0, callbacks=watch).history["loss"][0]
     row = {"train_loss": float(loss), **validation(model, data, state.batch)}
     return {**row, "seconds": round(time.perf_counter() - begin, 2)}
+
+
+def change_of(data: Data, settings: Job, epoch: int) -> Change:
+    """Return what changes pictures in an epoch: the same in every run of this seed."""
+    numbers = augment_child.drawn(len(data.split), settings["seed"], epoch)
+    made: Change = augment_child.augmenter(settings["augmentations"], numbers)
+    return made
 
 
 def mixed(data: Data, batch: int, rng: np.random.Generator) -> np.ndarray:
@@ -273,10 +314,10 @@ def mixed(data: Data, batch: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def reseed(model: keras.Model, seed: int, epoch: int) -> None:
-    """Begin the random numbers of every dropout anew, so that a training that goes on has those of a whole one."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout):
-            layer.seed_generator.state.assign(np.array([seed, epoch], np.uint32))
+    """Begin the random numbers of every layer anew, so that a training that goes on has those of a whole one."""
+    states = [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+    for i, variable in enumerate(states):
+        variable.assign(np.random.default_rng([seed, epoch, i]).integers(0, 2**32, 2, np.uint32))
 
 
 def validation(model: keras.Model, data: Data, batch: int) -> dict[str, float]:
@@ -297,9 +338,9 @@ def choose_rate(model: keras.Model, data: Data, order: Job, folder: Path) -> flo
     """Return the rate with the lowest validation loss after one epoch each."""
     initial, losses = model.get_weights(), {}
     settings = {**order["settings"], "epochs": 1}
-    for rate in order["rates"]:
+    for tried, rate in enumerate(order["rates"]):
         model.set_weights(initial)
-        state = State(rate, settings["batch"])
+        state = State(rate, settings["batch"], tried=tried)
         compiled(model, data, settings, state)
         try:
             row = one_epoch(model, data, {**order, "settings": settings}, folder, state)
@@ -351,6 +392,7 @@ def write_checkpoint(path: Path, state: State, model: keras.Model, best: list[np
     try:
         with files.replacing(path) as temporary, temporary.open("wb") as file:  # savez puts .npz behind a name
             np.savez(file, allow_pickle=False, state=np.asarray(json.dumps(asdict(state))), **arrays)
+            keep_before(path)
     except OSError as error:
         raise Refused(
             f"the checkpoint after epoch {state.epoch} could not be written to {path.parent} ({error.strerror}); the "
@@ -358,19 +400,39 @@ def write_checkpoint(path: Path, state: State, model: keras.Model, best: list[np
         ) from error
 
 
-def read_checkpoint(path: Path) -> tuple[State, list[np.ndarray], list[np.ndarray], list[np.ndarray]] | None:
-    """Return state, weights, best weights and the optimizer's variables; None where there is no checkpoint."""
+def keep_before(path: Path) -> None:
+    """Give the checkpoint that is there a second name: a disk may spoil the one that takes its place."""
+    before = path.with_name(layout.BEFORE)
+    before.unlink(missing_ok=True)
+    with suppress(OSError):  # there is none, or the file system has no second names
+        os.link(path, before)
+
+
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """Return the last checkpoint that is whole; None where there is none yet."""
     if not path.is_file():
         return None
+    before = path.with_name(layout.BEFORE)
     try:
-        with np.load(path) as arrays:
-            state = State(**json.loads(str(arrays["state"])))
-            groups = [[arrays[f"{name}{i}"] for i in range(sum(key.startswith(name) for key in arrays))]
-                      for name in ("weight", "best", "optimizer")]  # fmt: skip
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise Refused(
-            f"the checkpoint {path} is damaged ({type(error).__name__}: {error}). Delete it to begin anew."
-        ) from error
+        return whole_checkpoint(path)
+    except DAMAGE as error:
+        said = f"the checkpoint {path} is damaged ({type(error).__name__}: {error})"
+        try:
+            found = whole_checkpoint(before)
+        except DAMAGE:
+            raise Refused(f"{said}. Delete it to begin anew.") from error
+    before.replace(path)
+    said = f"{said[0].upper()}{said[1:]}: training went on from the one before, of epoch {found[0].epoch}."
+    found[0].notes.append(said)
+    return found
+
+
+def whole_checkpoint(path: Path) -> Checkpoint:
+    """Return state, weights, best weights and the optimizer's variables; raises one of `DAMAGE`."""
+    with np.load(path) as arrays:
+        state = State(**json.loads(str(arrays["state"])))
+        groups = [[arrays[f"{name}{i}"] for i in range(sum(key.startswith(name) for key in arrays))]
+                  for name in ("weight", "best", "optimizer")]  # fmt: skip
     return state, groups[0], groups[1], groups[2]
 
 

@@ -9,7 +9,7 @@ from fxengine.ui.arguments import add_labels, call
 from fxengine.ui.console import say_notes, say_result
 from fxengine.ui.exit_codes import FINE
 
-TEXT = "say whether a head is enough, more labels would help, or fine-tuning would pay"
+TEXT = "say whether a head is enough, more labels would help, or fine-tuning is worth a trial"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from fxengine.errors import InputError
+from fxengine.heads.estimator import Kind
+from fxengine.train.layout import RUN
 from fxengine.train.options import Net, Optimizer
 from fxengine.ui.arguments import BACKBONE, add_inputs, add_labels, add_output, add_word_vectors, call, positive
-from fxengine.ui.console import progress_shown, say, say_notes, say_result, silent
+from fxengine.ui.console import complain, progress_lines, progress_shown, say, say_notes, say_result, silent
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -22,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_inputs(parser, "a folder of pictures, a folder a class, or a table of texts")
     add_output(parser, "the .onnx file to make")
+    parser.add_argument("--force", action="store_true", help="replace what is there even where it did better")
     add_training(parser)
     parser.add_argument(
-        "--preview-augment", type=Path, metavar="PNG", help="draw what --augment does to six pictures; train nothing"
+        "--preview-augment", type=Path, metavar="PNG", help="draw what --augment does to each class; train nothing"
     )
 
 
@@ -38,6 +41,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trust", action="store_true", help="load a SavedModel, which is a program")
     add_labels(parser, "the folders")
+    parser.add_argument("--kind", choices=get_args(Kind), help="what the columns are (as they look)")
     _add_texts(parser)
     group = parser.add_argument_group("training")
     group.add_argument(
@@ -85,8 +89,14 @@ def run(options: argparse.Namespace) -> int:
         return FINE
     if options.output is None:
         raise InputError("`output` is needed: the .onnx file to make.")
-    with progress_shown("training", silent(options)) as progress:
-        report = call(finetune, options, progress=progress)
+    try:
+        with progress_shown("training", silent(options)) as progress:
+            report = call(finetune, options, progress=progress, tell=progress_lines(silent(options)))
+    except KeyboardInterrupt:
+        kept = options.output.with_suffix(RUN)
+        if kept.is_dir() and not silent(options):
+            complain(f"  what was finished is kept in {kept}: the same command goes on from there")
+        raise
     page = write_run(report)
     say_result(options, report.to_dict, lambda: show(report, page))
     return FINE
@@ -99,16 +109,15 @@ def show(report: FinetuneReport, page: Path) -> None:
     failed = "could not be decoded" if report.modality == "picture" else "have no word that is known, or are no text"
     say(f"{report.backbone} trained further on {sides} {things}; {report.failed} {failed}")
     say_notes(report.notes)
-    say(f"  rate {report.rate:g}, {report.trained_layers} layers, best after epoch {report.best_epoch} of "
-        f"{len(report.history)}, {report.seconds:.0f} s")  # fmt: skip
+    if report.history:
+        say(f"  rate {report.rate:g}, {report.trained_layers} layers, best after epoch {report.best_epoch} of "
+            f"{len(report.history)}, {report.seconds:.0f} s")  # fmt: skip
     say(f"  probe on the frozen features, test {report.metric.replace('_', ' ')}: {report.probe.test}")
-    say(f"  tuned, test {report.metric.replace('_', ' ')}: {report.tuned.test}")
+    if report.history:
+        say(f"  tuned, test {report.metric.replace('_', ' ')}: {report.tuned.test}")
+    say(f"  {report.why}")
     if report.kept == "tuned":
         say(f"tuned backbone written to {report.output}, its head to {report.head}")
     else:
-        say(
-            f"training gained nothing on the {things} to select on ({report.tuned.validation.mean:.1%} after "
-            f"{report.probe.validation.mean:.1%}): the original backbone is kept as {report.output}, with "
-            f"the probe as {report.head}"
-        )
+        say(f"the original backbone is kept as {report.output}, with the probe as {report.head}")
     say(f"  page: {page}")

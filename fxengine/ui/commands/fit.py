@@ -12,7 +12,7 @@ from fxengine.ui.exit_codes import FINE
 if TYPE_CHECKING:
     from fxengine.train.fit import FitReport
 
-TEXT = "make one model of labelled pictures: extract, probe, fine-tune only where it pays, bundle"
+TEXT = "make one model of labelled pictures: extract, probe, fine-tune where worth a trial, bundle"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

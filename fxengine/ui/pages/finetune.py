@@ -44,7 +44,7 @@ def finetune_page(report: FinetuneReport) -> str:
     ]
     epochs = [[i, *(row.get(name) for name in _EPOCH)] for i, row in enumerate(report.history, 1)]
     body = [
-        *(f"<p>{html.text(line)}</p>" for line in (_words(report), *report.notes)),
+        *(f"<p>{html.text(line)}</p>" for line in (_words(report), report.why, *report.notes)),
         f"<h2>{html.text(report.metric.replace('_', ' '))}, with 95% intervals</h2>",
         html.table(["", "validation", "low", "high", "test", "low", "high"], scores),
         "<h2>Training</h2>",
@@ -63,7 +63,7 @@ def _cells(score: Interval) -> list[float]:
 
 
 def _words(report: FinetuneReport) -> str:
-    kept = "the tuned net" if report.kept == "tuned" else "the original with its probe: training gained nothing"
+    kept = "the tuned net" if report.kept == "tuned" else "the original with its probe"
     sides = ", ".join(f"{count} {name}" for name, count in report.rows.items())
     return (
         f"{sides} {report.modality}s; rate {report.rate:g}; best after epoch {report.best_epoch} of "

@@ -5,16 +5,25 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 
 from fxengine.ui.console import printable
 
 matplotlib.use("Agg")
+# What draws the signs that matplotlib's own font lacks, where one of them is installed.
+_FURTHER = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans SC",
+    "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "Yu Gothic",
+    "Malgun Gothic", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS", "Noto Sans Thai",
+    "Noto Sans Devanagari", "Nirmala UI", "Noto Emoji",
+)  # fmt: skip
 _BLUE, _RED, _GREY, _PALE = "#2f6fb0", "#c4483a", "#7a7a7a", "#bdbdbd"
 # no two are nearer in CIELAB than 25, and none is a grey
 _COLOURS = (
@@ -191,5 +200,25 @@ def _png(figure: Figure) -> bytes:
 
 def _short(name: str) -> str:
     # "$" would begin a formula
-    shown = printable(name[:25])
+    shown = _drawable(printable(name[:25]))
     return (shown if len(shown) <= 24 else shown[:23] + "…").replace("$", r"\$")
+
+
+def _drawable(text: str) -> str:
+    """Return text, with what no font here has as Python writes it: its boxes are all alike."""
+    if text.isascii():
+        return text
+    there = _characters()
+    return "".join(c if ord(c) in there else c.encode("unicode_escape").decode() for c in text)
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """Return the code points that the fonts here have, and let matplotlib use those fonts."""
+    installed = {font.name for font in fontManager.ttflist}
+    families = ["DejaVu Sans", *(name for name in _FURTHER if name in installed)]
+    matplotlib.rcParams["font.family"] = families
+    found = frozenset[int]()
+    for family in families:
+        found |= get_font(findfont(family)).get_charmap().keys()
+    return found

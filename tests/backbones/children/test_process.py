@@ -62,3 +62,15 @@ def test_what_failed_is_said_in_the_childs_words(answer: dict[str, object], word
     with pytest.raises(InputError, match=words.replace(".*", "(.|\n)*")) as caught:
         check_answer("it", tmp_path, log, "ended")
     assert str(caught.value).count("one") <= 11
+
+
+def test_half_an_answer_is_none(tmp_path: Path) -> None:
+    (tmp_path / "answer.json").write_text('{"ok": tr')
+    (tmp_path / "log").write_text("last words")
+    with pytest.raises(InputError, match="it could not be exported: it died"):
+        check_answer("it", tmp_path, tmp_path / "log", "it died")
+
+
+def test_an_order_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Cannot write to .*gone: No such file or directory: .* Make room"):
+        run_program(program(tmp_path, ANSWERS), {"word": "hello"}, tmp_path / "gone", seconds=30)

@@ -213,7 +213,11 @@ class Hub(tf.Module):  # as TensorFlow Hub's classifiers are: any size, a 1x1 co
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, name="inputs")])
     def serve(self, inputs):
         return {"logits": tf.squeeze(tf.nn.conv2d(self.features(inputs), self.top, 1, "VALID"), (1, 2))}
+    @tf.function(input_signature=[tf.TensorSpec((None, 20, 28, 3), tf.float32, name="inputs")])
+    def fixed(self, inputs):
+        return self.serve(inputs)
 hub = Hub()
+tf.saved_model.save(hub, here / "predict", signatures={"predict": hub.fixed})
 tf.saved_model.save(hub, here / "hub", signatures=hub.serve)
 (here / "hub" / "assets").mkdir(exist_ok=True)
 (here / "hub" / "assets" / "labels.txt").write_text("cat\\ndog\\nowl\\nelk\\n")
@@ -265,6 +269,11 @@ tokens("reshape1", 1, True)
 tokens("reshape2", 2, True)
 tokens("constant", kernel="zeros")
 (here / "broken.h5").write_bytes(b"no HDF5")
+code = keras.layers.Lambda(lambda pictures: pictures * 2.0)
+keras.Sequential([keras.Input((24, 32, 3)), code, keras.layers.GlobalAveragePooling2D()]).save(here / "lambda.keras")
+x = keras.Input((24, 32, 3))
+y = keras.layers.Conv2D(4, 3)(x)
+keras.Model(x, [y, keras.layers.GlobalAveragePooling2D()(y)]).save(here / "two.keras")
 """
 # How far Keras's own features in that policy are from the export's, in parts of their length.
 POLICIES = {"mixed_float16": 2e-3, "mixed_bfloat16": 2e-2, "float16": 5e-3, "float64": 1e-5}
@@ -276,6 +285,7 @@ FILE_JOBS = {
     "saved": ("WHERE/saved", replace(STATED, trust=True, size=(24, 32))),
     "classifier": ("WHERE/saved", replace(STATED, trust=True, logits=True, labels=Path("WHERE/labels.txt"))),
     "hub": ("WHERE/hub", ExportOptions(scale=1 / 255, trust=True, logits=True, size=(20, 28))),
+    "predict": ("WHERE/predict", ExportOptions(scale=1 / 255, trust=True)),
     "open": ("WHERE/open.keras", ExportOptions(scale=1.0, size=(20, 28))),
     **{name: (f"WHERE/{name}.keras", ExportOptions(scale=1 / 255)) for name in (*POLICIES, *BATCHES, "constant")},
     "layers": (
@@ -291,6 +301,8 @@ FILE_JOBS = {
 }
 REFUSED = {
     "no layer": ("WHERE/own.keras", replace(STATED, layers=("cov",)), "no layer 'cov'; the nearest are conv"),
+    "lambda": ("WHERE/lambda.keras", replace(STATED, trust=True), "it holds a Lambda layer, and code in"),
+    "two outputs": ("WHERE/two.keras", STATED, "it has 2 outputs, and none of them is a classifier's"),
     "no network": ("MobileNetV2", ExportOptions(), "could not be downloaded"),
     "broken": ("MobileNet", replace(SMALL, weights="WHERE/broken.h5"), "do not fit it"),
     "of another": ("MobileNet", replace(SMALL, weights="WHERE/of_another.weights.h5"), "do not fit it"),
@@ -482,6 +494,14 @@ def test_weights_come_from_kerass_own_folder_or_a_file(exported: Exported, name:
     """`imagenet` finds in KERAS_HOME what Keras would have downloaded."""
     found = run_model(exported.model(name), np.full((1, 32, 32, 3), PICTURE, np.uint8))["features"]
     assert differences(found, np.load(exported.files / "mobilenet.npy"))["relative"] < 1e-4
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_only_signature_says_the_size_and_is_called(exported: Exported) -> None:
+    with np.load(exported.files / "hub.npz") as arrays:
+        pictures, logits = arrays["pictures"], arrays["logits"]
+    assert differences(run_model(exported.model("predict"), pictures)["features"], logits)["relative"] < 1e-4
 
 
 @needs_keras

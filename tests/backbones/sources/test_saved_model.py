@@ -21,7 +21,8 @@ from tests.saved_models import CLASSES, FEATURES, classifier, signature
         (signature(-1, -1, 32, 3), (None, 32)),
         (signature(1, 0, 1 << 20, 3), (None, None)),
         (signature(-1, 224), (None, None)),
-        (signature(-1, 224, 192, 3, name="other"), (None, None)),
+        (signature(-1, 224, 192, 3, name="predict"), (224, 192)),  # the only one
+        (signature(-1, 224, 192, 3, name="__saved_model_init_op"), (None, None)),
         (b"", (None, None)),
     ],
 )

@@ -10,6 +10,7 @@ from fxengine import InputError
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.probing.probe import probe
 from fxengine.train import layout
+from fxengine.train.gain import Gain
 from fxengine.train.report import FinetuneReport, Side
 from fxengine.trust import note_named
 from fxengine.ui.pages.finetune import write_run
@@ -18,6 +19,7 @@ from tests.stores import write_store
 from tests.ui.pages.reader import read
 from tests.ui.pages.test_html import NASTY
 
+GAIN = Gain(Interval(0.25, 0.125, 0.375), "exact test of McNemar", real=True)
 SIDE = Side(Interval(0.9, 0.8, 0.95), Interval(0.91, 0.8, 0.95))
 EPOCH = {"train_loss": 1.5, "validation_loss": 2.25, "validation_accuracy": 0.4, "seconds": 1.0}
 
@@ -31,9 +33,9 @@ def report(tmp_path: Path, two_classes: Path) -> FinetuneReport:
     (run / layout.RECORD).write_text(json.dumps(record))
     return FinetuneReport(
         output="net.onnx", head="net.head.onnx", run=str(run), backbone="net", space="s" * 64, kept="tuned",
-        kind="classes", metric="accuracy", classes=("a", "b"), rows={"train": 3, "validation": 2, "test": 2},
-        probe=SIDE, tuned=SIDE, rate=1e-4, batch=16, best_epoch=1, history=(EPOCH, EPOCH), trained_layers=3,
-        differences={}, details=probe(two_classes), notes=(NASTY,),
+        why=str(GAIN), gain=GAIN, kind="classes", metric="accuracy", classes=("a", "b"),
+        rows={"train": 3, "validation": 2, "test": 2}, probe=SIDE, tuned=SIDE, rate=1e-4, batch=16, best_epoch=1,
+        history=(EPOCH, EPOCH), trained_layers=3, differences={}, details=probe(two_classes), notes=(NASTY,),
     )  # fmt: skip
 
 
@@ -60,6 +62,7 @@ def test_the_page_shows_what_a_run_gained(report: FinetuneReport, tmp_path: Path
     shown = read(text)
     assert "script" not in shown.tags
     assert "3 train, 2 validation, 2 test pictures; rate 0.0001; best after epoch 1 of 2" in shown.shown
+    assert "+0.250 (95% interval +0.125 to +0.375, exact test of McNemar)" in shown.shown
     assert "00.jpg" in shown.shown
     assert '<td class="number">2.2500</td>' in text
     assert '<td>epochs</td><td class="number">3</td>' in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -105,3 +106,20 @@ def test_a_dot_at_the_edge_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_in_a_plot_is_short_and_printable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plots._short("a\x1b\n$" + "b" * 1_000_000) == "a\\x1b\\n\\$" + "b" * 15 + "…"
     assert list(drawn(monkeypatch, ["a\nb"])) == ["a\\nb"]
+
+
+def test_what_no_font_has_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "_FURTHER", ())
+    plots._characters.cache_clear()
+    kept: list[Figure] = []
+    names = ["cat", "Gänse", "собака", "猫", "犬$", "😀"]
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "_png", kept.append)
+        plots.confusion(np.eye(6, dtype=int).tolist(), names)
+    labels = [label.get_text() for label in kept[0].axes[0].get_xticklabels()]
+    assert labels == ["cat", "Gänse", "собака", "\\u732b", "\\u72ac\\$", labels[5]]
+    assert labels[5] in ("😀", "\\U0001f600")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that a glyph is missing
+        assert plots.confusion(np.eye(6, dtype=int).tolist(), names).startswith(b"\x89PNG")
+    plots._characters.cache_clear()

@@ -84,7 +84,8 @@ def test_pages_show_texts_of_what_was_named_only(name: str, store: Path, strange
     stranger()
     hidden = str(load_page(name)(RESULTS[name](store)))
     assert "<blockquote" not in hidden
-    assert hidden.count(">not shown<") == shown
+    # Texts that cannot be read cannot be compared: fewer are grouped.
+    assert hidden.count(">not shown<") == (hidden.count("<figure") if name == "DuplicatesReport" else shown)
     assert hidden.count(f"<p>{html.HIDDEN_TEXTS}</p>") == 1
 
 
@@ -188,10 +189,11 @@ def test_json_says_the_texts(store: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_the_terminal_says_the_texts(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["duplicates", str(store), "--threshold", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "│     0 │ same text │ good  │ 01 │ bad bad bad a │" in shown
+    assert "│     0 │ identical │ good  │ 01 │ bad bad bad a │" in shown
     assert "1 groups, 1 texts more than needed among 24" in shown
     assert "1 groups hold texts of several labels" in shown
-    assert "likeness: to the text of the group that is to be kept" in shown
+    assert "likeness: of the vectors, to the text that is kept" in shown
+    assert "1 identical: identical to one that is kept" in shown
     for command in (["cluster", "-k", "2"], ["map"], ["mislabeled", "--folds", "2"]):
         assert main([command[0], str(store), *command[1:]]) == 0
         shown = capsys.readouterr().out
