@@ -1,110 +1,176 @@
-"""How many planted copies of caltech_20 are found, and how much of what is reported is one.
+"""Whether what `fxengine duplicates` calls the same picture is, and how many planted copies it finds.
 
-python -m bench.duplicates
+python -m bench.duplicates [--photos N]
 
-Every photo gets three copies: half the size, JPEG quality 30, and a crop of 90% of the area.
+Real: five folders without planted copies, against bench/duplicates_truth.json, which was made by looking at every pair
+that was ever called the same picture, and every near miss. Planted: of N photos of three folders, each edit of
+bench/planted.py in a store of its own, beside the photos. Peers, where bench/setup-peers has been run: the hashes PHash
+(ImageHash) and PDQ, and the plain cosine of the vectors, which is what imagededup's CNN method does with its own net;
+each at the widest threshold at which 99.5% of all pairs that it finds are right.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import shutil
+import subprocess
 import tempfile
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from bench.machine import photos, save
-from fxengine import FeatureStore, extract
-from fxengine.neighbours import groups
-from fxengine.neighbours.groups import choose_threshold, near_duplicate_groups, whiten
+from bench.machine import ROOT, photos, save
+from bench.planted import EDITS, MARK, plant
+from fxengine import FeatureStore, duplicates, extract
+from fxengine.heads.evaluate.interval import exact_interval
 
-# Pairs of the original photos that show the very same picture (mirrored, recoloured, with other text), found by looking
-# at the 36 nearest pairs: linking these is right, too.
-SAME = {
-    "Leopards/image_0127": "Leopards/image_0027",
-    "Leopards/image_0138": "Leopards/image_0038",
-    "Leopards/image_0150": "Leopards/image_0050",
-    "octopus/image_0003": "octopus/image_0002",
-    "octopus/image_0004": "octopus/image_0001",
-    "stegosaurus/image_0026": "stegosaurus/image_0019",
-    "stegosaurus/image_0043": "stegosaurus/image_0032",
-    "trilobite/image_0022": "trilobite/image_0011",
-    "trilobite/image_0064": "trilobite/image_0041",
-}
+REAL = ("cats_dogs", "flowers_300", "imagenet_500", "caltech_20", "holidays_pairs")
+PLANTED = ("caltech_20", "flowers_300", "imagenet_500")
+SAVED = ("half", "quarter", "q30", "q10")
+TRUTH = Path(__file__).with_name("duplicates_truth.json")
+PEERS = Path(os.environ.get("FXENGINE_PEERS", ROOT / ".venv-hash-peers" / "bin" / "python"))
+PRECISION = 0.995
 
 
-def plant(source: Path, target: Path) -> None:
-    """Write every photo and its three copies."""
-    rng = np.random.default_rng(0)
-    for path in sorted(source.rglob("*.jpg")):
-        folder = target / path.parent.name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / path.name).write_bytes(path.read_bytes())
-        image = Image.open(path).convert("RGB")
-        half = (max(1, image.width // 2), max(1, image.height // 2))
-        image.resize(half, Image.Resampling.BICUBIC).save(folder / f"{path.stem}__resize.jpg", quality=90)
-        image.save(folder / f"{path.stem}__q30.jpg", quality=30)
-        w, h = int(image.width * 0.9**0.5), int(image.height * 0.9**0.5)
-        x, y = int(rng.integers(0, image.width - w + 1)), int(rng.integers(0, image.height - h + 1))
-        image.crop((x, y, x + w, y + h)).save(folder / f"{path.stem}__crop.jpg", quality=90)
+def stem(key: str) -> str:
+    """Return the name of the photo that a file shows."""
+    return key.rpartition(".")[0].split(MARK)[0]
 
 
-def judge(vectors: np.ndarray, ids: list[str], threshold: float, candidates: np.ndarray) -> dict[str, Any]:
-    """Return how right the links and groups at one threshold are.
+def share(right: int, n: int) -> dict[str, float]:
+    """Return a share with its interval."""
+    found = exact_interval(right / max(n, 1), n)
+    return {"n": n, "share": round(right / max(n, 1), 4), "low": round(found.low, 4), "high": round(found.high, 4)}
 
-    Precision is that of the linked pairs, strictly by what was planted, and with the pictures in `SAME` as one; recall
-    is the share of planted copies that are in the group of their original.
-    """
-    names = np.array([key.split("__")[0].removesuffix(".jpg") for key in ids])
-    one = np.array([SAME.get(name, name) for name in names])
-    unit = vectors.astype(np.float32)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    a, b = np.nonzero(np.triu(unit @ unit.T >= threshold, 1))
-    found = near_duplicate_groups(vectors, [None] * len(ids), threshold, candidates)
-    original = {name: i for i, (name, key) in enumerate(zip(names, ids, strict=True)) if "__" not in key}
-    copies = [i for i, key in enumerate(ids) if "__" in key]
-    kinds = np.array([ids[i].split("__")[1].removesuffix(".jpg") for i in copies])
-    right = np.array([found[i] == found[original[names[i]]] for i in copies])
+
+def one_picture(name: str) -> dict[str, str]:
+    """Return which photos of a folder are one, by the truth file: each file -> one name for all."""
+    groups = json.loads(TRUTH.read_text())[name]
+    return {stem(key): stem(group[0]) for group in groups for key in group}
+
+
+def real(name: str, folder: Path) -> dict[str, Any]:
+    """Return how many of the pairs that are called the same picture are, in a folder without planted copies."""
+    extract(photos(name), folder / name, device="cpu")
+    report = duplicates(folder / name)
+    one = one_picture(name)
+    called = [(row["id"], row["of"]) for row in report.table.to_pylist() if row["kind"] == "same picture"]
+    wrong = [pair for pair in called if len({one.get(stem(key), stem(key)) for key in pair}) > 1]
+    return {"rows": report.rows, "kinds": report.kinds, "called": len(called), "wrong": wrong}
+
+
+def planted(name: str, n: int, folder: Path) -> dict[str, Any]:
+    """Return the recall of each edit and the precision over all, with what peers find of the same files."""
+    plant(photos(name), folder / "all", n)
+    one, found, called, wrong, seconds = one_picture(name), {}, 0, 0, 0.0
+    for edit in EDITS:
+        pair = folder / edit
+        for path in (folder / "all").rglob("*.*"):
+            if MARK not in path.name or path.stem.endswith(MARK + edit):
+                target = pair / path.relative_to(folder / "all")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.hardlink_to(path)
+        extract(pair, folder / "store", device="cpu")
+        start = time.perf_counter()
+        rows = duplicates(folder / "store").table.to_pylist()
+        seconds += time.perf_counter() - start
+        shutil.rmtree(folder / "store")
+        kept = {row["id"]: row["id"] if row["keep"] else row["of"] for row in rows}
+        copies = {stem(key): kept.get(key, key) for key in map(str, _keys(pair)) if MARK in key}
+        originals = {stem(key): kept.get(key, key) for key in map(str, _keys(pair)) if MARK not in key}
+        found[edit] = sum(copies[key] == originals[key] for key in originals)
+        pairs = [(row["id"], row["of"]) for row in rows if not row["keep"]]
+        called += len(pairs)
+        wrong += sum(len({one.get(stem(key), stem(key)) for key in pair}) > 1 for pair in pairs)
+    count = len(originals)
     return {
-        "threshold": float(threshold),
-        "pairs": len(a),
-        "precision": round(float((one[a] == one[b]).mean()), 4),
-        "precision_strict": round(float((names[a] == names[b]).mean()), 4),
-        "recall": round(float(right.mean()), 4),
-        "recall_of": {str(kind): round(float(right[kinds == kind].mean()), 4) for kind in sorted(set(kinds))},
+        "photos": count,
+        "recall_of": {edit: round(right / count, 4) for edit, right in found.items()},
+        "recall": share(sum(found.values()), count * len(EDITS)),
+        "recall_saved": share(sum(found[edit] for edit in SAVED), count * len(SAVED)),
+        "precision": share(called - wrong, called),
+        "seconds": round(seconds, 1),
+        "peers": peers(folder, one),
     }
 
 
-def best_plain(vectors: np.ndarray, ids: list[str]) -> dict[str, Any]:
-    """Return what plain cosine gives at the lowest of its thresholds that keeps a precision of 98%."""
-    tried = [judge(vectors, ids, threshold, vectors) for threshold in np.arange(0.70, 0.97, 0.02).round(2)]
-    good = [row for row in tried if row["precision"] >= 0.98]
-    return good[0] if good else tried[-1]
+def _keys(folder: Path) -> Iterable[Path]:
+    return (path.relative_to(folder) for path in folder.rglob("*.*"))
+
+
+def peers(folder: Path, one: dict[str, str]) -> dict[str, Any]:
+    """Return what plain cosine and, where they are installed, hashes find at a precision of 99.5%."""
+    start = time.perf_counter()
+    extract(folder / "all", folder / "store", device="cpu")
+    store = FeatureStore.open(folder / "store")
+    ids, vectors = store.ids(), store.vectors().astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = {"plain cosine": at_precision(1 - vectors @ vectors.T, ids, one, np.arange(0, 0.4, 0.005))}
+    found["plain cosine"]["seconds, with the net"] = round(time.perf_counter() - start, 1)
+    if not PEERS.exists():
+        return found
+    command = [str(PEERS), str(Path(__file__).with_name("hash_peer.py")), str(folder / "all")]
+    answers = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    for name, answer in answers.items():
+        bits = np.array([answer["bits"][key] for key in ids], np.float32)
+        far = bits @ (1 - bits).T
+        found[name] = at_precision(far + far.T, ids, one, np.arange(0, bits.shape[1] // 3))
+        found[name]["seconds"] = round(answer["seconds"], 1)
+    return found
+
+
+def at_precision(far: np.ndarray, ids: list[str], one: dict[str, str], thresholds: np.ndarray) -> dict[str, Any]:
+    """Return the recall of copies beside their originals at the widest threshold with a precision of 99.5%."""
+    names = np.array([one.get(stem(key), stem(key)) for key in ids])
+    original = {stem(key): i for i, key in enumerate(ids) if MARK not in key}
+    copies = np.array([i for i, key in enumerate(ids) if MARK in key])
+    beside = far[copies, [original[stem(ids[i])] for i in copies]]
+    a, b = np.triu_indices(len(ids), 1)
+    distances, right = far[a, b], names[a] == names[b]
+    best = {"threshold": 0.0, "precision": 1.0, "recall": 0.0}
+    for threshold in thresholds:
+        linked = distances <= threshold
+        precision = float(right[linked].mean()) if linked.any() else 1.0
+        if precision >= PRECISION:
+            recall = float((beside <= threshold).mean())
+            best = {
+                "threshold": round(float(threshold), 3),
+                "precision": round(precision, 4),
+                "recall": round(recall, 4),
+            }
+    return best
+
+
+def _mean(value: Any) -> float:
+    return float(value["share"] if isinstance(value, dict) else value)
 
 
 def main() -> None:
     """Measure and print."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=100, help="of each folder that copies are planted in")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"real": {}, "planted": {}}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        plant(photos("caltech_20"), folder / "photos")
-        extract(folder / "photos", folder / "store", device="cpu")
-        store = FeatureStore.open(folder / "store")
-        ids, vectors = store.ids(), store.vectors()
-    whitened = whiten(vectors)
-    chosen = choose_threshold(whitened)
-    result = {
-        "rows": len(ids),
-        "chosen": judge(whitened, ids, chosen, vectors),
-        "others": [judge(whitened, ids, threshold, vectors) for threshold in (0.4, 0.45, 0.5, 0.55, 0.6)],
-        "plain_cosine": best_plain(vectors, ids),
-    }
-    groups.ALL_PAIRS = 0
-    result["chosen, through an index"] = judge(whitened, ids, chosen, vectors)
-    for name, row in result.items():
-        print(name, row)
+        for name in REAL:
+            result["real"][name] = real(name, Path(temporary))
+            print(name, result["real"][name], flush=True)
+        called = sum(row["called"] for row in result["real"].values())
+        wrong = sum(len(row["wrong"]) for row in result["real"].values())
+        result["precision_real"] = share(called - wrong, called)
+        for name in PLANTED:
+            result["planted"][name] = planted(name, options.photos, Path(temporary) / f"planted_{name}")
+            print(name, result["planted"][name], flush=True)
+        found = result["planted"].values()
+        result["rows"] = sum(row["photos"] for row in found) * (1 + len(EDITS))
+        for name, ways in (("chosen", found), ("plain_cosine", [row["peers"]["plain cosine"] for row in found])):
+            means = {key: [_mean(way[key]) for way in ways] for key in ("recall", "precision")}
+            result[name] = {key: round(float(np.mean(values)), 4) for key, values in means.items()}
     save("duplicates", result)
 
 

@@ -50,10 +50,10 @@ def _million(found: dict[str, Any]) -> list[Row]:
 def _duplicates(found: dict[str, Any]) -> list[Row]:
     chosen, plain = found["chosen"], found["plain_cosine"]
     figure = (
-        f"**{chosen['recall']:.1%} found at a precision of {chosen['precision']:.1%}** (threshold chosen by itself); "
+        f"**{chosen['recall']:.1%} found at a precision of {chosen['precision']:.1%}**; "
         f"plain cosine {plain['recall']:.1%} at {plain['precision']:.1%}"
     )
-    return [(f"planted copies of caltech_20, {found['rows']:,} photos", figure, "`python -m bench.duplicates`")]
+    return [(f"planted copies, {found['rows']:,} photos", figure, "`python -m bench.duplicates`")]
 
 
 def _retrieval(found: dict[str, Any]) -> list[Row]:

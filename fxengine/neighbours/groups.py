@@ -53,6 +53,28 @@ def near_duplicate_groups(
     return _in_order(groups)
 
 
+def candidate_pairs(
+    vectors: np.ndarray, least: float, most: int, candidates: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows (a, b) that are worth comparing by what they were made from: at most so many for each row.
+
+    Args:
+        vectors: [n, dim] vectors; they are compared by cosine.
+        least: cosine below which a pair is not worth it.
+        most: pairs of a row, its nearest; with over 30,000 rows those of 16 that an inverted file finds.
+        candidates: [n, dim] vectors that it finds them with.
+    """
+    if len(vectors) > ALL_PAIRS:
+        yield from _near_neighbours(vectors, candidates, least)
+        return
+    start = 0
+    for block in in_blocks(vectors):
+        found, scores = exact_search(in_blocks(vectors), block, most + 1, "cosine")
+        a, at = np.nonzero((scores >= least - _ROUNDING) & (found != np.arange(start, start + len(block))[:, None]))
+        yield a + start, found[a, at]
+        start += len(block)
+
+
 def whiten(vectors: np.ndarray) -> np.ndarray:
     """Return vectors in which copies of a picture stand out from pictures of the same kind, float16 [n, dim].
 

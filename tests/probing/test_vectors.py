@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fxengine.features.read import FeatureStore
+from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.probing.targets import load_targets
 from fxengine.probing.vectors import NEAR, Vectors, copies_of, load_vectors, threshold
 from tests.stores import write_store
@@ -39,3 +40,16 @@ def test_rows_that_are_trained_on_are_told(near: float | None, copies: set[int],
     found = copies_of(train, test, near)
     assert set(np.flatnonzero(found[:10]).tolist()) == copies
     assert near is None or found[10:].sum() < 10
+
+
+def test_a_burst_stays_on_one_side_though_its_ends_are_not_near(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (60, 64))
+    turn = np.linspace(0, 0.9, 6)[:, None]  # six shots, each 0.18 from the next: a cosine of 0.98
+    x[10:16] = np.cos(turn) * x[10] + np.sin(turn) * rng.normal(0, 1, 64)
+    store = write_store(tmp_path / "s", x, labels=["a", "b"] * 30)
+    problem = load_vectors(store, load_targets(store), NEAR).problem
+    assert len(set(problem.groups[10:16].tolist())) == 1
+    assert len(set(problem.groups.tolist())) == 55
+    for seed in range(5):
+        assert len(set(assign_folds(problem, 5, seed)[10:16].tolist())) == 1

@@ -1,4 +1,4 @@
-"""The page of duplicates: a line of pictures or texts a group."""
+"""The page of duplicates: what is more than needed beside what is kept, then what is only alike."""
 
 from __future__ import annotations
 
@@ -6,43 +6,62 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from fxengine.retrieval.duplicates import in_words
+from fxengine.retrieval.kinds import IDENTICAL
 from fxengine.ui.pages import html
 
 if TYPE_CHECKING:
     from fxengine.retrieval.duplicates import DuplicatesReport
 
-_GROUPS, _PICTURES = 200, 24  # of a page and of a group: more would be too large for a browser
+_GROUPS, _PICTURES = 200, 24  # of a section and of a group: more would be too large for a browser
 
 
 def duplicates_page(report: DuplicatesReport) -> str:
     """Return a page with the first groups, the one to keep first in each."""
-    rows = report.table.slice(0, _GROUPS * _PICTURES).to_pylist()
-    groups = [[*members] for _, members in islice(groupby(rows, key=lambda row: int(row["group"])), _GROUPS)]
-    keys = [row["id"] for members in groups for row in members[:_PICTURES]]
-    inputs = html.stored_inputs(report.store, report.root, keys)
-    redundant = len(report.table) - report.groups
+    rows = report.table.to_pylist()
+    groups = [[*members] for _, members in groupby(rows, key=lambda row: int(row["group"]))]
+    copied = {row["of"] for row in rows if not row["keep"]}
+    copies = [[row for row in members if not row["keep"] or row["id"] in copied] for members in groups]
+    alike = [[row for row in members if row["keep"]] for members in groups]
+    parts = [members for members in copies if members], [members for members in alike if len(members) > 1]
+    drawn = [row["id"] for part in parts for members in part[:_GROUPS] for row in members[:_PICTURES]]
+    inputs = html.stored_inputs(report.store, report.root, drawn)
+    titles = f"More than needed: identical, or the same {inputs.noun}", f"Alike: other {inputs.noun}s, each to be kept"
+    counts = ", ".join(f"{count} {kind}" for kind, count in report.kinds.items())
     body = [
-        f"<p>{report.groups} groups, {redundant} {inputs.noun}s more than needed among {report.rows}; linked from a "
-        f"likeness of {report.threshold:g}. Likeness is to the {inputs.noun} of the group that is to be kept.</p>",
-        *(_group(members, inputs) for members in groups),
+        f"<p>{report.groups} groups, {report.redundant} {inputs.noun}s more than needed among {report.rows}"
+        f"{': ' if counts else ''}{html.text(counts)}. What is only alike is grouped from a likeness of "
+        f"{report.threshold:g}; likeness is that of vectors, to the one that a {inputs.noun} was compared with.</p>",
+        *(_section(title, part, inputs) for title, part in zip(titles, parts, strict=True) if part),
     ]
-    if report.groups > len(groups) == _GROUPS:
-        body.append(f"<p>and {report.groups - len(groups)} groups more</p>")
     return html.page("Duplicates", "\n".join(body))
+
+
+def _section(title: str, groups: list[list[dict[str, Any]]], inputs: html.StoredInputs) -> str:
+    shown = [f"<h2>{html.text(title)}</h2>", *(_group(members, inputs) for members in islice(groups, _GROUPS))]
+    if len(groups) > _GROUPS:
+        shown.append(f"<p>and {len(groups) - _GROUPS} groups more</p>")
+    return "\n".join(shown)
 
 
 def _group(rows: list[dict[str, Any]], inputs: html.StoredInputs) -> str:
     flags = [f"crosses {what}" for what in ("labels", "splits") if rows[0][f"crosses_{what}"]]
+    flags += ["copies in several splits"] if any(row["across_splits"] for row in rows) else []
     heading = html.text(", ".join([f"group {rows[0]['group']}: {len(rows)} {inputs.noun}s", *flags]))
     caption = _text_caption if inputs.noun == "text" else _caption
     shown = [inputs.draw(row["id"], caption(row)) for row in rows[:_PICTURES]]
-    return f"<h2>{heading}</h2>\n{html.pictures(shown)}"
+    return f"<h3>{heading}</h3>\n{html.pictures(shown)}"
 
 
 def _caption(row: dict[str, Any]) -> str:
     size = f"{row['width']} x {row['height']}"
-    return html.caption_of(f"{in_words(row)}, {size}", label=row["label"], split=row["split"])
+    return html.caption_of(f"{in_words(row)}{_scores(row)}, {size}", label=row["label"], split=row["split"])
 
 
 def _text_caption(row: dict[str, Any]) -> str:
-    return html.caption_of(in_words(row, "text"), label=row["label"], split=row["split"])
+    return html.caption_of(f"{in_words(row, 'text')}{_scores(row)}", label=row["label"], split=row["split"])
+
+
+def _scores(row: dict[str, Any]) -> str:
+    if row["keep"] or row["kind"] == IDENTICAL or row["score"] is None:
+        return ""
+    return f" (agrees {row['score']:.3f}, likeness {row['likeness']:.3f})"

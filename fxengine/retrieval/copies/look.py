@@ -1,0 +1,94 @@
+"""What of a picture is compared with others: its grey pixels in small, without its border, and its points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from fxengine.retrieval.copies.blur import band
+from fxengine.retrieval.copies.points import Points, find_points
+
+EDGE = 256  # pixels of the longer edge of the grey picture
+_POINTS = 0.625  # of that is where points are looked for: they are coarse, and it takes a third of the time
+SQUARE = 32  # pixels of either edge of the picture squeezed into a square
+_EVEN = 3.0  # grey levels, the standard deviation in a line of a border: what JPEG adds to one colour
+_LEAST = 0.3  # of an edge that is left between borders: with less, it is the picture that is even
+_DETAIL = 2.0  # grey levels, the root mean square of the detail: less is noise of JPEG
+_THIN = 16  # pixels of the shorter edge, in small: below, there is too little to compare
+
+
+@dataclass(frozen=True)
+class Look:
+    """A picture in small.
+
+    Attributes:
+        grey: uint8 [height, width], the longer edge `EDGE` pixels, upright, without its border.
+        size: width and height in pixels of what `grey` shows, in the picture itself.
+        square: float32 [SQUARE, SQUARE], the detail of `grey` squeezed into a square, of mean 0 and length 1.
+        inside: share of the picture that is left without its border.
+        plain: whether there is too little detail to tell it from another: one colour, or a thin line.
+        colour: mean of what a pixel's largest colour is above its smallest; 0 is grey.
+    """
+
+    grey: np.ndarray
+    size: tuple[int, int]
+    square: np.ndarray
+    inside: float
+    plain: bool
+    colour: float
+
+    @cached_property
+    def points(self) -> Points:
+        """Points that are found again in a copy, in pixels of `grey`, found when they are first asked for."""
+        return Points.none() if self.plain else find_points(self.grey, _POINTS)
+
+
+def look_at(pixels: np.ndarray, size: tuple[int, int]) -> Look:
+    """Return the look of a picture.
+
+    Args:
+        pixels: uint8 [height, width, 3], upright, at least `EDGE` pixels in its longer edge where it has as many.
+        size: its own width and height in pixels.
+    """
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    colour = float(np.ptp(pixels[::4, ::4].astype(np.int16), axis=2).mean())
+    top, bottom, left, right = _inside(grey)
+    height, width = grey.shape
+    inside = (bottom - top) * (right - left) / (height * width)
+    image = Image.fromarray(np.ascontiguousarray(grey[top:bottom, left:right]))
+    factor = EDGE / max(image.size)
+    fitted = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    small = np.asarray(image.resize(fitted, Image.Resampling.BICUBIC if factor > 1 else Image.Resampling.BOX))
+    squeezed = np.asarray(image.resize((SQUARE, SQUARE), Image.Resampling.BOX), np.float32)
+    detail = band(small.astype(np.float32))
+    plain = min(fitted) < _THIN or float(np.sqrt(np.mean(detail**2))) < _DETAIL
+    shown = (max(1, round(size[0] * (right - left) / width)), max(1, round(size[1] * (bottom - top) / height)))
+    return Look(small, shown, _unit(band(squeezed)), inside, plain, colour)
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    image = image - image.mean()
+    length = float(np.linalg.norm(image))
+    return image / length if length > 1e-3 else np.zeros_like(image)
+
+
+def _inside(grey: np.ndarray) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of what is between even borders; all of it where little would be left."""
+    height, width = grey.shape
+    top, bottom = _between(grey)
+    left, right = _between(grey[top:bottom].T)
+    if bottom - top < _LEAST * height or right - left < _LEAST * width:
+        return 0, height, 0, width
+    return top, bottom, left, right
+
+
+def _between(lines: np.ndarray) -> tuple[int, int]:
+    """Return the first line that is no border, and the one after the last; each side has its own colour."""
+    means, even = lines.mean(axis=1), lines.std(axis=1) < _EVEN
+    n = len(lines)
+    first = int(np.argmax(~(even & (np.abs(means - means[0]) < _EVEN)))) if even[0] else 0
+    last = int(np.argmax(~(even & (np.abs(means - means[-1]) < _EVEN))[::-1])) if even[-1] else 0
+    return (first, n - last) if first < n - last else (0, n)

@@ -1,0 +1,48 @@
+"""The looks of a store's pictures: each made once, the last ones asked for kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from fxengine.collect.item import sha256_of
+from fxengine.collect.stored import is_named, stored_path
+from fxengine.decode.picture.small import read_small
+from fxengine.errors import DecodeError
+from fxengine.retrieval.copies.look import EDGE, Look, look_at
+
+_KEPT = 2048  # looks in memory, some 80 KB each
+
+
+class Looks:
+    """Looks at the pictures of a store, where this user extracted from their folder or named it.
+
+    Attributes:
+        hidden: whether some were not looked at, since nobody named their folder.
+    """
+
+    def __init__(self, root: str, ids: Sequence[str], hashes: Sequence[str | None]) -> None:
+        self.hidden = False
+        self._root, self._ids, self._hashes = root, ids, hashes
+        self._kept: OrderedDict[int, Look | None] = OrderedDict()
+
+    def __call__(self, row: int) -> Look | None:
+        """Return the look of a row, None where its file is gone, another one now, or not to be looked at."""
+        if row in self._kept:
+            self._kept.move_to_end(row)
+            return self._kept[row]
+        found = self._kept[row] = self._made(row)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+    def _made(self, row: int) -> Look | None:
+        path = stored_path(self._root, self._ids[row])
+        if not is_named(path):
+            self.hidden = True
+            return None
+        try:
+            pixels, size, data = read_small(path, EDGE)
+        except DecodeError:
+            return None
+        return look_at(pixels, size) if sha256_of(data) == self._hashes[row] else None

@@ -1,0 +1,90 @@
+"""What is said of two pictures, and how sure one has to be."""
+
+from __future__ import annotations
+
+from fxengine.retrieval.copies.fit import fits
+from fxengine.retrieval.copies.look import Look
+from fxengine.retrieval.copies.proof import Proof, prove
+
+# Copies are within these but for few (docs/search.md); two shots of a scene lie further off, and less of them agrees.
+# The less of a picture both show, the more is asked: the same frame, which no second shot has; nearly so; a crop; and
+# two with a part each that the other lacks, as two shots with a turned camera have. Least correlation in a window, and
+# most pixels of 128 that it lies off.
+_FRAMED, _WHOLE, _CROP, _BOTH_CUT = (0.95, 0.2), (0.95, 0.15), (0.975, 0.13), (0.99, 0.1)
+_FRAME, _CUT = (
+    0.99,
+    0.97,
+)  # share of a picture that the other shows, too: the same frame from the one, cut below the other
+_AGREEING = 0.93  # share of the detail of both that is the same
+# What is written on a picture changes more of it, and leaves the rest as it was, nearly to the bit; or, where it is
+# plainly an addition, as it was.
+_EDITED_AGREEING, _EDITED = 0.9, (0.995, 0.05)
+_MARKED_AGREEING, _MARKED, _ADDED = 0.8, (0.985, 0.12), 2.0  # and so many times the detail, or one of so many
+_DETAIL = 0.15  # with detail in less than that, pictures must have the same frame
+_KEPT = 0.6  # share of the detail of either that is the same
+
+_BORDERED = 0.95  # share of a picture without its border
+_TURNS = ("", "turned 90°", "turned 180°", "turned 270°")
+
+
+def compare(a: Look, b: Look) -> Proof | None:
+    """Return the best proof that can be made of two pictures, None where nothing speaks for one."""
+    if a.plain or b.plain:
+        return None
+    best: Proof | None = None
+    for fit in fits(a, b):
+        found = prove(a, b, fit)
+        if found is not None and is_same(found):
+            return found
+        if found is not None and (best is None or score(found) > score(best)):
+            best = found
+    return best
+
+
+def score(proof: Proof) -> float:
+    """Return how much two pictures agree, 0 to 1: the share that is the same, times the correlation in a window."""
+    return max(0.0, proof.agreeing * proof.correlation)
+
+
+def is_same(proof: Proof) -> bool:
+    """Tell whether two pictures are one, resized, saved, cropped, mirrored, turned, lit or marked otherwise."""
+    framed, cut = min(proof.shown) >= _FRAME, sum(share < _CUT for share in proof.shown)
+    if proof.kept < _KEPT or (proof.detail < _DETAIL and not framed):
+        return False
+    asked = [_FRAMED if framed else (_WHOLE, _CROP, _BOTH_CUT)[cut]]
+    if proof.agreeing < _AGREEING:
+        added = proof.added >= _ADDED or proof.added <= 1 / _ADDED
+        if proof.agreeing < (_MARKED_AGREEING if added else _EDITED_AGREEING):
+            return False
+        asked.append(_MARKED if added else _EDITED)
+    return all(proof.correlation >= correlation and proof.off <= off for correlation, off in asked)
+
+
+def differences(a: Look, b: Look, proof: Proof) -> str:
+    """Return in words how `b` differs from `a`, whose picture it shows, too; "re-encoded" where nothing is seen."""
+    width, height = (b.size[1], b.size[0]) if proof.fit.way % 2 else b.size
+    rows, columns = (b.grey.shape[1], b.grey.shape[0]) if proof.fit.way % 2 else b.grey.shape
+    # pixels of the second for one of the first, over what both show
+    across = width / columns / proof.fit.scale[0] * a.grey.shape[1] / a.size[0]
+    down = height / rows / proof.fit.scale[1] * a.grey.shape[0] / a.size[1]
+    share = (across * down) ** 0.5
+    changed = proof.kept < 0.98 or proof.agreeing < 0.98
+    found = {
+        "mirrored": proof.fit.way >= 4,
+        _TURNS[proof.fit.way % 4]: proof.fit.way % 4 > 0,
+        "cropped": proof.shown[0] < 0.97,
+        "with more around it": proof.shown[1] < 0.97,
+        "border added": b.inside < _BORDERED < a.inside,
+        "border removed": a.inside < _BORDERED < b.inside,
+        "smaller": share < 0.95,
+        "larger": share > 1.05,
+        "stretched": not 0.96 < across / down < 1.04,
+        "grey": a.colour > 10 and b.colour < 3,
+        "coloured": b.colour > 10 and a.colour < 3,
+        "darker": proof.brightness < -10,
+        "brighter": proof.brightness > 10,
+        "marked": changed and proof.added >= _ADDED,
+        "without a mark": changed and proof.added <= 1 / _ADDED,
+        "edited": changed and 1 / _ADDED < proof.added < _ADDED,
+    }
+    return ", ".join(word for word, holds in found.items() if holds) or "re-encoded"

@@ -1,0 +1,115 @@
+"""The rows of a store, compared with what may be the same: pictures by their pixels, texts by their words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
+
+from fxengine.collect.item import unescape_path
+from fxengine.features.unit import unit_length
+from fxengine.neighbours.groups import ALL_PAIRS, candidate_pairs
+from fxengine.neighbours.index import Index
+from fxengine.retrieval.copies.judge import judge_pictures, survey
+from fxengine.retrieval.copies.looks import Looks
+from fxengine.retrieval.kinds import ALIKE
+from fxengine.retrieval.same_text import same_text_pairs, verify_texts
+from fxengine.retrieval.stars import Stars, Verdict, make_stars
+
+# Likeness from which pictures, and texts, are compared: most copies reach it, few other pairs do.
+_PICTURES, _TEXTS = 0.2, 0.6
+_NEAREST = 16  # of each row that are compared with it
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows and what they were found to be.
+
+    Attributes:
+        order: int64 [n], places of the rows, the one to keep first.
+        stars: the groups.
+        hidden: whether pictures were not looked at, since nobody named their folder.
+    """
+
+    order: np.ndarray
+    stars: Stars
+    hidden: bool = False
+
+
+def judge_rows(index: Index, whitened: np.ndarray, threshold: float, chosen: bool) -> Judged:
+    """Return what every row of a store is to those that are kept.
+
+    Args:
+        index: the rows.
+        whitened: [n, dim] vectors, whose cosine is the likeness.
+        threshold: likeness from which rows that are not the same are in one group.
+        chosen: whether a program chose it; then pairs are compared that are less alike, too, or whose looks are alike.
+    """
+    text = index.store.provenance.modality == "text"
+    least = min(threshold, _TEXTS if text else _PICTURES) if chosen else threshold
+    found = [np.stack(pair, axis=1) for pair in candidate_pairs(whitened, least, _NEAREST, index.matrix)]
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
+    return (_texts if text else _pictures)(index, whitened, threshold, pairs, chosen)
+
+
+def likeness(whitened: np.ndarray, row: int, others: np.ndarray) -> np.ndarray:
+    """Return the cosines of a row with others, float32."""
+    mine, theirs = (unit_length(whitened[which].astype(np.float32)) for which in ([row], others))
+    found: np.ndarray = theirs @ mine[0]
+    return found
+
+
+def _pictures(index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarray, chosen: bool) -> Judged:
+    rows, share = index.table, np.ones(len(index.table))
+    hashes = rows["content_hash"].to_pylist()
+    looks = Looks(unescape_path(index.store.provenance.root), rows["id"].to_pylist(), hashes)
+    if chosen and len(rows) <= ALL_PAIRS:  # with more, only those are decoded whose vectors are near others
+        likely, share = survey(looks, len(rows))
+        pairs = np.concatenate([pairs, likely])
+    order = _to_keep_first(rows, share)
+    with threadpool_limits(1):  # of products of small matrices: a second thread takes more than it gives
+        judge = partial(judge_pictures, looks)
+        stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge)
+    return Judged(order, stars, looks.hidden)
+
+
+def _texts(index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarray, chosen: bool) -> Judged:
+    """Do so in rounds: texts are read together, and which rows are compared with a kept one comes out as it is kept."""
+    rows, order = index.table, _to_keep_first(index.table, np.ones(len(index.table)))
+    if chosen:
+        pairs = np.concatenate([pairs, same_text_pairs(rows, index.store)])
+    known: dict[tuple[int, int], Verdict] = {}
+    asked = {(min(a, b), max(a, b)) for a, b in pairs.tolist()}
+
+    def judge(kept: int, other: int) -> Verdict:
+        pair = min(kept, other), max(kept, other)
+        if pair not in known:
+            asked.add(pair)
+        return known.get(pair, Verdict(ALIKE))
+
+    while True:
+        wanted = np.array(sorted(asked), np.int64).reshape(-1, 2)
+        asked.clear()
+        found = verify_texts(wanted, rows, index.store)
+        for pair, kind, score in zip(wanted.tolist(), found.kind.tolist(), found.score.tolist(), strict=True):
+            known[pair[0], pair[1]] = Verdict(kind, "", score)
+        hashes = rows["content_hash"].to_pylist()
+        stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge)
+        if not asked:
+            return Judged(order, stars)
+
+
+def _to_keep_first(rows: pa.Table, share: np.ndarray) -> np.ndarray:
+    """Return the places of rows, the one to keep first: the most pixels, then the most bytes, then the first.
+
+    Args:
+        rows: of the store.
+        share: float64 [n], of the pixels of each that count.
+    """
+    pixels = pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64()))
+    counted = np.asarray(pc.fill_null(pixels, 0)) * share
+    return np.lexsort((np.arange(len(rows)), -np.asarray(rows["size"]), -counted))
