@@ -67,11 +67,11 @@ def _pictures(index: Index, whitened: np.ndarray, threshold: float, pairs: np.nd
     rows, share = index.table, np.ones(len(index.table))
     hashes = rows["content_hash"].to_pylist()
     looks = Looks(unescape_path(index.store.provenance.root), rows["id"].to_pylist(), hashes)
-    if chosen and len(rows) <= ALL_PAIRS:  # with more, only those are decoded whose vectors are near others
-        likely, share = survey(looks, len(rows))
-        pairs = np.concatenate([pairs, likely])
-    order = _to_keep_first(rows, share)
     with threadpool_limits(1):  # of products of small matrices: a second thread takes more than it gives
+        if chosen and len(rows) <= ALL_PAIRS:  # with more, only those are decoded whose vectors are near others
+            likely, share = survey(looks, len(rows))
+            pairs = np.concatenate([pairs, likely])
+        order = _to_keep_first(rows, share)
         judge = partial(judge_pictures, looks)
         stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge)
     return Judged(order, stars, looks.hidden)

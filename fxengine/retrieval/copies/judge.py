@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fxengine.retrieval.copies.looks import Looks
+from fxengine.retrieval.copies.looks import KEPT, Looks
 from fxengine.retrieval.copies.signature import DIM, like_pairs, signature
 from fxengine.retrieval.copies.verdict import compare, differences, is_same, score
 from fxengine.retrieval.kinds import SAME_PICTURE, SAME_SCENE, UNVERIFIED
@@ -23,6 +23,8 @@ def survey(looks: Looks, n: int) -> tuple[np.ndarray, np.ndarray]:
     """
     signatures, share = np.zeros((n, DIM), np.float32), np.ones(n)
     for row in range(n):
+        if row % KEPT == 0:
+            looks.ready(range(row, min(n, row + KEPT)))
         look = looks(row)
         if look is not None and not look.plain:
             signatures[row] = signature(look.square)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from fxengine.retrieval.copies.blur import band
+from fxengine.retrieval.copies.blur import band, detail_in
 from fxengine.retrieval.copies.points import Points, find_points
 
 EDGE = 256  # pixels of the longer edge of the grey picture
@@ -63,8 +63,7 @@ def look_at(pixels: np.ndarray, size: tuple[int, int]) -> Look:
     fitted = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     small = np.asarray(image.resize(fitted, Image.Resampling.BICUBIC if factor > 1 else Image.Resampling.BOX))
     squeezed = np.asarray(image.resize((SQUARE, SQUARE), Image.Resampling.BOX), np.float32)
-    detail = band(small.astype(np.float32))
-    plain = min(fitted) < _THIN or float(np.sqrt(np.mean(detail**2))) < _DETAIL
+    plain = min(fitted) < _THIN or detail_in(small.astype(np.float32)) < _DETAIL
     shown = (max(1, round(size[0] * (right - left) / width)), max(1, round(size[1] * (bottom - top) / height)))
     return Look(small, shown, _unit(band(squeezed)), inside, plain, colour)
 

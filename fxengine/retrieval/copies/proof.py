@@ -53,7 +53,7 @@ class Proof:
 
 def prove(a: Look, b: Look, fit: Fit) -> Proof | None:
     """Return how `b` laid over `a` agrees with it, None where little of either is in the other, or nothing agrees."""
-    pair = _Pair(a.grey.astype(np.float32), turned(b.grey, fit.way).astype(np.float32), a.size, _upright(b, fit.way))
+    pair = _pair(a, b, fit)
     coarse = _fitted(pair, fit, _LONGEST // 2, _COARSE)
     if coarse is None or coarse[1] < _HOPELESS:
         return None
@@ -64,6 +64,13 @@ def prove(a: Look, b: Look, fit: Fit) -> Proof | None:
     x, y = spans
     shown = (4 * x.half * y.half / pair.ours.size, 4 * x.other_half * y.other_half / pair.other.size)
     return _agreement(exact[0], shown, pair.first(x, y), pair.second(x, y))
+
+
+def overlaid(a: Look, b: Look, fit: Fit) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what both show, of the one and of the other, float32 [height, width] each; None where that is little."""
+    pair = _pair(a, b, fit)
+    spans = _overlap(pair, fit, _LONGEST)
+    return None if spans is None else (pair.first(*spans), pair.second(*spans))
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,11 @@ class _Pair:
         rows = _samples(y.other_centre, y.other_half, y.n, height)
         sampled: np.ndarray = rows @ self.other @ _samples(x.other_centre, x.other_half, x.n, width).T
         return sampled
+
+
+def _pair(a: Look, b: Look, fit: Fit) -> _Pair:
+    other = turned(b.grey, fit.way).astype(np.float32)
+    return _Pair(a.grey.astype(np.float32), other, a.size, _upright(b, fit.way))
 
 
 def _upright(look: Look, way: int) -> tuple[int, int]:

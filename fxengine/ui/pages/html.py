@@ -77,7 +77,7 @@ def picture(path: str | Path, caption: str) -> str:
         shown = f'<img src="data:image/jpeg;base64,{data}" alt="{text(caption)}">'
     except DecodeError as error:
         shown = f'<div class="missing">{text(str(error))}</div>'
-    return _figure(shown, caption)
+    return figure(shown, caption)
 
 
 def drawing(png: bytes, name: str) -> str:
@@ -123,7 +123,7 @@ def stored_inputs(store: str, root: str, keys: Sequence[str]) -> StoredInputs:
 
 def _row(value: str | None, key: str, caption: str, is_named: bool) -> str:
     said = f"{caption}\n{key}".strip()
-    return passage(value, said) if value is not None else _figure(_GONE if is_named else _HIDDEN_TEXT, said, "text")
+    return passage(value, said) if value is not None else figure(_GONE if is_named else _HIDDEN_TEXT, said, "text")
 
 
 def passage(value: str, caption: str) -> str:
@@ -131,7 +131,7 @@ def passage(value: str, caption: str) -> str:
     lines = (_SPACES.sub(" ", line).strip() for line in _LINE_ENDS.sub("\n", beginning(value)).split("\n"))
     kept = re.sub("\n{3,}", "\n\n", "\n".join(lines))
     escaped = "".join(piece if _JOINERS.fullmatch(piece) else text(piece) for piece in _JOINERS.split(kept))
-    return _figure(f'<blockquote dir="auto">{escaped}</blockquote>', caption, "text")
+    return figure(f'<blockquote dir="auto">{escaped}</blockquote>', caption, "text")
 
 
 def stored_pictures(root: str) -> Callable[[str, str], str]:
@@ -146,12 +146,13 @@ def stored_pictures(root: str) -> Callable[[str, str], str]:
         path = Path(os.path.normpath(Path(root) / unescape_path(key)))
         said = f"{caption}\n{key}".strip()
         shown = is_shown(path.parent)
-        return picture(path, said) if shown else _figure(_HIDDEN, said)
+        return picture(path, said) if shown else figure(_HIDDEN, said)
 
     return draw
 
 
-def _figure(shown: str, caption: str, kind: str = "") -> str:
+def figure(shown: str, caption: str, kind: str = "") -> str:
+    """Return what is shown, which is HTML, with its caption, which is text, a line each; `kind` is a class of CSS."""
     caption = "\n".join(map(shortened, caption.split("\n")))
     opening = f'<figure class="{kind}">' if kind else "<figure>"
     return f"{opening}{shown}<figcaption>{text(caption)}</figcaption></figure>"
