@@ -118,6 +118,26 @@ def told(blocks: Blocks, rows: int, what: str, progress: Say | None) -> Blocks:
     return read
 
 
+def counted(what: str, total: int, progress: Say | None) -> Callable[[int], None]:
+    """Return what is told how many are done, and says every five seconds how far it is, how fast, and the time left.
+
+    Args:
+        what: is done.
+        total: how many there are.
+        progress: told so; None for nobody.
+    """
+    begin = said = time.monotonic()
+
+    def step(done: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if progress is not None and now - said >= _SAY_EVERY and done:
+            said, rate = now, done / (now - begin)
+            progress(f"{what}: {done:,} of {total:,}, {rate:.0f}/s, {(total - done) / rate:.0f} s left")
+
+    return step
+
+
 def check_finite(x: np.ndarray, rows: np.ndarray, store: FeatureStore) -> None:
     """Raise StoreError, naming the first row, where a vector has a value that is not finite.
 

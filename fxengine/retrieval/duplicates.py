@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from fxengine.collect.item import unescape_path
 from fxengine.errors import above_zero, explained
+from fxengine.features.blocks import Say
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import with_texts
 from fxengine.neighbours.groups import choose_threshold, whiten
@@ -105,6 +106,7 @@ def duplicates(
     output: str | Path | None = None,
     layer: str | None = None,
     pictures: str | Path | None = None,
+    progress: Say | None = None,
 ) -> DuplicatesReport:
     """Return the groups of what is identical, the same picture or text, or alike.
 
@@ -121,6 +123,7 @@ def duplicates(
         output: a .parquet, .csv or .json file to write the table to.
         layer: a further layer's name; the default one unless given.
         pictures: a folder whose pictures may be read, from now on, where the store is not your own.
+        progress: called with a sentence every few seconds.
 
     Raises:
         InputError: the threshold is not above 0 and at most 1, `output` cannot be written, or there is no folder
@@ -137,7 +140,7 @@ def duplicates(
     with explained(f"{store} cannot be looked through for duplicates", "Free memory."):
         whitened = whiten(index.matrix)
         used = _chosen(whitened, index.store.provenance.modality) if threshold is None else threshold
-        judged = judge_rows(index, whitened, used, threshold is None)
+        judged = judge_rows(index, whitened, used, threshold is None, progress)
         table = make_table(index.table, judged, whitened, across_splits)
     if output is not None:
         write_table(table, output)

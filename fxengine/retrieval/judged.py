@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from fxengine.collect.item import unescape_path
+from fxengine.features.blocks import Say, counted
 from fxengine.features.unit import unit_length
 from fxengine.neighbours.groups import ALL_PAIRS, candidate_pairs
 from fxengine.neighbours.index import Index
@@ -40,7 +41,9 @@ class Judged:
     hidden: bool = False
 
 
-def judge_rows(index: Index, whitened: np.ndarray, threshold: float, chosen: bool) -> Judged:
+def judge_rows(
+    index: Index, whitened: np.ndarray, threshold: float, chosen: bool, progress: Say | None = None
+) -> Judged:
     """Return what every row of a store is to those that are kept.
 
     Args:
@@ -48,12 +51,15 @@ def judge_rows(index: Index, whitened: np.ndarray, threshold: float, chosen: boo
         whitened: [n, dim] vectors, whose cosine is the likeness.
         threshold: likeness from which rows that are not the same are in one group.
         chosen: whether a program chose it; then pairs are compared that are less alike, too, or whose looks are alike.
+        progress: told how many pictures were looked at and compared.
     """
     text = index.store.provenance.modality == "text"
     least = min(threshold, _TEXTS if text else _PICTURES) if chosen else threshold
     found = [np.stack(pair, axis=1) for pair in candidate_pairs(whitened, least, _NEAREST, index.matrix)]
     pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
-    return (_texts if text else _pictures)(index, whitened, threshold, pairs, chosen)
+    if text:
+        return _texts(index, whitened, threshold, pairs, chosen)
+    return _pictures(index, whitened, threshold, pairs, chosen, progress)
 
 
 def likeness(whitened: np.ndarray, row: int, others: np.ndarray) -> np.ndarray:
@@ -63,17 +69,19 @@ def likeness(whitened: np.ndarray, row: int, others: np.ndarray) -> np.ndarray:
     return found
 
 
-def _pictures(index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarray, chosen: bool) -> Judged:
+def _pictures(
+    index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarray, chosen: bool, progress: Say | None
+) -> Judged:
     rows, share = index.table, np.ones(len(index.table))
     hashes = rows["content_hash"].to_pylist()
     looks = Looks(unescape_path(index.store.provenance.root), rows["id"].to_pylist(), hashes)
     with threadpool_limits(1):  # of products of small matrices: a second thread takes more than it gives
         if chosen and len(rows) <= ALL_PAIRS:  # with more, only those are decoded whose vectors are near others
-            likely, share = survey(looks, len(rows))
+            likely, share = survey(looks, len(rows), counted("pictures looked at", len(rows), progress))
             pairs = np.concatenate([pairs, likely])
         order = _to_keep_first(rows, share)
-        judge = partial(judge_pictures, looks)
-        stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge)
+        judge, step = partial(judge_pictures, looks), partial(counted, "pictures compared", progress=progress)
+        stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge, step)
     return Judged(order, stars, looks.hidden)
 
 

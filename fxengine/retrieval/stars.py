@@ -48,6 +48,7 @@ def make_stars(
     likeness: Callable[[int, np.ndarray], np.ndarray],
     threshold: float,
     judge: Judge,
+    told: Callable[[int], Callable[[int], None]] = lambda _: lambda _: None,
 ) -> Stars:
     """Return the groups of rows: what is the same as a kept row stands beside it, and so does what is like a head.
 
@@ -61,13 +62,17 @@ def make_stars(
         likeness: (a, others) -> float32 [len(others)], cosines.
         threshold: likeness from which rows that are not the same are in one group.
         judge: (kept, other) -> what they are.
+        told: takes how many rows are compared with others, and returns what is told how many were.
     """
     n = len(order)
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(n)
     first = _first_of_each(order, hashes)
     made = _Making(rank, np.arange(n), np.arange(n), [None] * n, likeness, threshold, judge)
-    for row, near in _earlier(first[pairs], rank):
+    compared = _earlier(first[pairs], rank)
+    step = told(len(compared))
+    for done, (row, near) in enumerate(compared):
+        step(done)
         made.place(row, near)
     for row in np.flatnonzero(first != np.arange(n)).tolist():
         same = int(first[row])

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from fxengine.retrieval.copies.looks import KEPT, Looks
+from fxengine.retrieval.copies.looks import Looks
 from fxengine.retrieval.copies.signature import DIM, like_pairs, signature
 from fxengine.retrieval.copies.verdict import compare, differences, is_same, score
 from fxengine.retrieval.kinds import SAME_PICTURE, SAME_SCENE, UNVERIFIED
 from fxengine.retrieval.stars import Verdict
 
+_AHEAD = 256  # pictures that are decoded together
 _LIKEST = 8  # of each picture and way that it is turned
 _WIDE = 0.92  # share of a picture without its border: a dark edge is none
 
 
-def survey(looks: Looks, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Look at the first `n` pictures of a store.
+def survey(looks: Looks, n: int, step: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray]:
+    """Look at the first `n` pictures of a store; `step` is told how many were looked at.
 
     Returns:
         Places of those that look alike whole, turned or not, whatever their vectors, int64 [m, 2]; and what share of
@@ -23,8 +26,9 @@ def survey(looks: Looks, n: int) -> tuple[np.ndarray, np.ndarray]:
     """
     signatures, share = np.zeros((n, DIM), np.float32), np.ones(n)
     for row in range(n):
-        if row % KEPT == 0:
-            looks.ready(range(row, min(n, row + KEPT)))
+        if row % _AHEAD == 0:
+            step(row)
+            looks.ready(range(row, min(n, row + _AHEAD)))
         look = looks(row)
         if look is not None and not look.plain:
             signatures[row] = signature(look.square)

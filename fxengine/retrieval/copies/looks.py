@@ -13,7 +13,7 @@ from fxengine.errors import DecodeError
 from fxengine.execute import usable_cores
 from fxengine.retrieval.copies.look import EDGE, Look, look_at
 
-KEPT = 2048  # looks in memory, some 80 KB each
+_KEPT = 2048  # looks in memory, some 80 KB each
 
 
 class Looks:
@@ -34,17 +34,17 @@ class Looks:
             self._kept.move_to_end(row)
             return self._kept[row]
         found = self._kept[row] = self._made(row)
-        if len(self._kept) > KEPT:
+        if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return found
 
     def ready(self, rows: Sequence[int]) -> None:
-        """Look at rows that will be asked for, at most as many as are kept, on all cores."""
+        """Look at rows that will be asked for, fewer than are kept, on all cores."""
         wanted = [row for row in rows if row not in self._kept]
         with ThreadPoolExecutor(usable_cores()) as pool:
             for row, look in zip(wanted, pool.map(self._made, wanted), strict=True):
                 self._kept[row] = look
-        while len(self._kept) > KEPT:
+        while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
 
     def _made(self, row: int) -> Look | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxengine.ui.arguments import add_layer, add_output, add_report, call
-from fxengine.ui.console import complain_of, say, say_result, say_written, table, text_column
+from fxengine.ui.console import complain_of, progress_lines, say, say_result, say_written, table, text_column
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.retrieval.duplicates import duplicates
     from fxengine.ui.pages import write_page
 
-    report = call(duplicates, options)
+    report = call(duplicates, options, progress=progress_lines(options.quiet))
     if options.report is not None:
         write_page(report, options.report, tell=complain_of)
     written = [path for path in (options.output, options.report) if path is not None]
