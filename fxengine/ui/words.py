@@ -46,12 +46,14 @@ def flags_of(command: argparse.ArgumentParser) -> list[str]:
 def in_flags(text: str) -> str:
     """Return a sentence of the library with its parameters (`max_pixels`) as flags (--max-pixels).
 
-    What is in backticks and no parameter of any command stays as it is.
+    What is in backticks and no parameter of any command stays as it is. A flag that the running command lacks comes with
+    the one that has it, unless the sentence names a command itself.
     """
-    return _PARAMETER.sub(_flag, text)
+    named = "`fxengine " in text
+    return _PARAMETER.sub(lambda found: _flag(found, named), text)
 
 
-def _flag(found: re.Match[str]) -> str:
+def _flag(found: re.Match[str], named: bool) -> str:
     if found[1] not in _flags and _others:
         commands = _others.pop()()
         for command in sorted(commands, key=lambda name: name not in _MAKERS):
@@ -62,4 +64,4 @@ def _flag(found: re.Match[str]) -> str:
     if flag is None:
         return found[0]
     value = (found[2] or "").strip("\"'")
-    return (flag if value in ("", "True") else f"{flag} {value}") + _elsewhere.get(found[1], "")
+    return (flag if value in ("", "True") else f"{flag} {value}") + ("" if named else _elsewhere.get(found[1], ""))

@@ -34,7 +34,7 @@ def failing(error: BaseException) -> Callable[..., int]:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (InputError("The `precision` is\nno good."), "fxengine: The --precision is\nno good.\n"),
+        (InputError("The `precision` is\nno good."), "fxengine: The --precision of `fxengine extract` is\nno good.\n"),
         (OSError(28, "No space left on device", "a.bin"), "fxengine: No space left on device: a.bin. FXENGINE_TRACE"),
         (PermissionError(13, "Permission denied"), "fxengine: Permission denied. FXENGINE_TRACEBACK=1 shows where.\n"),
         (MemoryError(), "fxengine: there is not enough memory. FXENGINE_TRACEBACK=1 shows where.\n"),

@@ -47,6 +47,7 @@ def test_what_the_command_lacks_is_named_with_the_command_that_has_it() -> None:
     every = build_parser().commands
     words.learn({"finetune": every["finetune"]}, "finetune", lambda: every)
     assert words.in_flags("Give `scale=1` or `preprocess`.") == "Give --scale 1 of `fxengine export` or --preprocess."
+    assert words.in_flags("See `fxengine export`, `scale=1`.") == "See `fxengine export`, --scale 1."
     assert words.in_flags("Keep another with `layers`.").startswith("Keep another with --layer")
 
 
