@@ -6,6 +6,7 @@ Vectors say "alike"; only the words say "the same".
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,13 +40,19 @@ class SameText:
     score: np.ndarray
 
 
+_SIGNS = frozenset("#%&/@\\\u2030")  # punctuation to Unicode, but a part of what is said: "C#", "10%", "and/or"
+_BEFORE_DIGIT = re.compile(r"([^\w\s])(?=\d)")  # of a number, too: "-5", "3.5", "2:1"
+
+
 class _Separators(dict[int, str | None]):
     """What each character becomes before words are taken: marks, spaces, controls a space; what is unseen nothing."""
 
     def __missing__(self, code: int) -> str | None:
         category = unicodedata.category(chr(code))
         unseen = category == "Cf" or 0xFE00 <= code <= 0xFE0F  # joiners, soft hyphens; how an emoji is drawn
-        self[code] = None if unseen else " " if category[0] in "PZ" or category == "Cc" else chr(code)
+        apart = category[0] in "PZ" or category == "Cc"
+        counts = unicodedata.normalize("NFKC", chr(code)) in _SIGNS
+        self[code] = None if unseen else " " if apart and not counts else chr(code)
         return self[code]
 
 
@@ -56,11 +63,22 @@ def normalized(text: str) -> str:
     """Return the words of a text, one space between two; of one without words its marks, without spaces.
 
     Words are what stands between punctuation, spaces and controls (Unicode's categories P, Z and Cc), in Unicode's
-    compatibility caseless form: letters, numbers, accents and symbols ("C++", "5 €", emojis) count; case, width and
-    what is not seen do not. Two texts are the same text where this is equal. It is idempotent.
+    compatibility caseless form: letters, numbers, accents and symbols ("C++", "5 €", "C#", "10%", emojis) count, and so
+    does a dash, point or other mark right before a digit ("-5", "3.5"); case, width and what is not seen do not. Two
+    texts are the same text where this is equal. It is idempotent.
     """
-    words = _folded(text.translate(_SEPARATORS)).translate(_SEPARATORS)  # folding makes marks, too: "(1)" of one sign
+    words = _apart(_folded(_apart(text)))  # folding makes marks, too: "(1)" of one sign
     return " ".join(words.split()) or "".join(_folded(text).split())
+
+
+def _apart(text: str) -> str:
+    """Return a text with a space for each mark that is no part of a word or a number."""
+    pieces = _BEFORE_DIGIT.split(text)  # every second one is a mark before a digit
+    kept = (
+        mark if unicodedata.category(mark) in ("Pd", "Po") else mark.translate(_SEPARATORS) for mark in pieces[1::2]
+    )
+    rest = [piece.translate(_SEPARATORS) for piece in pieces[::2]]
+    return rest[0] + "".join(mark + piece for mark, piece in zip(kept, rest[1:], strict=True))
 
 
 def _folded(text: str) -> str:

@@ -46,8 +46,8 @@ def flags_of(command: argparse.ArgumentParser) -> list[str]:
 def in_flags(text: str) -> str:
     """Return a sentence of the library with its parameters (`max_pixels`) as flags (--max-pixels).
 
-    What is in backticks and no parameter of any command stays as it is. A flag that the running command lacks comes with
-    the one that has it, unless the sentence names a command itself.
+    What is in backticks and no parameter of any command stays as it is. A flag that the running command lacks comes
+    with the one that has it, unless the sentence names a command itself.
     """
     named = "`fxengine " in text
     return _PARAMETER.sub(lambda found: _flag(found, named), text)

@@ -1,15 +1,21 @@
-"""Gaussian blurs of small images as products with matrices: a tenth of the time that a filter takes."""
+"""Gaussian blurs: of small images as products with matrices, in a tenth of the time that a filter takes."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
+
+_SMALL = 384  # pixels of the longer edge, up to which a product is faster
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Return an image, float32 [..., height, width], blurred; beyond its borders it is mirrored."""
     height, width = image.shape[-2:]
+    if max(height, width) > _SMALL:
+        filtered: np.ndarray = gaussian_filter(image, sigma, axes=(-2, -1))
+        return filtered
     blurred: np.ndarray = _matrix(height, sigma) @ image @ _matrix(width, sigma).T
     return blurred
 

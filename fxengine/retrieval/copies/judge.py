@@ -8,7 +8,7 @@ import numpy as np
 
 from fxengine.retrieval.copies.looks import Looks
 from fxengine.retrieval.copies.signature import DIM, like_pairs, signature
-from fxengine.retrieval.copies.verdict import compare, differences, is_same, score
+from fxengine.retrieval.copies.verdict import compare, differences, is_same, is_same_in_large, score
 from fxengine.retrieval.kinds import SAME_PICTURE, SAME_SCENE, UNVERIFIED
 from fxengine.retrieval.stars import Verdict
 
@@ -46,6 +46,12 @@ def judge_pictures(looks: Looks, kept: int, other: int) -> Verdict:
     proof = compare(a, b)
     if proof is None:
         return Verdict(SAME_SCENE, "", 0.0)
-    if is_same(proof):
-        return Verdict(SAME_PICTURE, differences(a, b, proof), score(proof))
-    return Verdict(SAME_SCENE, "", score(proof))
+    if not is_same(proof):
+        return Verdict(SAME_SCENE, "", score(proof))
+    if a.drawn and b.drawn:
+        ours, others = looks.large(kept), looks.large(other)
+        if ours is None or others is None:
+            return Verdict(UNVERIFIED)
+        if not is_same_in_large(a, b, proof, ours, others):
+            return Verdict(SAME_SCENE, "", score(proof))
+    return Verdict(SAME_PICTURE, differences(a, b, proof), score(proof))

@@ -9,10 +9,13 @@ import numpy as np
 from PIL import Image
 
 from fxengine.retrieval.copies.blur import band, detail_in
+from fxengine.retrieval.copies.drawn import is_drawn
 from fxengine.retrieval.copies.points import Points, find_points
 
 EDGE = 256  # pixels of the longer edge of the grey picture
 _POINTS = 0.625  # of that is where points are looked for: they are coarse, and it takes a third of the time
+LARGE = 1024  # the same of drawn pictures that are one in small, where print is gone
+_COLOURS = 64  # pixels of the longer edge of the colours
 SQUARE = 32  # pixels of either edge of the picture squeezed into a square
 _EVEN = 3.0  # grey levels, the standard deviation in a line of a border: what JPEG adds to one colour
 _LEAST = 0.3  # of an edge that is left between borders: with less, it is the picture that is even
@@ -31,6 +34,9 @@ class Look:
         inside: share of the picture that is left without its border.
         plain: whether there is too little detail to tell it from another: one colour, or a thin line.
         colour: mean of what a pixel's largest colour is above its smallest; 0 is grey.
+        hues: float16 [2, height, width], blue and red less the grey (Cb and Cr less 128) of what `grey` shows, its
+            longer edge 64 pixels.
+        box: top, bottom, left and right of what `grey` shows, as shares of the picture.
     """
 
     grey: np.ndarray
@@ -39,11 +45,18 @@ class Look:
     inside: float
     plain: bool
     colour: float
+    hues: np.ndarray
+    box: tuple[float, float, float, float]
 
     @cached_property
     def points(self) -> Points:
         """Points that are found again in a copy, in pixels of `grey`, found when they are first asked for."""
         return Points.none() if self.plain else find_points(self.grey, _POINTS)
+
+    @cached_property
+    def drawn(self) -> bool:
+        """Whether it is a page, a chart, a board or an icon rather than a photo."""
+        return is_drawn(self.grey)
 
 
 def look_at(pixels: np.ndarray, size: tuple[int, int]) -> Look:
@@ -65,7 +78,26 @@ def look_at(pixels: np.ndarray, size: tuple[int, int]) -> Look:
     squeezed = np.asarray(image.resize((SQUARE, SQUARE), Image.Resampling.BOX), np.float32)
     plain = min(fitted) < _THIN or detail_in(small.astype(np.float32)) < _DETAIL
     shown = (max(1, round(size[0] * (right - left) / width)), max(1, round(size[1] * (bottom - top) / height)))
-    return Look(small, shown, _unit(band(squeezed)), inside, plain, colour)
+    box = (top / height, bottom / height, left / width, right / width)
+    hues = _hues(pixels[top:bottom, left:right])
+    return Look(small, shown, _unit(band(squeezed)), inside, plain, colour, hues, box)
+
+
+def in_large(look: Look, pixels: np.ndarray) -> np.ndarray:
+    """Return what `look.grey` shows of the same picture in more pixels, uint8 [height, width, 3], as grey levels."""
+    height, width = pixels.shape[:2]
+    top, bottom, left, right = (
+        round(share * n) for share, n in zip(look.box, (height, height, width, width), strict=True)
+    )
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right])).convert("L"))
+
+
+def _hues(pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    factor = _COLOURS / max(image.size)
+    fitted = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    both = np.asarray(image.convert("YCbCr").resize(fitted, Image.Resampling.BOX))[:, :, 1:]
+    return (both.astype(np.float16) - 128).transpose(2, 0, 1)
 
 
 def _unit(image: np.ndarray) -> np.ndarray:

@@ -6,12 +6,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from fxengine.collect.item import sha256_of
 from fxengine.collect.stored import is_named, stored_path
 from fxengine.decode.picture.small import read_small
 from fxengine.errors import DecodeError
 from fxengine.execute import usable_cores
-from fxengine.retrieval.copies.look import EDGE, Look, look_at
+from fxengine.retrieval.copies.look import EDGE, LARGE, Look, in_large, look_at
 
 _KEPT = 2048  # looks in memory, some 80 KB each
 
@@ -46,6 +48,16 @@ class Looks:
                 self._kept[row] = look
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
+
+    def large(self, row: int) -> np.ndarray | None:
+        """Return what the look of a row shows in up to `LARGE` pixels, uint8 [height, width]; None without one."""
+        look = self(row)
+        if look is None:
+            return None
+        try:
+            return in_large(look, read_small(stored_path(self._root, self._ids[row]), LARGE)[0])
+        except DecodeError:
+            return None
 
     def _made(self, row: int) -> Look | None:
         path = stored_path(self._root, self._ids[row])

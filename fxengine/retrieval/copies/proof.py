@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fxengine.retrieval.copies.blur import band, blur
+from fxengine.retrieval.copies.drawn import changed
 from fxengine.retrieval.copies.fit import Fit, turned
-from fxengine.retrieval.copies.look import Look
+from fxengine.retrieval.copies.look import LARGE, Look
 
 _LONGEST = 128  # pixels of the longer edge of what is compared
 _SHORTEST = 16  # fewer on the shorter edge are too few
@@ -20,6 +21,7 @@ _AGREES = 0.7  # correlation in a window from which it shows the same
 _HOPELESS = 0.35  # correlation after the coarse steps from which the fine ones are worth their time
 _FINE = 1.2  # pixels that the finest detail is blurred by: another resizing changes what is finer
 _BAND = (1.0, 4.0)  # pixels: the detail that is fitted
+_GREYISH = 4.0  # root mean square of the colours, below which hue is noise
 _BLACK, _WHITE = 6, 249  # grey levels
 _COARSE, _EXACT = 4, 3  # steps at half of `_LONGEST`, and then at all of it
 
@@ -38,6 +40,7 @@ class Proof:
         off: how far a window lies off, in pixels of `_LONGEST`, the median.
         added: where they differ, the detail of the second over that of the first, in energy; 1 where they do not.
         brightness: grey levels that the second is brighter by.
+        hue: cosine of the colours of both, as they differ from grey; 1 where one of them is grey.
     """
 
     fit: Fit
@@ -49,6 +52,7 @@ class Proof:
     off: float
     added: float
     brightness: float
+    hue: float = 1.0
 
 
 def prove(a: Look, b: Look, fit: Fit) -> Proof | None:
@@ -63,7 +67,8 @@ def prove(a: Look, b: Look, fit: Fit) -> Proof | None:
         return None
     x, y = spans
     shown = (4 * x.half * y.half / pair.ours.size, 4 * x.other_half * y.other_half / pair.other.size)
-    return _agreement(exact[0], shown, pair.first(x, y), pair.second(x, y))
+    found = _agreement(exact[0], shown, pair.first(x, y), pair.second(x, y))
+    return None if found is None else replace(found, hue=_hue(a, b, fit.way, x, y))
 
 
 def overlaid(a: Look, b: Look, fit: Fit) -> tuple[np.ndarray, np.ndarray] | None:
@@ -71,6 +76,23 @@ def overlaid(a: Look, b: Look, fit: Fit) -> tuple[np.ndarray, np.ndarray] | None
     pair = _pair(a, b, fit)
     spans = _overlap(pair, fit, _LONGEST)
     return None if spans is None else (pair.first(*spans), pair.second(*spans))
+
+
+def changed_in_large(a: Look, b: Look, ours: np.ndarray, others: np.ndarray, fit: Fit) -> float:
+    """Return `drawn.changed` of two pictures in large, uint8 [height, width] each, whose looks fit so."""
+    other = turned(others, fit.way)
+    rows, columns = turned(b.grey, fit.way).shape
+    larger = ours.shape[1] / a.grey.shape[1], ours.shape[0] / a.grey.shape[0]
+    larger_other = other.shape[1] / columns, other.shape[0] / rows
+    scale = fit.scale[0] * larger[0] / larger_other[0], fit.scale[1] * larger[1] / larger_other[1]
+    x, y = ((s + 0.5 - k / 2) * n - 0.5 + m / 2 for s, k, n, m in zip(fit.shift, fit.scale, larger, scale, strict=True))
+    pair = _Pair(ours.astype(np.float32), other.astype(np.float32), a.size, _upright(b, fit.way))
+    exact, spans = Fit(fit.way, scale, (x, y)), None
+    for longest in (_LONGEST, 2 * _LONGEST, LARGE):  # in few pixels, if those are all that one of them has
+        finer = _fitted(pair, exact, longest, 2)
+        exact = exact if finer is None else finer[0]
+        spans = _overlap(pair, exact, longest) or spans
+    return 1.0 if spans is None else changed(pair.first(*spans), pair.second(*spans))
 
 
 @dataclass(frozen=True)
@@ -217,6 +239,27 @@ def _agreement(fit: Fit, shown: tuple[float, float], first: np.ndarray, second: 
         added=energies[0] / max(energies[1], 1e-6) if differs.any() else 1.0,
         brightness=float(np.median(second - first)),
     )
+
+
+def _hue(a: Look, b: Look, way: int, x: _Span, y: _Span) -> float:
+    turned_hues = np.stack([turned(hues, way) for hues in b.hues])
+    shape = turned(b.grey, way).shape
+    ours = _hues_within(a.hues, a.grey.shape, (y.centre, y.half), (x.centre, x.half))
+    others = _hues_within(turned_hues, shape, (y.other_centre, y.other_half), (x.other_centre, x.other_half))
+    energies = float(np.mean(ours**2)), float(np.mean(others**2))
+    return float(np.mean(ours * others) / np.sqrt(np.prod(energies))) if min(energies) > _GREYISH**2 else 1.0
+
+
+def _hues_within(
+    hues: np.ndarray, shape: tuple[int, ...], rows: tuple[float, float], columns: tuple[float, float]
+) -> np.ndarray:
+    """Return the hues, float32 [2, 16, 16], of a part of a picture whose grey has this shape: (centre, half) each."""
+    taken = []
+    for (centre, half), n, pixels in zip((rows, columns), hues.shape[1:], shape, strict=True):
+        share = n / pixels
+        taken.append(_samples((centre + 0.5) * share - 0.5, half * share, _SHORTEST, n))
+    found: np.ndarray = taken[0] @ hues.astype(np.float32) @ taken[1].T
+    return found
 
 
 def _within(image: np.ndarray) -> np.ndarray:

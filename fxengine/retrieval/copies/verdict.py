@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fxengine.retrieval.copies.fit import fits
 from fxengine.retrieval.copies.look import Look
-from fxengine.retrieval.copies.proof import Proof, prove
+from fxengine.retrieval.copies.proof import Proof, changed_in_large, prove
 
 # Copies are within these but for few (docs/search.md); two shots of a scene lie further off, and less of them agrees.
 # The less of a picture both show, the more is asked: the same frame, which no second shot has; nearly so; a crop; and
@@ -21,6 +23,8 @@ _AGREEING = 0.93  # share of the detail of both that is the same
 _EDITED_AGREEING, _EDITED = 0.9, (0.995, 0.05)
 _MARKED_AGREEING, _MARKED, _ADDED = 0.8, (0.985, 0.12), 2.0  # and so many times the detail, or one of so many
 _DETAIL = 0.15  # with detail in less than that, pictures must have the same frame
+_CHANGED = 0.6  # in drawn pictures, the most that any place changes: what is small there is what they are about
+_HUE = 0.5  # cosine of the colours of both: a thing in another colour is another thing
 _KEPT = 0.6  # share of the detail of either that is the same
 
 _BORDERED = 0.95  # share of a picture without its border
@@ -51,6 +55,8 @@ def is_same(proof: Proof) -> bool:
     framed, cut = min(proof.shown) >= _FRAME, sum(share < _CUT for share in proof.shown)
     if proof.kept < _KEPT or (proof.detail < _DETAIL and not framed):
         return False
+    if proof.hue < _HUE:
+        return False
     asked = [_FRAMED if framed else (_WHOLE, _CROP, _BOTH_CUT)[cut]]
     if proof.agreeing < _AGREEING:
         added = proof.added >= _ADDED or proof.added <= 1 / _ADDED
@@ -58,6 +64,11 @@ def is_same(proof: Proof) -> bool:
             return False
         asked.append(_MARKED if added else _EDITED)
     return all(proof.correlation >= correlation and proof.off <= off for correlation, off in asked)
+
+
+def is_same_in_large(a: Look, b: Look, proof: Proof, ours: np.ndarray, others: np.ndarray) -> bool:
+    """Tell of two drawn pictures that are one in small whether they are in large, too, uint8 [height, width] each."""
+    return changed_in_large(a, b, ours, others, proof.fit) <= _CHANGED
 
 
 def differences(a: Look, b: Look, proof: Proof) -> str:

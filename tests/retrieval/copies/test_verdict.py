@@ -107,3 +107,19 @@ def test_one_colour_and_a_line_are_too_little_to_tell(size: tuple[int, int]) -> 
     assert compare(flat, look(scene(1))) is None
     line = np.random.default_rng(0).integers(0, 256, (size[1], 1, 3), np.uint8)
     assert look(Image.fromarray(line)).plain
+
+
+def test_a_thing_in_another_colour_is_another_one() -> None:
+    picture = Image.merge("RGB", [channel.point(lambda v: v // 2) for channel in scene(5).split()])
+    red, blue = (Image.blend(picture, Image.new("RGB", picture.size, to), 0.4) for to in ((230, 30, 30), (30, 60, 230)))
+    proof = compare(look(saved(red)), look(saved(blue)))
+    assert proof is not None
+    assert proof.hue < 0
+    assert proof.agreeing > 0.99  # only their colour tells them apart
+    assert not is_same(proof)
+    grey = compare(look(saved(red)), look(saved(red.convert("L").convert("RGB"))))
+    assert grey is not None
+    assert is_same(grey)
+    turned = compare(look(saved(scene(5))), look(saved(scene(5).transpose(Image.Transpose.TRANSPOSE), 30)))
+    assert turned is not None
+    assert turned.hue > 0.95
