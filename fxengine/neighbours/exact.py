@@ -12,7 +12,8 @@ from fxengine.neighbours.metric import prepare
 _BLOCK_BYTES = 2**24  # of float32 vectors at a time
 _PAIR_BYTES = 2**19  # of float64 vectors that are compared pair by pair at a time
 _QUERIES = 1024  # whose scores are held at a time
-_SOME = 512  # rows of the first block that a floor, and a centre, are taken from
+_SOME = 512  # rows of the first block that a centre is taken from
+_FLOOR = 2048  # and a floor: of fewer, many more scores pass it and are sorted
 _CLOSE = 2e-6  # scores that differ by less may change places where they are taken again
 
 
@@ -85,7 +86,7 @@ def _merged(
         floor = best[:, -1:]
     elif scores.shape[1] > k:
         # The k-th best of some of them is a floor, too, and sooner found.
-        some = scores[:, : max(4 * k, _SOME)]
+        some = scores[:, : max(4 * k, _FLOOR)]
         floor = np.partition(some, -k, axis=1)[:, -k][:, None]
     else:
         floor = np.full((queries, 1), -np.inf, np.float32)

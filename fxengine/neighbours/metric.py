@@ -9,6 +9,7 @@ from fxengine.errors import InputError, one_of
 from fxengine.features.float16 import widen
 
 LARGEST = 1e15
+_LEAST_SQUARE = 1e-26  # of a vector's length: below, squares of single numbers may vanish in float32
 # Name -> what a score is.
 METRICS = {
     "cosine": "cosine, between -1 and 1",
@@ -36,10 +37,12 @@ def prepare(vectors: np.ndarray, metric: str, out: np.ndarray | None = None) -> 
 
 def _rescale(vectors: np.ndarray) -> None:
     """Divide vectors by their largest number where squares of it would leave float32; float16 has none such."""
-    largest = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
-    odd = (largest > 0) & ((largest > LARGEST) | (largest < 1 / LARGEST))
-    if odd.any():
-        vectors[odd] /= largest[odd, None]
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    odd = np.flatnonzero(~((squares >= _LEAST_SQUARE) & (squares <= LARGEST**2)))
+    if len(odd):
+        largest = np.abs(vectors[odd]).max(axis=1)
+        odd, largest = odd[largest > 0], largest[largest > 0]
+        vectors[odd] /= largest[:, None]
 
 
 def check_queries(vectors: np.ndarray, metric: str) -> None:
