@@ -9,20 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.judges import by_definition
 from fxengine import Index, InputError
 from fxengine.neighbours.exact import exact_search, pair_scores, ranked_again
 from tests.stores import write_store
 
 METRICS = st.sampled_from(["cosine", "ip", "l2"])
-
-
-def judged(rows: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
-    """By the definition, in extended precision."""
-    a, b = query.astype(np.longdouble), rows.astype(np.longdouble)
-    if metric == "l2":
-        return np.asarray(-np.sqrt(((a - b) ** 2).sum(axis=1)))
-    products = np.asarray(b @ a)
-    return products if metric == "ip" else np.asarray(products / np.sqrt((a**2).sum() * (b**2).sum(axis=1)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -39,7 +31,7 @@ def test_scores_are_the_definitions_and_ties_keep_their_order(
     found, scores = exact_search([rows[:50], rows[50:]], queries, k + 8, metric)
     found, scores = (each[:, :k] for each in ranked_again(rows, found, scores, queries, metric))
     for i, query in enumerate(queries):
-        exact = judged(rows, query, metric)
+        exact = by_definition(rows, query, metric)
         scale = 1.0 if metric == "cosine" else float(np.linalg.norm(query) * np.linalg.norm(rows, axis=1).max())
         if metric == "l2":
             scale = float(np.abs(exact).max())
@@ -71,7 +63,7 @@ def test_vectors_of_any_scale_are_compared_or_refused(tmp_path: Path, metric: st
         return
     found = index.search(vectors[:4], 5)
     for i in range(4):
-        exact = judged(vectors, vectors[i], metric)
+        exact = by_definition(vectors, vectors[i], metric)
         assert found.ids[i] == [f"{row:06d}" for row in np.argsort(-exact, kind="stable")[:5]]
         np.testing.assert_allclose(found.scores[i], np.sort(exact)[::-1][:5], atol=1e-6)
 
