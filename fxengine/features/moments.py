@@ -70,6 +70,10 @@ class Statistics:
             return self._with(*(value.sum(axis=0, keepdims=True) for value in self._sums()))
         return self._with(*(value.sum(axis=0, keepdims=True) - value[fold : fold + 1] for value in self._sums()))
 
+    def only(self, fold: int) -> Statistics:
+        """Return those of one fold."""
+        return self._with(*(value[fold : fold + 1] for value in self._sums()))
+
     def centred(self) -> Centred:
         """Return the moments about the means of statistics of a single fold."""
         weight, sums, targets = float(self.weight[0]), self.sums[0], self.targets[0]

@@ -183,7 +183,7 @@ def test_what_is_fitted_in_streams_makes_the_same_file(name: str, kind: Kind) ->
     memory = answers_of(make_head(name, kind).fit(x, y), x, kind)
     assert np.corrcoef(memory.ravel(), found.ravel())[0, 1] > 0.95
     if kind != "numbers":
-        assert (memory.argmax(axis=1) == found.argmax(axis=1)).mean() > 0.98
+        assert (memory.argmax(axis=1) == found.argmax(axis=1)).mean() > 0.95  # at another strength
     else:
         np.testing.assert_allclose(found, memory, atol=1e-5)
 

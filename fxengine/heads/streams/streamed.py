@@ -1,4 +1,4 @@
-"""Heads for more rows than fit into memory: ridge and lda from three passes, logistic regression from more."""
+"""Heads for more rows than fit into memory: ridge and lda from two passes, logistic regression from more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from fxengine.heads.evaluate.calibration import TINY, fit_scale, probabilities
 from fxengine.heads.evaluate.scores import Problem
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor
 from fxengine.heads.streams.closed_form import (
-    STRENGTHS,
     FittedFolds,
     Solve,
     Targets,
@@ -111,7 +110,7 @@ def _closed_form(solve: Solve, rows: StreamedRows) -> tuple[FittedFolds, np.ndar
 
 def _ridge(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
     found, scores = _closed_form(ridge.solve, rows)
-    (coef, bias), strength = found.whole.at(found.best), STRENGTHS[found.best]
+    coef, bias, strength = found.whole.weights, found.whole.bias, found.strength
     if rows.problem.kind == "numbers":
         return _fill(RidgeRegressor(), coef, bias, strength_=strength, single_=False), scores
     scale, labels = fit_scale(scores, rows.problem.y, rows.seed), rows.problem.kind == "labels"
@@ -121,7 +120,7 @@ def _ridge(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
 
 def _lda(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
     found, scores = _closed_form(lda.solve, rows)
-    coef, bias = found.whole.at(found.best)
+    coef, bias = found.whole.weights, found.whole.bias
     scale = fit_scale(scores, rows.problem.y, rows.seed)
     return _linear(LinearDiscriminantAnalysis(), coef * scale, bias * scale), _probabilities(scores, scale, False)
 
