@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -109,6 +110,12 @@ class Centred:
     target_mean: np.ndarray
     scatter: np.ndarray
     cross: np.ndarray
+
+    @cached_property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues [dim], none below 0 by rounding, and eigenvectors [dim, dim] (columns) of the scatter matrix."""
+        values, vectors = np.linalg.eigh(self.scatter)
+        return np.maximum(values, 0), vectors
 
 
 def collect(

@@ -9,7 +9,7 @@ from fxengine.features.moments import Centred
 from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.logistic import as_softmax
-from fxengine.heads.streams.closed_form import Linear, shrunk
+from fxengine.heads.streams.closed_form import Linear
 
 KINDS: tuple[Kind, ...] = ("classes",)
 
@@ -24,7 +24,9 @@ def solve(moments: Centred, strength: float) -> Linear:
     rows = moments.target_mean * moments.weight
     centres = moments.cross / np.maximum(rows, 1)[:, None]
     within = moments.scatter - (centres * rows[:, None]).T @ centres
-    weights = shrunk(within, moments.weight * centres, strength)
+    # Not by `moments.eigh`: a limit of threads holds for the whole process, and stands around the folds' threads.
+    values, vectors = np.linalg.eigh(within)
+    weights = (moments.weight * centres @ vectors / (np.maximum(values, 0) + strength)) @ vectors.T
     priors = np.log(np.maximum(rows, 0.5) / moments.weight)
     return Linear(weights, priors - (weights * centres).sum(axis=1) / 2 - weights @ moments.mean)
 

@@ -16,7 +16,7 @@ from fxengine.heads.classes import balanced_weights, deal_folds
 from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.evaluate.calibration import fit_scale, probabilities
 from fxengine.heads.graph import HeadGraph
-from fxengine.heads.streams.closed_form import STRENGTHS, Linear, Targets, cross_validate, scores_out_of_fold, shrunk
+from fxengine.heads.streams.closed_form import STRENGTHS, Linear, Targets, cross_validate, scores_out_of_fold
 
 KINDS: tuple[Kind, ...] = ("classes", "labels", "numbers")
 _FOLDS = 5
@@ -24,7 +24,8 @@ _FOLDS = 5
 
 def solve(moments: Centred, strength: float) -> Linear:
     """Return argmin sum w |y - Wx - b|^2 + strength |W|^2, the bias unpenalised."""
-    weights = shrunk(moments.scatter, moments.cross, strength)
+    values, vectors = moments.spectrum
+    weights = (moments.cross @ vectors / (values + strength)) @ vectors.T
     return Linear(weights, moments.target_mean - weights @ moments.mean)
 
 

@@ -50,20 +50,6 @@ class Linear:
     bias: np.ndarray
 
 
-def shrunk(matrix: np.ndarray, rows: np.ndarray, strength: float) -> np.ndarray:
-    """Return rows (matrix + strength I)^-1, [rows, dim].
-
-    Args:
-        matrix: symmetric and positive [dim, dim], but for rounding.
-        rows: [rows, dim].
-        strength: what is added to the diagonal.
-    """
-    # Not by `moments.eigh`: a limit of threads holds for the whole process, so that it stands around the pool below.
-    values, vectors = np.linalg.eigh(matrix)
-    found: np.ndarray = (rows @ vectors / (np.maximum(values, 0) + strength)) @ vectors.T
-    return found
-
-
 Solve = Callable[[Centred, float], Linear]
 
 
@@ -93,7 +79,7 @@ def held_out_errors(rest: Centred, held: Statistics, strengths: Sequence[float])
         held: the sums over the rows held out, of a single fold.
         strengths: what is added to the diagonal of the scatter matrix.
     """
-    values, vectors = np.linalg.eigh(rest.scatter)
+    values, vectors = rest.spectrum
     rotated = rest.cross @ vectors
     about = held.shifted_to(rest.mean)
     cross = about.cross[0] - np.outer(rest.target_mean, about.sums[0])
@@ -101,7 +87,7 @@ def held_out_errors(rest: Centred, held: Statistics, strengths: Sequence[float])
     squares = (vectors.T @ about.gram[0] @ vectors) * (rotated.T @ rotated)
     mean = rest.target_mean
     constant = about.weight[0] * mean @ mean - 2 * mean @ about.targets[0]
-    filters = [1 / (np.maximum(values, 0) + strength) for strength in strengths]
+    filters = [1 / (values + strength) for strength in strengths]
     return np.array([constant - 2 * each @ linear + each @ squares @ each for each in filters])
 
 
@@ -128,19 +114,17 @@ def cross_validate(
     """
     folds = int(fold.max()) + 1
     statistics = collect(blocks, targets.matrix(), fold, folds, weights)
+    moments = [statistics.without(number).centred() for number in (*range(folds), None)]
 
     def errors(number: int) -> np.ndarray:
-        return held_out_errors(statistics.without(number).centred(), statistics.only(number), strengths)
-
-    def solved(number: int | None, strength: float) -> Linear:
-        return solve(statistics.without(number).centred(), strength)
+        return held_out_errors(moments[number], statistics.only(number), strengths)
 
     # An eigendecomposition gains nothing from a second thread; two of them do. The limit holds for all threads, so
     # that it has to stand outside them.
     with threadpool_limits(1), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         found = np.stack(list(pool.map(errors, range(folds))))
         chosen = [strengths[int(sums.argmin())] for sums in (*(found.sum(axis=0) - found), found.sum(axis=0))]
-        *models, whole = pool.map(solved, [*range(folds), None], chosen)
+        *models, whole = pool.map(solve, moments, chosen)
     return FittedFolds(models, whole, chosen[-1])
 
 
