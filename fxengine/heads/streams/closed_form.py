@@ -6,7 +6,7 @@ A second pass scores every row by the model that did not see it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -128,13 +128,27 @@ def cross_validate(
     return FittedFolds(models, whole, chosen[-1])
 
 
-def scores_out_of_fold(blocks: Blocks, found: FittedFolds, fold: np.ndarray) -> np.ndarray:
-    """Return float32 [n, targets]: every row's scores by the model of its fold."""
-    scores = np.empty((len(fold), len(found.whole.bias)), np.float32)
-    models = [(model.weights.T.astype(np.float32), model.bias.astype(np.float32)) for model in found.models]
+def fold_scores(blocks: Blocks, models: Sequence[Linear], fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield scores of rows by the model of their fold, float32 [k, targets], and the rows' places, int64 [k].
+
+    Args:
+        blocks: the rows.
+        models: of each fold.
+        fold: int [n], the fold of every row.
+    """
+    flat = [(model.weights.T.astype(np.float32), model.bias.astype(np.float32)) for model in models]
     for x, at in blocks():
         for number in np.unique(fold[at]):
             rows = fold[at] == number
-            weights, bias = models[number]
-            scores[at[rows]] = x[rows] @ weights + bias
+            weights, bias = flat[number]
+            scores: np.ndarray = x[rows] @ weights
+            scores += bias
+            yield scores, at[rows]
+
+
+def scores_out_of_fold(blocks: Blocks, found: FittedFolds, fold: np.ndarray) -> np.ndarray:
+    """Return float32 [n, targets]: every row's scores by the model of its fold."""
+    scores = np.empty((len(fold), len(found.whole.bias)), np.float32)
+    for part, at in fold_scores(blocks, found.models, fold):
+        scores[at] = part
     return scores
