@@ -180,8 +180,7 @@ def names_pair(source: str) -> bool:
     """Tell whether a source is a repository with two towers, and names neither."""
     from fxengine.backbones.sources.hf_pair import is_pair
 
-    kind, _, what = source.partition(":")
-    return kind == "hf" and is_pair(what)
+    return is_pair(source)
 
 
 def load_pair(source: str, options: ExportOptions) -> tuple[BackboneFile, BackboneFile, Pair]:
@@ -195,7 +194,7 @@ def load_pair(source: str, options: ExportOptions) -> tuple[BackboneFile, Backbo
     refuse_unread(options, f"{source} has two towers, and both are exported", read=_OF_PAIRS)
     picture = load_backbone(source, replace(options, tower="image", prompt=None))
     text = load_backbone(source, ExportOptions(tower="text", prompt=options.prompt))
-    pair = pair_in(source.partition(":")[2], picture, text)
+    pair = pair_in(source, picture, text)
     keep_pair(pair)
     return picture, text, pair
 

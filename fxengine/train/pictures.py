@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fxengine.backbones.children.keras_env import KERAS
+from fxengine.backbones.sources.compared import check_export
 from fxengine.backbones.sources.feature_check import sample_photos
-from fxengine.backbones.sources.from_keras import check_export
 from fxengine.backbones.spec import FEATURE_OUTPUT
 from fxengine.train import layout
 from fxengine.train.data import TrainingData, with_weights, write_training_data
@@ -46,7 +47,7 @@ def train_pictures(work: Path, net: Trainable, data: TrainingData, options: Fine
     }
     old = net.file.facts
     answer, outputs = run_training(old.name, work, order, progress)
-    checked = check_export(old.name, net.preparation, work)
+    checked = check_export(old.name, net.preparation, work, KERAS)
     facts = replace(
         old,
         dim=checked.dims[FEATURE_OUTPUT],

@@ -44,6 +44,8 @@ from fxengine.backbones.sources import (
     from_onnx,
     from_pca,
     from_tfhub,
+    from_timm,
+    from_torchvision,
     from_vectors,
     minilm_l6,
 )
@@ -76,6 +78,8 @@ MODULES: dict[str, Source] = {
     "onnx": from_onnx,
     "pca": from_pca,
     "tfhub": from_tfhub,
+    "timm": from_timm,
+    "torchvision": from_torchvision,
     "vectors": from_vectors,
 }
 RUN = keras_env.run

@@ -26,7 +26,7 @@ Job = Mapping[str, Any]
 Tensor = Any  # torch's; this file is checked where there is no torch
 Module = Any
 FEATURES, LOGITS = "features", "logits"
-_SEED = 7
+SEED = 7
 # Kinds of nets whose `pooler_output` is what their makers mean as the vector; ViT's is a layer that no training saw.
 _POOLED = ("siglip", "clip", "dinov2", "dinov3", "convnext", "resnet", "regnet", "swin", "mobilenet", "efficientnet")
 
@@ -62,7 +62,7 @@ def build(job: Job) -> Module:
     """
     import torch
 
-    torch.manual_seed(_SEED)
+    torch.manual_seed(SEED)
     source = _SOURCES[job["kind"]](job)
     source.net.eval().float()
     if job["weights"] == "random":
@@ -79,11 +79,7 @@ def headless(source: Source, job: Job) -> Module:
     import torch
 
     layers = list(job["layers"])
-    modules = dict(source.net.named_modules())
-    for name in layers:
-        if name not in modules or not name:
-            near = difflib.get_close_matches(name, modules, n=4, cutoff=0.3) or [*modules][-4:]
-            raise Refused(f"it has no module {name!r}; the nearest are {', '.join(near)}.")
+    check_layers(source.net, layers)
 
     class Headless(torch.nn.Module):  # type: ignore[misc]  # torch is not where types are checked
         """A net that gives vectors."""
@@ -95,13 +91,7 @@ def headless(source: Source, job: Job) -> Module:
             self.cut = ",".join(layers) or (f"input of {source.classifier}" if source.classifier else FEATURES)
 
         def forward(self, *inputs: Tensor) -> Tensor:
-            seen: dict[str, Tensor] = {}
-            hooks = [self.net.get_submodule(name).register_forward_hook(partial(_note, seen, name)) for name in layers]
-            try:
-                found = source.call(self.net, *inputs)
-            finally:
-                for hook in hooks:
-                    hook.remove()
+            seen, found = watched(self.net, layers, partial(source.call, self.net, *inputs))
             if layers:
                 found |= dict(zip(self.outputs, (seen[name] for name in layers), strict=False))
             made = tuple(
@@ -118,9 +108,29 @@ def output_names(layers: Sequence[str]) -> list[str]:
     return [*(f"{FEATURES}@{name}" for name in layers[:-1]), FEATURES]
 
 
-def _note(seen: dict[str, Tensor], name: str, module: Module, inputs: Any, made: Any) -> None:
-    """Keep what a module gives; of several tensors the first."""
-    seen[name] = made[0] if isinstance(made, tuple | list) else made
+def check_layers(net: Module, layers: Sequence[str]) -> None:
+    """Raise Refused where a net has no module of a name; the message lists the nearest."""
+    modules = [name for name, _ in net.named_modules() if name]
+    for name in layers:
+        if name not in modules:
+            near = difflib.get_close_matches(name, modules, n=4, cutoff=0.3) or modules[-4:]
+            raise Refused(f"it has no module {name!r}; the nearest are {', '.join(near)}.")
+
+
+def watched(net: Module, layers: Sequence[str], run: Callable[[], Any]) -> tuple[dict[str, Tensor], Any]:
+    """Run a net; return what its modules of these names give, of several tensors the first, and what it gives."""
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str, module: Module, inputs: Any, made: Any) -> None:
+        seen[name] = made[0] if isinstance(made, tuple | list) else made
+
+    hooks = [net.get_submodule(name).register_forward_hook(partial(note, name)) for name in layers]
+    try:
+        made = run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen, made
 
 
 def pooled(value: Tensor, pooling: str, size: tuple[int, int] | None) -> Tensor:
