@@ -73,9 +73,8 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None
         "torch_child.py",
         "train_child.py",
         "nets_child.py",
-        "pictures_child.py",
         "texts_child.py",
-        "augment_child.py",
+        "torch_train_child.py",
     }
 
 

@@ -27,6 +27,7 @@ from fxengine.probing.targets import Labelled
 from fxengine.train import data as rows_of
 from fxengine.train import finetune as task
 from fxengine.train import outcome, tuned
+from fxengine.train.children import changes
 from fxengine.train.data import TrainingData, head_weights, load_training_data, with_weights
 from fxengine.train.finetune import finetune
 from fxengine.train.options import AUGMENTATIONS, FinetuneOptions
@@ -37,7 +38,7 @@ from fxengine.ui.commands.finetune import show
 from fxengine.ui.pages.finetune import write_run
 from tests.backbones.sources.test_from_keras import needs_keras
 from tests.conftest import make_photo
-from tests.train import checks_child_path
+from tests.train import changed_by_scipy, checks_child_path
 
 OPTIONS = FinetuneOptions(rate=1e-4, epochs=2, batch=8, augment="flip", validation=0.25, test=0.25)
 
@@ -244,6 +245,21 @@ def test_every_augmentation_changes_pictures_and_nothing_else(done: tuple[Finetu
         assert shape == [4, 12, 12, 3], name
         assert 0 <= low < high <= 255, name
         assert change > 0.1, name
+
+
+@needs_keras
+@pytest.mark.slow
+def test_every_change_together_is_the_resampling_that_scipy_does(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["augmentation"]
+    wanted = changed_by_scipy(np.array(found["pictures"]), changes.drawn(4, 5, 0))
+    np.testing.assert_allclose(found["changed"], wanted, atol=0.05)  # levels
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_rate_of_every_framework_is_that_of_keras(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["schedule"]
+    np.testing.assert_allclose(found["ours"], found["keras"], rtol=1e-5)
 
 
 def test_the_probe_head_takes_other_weights(marked: Path, tmp_path: Path) -> None:

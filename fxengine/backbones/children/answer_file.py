@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+Refusals = type[Exception] | tuple[type[Exception], ...]
 _ROOM = 1 << 14  # bytes; an answer is a few hundred, and a long history may take more
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -31,7 +32,7 @@ def leave(path: Path, answer: dict[str, Any]) -> None:
     _unfinished(path).replace(path)
 
 
-def leave_answer(path: Path, do: Callable[[list[str]], dict[str, Any]], refused: type[Exception]) -> None:
+def leave_answer(path: Path, do: Callable[[list[str]], dict[str, Any]], refused: Refusals) -> None:
     """Do a job and leave its answer at `path`, or what went wrong in words.
 
     Args:
