@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fxengine.backbones.children import framework
 from fxengine.backbones.children.framework import Framework
 from fxengine.backbones.children.process import Program
+from fxengine.errors import InputError
 
 CHILD = Path(__file__).with_name("torch_child.py")
+_NAMES = Path(__file__).with_name("torch_names.py")
 _MODULES = ("torch", "onnxscript", "safetensors")
 _CPU = "--extra-index-url https://download.pytorch.org/whl/cpu"
 TORCH = Framework(
@@ -39,6 +45,25 @@ def python(kind: str) -> str:
 def versions(kind: str) -> dict[str, str]:
     """Return the installed versions that an export of a kind depends on; raises InputError where one is missing."""
     return framework.versions(LIBRARIES[kind], python(kind))
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """Return the names of a library's nets of pictures, each with its weights; nobody is asked but the library.
+
+    Args:
+        kind: of source, "timm" or "torchvision".
+
+    Raises:
+        InputError: it is not installed, or does not tell.
+    """
+    versions(kind)
+    command = [python(kind), str(_NAMES), kind]
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    if done.returncode:
+        raise InputError(f"{kind} does not list its nets: {done.stderr.strip()[-300:]}")
+    return tuple(json.loads(done.stdout))
 
 
 def run(kind: str, jobs: list[dict[str, Any]], folder: Path) -> None:

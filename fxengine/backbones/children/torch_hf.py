@@ -40,11 +40,10 @@ def build(job: dict[str, Any]) -> Module:
     config, two = net.config, hasattr(net.config, "text_config") and hasattr(net.config, "vision_config")
     of_texts = job["tower"] == "text" if two else torch_nets.takes_texts(config)
     inner = getattr(config, "text_config" if of_texts else "vision_config") if two else config
-    if two:
-        call, outputs = _tower(net, of_texts)
-    else:
-        call, outputs = partial(_whole, net), ["logits"] if job["logits"] else _outputs(net, of_texts)
-    inputs = _inputs(net, inner, of_texts)
+    call = _tower(net, of_texts) if two else lambda given: net(**given)
+    size = (job["height"], job["width"])
+    inputs = _inputs(inner, of_texts)
+    outputs = _outputs(job, call, None if of_texts else _pictures(np.zeros((1, *size, 3), np.uint8)))
     torch_nets.check_layers(net, job["layers"])
 
     class Named(torch.nn.Module):  # type: ignore[misc]  # torch is not where types are checked
@@ -53,7 +52,7 @@ def build(job: dict[str, Any]) -> Module:
         def __init__(self) -> None:
             super().__init__()
             self.net, self.inputs, self.outputs = net, inputs, (*job["layers"], *outputs)
-            self.size = None if of_texts else (job["height"], job["width"])
+            self.size = None if of_texts else size
 
         def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
             given = dict(zip(inputs, tensors, strict=True))
@@ -62,10 +61,7 @@ def build(job: dict[str, Any]) -> Module:
 
         def examples(self, photos: np.ndarray | None) -> dict[str, Tensor]:
             """Return what an export is tried on, by input: photos, uint8 [n, height, width, 3], or token ids."""
-            if photos is None:
-                return _texts(inputs, inner)
-            values = torch.from_numpy(photos.astype(np.float32) / 127.5 - 1)
-            return {"pixel_values": values.permute(0, 3, 1, 2).contiguous()}
+            return _texts(inputs, inner) if photos is None else _pictures(photos)
 
     made = Named().eval()
     if job["weights"] == "random":
@@ -73,37 +69,41 @@ def build(job: dict[str, Any]) -> Module:
     return made
 
 
-def _tower(net: Module, of_texts: bool) -> tuple[Callable[..., dict[str, Tensor]], list[str]]:
-    """Return what runs one tower of a pair, and what that gives."""
+def _tower(net: Module, of_texts: bool) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """Return what runs one tower of a pair."""
     run = getattr(net, "get_text_features" if of_texts else "get_image_features", None)
     if run is None:
         kind = net.config.model_type
         raise torch_nets.Refused(f"it takes pictures and texts at once ({kind}), and has no tower for each by itself.")
-    output = "text_embeds" if of_texts else "image_embeds"
 
     def call(given: dict[str, Tensor]) -> dict[str, Tensor]:
         made = run(**given)
-        return {output: getattr(made, "pooler_output", made)}  # a tensor before transformers 5
+        return {"text_embeds" if of_texts else "image_embeds": getattr(made, "pooler_output", made)}  # before version 5
 
-    return call, [output]
-
-
-def _whole(net: Module, given: dict[str, Tensor]) -> Any:
-    return net(**given)
+    return call
 
 
-def _outputs(net: Module, of_texts: bool) -> list[str]:
-    """Return what a net gives that can be its vector: its tokens or its map, and of pictures the pooled one."""
-    pools = not of_texts and any(
-        name.split(".")[-1] in ("pooler", "pooling", "layernorm") for name, _ in net.named_modules()
-    )
-    return ["last_hidden_state", *(["pooler_output"] if pools else [])]
+def _outputs(job: dict[str, Any], call: Callable[..., Any], pictures: dict[str, Tensor] | None) -> tuple[str, ...]:
+    """Return what a net gives that can be its vector: a tower's, `logits`, tokens or a map, of pictures the pooled."""
+    if job["tower"] is not None:
+        return ("text_embeds",) if job["tower"] == "text" else ("image_embeds",)
+    if job["logits"]:
+        return ("logits",)
+    pooled = pictures is not None and call(pictures).get("pooler_output") is not None
+    return ("last_hidden_state", "pooler_output") if pooled else ("last_hidden_state",)
 
 
-def _inputs(net: Module, config: Any, of_texts: bool) -> tuple[str, ...]:
+def _inputs(config: Any, of_texts: bool) -> tuple[str, ...]:
     if not of_texts:
         return ("pixel_values",)
     return ("input_ids",) if str(config.model_type).startswith(_LEARNT_PADS) else ("input_ids", "attention_mask")
+
+
+def _pictures(photos: np.ndarray) -> dict[str, Tensor]:
+    import torch
+
+    values = torch.from_numpy(photos.astype(np.float32) / 127.5 - 1)
+    return {"pixel_values": values.permute(0, 3, 1, 2).contiguous()}
 
 
 def _texts(inputs: Sequence[str], config: Any) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from fxengine.backbones.report import differences
 from fxengine.backbones.sources import from_hf, hf_pictures
 from fxengine.backbones.sources.compared import MOST_RELATIVE
 from fxengine.backbones.sources.hf_files import Chosen, choose
+from fxengine.backbones.sources.hf_modules import tokens_of
 from fxengine.backbones.sources.preprocessing import prepare
-from fxengine.backbones.sources.text_check import padded_difference
+from fxengine.backbones.sources.text_check import padded_difference, sample_rows
 from fxengine.backbones.sources.torch_pictures import weights_file
 from fxengine.backbones.spec import METADATA_KEY, Facts, TextRecipe
 from fxengine.errors import InputError, first_line
@@ -53,20 +55,23 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
         InputError: the repository cannot be had or has no safe weights, PyTorch is not installed, the net cannot be
             exported, or the file does not compute what PyTorch does.
     """
-    chosen = _chosen(what, options)
-    name = f"{_KIND}:{what}"
-    with tempfile.TemporaryDirectory(prefix="fxengine-torch-") as folder:
-        work = Path(folder) / "net"
-        torch_env.run(_KIND, [{**_job(chosen, options), "name": name, "folder": str(work)}], Path(folder))
-        apart = _difference(name, work)
-        net = replace(chosen, repository=with_files(chosen.repository, {chosen.file: work / layout.NET}))
-        made = from_hf.assemble(net, replace(options, weights="imagenet", trust=False, tower=None))
-        facts = Facts.from_json(metadata_of(made)[METADATA_KEY])
-        if isinstance(facts.recipe, TextRecipe):
-            apart["relative_beside_longer"] = _padding(name, made, work)
-        said = _facts(name, facts, options, json.loads((work / layout.ANSWER).read_text()), apart)
-    helper.set_model_props(made, {METADATA_KEY: said.to_json(), **tokenizer_of(made)})
-    return made
+    return export_many([(what, options)])[0]
+
+
+def export_many(wanted: Sequence[tuple[str, ExportOptions]]) -> list[onnx.ModelProto]:
+    """Return the finished backbones of several nets from one child process; PyTorch is loaded only once."""
+    chosen = [_chosen(what, options) for what, options in wanted]
+    with tempfile.TemporaryDirectory(prefix="fxengine-torch-") as name:
+        works = [Path(name) / str(i) for i in range(len(wanted))]
+        jobs = [
+            {**_job(net, options), "name": f"{_KIND}:{what}", "folder": str(work)}
+            for net, (what, options), work in zip(chosen, wanted, works, strict=True)
+        ]
+        torch_env.run(_KIND, jobs, Path(name))
+        return [
+            _assembled(net, job["name"], options, work)
+            for net, job, (_, options), work in zip(chosen, jobs, wanted, works, strict=True)
+        ]
 
 
 def pinned(what: str, options: ExportOptions) -> str:
@@ -139,6 +144,19 @@ def _weights(repository: Repository, options: ExportOptions) -> list[str]:
     raise InputError(f"{repository.title} has no weights of transformers (model.safetensors).")
 
 
+def _assembled(chosen: Chosen, name: str, options: ExportOptions, work: Path) -> onnx.ModelProto:
+    """Return the backbone from what the child left in a folder, after comparing it with PyTorch's own outputs."""
+    apart = _difference(name, work)
+    net = replace(chosen, repository=with_files(chosen.repository, {chosen.file: work / layout.NET}))
+    made = from_hf.assemble(net, replace(options, weights="imagenet", trust=False, tower=None))
+    facts = Facts.from_json(metadata_of(made)[METADATA_KEY])
+    if isinstance(facts.recipe, TextRecipe):
+        apart["relative_beside_longer"] = _padding(net, name, made, facts.recipe.max_tokens)
+    said = _facts(name, facts, options, json.loads((work / layout.ANSWER).read_text()), apart)
+    helper.set_model_props(made, {METADATA_KEY: said.to_json(), **tokenizer_of(made)})
+    return made
+
+
 def _difference(name: str, work: Path) -> dict[str, float]:
     """Return how far the file is from PyTorch, ||a-b||/||b||, the worst row of several batches and orders.
 
@@ -167,12 +185,11 @@ def _difference(name: str, work: Path) -> dict[str, float]:
     return {"relative": max(worst)}
 
 
-def _padding(name: str, made: onnx.ModelProto, work: Path) -> float:
-    with np.load(work / layout.REFERENCE) as arrays:
-        ids = arrays["in:input_ids"]
-        lengths = arrays["in:attention_mask"].sum(1) if "in:attention_mask" in arrays else range(3, 3 + len(ids))
-    found = padded_difference(made, [row[:length].astype(np.int32) for row, length in zip(ids, lengths, strict=True)])
-    if not found <= _MOST_OF_PADDING:  # as above
+def _padding(chosen: Chosen, name: str, made: onnx.ModelProto, most: int) -> float:
+    """Return how far a text's vector is from its own alone beside longer ones; raises InputError where it depends."""
+    tokens = tokens_of(chosen)
+    found = padded_difference(made, sample_rows(tokens.begin, tokens.end, tokens.count, most))
+    if not found <= _MOST_OF_PADDING:  # not ">": NaN must fail
         raise InputError(
             f"{name} gives a text another vector beside a longer one (by {found:.2g}, ||a-b||/||b||): its features "
             "would depend on their neighbours, so nothing is kept."

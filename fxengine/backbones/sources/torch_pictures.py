@@ -116,7 +116,8 @@ def _assembled(kind: str, what: str, options: ExportOptions, work: Path) -> onnx
     check_vectors(reference[FEATURE_OUTPUT], name, "Keep another layer with `layers`, or take other weights.")
     apart = _check_batches(name, checked.model, photos, reference)
     wants = prepare(replace(options, size=size), size, (said,))
-    wants = replace(wants, source=wants.source.replace(_SAID, f"{kind}'s own").removeprefix("flags over "))
+    stated = (wants.pixels, wants.recipe) != (own.pixels, own.recipe)
+    wants = replace(wants, source=wants.source.replace(_SAID, f"{kind}'s own") if stated else f"{kind}'s own")
     if wants.pixels != own.pixels:
         checked = replace(checked, model=attach(wants, onnx.load(work / layout.NET), reference, torch_env.TORCH))
     found = {**checked.report.differences, "relative_in_other_batches": apart}
@@ -146,8 +147,10 @@ def _check_batches(name: str, model: onnx.ModelProto, photos: np.ndarray, refere
 def _facts(name: str, kind: str, options: ExportOptions, wants: Preparation, checked: Checked) -> Facts:
     dims, answer, report = checked.dims, checked.answer, checked.report
     prefix = layer_output("")
-    classes, ids = tuple(answer.get("classes") or ()), tuple(answer.get("class_ids") or ())
-    if LOGITS_OUTPUT in dims and (options.labels is not None or len(classes) != dims[LOGITS_OUTPUT]):
+    classes, ids = (tuple(answer.get(key) or ()) for key in ("classes", "class_ids"))
+    if LOGITS_OUTPUT not in dims:
+        classes, ids = (), ()
+    elif options.labels is not None or len(classes) != dims[LOGITS_OUTPUT]:
         classes, ids = class_names(options.labels, None, dims[LOGITS_OUTPUT]), ()
     own = options.weights == "imagenet"
     weights = "" if own else f", weights {Path(options.weights).name}"
