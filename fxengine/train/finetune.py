@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from fxengine.backbones import DEFAULT
-from fxengine.backbones.children import keras_env
+from fxengine.backbones.children.framework import SECONDS_A_NET
 from fxengine.backbones.children.process import check_answer, run_program
 from fxengine.backbones.options import ExportOptions, WordWeights, input_size
 from fxengine.backbones.spec import BackboneFile
@@ -48,7 +48,7 @@ from fxengine.train.trainable import (
     refuse_texts,
     refuse_texts_without_vectors,
 )
-from fxengine.train.tuned import CHILD, Watch, untrained
+from fxengine.train.tuned import Watch, program_of, untrained, versions_of
 
 
 def finetune(
@@ -96,11 +96,12 @@ def finetune(
     Args:
         inputs: a folder of pictures, or a table or folder of texts, as `extract` takes it.
         output: the .onnx file to make.
-        backbone: a Keras source or the embedded EfficientNet-Lite0; for texts vectors:FILE, which a net is put over.
-        weights: for Keras: "imagenet", "random", or a file.
+        backbone: a source of Keras or PyTorch, or the embedded EfficientNet-Lite0; for texts vectors:FILE, which a net
+            is put over.
+        weights: for Keras and PyTorch: "imagenet" (its own), "random", or a file.
         size: input height and width in pixels, or one number for both, where the net allows it.
         preprocess: a JSON file that states how pixels are prepared, for a net of one's own.
-        trust: load a SavedModel, which is a program.
+        trust: load a SavedModel, which is a program; of torch-hf: run code and pickles in the repository.
         tokens: of word vectors, how the words of a text are found, as for `extract`.
         word_weights: of word vectors, how they are weighted in the mean that the probe is fitted to.
         words: of word vectors, take only the first so many of the file.
@@ -131,8 +132,8 @@ def finetune(
         tell: called before it trains with each sentence on the rows: what is left out, and copies between the sides.
 
     Raises:
-        InputError: the backbone cannot be trained, Keras is not installed, no word has a vector, training failed, or
-            `output` holds what did better.
+        InputError: the backbone cannot be trained, its framework is not installed, no word has a vector, training
+            failed, or `output` holds what did better.
         StoreError: too few rows or classes, or no row is left for a side.
     """
     inputs, output = path_of("inputs", inputs), path_of("output", output)
@@ -146,7 +147,8 @@ def finetune(
     export = _export_options(weights, size, preprocess, trust=trust)
     export = replace(export, tokens=tokens, word_weights=word_weights, words=words)
     options = for_texts(options) if is_over_vectors(backbone) else for_pictures(options, backbone)
-    keras_env.versions()
+    framework = backbone.partition(":")[0]
+    versions_of(framework)
     begin, folder = time.perf_counter(), output.with_suffix(layout.RUN)
     work = folder / layout.WORK
     fresh = not folder.exists()
@@ -173,7 +175,7 @@ def finetune(
                 raise KeyboardInterrupt
             store = FeatureStore.open(place)
             data = load_training_data(store, labels, options)
-            record = _begin(folder, found.file, data, options)
+            record = _begin(folder, found.file, data, options, versions_of(framework))
             if tell is not None:
                 for note in data.labelled.notes:
                     tell(note)
@@ -234,7 +236,7 @@ def preview_augmentation(
             "preview": str(folder / layout.SAMPLES),
             "settings": {"augmentations": augmentations(augment), "seed": seed},
         }
-        log, ended = run_program(keras_env.program(CHILD), order, folder, seconds=keras_env.SECONDS_A_NET)
+        log, ended = run_program(program_of(net.kind), order, folder, seconds=SECONDS_A_NET)
         check_answer(str(sheet), folder, log, ended, "drawn")
         rows, columns, height, width, _ = (samples := np.load(folder / layout.SAMPLES)).shape
     grid = samples.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
@@ -244,7 +246,9 @@ def preview_augmentation(
         raise InputError(f"Cannot write {sheet}: {error}.") from error
 
 
-def _begin(folder: Path, file: BackboneFile, data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:
+def _begin(
+    folder: Path, file: BackboneFile, data: TrainingData, options: FinetuneOptions, frameworks: dict[str, str]
+) -> dict[str, Any]:
     """Write what the run is; raises InputError where the folder holds another one that was not finished."""
     record: dict[str, Any] = {
         "backbone": file.facts.name,
@@ -263,7 +267,7 @@ def _begin(folder: Path, file: BackboneFile, data: TrainingData, options: Finetu
                 f"{folder} holds a run that was not finished, of another {' and '.join(other)}: give its very command "
                 "to go on, delete the folder, or choose another `output`."
             )
-    versions = {**keras_env.versions(), "fxengine": version("fxengine"), "numpy": np.__version__}
+    versions = {**frameworks, "fxengine": version("fxengine"), "numpy": np.__version__}
     _write_json(path, {**record, "status": "running", "versions": versions})
     return read_record(path)
 

@@ -25,7 +25,7 @@ from fxengine.train.data import TrainingData, arrays_of
 from fxengine.train.options import FinetuneOptions
 from fxengine.train.room import written_to
 from fxengine.train.splits import TRAIN
-from fxengine.train.trainable import TextNet
+from fxengine.train.trainable import VECTORS, TextNet
 from fxengine.train.tuned import Tuned, Watch, run_training
 from fxengine.train.vocabulary import Numbered, numbered, training_words, vectors_of
 from fxengine.train.word_nets import dense_head, multiply_adds, parameters, word_net
@@ -67,7 +67,7 @@ def train_texts(
         "rates": _RATES,
         "settings": {**asdict(options), "augmentations": ()},
     }
-    answer, outputs = run_training(net.file.facts.name, work, order, progress)
+    answer, outputs = run_training(net.file.facts.name, work, order, progress, VECTORS)
     model = word_net(name, outputs)
     return Tuned(
         model=model,

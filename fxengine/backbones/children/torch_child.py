@@ -69,6 +69,11 @@ def pictures(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Jo
     net = torch_nets.build(job)
     photos = photo_crops.crops(images, *net.size)
     ready = prepared(net.said["preprocessing"], photos)
+    return {**net.said, **finish(net, photos, ready, folder, tried)}
+
+
+def finish(net: torch.nn.Module, photos: np.ndarray, ready: np.ndarray, folder: Path, tried: list[str]) -> Job:
+    """Write a net of pictures and the reference; return what the answer says of them."""
     try:
         made = outputs_of(net, (torch.from_numpy(ready),))
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -82,7 +87,7 @@ def pictures(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Jo
         preprocessed=ready,
         **dict(zip(net.outputs, made, strict=True)),
     )
-    return {**net.said, "size": list(net.size), "cut": net.cut, "recipe": recipe}
+    return {"size": list(net.size), "cut": net.cut, "recipe": recipe}
 
 
 def repository(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:

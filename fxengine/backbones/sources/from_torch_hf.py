@@ -38,7 +38,7 @@ from fxengine.errors import InputError, first_line
 
 # Part of every cache key: bumped when this file or the child changes what they make.
 BUILD = 1
-_KIND = "torch-hf"
+KIND = "torch-hf"
 _NET = "onnx/model.onnx"
 _TOWERS = {"image": "onnx/vision_model.onnx", "text": "onnx/text_model.onnx"}
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
@@ -64,10 +64,10 @@ def export_many(wanted: Sequence[tuple[str, ExportOptions]]) -> list[onnx.ModelP
     with tempfile.TemporaryDirectory(prefix="fxengine-torch-") as name:
         works = [Path(name) / str(i) for i in range(len(wanted))]
         jobs = [
-            {**_job(net, options), "name": f"{_KIND}:{what}", "folder": str(work)}
+            {**_job(net, options), "name": f"{KIND}:{what}", "folder": str(work)}
             for net, (what, options), work in zip(chosen, wanted, works, strict=True)
         ]
-        torch_env.run(_KIND, jobs, Path(name))
+        torch_env.run(KIND, jobs, Path(name))
         return [
             _assembled(net, job["name"], options, work)
             for net, job, (_, options), work in zip(chosen, jobs, wanted, works, strict=True)
@@ -85,7 +85,7 @@ def identity(what: str, options: ExportOptions) -> str:
     if options.weights not in ("imagenet", "random"):
         found = weights_file(options.weights).stat()
         weights = f"{found.st_size}-{found.st_mtime_ns}"
-    return json.dumps([BUILD, from_hf.identity(what, options), torch_env.versions(_KIND), weights])
+    return json.dumps([BUILD, from_hf.identity(what, options), torch_env.versions(KIND), weights])
 
 
 def as_if_exported(repository: Repository) -> Repository:
@@ -103,6 +103,11 @@ def _chosen(what: str, options: ExportOptions) -> Chosen:
     return choose(as_if_exported(repository), asked, options)
 
 
+def job_of(what: str, options: ExportOptions) -> dict[str, Any]:
+    """Return what a child is to build of a repository; raises InputError as `export` where that is known before."""
+    return _job(_chosen(what, options), options)
+
+
 def _job(chosen: Chosen, options: ExportOptions) -> dict[str, Any]:
     """Return what the child is to do; the files that it reads are fetched."""
     repository, own = chosen.repository, options.weights == "imagenet"
@@ -116,7 +121,7 @@ def _job(chosen: Chosen, options: ExportOptions) -> dict[str, Any]:
     for file in ["config.json", *files]:
         repository.path(file)
     return {
-        "kind": _KIND,
+        "kind": KIND,
         "what": str(repository.path("config.json").parent.absolute()),
         "weights": options.weights
         if options.weights in ("imagenet", "random")

@@ -54,7 +54,7 @@ def export(kind: str, what: str, options: ExportOptions) -> onnx.ModelProto:
     _check(name, options)
     with tempfile.TemporaryDirectory(prefix="fxengine-torch-") as folder:
         work = Path(folder) / "net"
-        torch_env.run(kind, [{**_job(kind, what, options), "name": name, "folder": str(work)}], Path(folder))
+        torch_env.run(kind, [{**job_of(kind, what, options), "name": name, "folder": str(work)}], Path(folder))
         return _assembled(kind, what, options, work)
 
 
@@ -86,7 +86,8 @@ def _check(name: str, options: ExportOptions) -> None:
         raise InputError("`labels` names the classes of a net's own classifier: keep that by `logits`.")
 
 
-def _job(kind: str, what: str, options: ExportOptions) -> dict[str, Any]:
+def job_of(kind: str, what: str, options: ExportOptions) -> dict[str, Any]:
+    """Return what the child is to build; raises InputError where a file of weights is none."""
     height, width = options.size or (None, None)
     own = options.weights in ("imagenet", "random")
     return {

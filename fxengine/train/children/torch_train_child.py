@@ -30,7 +30,7 @@ Job = dict[str, Any]
 _MOST_APART = 1e-3  # ||a-b||/||b||
 
 
-class Tuned(torch.nn.Module):
+class Tuned(torch.nn.Module):  # type: ignore[misc]  # torch is not where types are checked
     """A headless net, its features of length 1, and a dense head."""
 
     def __init__(self, net: torch.nn.Module, weights: np.ndarray, bias: np.ndarray) -> None:
