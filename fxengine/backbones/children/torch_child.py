@@ -69,10 +69,7 @@ def pictures(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Jo
     net = torch_nets.build(job)
     photos = photo_crops.crops(images, *net.size)
     ready = prepared(net.said["preprocessing"], photos)
-    try:
-        made = outputs_of(net, (torch.from_numpy(ready),))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise Refused(f"it does not take pictures of {net.size[0]} x {net.size[1]} ({error}).") from error
+    made = outputs_of(net, (torch.from_numpy(ready),))
     names = ("pictures",)
     recipe = convert(net, (torch.from_numpy(ready[:_BATCH]),), names, net.outputs, folder / layout.NET, tried)
     np.savez(
