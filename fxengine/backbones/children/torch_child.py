@@ -128,9 +128,16 @@ def convert(
             return tried[-1]
         except Exception as error:
             traceback.print_exc()
-            failures.append(f"{tried[-1]}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            failures.append(f"{tried[-1]}: {reason(error)}")
             path.unlink(missing_ok=True)
     raise RuntimeError("; ".join(failures))
+
+
+def reason(error: BaseException) -> str:
+    """Return what went wrong at first, in a line: the exporter wraps that into advice for programmers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def check(model: onnx.ModelProto) -> None:

@@ -98,7 +98,8 @@ def randomise(net: Module, size: tuple[int, int] | None, call: Callable[[Tensor]
                 _shake(name, weights)
         if size is None:
             return
-        norms = [each for each in net.modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
+        kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
+        norms = [each for each in net.modules() if isinstance(each, kinds)]
         for norm in norms:
             norm.momentum = 1.0
             norm.train()
