@@ -34,6 +34,8 @@ LINES_NOT_RUN = {
     "keras:": "needs Keras",
     "onnx:": "a net that is not here",
     "hf:": "a net that is not here",
+    "timm": "needs PyTorch",
+    "torchvision:": "needs PyTorch",
     "clip": "a pair that is not here",
     "tfhub:": "needs Keras and a network",
     "classifier.onnx": "a net that is not here",

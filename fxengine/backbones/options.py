@@ -31,7 +31,7 @@ class ExportOptions:
         logits: whether to keep the net's own classifier as `logits`.
         size: input (height, width) in pixels, where the net leaves it open.
         weights: of a net that is named (Keras, timm, torchvision): "imagenet", its own, "random", or a weights file.
-        trust: whether a SavedModel, which is a program, may be loaded.
+        trust: whether a SavedModel, which is a program, may be loaded, or of torch-hf: a repository's code and pickles.
         preprocess: a JSON file that states the preprocessing: fxengine's own, Hugging Face's
             `preprocessor_config.json` or timm's `config.json`.
         channels: order of the colours that the net takes.
@@ -46,7 +46,7 @@ class ExportOptions:
         tower: of a repository with two nets, one for pictures and one for texts, which is meant.
         prompt: of a repository's net of texts, what is put before each text: the name of one of its prompts, or
             NAME=TEXT.
-        labels: of a Keras net or a SavedModel, the file that names the classes of `logits`, a line each.
+        labels: of a net of a framework, the file that names the classes of `logits`, a line each.
     """
 
     layers: tuple[str, ...] = ()

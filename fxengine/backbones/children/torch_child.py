@@ -74,10 +74,7 @@ def pictures(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Jo
 
 def finish(net: torch.nn.Module, photos: np.ndarray, ready: np.ndarray, folder: Path, tried: list[str]) -> Job:
     """Write a net of pictures and the reference; return what the answer says of them."""
-    try:
-        made = outputs_of(net, (torch.from_numpy(ready),))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise Refused(f"it does not take pictures of {net.size[0]} x {net.size[1]} ({error}).") from error
+    made = outputs_of(net, (torch.from_numpy(ready),))
     names = ("pictures",)
     recipe = convert(net, (torch.from_numpy(ready[:_BATCH]),), names, net.outputs, folder / layout.NET, tried)
     np.savez(
@@ -136,9 +133,16 @@ def convert(
             return tried[-1]
         except Exception as error:
             traceback.print_exc()
-            failures.append(f"{tried[-1]}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            failures.append(f"{tried[-1]}: {reason(error)}")
             path.unlink(missing_ok=True)
     raise RuntimeError("; ".join(failures))
+
+
+def reason(error: BaseException) -> str:
+    """Return what went wrong at first, in a line: the exporter wraps that into advice for programmers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def check(model: onnx.ModelProto) -> None:

@@ -56,7 +56,7 @@ def build(job: dict[str, Any]) -> Module:
 
         def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
             given = dict(zip(inputs, tensors, strict=True))
-            seen, made = torch_nets.watched(net, job["layers"], partial(call, given))
+            seen, made = torch_nets.vectors.watched(net, job["layers"], partial(call, given))
             return (*(seen[name] for name in job["layers"]), *(made[name] for name in outputs))
 
         def examples(self, photos: np.ndarray | None) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ own, "random", or a file), `height` and `width` (pixels, or None: the net's own)
 from __future__ import annotations
 
 import difflib
-import math
 import runpy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 
 # By its path, as this file itself is loaded.
-weights = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("torch_weights.py"))))
+weights, vectors = (
+    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(f"{name}.py"))))
+    for name in ("torch_weights", "torch_vectors")
+)
 Refused = weights.Refused
 
 Job = Mapping[str, Any]
@@ -65,6 +67,8 @@ def build(job: Job) -> Module:
     torch.manual_seed(SEED)
     source = _SOURCES[job["kind"]](job)
     source.net.eval().float()
+    if source.size is not None:
+        _check_size(source, source.size)
     if job["weights"] == "random":
         weights.randomise(source.net, source.size, partial(source.call, source.net))
     if job["kind"] == "timm":
@@ -72,6 +76,18 @@ def build(job: Job) -> Module:
 
         source = replace(source, net=reparameterize_model(source.net))
     return headless(source, job)
+
+
+def _check_size(source: Source, size: tuple[int, int]) -> None:
+    """Raise Refused where a net does not take pictures of its size, which the user may have asked for."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            source.call(source.net, torch.zeros(1, 3, *size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        said = weights.first_line(error)
+        raise Refused(f"it does not take pictures of {size[0]} x {size[1]} pixels ({said}): see `size`.") from error
 
 
 def headless(source: Source, job: Job) -> Module:
@@ -91,7 +107,7 @@ def headless(source: Source, job: Job) -> Module:
             self.cut = ",".join(layers) or (f"input of {source.classifier}" if source.classifier else FEATURES)
 
         def forward(self, *inputs: Tensor) -> Tensor:
-            seen, found = watched(self.net, layers, partial(source.call, self.net, *inputs))
+            seen, found = vectors.watched(self.net, layers, partial(source.call, self.net, *inputs))
             if layers:
                 found |= dict(zip(self.outputs, (seen[name] for name in layers), strict=False))
             made = tuple(
@@ -117,22 +133,6 @@ def check_layers(net: Module, layers: Sequence[str]) -> None:
             raise Refused(f"it has no module {name!r}; the nearest are {', '.join(near)}.")
 
 
-def watched(net: Module, layers: Sequence[str], run: Callable[[], Any]) -> tuple[dict[str, Tensor], Any]:
-    """Run a net; return what its modules of these names give, of several tensors the first, and what it gives."""
-    seen: dict[str, Tensor] = {}
-
-    def note(name: str, module: Module, inputs: Any, made: Any) -> None:
-        seen[name] = made[0] if isinstance(made, tuple | list) else made
-
-    hooks = [net.get_submodule(name).register_forward_hook(partial(note, name)) for name in layers]
-    try:
-        made = run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen, made
-
-
 def pooled(value: Tensor, pooling: str, size: tuple[int, int] | None) -> Tensor:
     """Pool a map or tokens to a vector."""
     if value.ndim == 2:
@@ -143,15 +143,10 @@ def pooled(value: Tensor, pooling: str, size: tuple[int, int] | None) -> Tensor:
         if value.ndim != 3:
             raise Refused(f"pooling 'cls' needs tokens [batch, token, number]; the layer gives {list(value.shape)}.")
         return value[:, 0]
-    axes = (1,) if value.ndim == 3 else (1, 2) if size is not None and channels_last(value.shape, size) else (2, 3)
+    axes = (
+        (1,) if value.ndim == 3 else (1, 2) if size is not None and vectors.channels_last(value.shape, size) else (2, 3)
+    )
     return value.amax(axes) if pooling == "max" else value.mean(axes)
-
-
-def channels_last(shape: Sequence[int], size: tuple[int, int]) -> bool:
-    """Tell whether a map is [n, height, width, number] (Swin's): the edges stand to each other as the picture's."""
-    wanted = math.log(size[0] / size[1])
-    first, last = (abs(math.log(shape[i] / shape[i + 1]) - wanted) for i in (2, 1))
-    return last < first
 
 
 # --- timm ---
@@ -259,7 +254,7 @@ def torchvision_net(job: Job) -> Source:
         raise Refused(_unknown("torchvision", name, known))
     there = models.get_model_weights(name)
     if tag and tag not in there.__members__:
-        raise Refused(f"{name} has no weights {tag}: there are {', '.join(there.__members__)}.")
+        raise Refused(f"{name} has no weights {tag}: there are {', '.join(each.name for each in there)}.")
     chosen = there[tag] if tag else there.DEFAULT
     own = job["weights"] == "imagenet"
     with weights.had(f"the weights {chosen}"):
@@ -294,19 +289,8 @@ def torchvision_net(job: Job) -> Source:
 def _torchvision_call(classifier: str, net: Module, pictures: Tensor) -> dict[str, Tensor]:
     if not classifier:
         return {FEATURES: net(pictures)}
-    before, logits = _before(net, classifier, partial(net, pictures))
+    before, logits = vectors.before(net, classifier, partial(net, pictures))
     return {FEATURES: before, LOGITS: logits}
-
-
-def _before(net: Module, layer: str, run: Callable[[], Any]) -> tuple[Tensor, Any]:
-    """Run a net; return what a layer of it takes, and what the net gives."""
-    seen: list[Tensor] = []
-    hook = net.get_submodule(layer).register_forward_pre_hook(lambda module, taken: seen.append(taken[0]))
-    try:
-        made = run()
-    finally:
-        hook.remove()
-    return seen[0], made
 
 
 def last_classifier(net: Module) -> str:
@@ -363,12 +347,12 @@ def _hf_call(job: Job, classifier: str, net: Module, *inputs: Tensor) -> dict[st
     names = ("input_ids", "attention_mask") if len(inputs) == 2 else ("pixel_values",)
     given = dict(zip(names, inputs, strict=True))
     if classifier:
-        before, made = _before(net, classifier, partial(net, **given))
+        before, made = vectors.before(net, classifier, partial(net, **given))
         return {FEATURES: before, LOGITS: made.logits}
     made = net(**given)
     kind = str(net.config.model_type)
     if len(inputs) == 2:
-        return {FEATURES: _of_tokens(made[0], inputs[1], job["pooling"] or "avg")}
+        return {FEATURES: vectors.of_tokens(made[0], inputs[1], job["pooling"] or "avg")}
     if kind.startswith(_POOLED) and getattr(made, "pooler_output", None) is not None:
         return {FEATURES: made.pooler_output.flatten(1)}
     if job["pooling"] is None and made[0].ndim == 3 and not job["layers"]:
@@ -376,20 +360,6 @@ def _hf_call(job: Job, classifier: str, net: Module, *inputs: Tensor) -> dict[st
             "it gives vectors of its patches, and nothing says which one stands for the picture: give `pooling`."
         )
     return {FEATURES: made[0]}
-
-
-def _of_tokens(tokens: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """Return the vector of a text from those of its tokens, of which the mask says which are."""
-    if pooling == "cls":
-        return tokens[:, 0]
-    if pooling == "last":
-        rows = mask.sum(1, keepdim=True).sub(1).clamp(min=0)
-        return tokens.gather(1, rows.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))[:, 0]
-    there = mask.unsqueeze(-1).to(tokens.dtype)
-    if pooling == "max":
-        return tokens.masked_fill(there == 0, -math.inf).amax(1)
-    weights = there * there.cumsum(1) if pooling == "weighted" else there
-    return (tokens * weights).sum(1) / weights.sum(1)
 
 
 def _unknown(library: str, name: str, known: Sequence[str]) -> str:

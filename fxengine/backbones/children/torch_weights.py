@@ -31,8 +31,8 @@ def read_state(path: str) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of the pickle, the archive, safetensors
         raise Refused(
-            f"{path} cannot be read as weights alone ({first_line(error)}). Save them by safetensors "
-            "(save_file(model.state_dict(), ...)), or by torch.save(model.state_dict(), ...)."
+            f"{path} cannot be read as weights alone ({type(error).__name__}): more than tensors in a pickle may be a "
+            "program. Save model.state_dict() alone, by safetensors or by torch.save."
         ) from error
     for key in _WRAPPED:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
@@ -98,7 +98,8 @@ def randomise(net: Module, size: tuple[int, int] | None, call: Callable[[Tensor]
                 _shake(name, weights)
         if size is None:
             return
-        norms = [each for each in net.modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
+        kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
+        norms = [each for each in net.modules() if isinstance(each, kinds)]
         for norm in norms:
             norm.momentum = 1.0
             norm.train()
