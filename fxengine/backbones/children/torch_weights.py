@@ -123,9 +123,17 @@ def _shake(name: str, weights: Tensor) -> None:
         weights.copy_(share * torch.empty_like(weights).uniform_(0.6, 1.4))
 
 
-def smooth_pictures(size: tuple[int, int], count: int = 8) -> Tensor:
-    """Return pictures as nets take them, float32 [count, 3, height, width]: smooth colours with a little noise."""
+def smooth_pictures(size: tuple[int, int], count: int = 16) -> Tensor:
+    """Return pictures as nets take them, float32 [count, 3, height, width].
+
+    As in photos every octave has its share of what varies, colours go together, and some pictures are dark or pale.
+    """
     import torch
 
-    coarse = torch.randn(count, 3, *(max(2, edge // 16) for edge in size))
-    return torch.nn.functional.interpolate(coarse, size=size, mode="bilinear") + 0.2 * torch.randn(count, 3, *size)
+    made = torch.randn(count, 1, 1, 1).expand(count, 3, *size)
+    edge = 2
+    while edge <= max(size):
+        grey, colour = torch.randn(count, 1, edge, edge), 0.4 * torch.randn(count, 3, edge, edge)
+        made = made + 0.4 * torch.nn.functional.interpolate(grey + colour, size=size, mode="bilinear")
+        edge *= 2
+    return made
