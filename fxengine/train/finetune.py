@@ -24,31 +24,45 @@ from PIL import Image
 from fxengine.backbones import DEFAULT
 from fxengine.backbones.children.framework import SECONDS_A_NET
 from fxengine.backbones.children.process import check_answer, run_program
-from fxengine.backbones.options import ExportOptions, WordWeights, input_size
+from fxengine.backbones.options import ExportOptions, Pooling, WordWeights, input_size
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError, explained, path_of
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
 from fxengine.heads.estimator import Kind
 from fxengine.pipeline.extract import extract
+from fxengine.pipeline.suited import holds_texts
 from fxengine.train import layout
 from fxengine.train.data import TrainingData, load_training_data, write_samples
-from fxengine.train.options import FinetuneOptions, Net, Optimizer, augmentations, for_pictures, for_texts
+from fxengine.train.options import (
+    FinetuneOptions,
+    Net,
+    Optimizer,
+    augmentations,
+    for_pictures,
+    for_texts,
+    for_tokens,
+)
 from fxengine.train.outcome import finish
 from fxengine.train.pictures import train_pictures
 from fxengine.train.report import FinetuneReport
 from fxengine.train.room import written_to
 from fxengine.train.runs import kept_by, read_record
 from fxengine.train.texts import train_texts
+from fxengine.train.tokens import train_tokens
 from fxengine.train.trainable import (
     TextNet,
+    TokenNet,
+    Trainable,
     is_over_vectors,
     load_text_net,
     load_trainable,
+    load_trainable_of_pictures,
+    refuse_pictures,
     refuse_texts,
     refuse_texts_without_vectors,
 )
-from fxengine.train.tuned import Watch, program_of, untrained, versions_of
+from fxengine.train.tuned import Tuned, Watch, program_of, untrained, versions_of
 
 
 def finetune(
@@ -58,6 +72,7 @@ def finetune(
     backbone: str = DEFAULT,
     weights: str = "imagenet",
     size: int | Sequence[int] | None = None,
+    pooling: Pooling | None = None,
     preprocess: str | Path | None = None,
     trust: bool = False,
     tokens: str = "words",
@@ -96,10 +111,11 @@ def finetune(
     Args:
         inputs: a folder of pictures, or a table or folder of texts, as `extract` takes it.
         output: the .onnx file to make.
-        backbone: a source of Keras or PyTorch, or the embedded EfficientNet-Lite0; for texts vectors:FILE, which a net
-            is put over.
+        backbone: a source of Keras or PyTorch, or the embedded EfficientNet-Lite0; for texts torch-hf:NAME, or
+            vectors:FILE, which a net is put over.
         weights: for Keras and PyTorch: "imagenet" (its own), "random", or a file.
         size: input height and width in pixels, or one number for both, where the net allows it.
+        pooling: how a map, or tokens, become one vector, where the net does not say it; as for `extract`.
         preprocess: a JSON file that states how pixels are prepared, for a net of one's own.
         trust: load a SavedModel, which is a program; of torch-hf: run code and pickles in the repository.
         tokens: of word vectors, how the words of a text are found, as for `extract`.
@@ -145,8 +161,8 @@ def finetune(
     )  # fmt: skip
     refuse_texts_without_vectors(inputs, backbone)
     export = _export_options(weights, size, preprocess, trust=trust)
-    export = replace(export, tokens=tokens, word_weights=word_weights, words=words)
-    options = for_texts(options) if is_over_vectors(backbone) else for_pictures(options, backbone)
+    export = replace(export, pooling=pooling, tokens=tokens, word_weights=word_weights, words=words)
+    options = _settled(options, inputs, backbone)
     framework = backbone.partition(":")[0]
     versions_of(framework)
     begin, folder = time.perf_counter(), output.with_suffix(layout.RUN)
@@ -156,7 +172,7 @@ def finetune(
         work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            found = load_text_net(backbone, export) if options.net else load_trainable(backbone, export, work)
+            found = _loaded(inputs, backbone, export, work)
             place = folder / layout.FEATURES
             done = extract(
                 inputs,
@@ -179,12 +195,7 @@ def finetune(
             if tell is not None:
                 for note in data.labelled.notes:
                     tell(note)
-            if data.finished:
-                tuned = untrained(found.file, data.head, data.answers.shape[1], options)
-            elif isinstance(found, TextNet):
-                tuned = train_texts(work, found, store, data, options, progress)
-            else:
-                tuned = train_pictures(work, found, data, options, progress)
+            tuned = _trained(work, found, store, data, options, progress)
             there = kept_by(folder) if output.is_file() and not force else None
             report = finish(output, found.file, data, tuned, there)
             report = replace(report, failed=len(store.errors()), seconds=round(time.perf_counter() - begin, 1))
@@ -197,6 +208,43 @@ def finetune(
         raise
     shutil.rmtree(work)
     return report
+
+
+def _settled(options: FinetuneOptions, inputs: Path, backbone: str) -> FinetuneOptions:
+    """Return the options of what is trained: a net over vectors of words, one that takes tokens, or one of pictures."""
+    if is_over_vectors(backbone):
+        return for_texts(options)
+    return for_tokens(options, backbone) if holds_texts(inputs) else for_pictures(options, backbone)
+
+
+def _loaded(inputs: Path, backbone: str, export: ExportOptions, work: Path) -> Trainable | TokenNet | TextNet:
+    """Return what is trained; raises InputError where it does not take such inputs."""
+    if is_over_vectors(backbone):
+        return load_text_net(backbone, export)
+    found = load_trainable(backbone, export, work)
+    if isinstance(found, TokenNet):
+        refuse_pictures(inputs, backbone)
+    else:
+        refuse_texts(inputs)
+    return found
+
+
+def _trained(
+    work: Path,
+    found: Trainable | TokenNet | TextNet,
+    store: FeatureStore,
+    data: TrainingData,
+    options: FinetuneOptions,
+    progress: Watch,
+) -> Tuned:
+    """Train, where there is something to gain."""
+    if data.finished:
+        return untrained(found.file, data.head, data.answers.shape[1], options)
+    if isinstance(found, TokenNet):
+        return train_tokens(work, found, store, data, options, progress)
+    if isinstance(found, TextNet):
+        return train_texts(work, found, store, data, options, progress)
+    return train_pictures(work, found, data, options, progress)
 
 
 def _export_options(
@@ -226,7 +274,7 @@ def preview_augmentation(
     refuse_texts(path_of("inputs", inputs))
     with tempfile.TemporaryDirectory(prefix="fxengine-preview-") as name:
         folder = Path(name)
-        net = load_trainable(backbone, _export_options(weights, size, preprocess, trust=trust), folder)
+        net = load_trainable_of_pictures(backbone, _export_options(weights, size, preprocess, trust=trust), folder)
         write_samples(inputs, net.preparation.recipe, folder)
         order = {
             "net": net.job,

@@ -52,7 +52,7 @@ def train_texts(
         StoreError: a text is not to be had any more.
         InputError: no word has a vector, the training failed, or the file does not compute what Keras does.
     """
-    texts = _texts(store, data)
+    texts = texts_in(store, data)
     vocabulary = training_words((texts[i] for i in np.flatnonzero(data.split == TRAIN)), net.known)
     frozen = options.unfreeze == "none"
     table, missing = vectors_of(vocabulary, net.vectors, frozen=frozen, seed=options.seed)
@@ -84,7 +84,8 @@ def train_texts(
     )
 
 
-def _texts(store: FeatureStore, data: TrainingData) -> list[str]:
+def texts_in(store: FeatureStore, data: TrainingData) -> list[str]:
+    """Return the rows' texts; raises StoreError where one is not to be had any more."""
     found = texts_of(store, data.labelled.ids)
     gone = [key for key in data.labelled.ids if key not in found]
     if gone:

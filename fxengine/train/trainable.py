@@ -18,7 +18,7 @@ from fxengine.backbones.sources import efficientnet_lite, from_keras, from_torch
 from fxengine.backbones.sources.keras_applications import APPLICATIONS
 from fxengine.backbones.sources.preprocessing import Preparation, preprocessing_file
 from fxengine.backbones.sources.torch_state import read_state
-from fxengine.backbones.spec import BackboneFile, PictureRecipe, TextRecipe
+from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.backbones.tokenizer import tokenizer_in
 from fxengine.backbones.words.vectors import WordVectors
 from fxengine.backbones.words.vocabulary import Vocabulary
@@ -29,7 +29,7 @@ from fxengine.train.room import written_to
 VECTORS = "vectors"
 _KINDS = ("keras", VECTORS, *torch_env.LIBRARIES)
 _INSTEAD = "A head on the features of texts takes seconds: `fxengine extract`, then `fxengine probe`."
-_OVER_VECTORS = "of texts only nets over word vectors are trained, so give `backbone` vectors:FILE"
+_OVER_VECTORS = "give `backbone` vectors:FILE, over which a net is trained, or torch-hf:NAME"
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,34 @@ class TextNet:
     known: Vocabulary
 
 
+@dataclass(frozen=True)
+class TokenNet:
+    """A net of texts of transformers that can be trained.
+
+    Attributes:
+        file: its export, whose features the probe is fitted to.
+        recipe: how texts become its tokens.
+        what: the repository.
+        options: with which it was exported.
+        job: how the training process builds it.
+    """
+
+    file: BackboneFile
+    recipe: TextRecipe
+    what: str
+    options: ExportOptions
+    job: dict[str, Any]
+
+
 def is_trainable(source: str) -> bool:
     """Tell whether a source is of a kind that can be trained; neither it nor its framework need be there."""
     kind, _, what = source.partition(":")
     return plain_name(source) == efficientnet_lite.NAME or (kind in _KINDS and bool(what))
+
+
+def takes_tokens(source: str) -> bool:
+    """Tell whether a source may be a net of texts that is trained itself."""
+    return source.startswith(f"{from_torch_hf.KIND}:")
 
 
 def is_over_vectors(source: str) -> bool:
@@ -87,9 +111,15 @@ def refuse_texts(inputs: Path) -> None:
         raise InputError(f"{inputs} holds texts, and this takes pictures. {_INSTEAD}")
 
 
+def refuse_pictures(inputs: Path, source: str) -> None:
+    """Raise InputError where inputs are no texts, which `source` takes."""
+    if not holds_texts(inputs):
+        raise InputError(f"{inputs} holds pictures, and {source} takes texts.")
+
+
 def refuse_texts_without_vectors(inputs: Path, source: str) -> None:
-    """Raise InputError where inputs are texts, and `source` is not what a net of texts is trained over."""
-    if holds_texts(inputs) and not is_over_vectors(source):
+    """Raise InputError where inputs are texts, and `source` is neither a net of texts nor what one is trained over."""
+    if holds_texts(inputs) and not (is_over_vectors(source) or takes_tokens(source)):
         raise InputError(f"{inputs} holds texts: {_OVER_VECTORS} instead of {source}. {_INSTEAD}")
 
 
@@ -99,7 +129,7 @@ def refuse_net_of_texts(found: BackboneFile) -> None:
         raise InputError(f"{found.facts.name} takes texts, and this takes pictures. {_INSTEAD}")
 
 
-def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainable:
+def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainable | TokenNet:
     """Return what is needed to train `source`; weights that Keras does not have are written into `folder`.
 
     Raises:
@@ -125,11 +155,20 @@ def load_trainable(source: str, options: ExportOptions, folder: Path) -> Trainab
     return Trainable(load_backbone(source, options), an_order.preparation, an_order.job)
 
 
-def _of_torch(kind: str, what: str, options: ExportOptions) -> Trainable:
-    """Return a net of PyTorch: what its export says of pixels is what it is trained on."""
+def load_trainable_of_pictures(source: str, options: ExportOptions, folder: Path) -> Trainable:
+    """Return what `load_trainable` does; raises InputError where that takes texts, too."""
+    found = load_trainable(source, options, folder)
+    if isinstance(found, TokenNet):
+        raise InputError(f"{source} takes texts, and this takes pictures. {_INSTEAD}")
+    return found
+
+
+def _of_torch(kind: str, what: str, options: ExportOptions) -> Trainable | TokenNet:
+    """Return a net of PyTorch: what its export says of pixels and pooling is what is trained."""
     file = load_backbone(f"{kind}:{what}", options)
-    if not isinstance(file.recipe, PictureRecipe):
-        raise InputError(f"{file.facts.name} takes texts, and this takes pictures. {_INSTEAD}")
+    if isinstance(file.recipe, TextRecipe):
+        job = {**from_torch_hf.job_of(what, options), "pooling": file.facts.pooling}
+        return TokenNet(file, file.recipe, what, options, job)
     pixels = pixels_of(onnx.load(file.path))
     wants = Preparation(file.recipe, pixels.mean, pixels.std, pixels.bgr, file.facts.name)
     recipe = file.recipe

@@ -59,9 +59,14 @@ def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
         if isinstance(error, MemoryError) or "Allocator" in str(error):
             raise Refused(f"it does not fit into memory: it had taken {peak_bytes() / 1e9:.1f} GB.") from error
         raise
-    names = ("torch", "onnxscript", _LIBRARY[job["kind"]])
-    cost = {"seconds": round(time.perf_counter() - begin, 1), "peak_megabytes": round(peak_bytes() / 1e6)}
-    return {**said, **cost, "versions": {name: version(name) for name in names}}
+    return {**said, **cost(job["kind"], begin)}
+
+
+def cost(kind: str, begin: float) -> Job:
+    """Return what a job took since `begin`, and by which versions it was done."""
+    names = ("torch", "onnxscript", _LIBRARY[kind])
+    took = {"seconds": round(time.perf_counter() - begin, 1), "peak_megabytes": round(peak_bytes() / 1e6)}
+    return {**took, "versions": {name: version(name) for name in names}}
 
 
 def pictures(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
@@ -88,8 +93,12 @@ def finish(net: torch.nn.Module, photos: np.ndarray, ready: np.ndarray, folder: 
 
 
 def repository(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
-    """Export a repository's net, or one of its towers: what transformers takes in, what it gives out."""
-    net = torch_hf.build(job)
+    """Export a repository's net, or one of its towers."""
+    return finish_repository(torch_hf.build(job), images, folder, tried)
+
+
+def finish_repository(net: torch.nn.Module, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
+    """Write a net of `torch_hf.build`, what transformers takes in and gives out; return what the answer says."""
     given = net.examples(photo_crops.crops(images, *net.size) if net.size is not None else None)
     try:
         made = outputs_of(net, tuple(given.values()))

@@ -103,6 +103,15 @@ def _chosen(what: str, options: ExportOptions) -> Chosen:
     return choose(as_if_exported(repository), asked, options)
 
 
+def assembled(what: str, options: ExportOptions, work: Path) -> onnx.ModelProto:
+    """Return the backbone of a repository's net whose weights were changed, from what a child left in a folder.
+
+    Raises:
+        InputError: the file does not compute what PyTorch does.
+    """
+    return _assembled(_chosen(what, options), f"{KIND}:{what}", options, work)
+
+
 def job_of(what: str, options: ExportOptions) -> dict[str, Any]:
     """Return what a child is to build of a repository; raises InputError as `export` where that is known before."""
     return _job(_chosen(what, options), options)

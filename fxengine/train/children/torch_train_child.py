@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,6 +58,8 @@ def main(path: Path) -> None:
 def run(order: Job, folder: Path, tried: list[str]) -> Job:
     """Do the whole job."""
     there = Path(order["data"])
+    if order["net"].get("texts"):
+        return run_texts(order, folder, tried)
     data = rows.read_pictures(there, layout, order["pixels"])
     if order.get("preview"):
         draw_samples(data, order["settings"], Path(order["preview"]))
@@ -65,27 +68,52 @@ def run(order: Job, folder: Path, tried: list[str]) -> Job:
     net = torch_child.torch_nets.build(order["net"])
     photos = torch_child.photo_crops.crops(np.load(order["photos"]), *net.size)
     ready = torch_inputs.prepared(torch.from_numpy(photos).permute(0, 3, 1, 2).float(), order["pixels"]).contiguous()
-    check_same(net, ready, np.load(there / layout.EXPECTED))
-    trained = torch_loop.train_from(
-        net, training.first_trained(torch_loop.with_weights(net), order["settings"]["unfreeze"])
-    )
+    check_same(net, (ready,), np.load(there / layout.EXPECTED))
+    said = trained(net, data, torch_inputs.of_pictures(data, changes), order, folder, device)
+    return {**torch_child.finish(net, photos, ready.numpy(), folder, tried), **said}
+
+
+def run_texts(order: Job, folder: Path, tried: list[str]) -> Job:
+    """Do the whole job of a net of texts."""
+    there, job = Path(order["data"]), order["net"]
+    data, device = rows.read_texts(there, layout), torch_loop.reproducible()
+    net, inputs = torch_child.torch_nets.build(job), torch_inputs.of_texts(data)
+    with np.load(there / layout.ARRAYS) as arrays:
+        sample = arrays["sample"]
+    check_same(net, inputs(sample, None, 0), np.load(there / layout.EXPECTED))
+    said = trained(net, data, inputs, order, folder, device)
+    whole = torch_child.torch_hf.build({**job, "pooling": None})
+    whole.net.load_state_dict(net.net.state_dict())
+    return {**torch_child.finish_repository(whole, np.empty(0), folder, tried), **said}
+
+
+def trained(net: torch.nn.Module, data: Any, inputs: Any, order: Job, folder: Path, device: str) -> Job:
+    """Train a headless net, and leave it on the processor as it is exported; return what is to be said of it."""
+    begin, there = time.perf_counter(), Path(order["data"])
+    names = torch_loop.with_weights(net)
+    layers = torch_loop.train_from(net, training.first_trained(names, order["settings"]["unfreeze"]))
     tuned = Tuned(net, *rows.head_of(there, layout)).to(device)
-    loop = torch_loop.TorchLoop(tuned, data, torch_inputs.of_pictures(data, changes), training, device)
+    loop = torch_loop.TorchLoop(tuned, data, inputs, training, device)
     before = [value.detach().cpu().numpy().copy() for value in net.state_dict().values()]
     state = training.train(loop, order, folder)
     weights, bias = (value.detach().cpu().numpy() for value in (tuned.head.weight, tuned.head.bias))
     np.savez(folder / layout.OUTPUTS, allow_pickle=False, **training.outputs(loop, state, weights, bias))
-    after = [value.detach().cpu().numpy() for value in net.state_dict().values()]
-    said = {"state": asdict(state), "trained": trained, "changed": training.differ(before, after)}
-    net = net.cpu().eval()
+    net.cpu().eval()
     torch.set_grad_enabled(False)
-    return {**torch_child.finish(net, photos, ready.numpy(), folder, tried), **said}
+    after = [value.numpy() for value in net.state_dict().values()]
+    changed = training.differ(before, after)
+    return {
+        **torch_child.cost(order["net"]["kind"], begin),
+        "state": asdict(state),
+        "trained": layers,
+        "changed": changed,
+    }
 
 
-def check_same(net: torch.nn.Module, ready: torch.Tensor, expected: np.ndarray) -> None:
+def check_same(net: torch.nn.Module, inputs: tuple[torch.Tensor, ...], expected: np.ndarray) -> None:
     """Raise Refused where the net does not give the features that the probe was fitted to."""
     with torch.no_grad():
-        found = net(ready).numpy()
+        found = net(*inputs).numpy()
     apart = np.linalg.norm(found - expected, axis=1) / np.maximum(np.linalg.norm(expected, axis=1), 1e-30)
     if not apart.max() <= _MOST_APART:  # not ">": NaN must fail
         raise training.Refused(
