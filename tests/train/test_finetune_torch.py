@@ -178,8 +178,9 @@ def of_texts(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
     rng, rows = np.random.default_rng(1), ["text,label"]
     for i in range(160):
         words = list(rng.choice(WORDS[6:], rng.integers(2, 9)))
-        for place, word in zip(sorted(rng.choice(len(words) + 2, 2, replace=False)), ("good", "bad")[:: 1 - i % 2 * 2]):
-            words.insert(place, word)
+        first, second = sorted(rng.choice(len(words) + 2, 2, replace=False))
+        words.insert(first, ("good", "bad")[i % 2])
+        words.insert(second, ("bad", "good")[i % 2])
         rows.append(f"{' '.join(words)},{i % 2}")
     (folder / "order.csv").write_text("\n".join(rows))
     with pytest.MonkeyPatch.context() as patch:
@@ -210,8 +211,10 @@ def test_a_net_of_texts_learns_what_its_frozen_features_do_not_tell(of_texts: Fi
     assert right >= of_texts.tuned.test.mean - 0.1
 
 
-def test_what_it_takes_must_be_there(of_texts: FinetuneReport, marked: Path, tmp_path: Path) -> None:
+def test_what_it_takes_must_be_there(
+    of_texts: FinetuneReport, marked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = f"torch-hf:{Path(of_texts.output).parent / 'net'}"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match="holds pictures, and .* takes texts"):
-        patch.setenv("FXENGINE_TORCH_PYTHON", judge())
+    monkeypatch.setenv("FXENGINE_TORCH_PYTHON", judge())
+    with pytest.raises(InputError, match=r"holds pictures, and .* takes texts"):
         finetune(marked, tmp_path / "x.onnx", backbone=net, pooling="avg")
