@@ -36,6 +36,7 @@ LINES_NOT_RUN = {
     "hf:": "a net that is not here",
     "timm": "needs PyTorch",
     "torchvision:": "needs PyTorch",
+    "torch-hf:": "needs PyTorch and a network",
     "clip": "a pair that is not here",
     "tfhub:": "needs Keras and a network",
     "classifier.onnx": "a net that is not here",

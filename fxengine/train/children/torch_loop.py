@@ -13,6 +13,7 @@ import torch
 
 Job = dict[str, Any]
 Inputs = tuple[torch.Tensor, ...]
+BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm)
 # What each optimizer remembers of a weight.
 _REMEMBERED = {
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
@@ -169,7 +170,7 @@ def train_mode(net: torch.nn.Module) -> None:
     """Put a net into training mode, but for batch norm, whose statistics stay."""
     net.train()
     for module in net.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, BATCH_NORMS):
             module.eval()
 
 
@@ -183,7 +184,7 @@ def train_from(net: torch.nn.Module, first: int) -> list[str]:
     chosen = []
     for i, name in enumerate(with_weights(net)):
         module = net.get_submodule(name)
-        trains = i >= first and not isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        trains = i >= first and not isinstance(module, BATCH_NORMS)
         for weight in module.parameters(recurse=False):
             weight.requires_grad_(trains)
         if trains:
