@@ -397,7 +397,7 @@ def test_a_checkpoint_of_a_finished_run_is_not_gone_on_with(tmp_path: Path, tiny
     (tmp_path / "work" / "checkpoint.npz").touch()
     (tmp_path / "run.json").write_text(json.dumps({"status": "finished"}))
     data: Any = SimpleNamespace(fingerprint=lambda: "x")
-    assert task._begin(tmp_path, tiny, data, OPTIONS)["status"] == "running"
+    assert task._begin(tmp_path, tiny, data, OPTIONS, {})["status"] == "running"
     assert not (tmp_path / "work" / "checkpoint.npz").exists()
     assert json.loads((tmp_path / "run.json").read_text()) == {"status": "finished"}  # until the next one is
     assert json.loads((tmp_path / "work" / "run.json").read_text())["data"] == "x"
@@ -409,4 +409,4 @@ def test_a_damaged_record_of_an_unfinished_run_is_said(tmp_path: Path, tiny: Bac
     (tmp_path / "run.json").write_text("[]")
     data: Any = SimpleNamespace(fingerprint=lambda: "x")
     with pytest.raises(InputError, match=r"run\.json is damaged: what it says of itself is no JSON object"):
-        task._begin(tmp_path, tiny, data, OPTIONS)
+        task._begin(tmp_path, tiny, data, OPTIONS, {})

@@ -106,7 +106,7 @@ def test_the_tuned_net_is_an_ordinary_backbone(done: Done, marked: Path, tmp_pat
     onnx.checker.check_model(file.path)
     extract(marked, tmp_path / "s", backbone=file.path, dtype="float32")
     store = FeatureStore.open(tmp_path / "s")
-    head = Head.load(report.head)
+    head = Head.load(Path(report.head))
     said = [head.facts.classes[i] for i in head.answers(store.vectors()).argmax(axis=1)]
     assert np.mean([a == b for a, b in zip(said, store.labels(), strict=True)]) >= 0.5
     record = json.loads((Path(report.run) / "run.json").read_text())
@@ -176,7 +176,7 @@ def of_texts(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
     python, folder = judge(), tmp_path_factory.mktemp("texts")
     subprocess.run([python, "-c", BERT, folder / "net"], check=True, capture_output=True)
     rng, rows = np.random.default_rng(1), ["text,label"]
-    for i in range(160):
+    for i in range(300):
         words = list(rng.choice(WORDS[6:], rng.integers(2, 9)))
         first, second = sorted(rng.choice(len(words) + 2, 2, replace=False))
         words.insert(first, ("good", "bad")[i % 2])
@@ -192,9 +192,10 @@ def of_texts(tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
             label_column="label",
             kind="classes",
             pooling="avg",
-            epochs=12,
-            patience=12,
+            epochs=16,
+            patience=16,
             rate=3e-3,
+            validation=0.3,
         )
 
 
@@ -205,7 +206,7 @@ def test_a_net_of_texts_learns_what_its_frozen_features_do_not_tell(of_texts: Fi
     assert of_texts.trained_layers == 21
     folder = Path(of_texts.output).parent
     extract(folder / "order.csv", tmp_path / "s", backbone=of_texts.output, dtype="float32", label_column="label")
-    store, head = FeatureStore.open(tmp_path / "s"), Head.load(of_texts.head)
+    store, head = FeatureStore.open(tmp_path / "s"), Head.load(Path(of_texts.head))
     said = [head.facts.classes[i] for i in head.answers(store.vectors()).argmax(axis=1)]
     right = np.mean([a == b for a, b in zip(said, store.labels(), strict=True)])
     assert right >= of_texts.tuned.test.mean - 0.1
