@@ -28,7 +28,7 @@ from fxengine.pipeline.extract import extract
 from fxengine.train.data import load_training_data, write_training_data
 from fxengine.train.finetune import finetune
 from fxengine.train.options import FinetuneOptions
-from fxengine.train.trainable import load_trainable
+from fxengine.train.trainable import load_trainable_of_pictures
 
 _PATH = RESULTS / "finetune.json"
 _PLAIN = Path(__file__).with_name("plain_keras.py")
@@ -77,7 +77,7 @@ def plain(source: Path, epochs: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="fxengine-bench-") as name:
         folder, options = Path(name), FinetuneOptions(seed=seed)
         begin = time.perf_counter()
-        net = load_trainable("efficientnet_lite0", ExportOptions(), folder)
+        net = load_trainable_of_pictures("efficientnet_lite0", ExportOptions(), folder)
         extract(source, folder / "features", backbone="efficientnet_lite0", dtype="float32")
         data = load_training_data(FeatureStore.open(folder / "features"), None, options)
         write_training_data(data, net.preparation.recipe, options, folder)

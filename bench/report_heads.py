@@ -8,15 +8,19 @@ Row = tuple[str, str, str]
 
 
 def _export(export: dict[str, Any]) -> list[Row]:
-    nets = export["nets"]
+    what = "features of exported Keras Applications against Keras, relative difference"
+    return [(what, _differences(export["nets"]), "`scripts/bench export`")]
+
+
+def _export_torch(export: dict[str, Any]) -> list[Row]:
+    what = "features of exported nets of timm and torchvision against PyTorch, relative difference"
+    return [(what, _differences(export["nets"]), "`scripts/bench export_torch`")]
+
+
+def _differences(nets: dict[str, Any]) -> str:
     worst = max(nets, key=lambda name: nets[name]["relative"])
-    figure = (
-        f"{len(nets)} nets, worst {nets[worst]['relative']:.1e} ({worst}), "
-        f"median {sorted(row['relative'] for row in nets.values())[len(nets) // 2]:.1e}"
-    )
-    return [
-        ("features of exported Keras Applications against Keras, relative difference", figure, "`scripts/bench export`")
-    ]
+    middle = sorted(row["relative"] for row in nets.values())[len(nets) // 2]
+    return f"{len(nets)} nets, worst {nets[worst]['relative']:.1e} ({worst}), median {middle:.1e}"
 
 
 def _heads(heads: dict[str, Any]) -> list[Row]:
@@ -90,6 +94,7 @@ def _advise(advise: dict[str, Any]) -> list[Row]:
 
 HEADS = {
     "export": _export,
+    "export_torch": _export_torch,
     "heads": _heads,
     "probe": _probe,
     "pca": _pca,

@@ -60,7 +60,7 @@ PRIVATE = {
     "bench/pipeline.py": {"_options"},  # it times another setting of ONNX Runtime, which nobody may choose
     "fxengine/heads/knn.py": {"_fit_X", "_y"},  # scikit-learn says under no other name which rows it was fitted to
     "fxengine/ui/words.py": {"_actions"},  # argparse lists what a command takes under no other name
-    "fxengine/train/children/train_child.py": {"_resource"},  # TensorFlow's raw operations take a writer's
+    "fxengine/train/children/keras_loop.py": {"_resource"},  # TensorFlow's raw operations take a writer's
 }
 PUBLIC = {"_exit", "_fields", "_replace"}  # of os and of named tuples: public, in spite of their names
 # Who has a pool of threads, and for what: one function over blocks, and nothing that outlives it.
@@ -71,6 +71,7 @@ POOLS = {
     "fxengine/pipeline/lookahead.py",  # lists the next unit of a run, and reads what may be renamed
     "fxengine/pipeline/threads.py",  # a net on its streams
     "fxengine/retrieval/copies/looks.py",  # decodes pictures that are compared
+    "fxengine/train/children/torch_loop.py",  # makes the next batch while one is trained on
     "fxengine/train/data.py",  # decodes the pictures of a training
 }
 

@@ -70,11 +70,11 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None
     assert {Path(name).suffix for name in names} == {".py", ".csv", ".txt", ".typed"}
     assert {Path(name).name for name in names if name.endswith("_child.py")} == {
         "keras_child.py",
+        "torch_child.py",
         "train_child.py",
         "nets_child.py",
-        "pictures_child.py",
         "texts_child.py",
-        "augment_child.py",
+        "torch_train_child.py",
     }
 
 

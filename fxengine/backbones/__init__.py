@@ -16,8 +16,8 @@ from fxengine.backbones import cache
 from fxengine.backbones.options import (
     ExportOptions,
     Tower,
+    refuse_of_frameworks,
     refuse_of_hub,
-    refuse_of_keras,
     refuse_of_words,
     refuse_unread,
 )
@@ -70,8 +70,12 @@ SOURCES = {
     "onnx": "fxengine.backbones.sources.from_onnx",
     "pca": "fxengine.backbones.sources.from_pca",
     "tfhub": "fxengine.backbones.sources.from_tfhub",
+    "timm": "fxengine.backbones.sources.from_timm",
+    "torch-hf": "fxengine.backbones.sources.from_torch_hf",
+    "torchvision": "fxengine.backbones.sources.from_torchvision",
     "vectors": "fxengine.backbones.sources.from_vectors",
 }
+_HUB = ("hf", "torch-hf")  # kinds whose sources are repositories of the Hugging Face Hub
 DEFAULT = "efficientnet_lite0"
 DEFAULT_OF_TEXTS = "minilm_l6"
 
@@ -105,10 +109,10 @@ def _load(source: str | Path, options: ExportOptions, space: str | None) -> Back
     kind, _, what = name.partition(":")
     if kind != "vectors":
         refuse_of_words(options, name)
-    if kind != "hf":
+    if kind not in _HUB:
         refuse_of_hub(options, name)
-    if kind not in ("keras", "tfhub"):
-        refuse_of_keras(options, name)
+    if kind not in ("keras", "tfhub", "timm", "torchvision"):
+        refuse_of_frameworks(options, name)
     if name in EMBEDDED:
         return _embedded(load_embedded(name), options, space)
     if kind in SOURCES and what:
@@ -261,7 +265,7 @@ def source_name(source: str | Path) -> str:
     """Return how a store records where its backbone came from: a name, or a path made absolute."""
     kind, _, what = str(source).partition(":")
     # a name on a hub, or a whole path
-    if kind == "tfhub" or (kind == "hf" and not what.startswith((".", "~"))):
+    if kind == "tfhub" or (kind in _HUB and not what.startswith((".", "~"))):
         return str(source)
     if kind in SOURCES and what:
         file, mark, part = _file_and_part(kind, what)
@@ -287,7 +291,7 @@ def named_tower(source: str | Path, tower: Tower | None, found: BackboneFile) ->
 
 def _file_and_part(kind: str, what: str) -> tuple[str, str, str]:
     """Return the file that a source names, "@" or "#", and which part of it: a tensor, of an archive a member."""
-    if kind == "hf":
+    if kind in _HUB:
         file, mark, part = what.partition("#")
         return str(Path(file).expanduser()), mark, part
     if kind != "vectors":

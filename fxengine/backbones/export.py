@@ -119,8 +119,8 @@ def export(
         pooling: how a map, or the vectors of a text's tokens, become one vector.
         logits: keep the net's own classifier.
         size: input height and width in pixels, or one number for both.
-        weights: for Keras Applications: "imagenet", "random", or a weights file.
-        trust: run a SavedModel, which is a program.
+        weights: of a net that is named (Keras, timm, torchvision): "imagenet", its own, "random", or a weights file.
+        trust: run a SavedModel, which is a program, or of torch-hf: a repository's own code and pickles.
         preprocess: a JSON file that states the preprocessing.
         channels: order of the colours that the net takes.
         scale: factor of pixel values from 0 to 255.
@@ -132,7 +132,7 @@ def export(
         words: of word vectors, only the first so many.
         tower: of a repository with a net for pictures and one for texts, "image" or "text".
         prompt: of a repository's net of texts, what is put before each text: a name that it has, or NAME=TEXT.
-        labels: of a Keras net or a SavedModel, the file that names the classes of `logits`, a line each.
+        labels: of a net of a framework, the file that names the classes of `logits`, a line each.
 
     Raises:
         InputError: there is no such source, it cannot be exported, or the file cannot be written.
@@ -180,8 +180,7 @@ def names_pair(source: str) -> bool:
     """Tell whether a source is a repository with two towers, and names neither."""
     from fxengine.backbones.sources.hf_pair import is_pair
 
-    kind, _, what = source.partition(":")
-    return kind == "hf" and is_pair(what)
+    return is_pair(source)
 
 
 def load_pair(source: str, options: ExportOptions) -> tuple[BackboneFile, BackboneFile, Pair]:
@@ -195,7 +194,7 @@ def load_pair(source: str, options: ExportOptions) -> tuple[BackboneFile, Backbo
     refuse_unread(options, f"{source} has two towers, and both are exported", read=_OF_PAIRS)
     picture = load_backbone(source, replace(options, tower="image", prompt=None))
     text = load_backbone(source, ExportOptions(tower="text", prompt=options.prompt))
-    pair = pair_in(source.partition(":")[2], picture, text)
+    pair = pair_in(source, picture, text)
     keep_pair(pair)
     return picture, text, pair
 

@@ -15,7 +15,7 @@ Channels = Literal["rgb", "bgr"]
 WordWeights = Literal["sif"]
 _OF_WORDS = ("tokens", "word_weights", "words")  # fields that only word vectors have a use for
 _OF_HUB = ("tower", "prompt")  # those that only repositories of models have one for
-_OF_KERAS = ("labels",)  # those that only nets of Keras and TensorFlow Hub have one for
+_OF_FRAMEWORKS = ("labels",)  # those that only nets of Keras, TensorFlow Hub, timm and torchvision have one for
 _OF_TOKENS = ("last", "weighted")  # ways of pooling that a map has no use for
 
 
@@ -30,8 +30,8 @@ class ExportOptions:
             alone.
         logits: whether to keep the net's own classifier as `logits`.
         size: input (height, width) in pixels, where the net leaves it open.
-        weights: for Keras Applications: "imagenet", "random", or a weights file.
-        trust: whether a SavedModel, which is a program, may be loaded.
+        weights: of a net that is named (Keras, timm, torchvision): "imagenet", its own, "random", or a weights file.
+        trust: whether a SavedModel, which is a program, may be loaded, or of torch-hf: a repository's code and pickles.
         preprocess: a JSON file that states the preprocessing: fxengine's own, Hugging Face's
             `preprocessor_config.json` or timm's `config.json`.
         channels: order of the colours that the net takes.
@@ -46,7 +46,7 @@ class ExportOptions:
         tower: of a repository with two nets, one for pictures and one for texts, which is meant.
         prompt: of a repository's net of texts, what is put before each text: the name of one of its prompts, or
             NAME=TEXT.
-        labels: of a Keras net or a SavedModel, the file that names the classes of `logits`, a line each.
+        labels: of a net of a framework, the file that names the classes of `logits`, a line each.
     """
 
     layers: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class ExportOptions:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, without later ones at their defaults: the cache has keys from before them."""
         defaults = {entry.name: entry.default for entry in fields(self)}
-        later = {*_OF_WORDS, *_OF_HUB, *_OF_KERAS}
+        later = {*_OF_WORDS, *_OF_HUB, *_OF_FRAMEWORKS}
         return {n: value for n, value in asdict(self).items() if n not in later or value != defaults[n]}
 
 
@@ -92,15 +92,15 @@ def refuse_of_words(options: ExportOptions, name: str) -> None:
 def refuse_of_hub(options: ExportOptions, name: str) -> None:
     """Raise InputError where an option of repositories is given for the backbone `name`, which is in none."""
     others = [entry.name for entry in fields(options) if entry.name not in _OF_HUB]
-    refuse_unread(options, f"{name} is in no repository of models (hf:NAME)", read=others)
+    refuse_unread(options, f"{name} is in no repository of models (hf:NAME, torch-hf:NAME)", read=others)
     if options.pooling in _OF_TOKENS:
         raise InputError(f"{name}: `pooling` {options.pooling} is for the tokens of a net of texts (hf:NAME).")
 
 
-def refuse_of_keras(options: ExportOptions, name: str) -> None:
-    """Raise InputError where an option of Keras nets is given for the backbone `name`, which is none."""
-    others = [entry.name for entry in fields(options) if entry.name not in _OF_KERAS]
-    refuse_unread(options, f"{name} is no net of Keras or TensorFlow Hub", read=others)
+def refuse_of_frameworks(options: ExportOptions, name: str) -> None:
+    """Raise InputError where an option of frameworks' nets is given for the backbone `name`, which is none."""
+    others = [entry.name for entry in fields(options) if entry.name not in _OF_FRAMEWORKS]
+    refuse_unread(options, f"{name} is no net of Keras, TensorFlow Hub, timm or torchvision", read=others)
 
 
 def input_size(size: int | Sequence[int] | None) -> tuple[int, int] | None:

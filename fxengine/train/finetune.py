@@ -22,33 +22,47 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from fxengine.backbones import DEFAULT
-from fxengine.backbones.children import keras_env
+from fxengine.backbones.children.framework import SECONDS_A_NET
 from fxengine.backbones.children.process import check_answer, run_program
-from fxengine.backbones.options import ExportOptions, WordWeights, input_size
+from fxengine.backbones.options import ExportOptions, Pooling, WordWeights, input_size
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError, explained, path_of
 from fxengine.features.read import FeatureStore
 from fxengine.files import replacing
 from fxengine.heads.estimator import Kind
 from fxengine.pipeline.extract import extract
+from fxengine.pipeline.suited import holds_texts
 from fxengine.train import layout
 from fxengine.train.data import TrainingData, load_training_data, write_samples
-from fxengine.train.options import FinetuneOptions, Net, Optimizer, augmentations, for_pictures, for_texts
+from fxengine.train.options import (
+    FinetuneOptions,
+    Net,
+    Optimizer,
+    augmentations,
+    for_pictures,
+    for_texts,
+    for_tokens,
+)
 from fxengine.train.outcome import finish
 from fxengine.train.pictures import train_pictures
 from fxengine.train.report import FinetuneReport
 from fxengine.train.room import written_to
 from fxengine.train.runs import kept_by, read_record
 from fxengine.train.texts import train_texts
+from fxengine.train.tokens import train_tokens
 from fxengine.train.trainable import (
     TextNet,
+    TokenNet,
+    Trainable,
     is_over_vectors,
     load_text_net,
     load_trainable,
+    load_trainable_of_pictures,
+    refuse_pictures,
     refuse_texts,
     refuse_texts_without_vectors,
 )
-from fxengine.train.tuned import CHILD, Watch, untrained
+from fxengine.train.tuned import Tuned, Watch, program_of, untrained, versions_of
 
 
 def finetune(
@@ -58,6 +72,7 @@ def finetune(
     backbone: str = DEFAULT,
     weights: str = "imagenet",
     size: int | Sequence[int] | None = None,
+    pooling: Pooling | None = None,
     preprocess: str | Path | None = None,
     trust: bool = False,
     tokens: str = "words",
@@ -96,11 +111,13 @@ def finetune(
     Args:
         inputs: a folder of pictures, or a table or folder of texts, as `extract` takes it.
         output: the .onnx file to make.
-        backbone: a Keras source or the embedded EfficientNet-Lite0; for texts vectors:FILE, which a net is put over.
-        weights: for Keras: "imagenet", "random", or a file.
+        backbone: a source of Keras or PyTorch, or the embedded EfficientNet-Lite0; for texts torch-hf:NAME, or
+            vectors:FILE, which a net is put over.
+        weights: for Keras and PyTorch: "imagenet" (its own), "random", or a file.
         size: input height and width in pixels, or one number for both, where the net allows it.
+        pooling: how a map, or tokens, become one vector, where the net does not say it; as for `extract`.
         preprocess: a JSON file that states how pixels are prepared, for a net of one's own.
-        trust: load a SavedModel, which is a program.
+        trust: load a SavedModel, which is a program; of torch-hf: run code and pickles in the repository.
         tokens: of word vectors, how the words of a text are found, as for `extract`.
         word_weights: of word vectors, how they are weighted in the mean that the probe is fitted to.
         words: of word vectors, take only the first so many of the file.
@@ -131,8 +148,8 @@ def finetune(
         tell: called before it trains with each sentence on the rows: what is left out, and copies between the sides.
 
     Raises:
-        InputError: the backbone cannot be trained, Keras is not installed, no word has a vector, training failed, or
-            `output` holds what did better.
+        InputError: the backbone cannot be trained, its framework is not installed, no word has a vector, training
+            failed, or `output` holds what did better.
         StoreError: too few rows or classes, or no row is left for a side.
     """
     inputs, output = path_of("inputs", inputs), path_of("output", output)
@@ -144,9 +161,10 @@ def finetune(
     )  # fmt: skip
     refuse_texts_without_vectors(inputs, backbone)
     export = _export_options(weights, size, preprocess, trust=trust)
-    export = replace(export, tokens=tokens, word_weights=word_weights, words=words)
-    options = for_texts(options) if is_over_vectors(backbone) else for_pictures(options, backbone)
-    keras_env.versions()
+    export = replace(export, pooling=pooling, tokens=tokens, word_weights=word_weights, words=words)
+    options = _settled(options, inputs, backbone)
+    framework = backbone.partition(":")[0]
+    versions_of(framework)
     begin, folder = time.perf_counter(), output.with_suffix(layout.RUN)
     work = folder / layout.WORK
     fresh = not folder.exists()
@@ -154,7 +172,7 @@ def finetune(
         work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            found = load_text_net(backbone, export) if options.net else load_trainable(backbone, export, work)
+            found = _loaded(inputs, backbone, export, work)
             place = folder / layout.FEATURES
             done = extract(
                 inputs,
@@ -173,16 +191,11 @@ def finetune(
                 raise KeyboardInterrupt
             store = FeatureStore.open(place)
             data = load_training_data(store, labels, options)
-            record = _begin(folder, found.file, data, options)
+            record = _begin(folder, found.file, data, options, versions_of(framework))
             if tell is not None:
                 for note in data.labelled.notes:
                     tell(note)
-            if data.finished:
-                tuned = untrained(found.file, data.head, data.answers.shape[1], options)
-            elif isinstance(found, TextNet):
-                tuned = train_texts(work, found, store, data, options, progress)
-            else:
-                tuned = train_pictures(work, found, data, options, progress)
+            tuned = _trained(work, found, store, data, options, progress)
             there = kept_by(folder) if output.is_file() and not force else None
             report = finish(output, found.file, data, tuned, there)
             report = replace(report, failed=len(store.errors()), seconds=round(time.perf_counter() - begin, 1))
@@ -195,6 +208,43 @@ def finetune(
         raise
     shutil.rmtree(work)
     return report
+
+
+def _settled(options: FinetuneOptions, inputs: Path, backbone: str) -> FinetuneOptions:
+    """Return the options of what is trained: a net over vectors of words, one that takes tokens, or one of pictures."""
+    if is_over_vectors(backbone):
+        return for_texts(options)
+    return for_tokens(options, backbone) if holds_texts(inputs) else for_pictures(options, backbone)
+
+
+def _loaded(inputs: Path, backbone: str, export: ExportOptions, work: Path) -> Trainable | TokenNet | TextNet:
+    """Return what is trained; raises InputError where it does not take such inputs."""
+    if is_over_vectors(backbone):
+        return load_text_net(backbone, export)
+    found = load_trainable(backbone, export, work)
+    if isinstance(found, TokenNet):
+        refuse_pictures(inputs, backbone)
+    else:
+        refuse_texts(inputs)
+    return found
+
+
+def _trained(
+    work: Path,
+    found: Trainable | TokenNet | TextNet,
+    store: FeatureStore,
+    data: TrainingData,
+    options: FinetuneOptions,
+    progress: Watch,
+) -> Tuned:
+    """Train, where there is something to gain."""
+    if data.finished:
+        return untrained(found.file, data.head, data.answers.shape[1], options)
+    if isinstance(found, TokenNet):
+        return train_tokens(work, found, store, data, options, progress)
+    if isinstance(found, TextNet):
+        return train_texts(work, found, store, data, options, progress)
+    return train_pictures(work, found, data, options, progress)
 
 
 def _export_options(
@@ -224,7 +274,7 @@ def preview_augmentation(
     refuse_texts(path_of("inputs", inputs))
     with tempfile.TemporaryDirectory(prefix="fxengine-preview-") as name:
         folder = Path(name)
-        net = load_trainable(backbone, _export_options(weights, size, preprocess, trust=trust), folder)
+        net = load_trainable_of_pictures(backbone, _export_options(weights, size, preprocess, trust=trust), folder)
         write_samples(inputs, net.preparation.recipe, folder)
         order = {
             "net": net.job,
@@ -234,7 +284,7 @@ def preview_augmentation(
             "preview": str(folder / layout.SAMPLES),
             "settings": {"augmentations": augmentations(augment), "seed": seed},
         }
-        log, ended = run_program(keras_env.program(CHILD), order, folder, seconds=keras_env.SECONDS_A_NET)
+        log, ended = run_program(program_of(net.kind), order, folder, seconds=SECONDS_A_NET)
         check_answer(str(sheet), folder, log, ended, "drawn")
         rows, columns, height, width, _ = (samples := np.load(folder / layout.SAMPLES)).shape
     grid = samples.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
@@ -244,7 +294,9 @@ def preview_augmentation(
         raise InputError(f"Cannot write {sheet}: {error}.") from error
 
 
-def _begin(folder: Path, file: BackboneFile, data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:
+def _begin(
+    folder: Path, file: BackboneFile, data: TrainingData, options: FinetuneOptions, frameworks: dict[str, str]
+) -> dict[str, Any]:
     """Write what the run is; raises InputError where the folder holds another one that was not finished."""
     record: dict[str, Any] = {
         "backbone": file.facts.name,
@@ -263,7 +315,7 @@ def _begin(folder: Path, file: BackboneFile, data: TrainingData, options: Finetu
                 f"{folder} holds a run that was not finished, of another {' and '.join(other)}: give its very command "
                 "to go on, delete the folder, or choose another `output`."
             )
-    versions = {**keras_env.versions(), "fxengine": version("fxengine"), "numpy": np.__version__}
+    versions = {**frameworks, "fxengine": version("fxengine"), "numpy": np.__version__}
     _write_json(path, {**record, "status": "running", "versions": versions})
     return read_record(path)
 

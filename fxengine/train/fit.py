@@ -69,7 +69,7 @@ def fit(
         inputs: a folder of pictures, a folder a class.
         output: the .onnx file to make.
         target: the wanted score.
-        backbone: a name, KIND:WHAT or a file; only Keras nets and the embedded one can be fine-tuned.
+        backbone: a name, KIND:WHAT or a file; nets of Keras and PyTorch, and the embedded one, can be fine-tuned.
         progress: called while pictures are embedded and while it trains.
 
     Raises:

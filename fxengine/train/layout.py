@@ -11,9 +11,10 @@ RECORD, FEATURES, TENSORBOARD = "run.json", "features", "tensorboard"
 PAGE, CURVES, CONFUSION = "report.html", "curves.png", "confusion.png"
 
 # In the folder in it that goes when the run is finished. What the training process is given: pictures, targets (of
-# texts also their words), photos to compare the export by, and the vectors of words;
+# texts also their words), photos to compare the export by, what the net makes of these before it is trained, and the
+# vectors of words;
 WORK = "work"
-IMAGES, ARRAYS, PHOTOS, TABLE = "images.npy", "arrays.npz", "photos.npy", "table.npy"
+IMAGES, ARRAYS, PHOTOS, EXPECTED, TABLE = "images.npy", "arrays.npz", "photos.npy", "expected.npy", "table.npy"
 # and what it leaves, beside the files of an export.
 CHECKPOINT, PROGRESS, OUTPUTS, SAMPLES = "checkpoint.npz", "progress.jsonl", "outputs.npz", "samples.npy"
 BEFORE = "checkpoint.before.npz"

@@ -96,7 +96,7 @@ def for_pictures(options: FinetuneOptions, name: str) -> FinetuneOptions:
     given = [each for each in ("net", "units", "max_words") if getattr(options, each) != getattr(defaults, each)]
     if given:
         raise InputError(
-            f"{', '.join(f'`{each}`' for each in given)} is about texts, and {name} is trained on pictures: leave it "
+            f"{', '.join(f'`{each}`' for each in given)} is about nets over word vectors, and {name} is none: leave it "
             "away, or give `backbone` vectors:FILE."
         )
     return replace(options, unfreeze="all" if options.unfreeze is None else options.unfreeze)
@@ -113,6 +113,13 @@ def for_texts(options: FinetuneOptions) -> FinetuneOptions:
             "or all."
         )
     return replace(options, unfreeze=unfreeze, augment="none", net=options.net or "bilstm")
+
+
+def for_tokens(options: FinetuneOptions, name: str) -> FinetuneOptions:
+    """Return how a net of texts is trained that takes tokens; raises InputError where something is about others."""
+    if options.augment not in (FinetuneOptions().augment, "none"):
+        raise InputError("`augment` changes pictures; there are no changes of texts: leave it away.")
+    return replace(for_pictures(options, name), augment="none")
 
 
 def augmentations(text: str) -> tuple[str, ...]:

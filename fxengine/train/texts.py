@@ -25,7 +25,7 @@ from fxengine.train.data import TrainingData, arrays_of
 from fxengine.train.options import FinetuneOptions
 from fxengine.train.room import written_to
 from fxengine.train.splits import TRAIN
-from fxengine.train.trainable import TextNet
+from fxengine.train.trainable import VECTORS, TextNet
 from fxengine.train.tuned import Tuned, Watch, run_training
 from fxengine.train.vocabulary import Numbered, numbered, training_words, vectors_of
 from fxengine.train.word_nets import dense_head, multiply_adds, parameters, word_net
@@ -52,7 +52,7 @@ def train_texts(
         StoreError: a text is not to be had any more.
         InputError: no word has a vector, the training failed, or the file does not compute what Keras does.
     """
-    texts = _texts(store, data)
+    texts = texts_in(store, data)
     vocabulary = training_words((texts[i] for i in np.flatnonzero(data.split == TRAIN)), net.known)
     frozen = options.unfreeze == "none"
     table, missing = vectors_of(vocabulary, net.vectors, frozen=frozen, seed=options.seed)
@@ -67,7 +67,7 @@ def train_texts(
         "rates": _RATES,
         "settings": {**asdict(options), "augmentations": ()},
     }
-    answer, outputs = run_training(net.file.facts.name, work, order, progress)
+    answer, outputs = run_training(net.file.facts.name, work, order, progress, VECTORS)
     model = word_net(name, outputs)
     return Tuned(
         model=model,
@@ -84,7 +84,8 @@ def train_texts(
     )
 
 
-def _texts(store: FeatureStore, data: TrainingData) -> list[str]:
+def texts_in(store: FeatureStore, data: TrainingData) -> list[str]:
+    """Return the rows' texts; raises StoreError where one is not to be had any more."""
     found = texts_of(store, data.labelled.ids)
     gone = [key for key in data.labelled.ids if key not in found]
     if gone:

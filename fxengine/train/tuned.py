@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from fxengine.backbones.children import keras_env
+from fxengine.backbones.children import keras_env, torch_env
+from fxengine.backbones.children.framework import Framework
 from fxengine.backbones.children.layout import ANSWER
-from fxengine.backbones.children.process import check_answer, run_program
+from fxengine.backbones.children.process import Program, check_answer, run_program
 from fxengine.backbones.spec import BackboneFile, Facts
 from fxengine.pipeline.summary import Progress
 from fxengine.train import layout
@@ -22,11 +23,12 @@ from fxengine.train.options import FinetuneOptions
 
 Watch = Callable[[Progress], None] | None
 CHILD = Path(__file__).parent / "children" / "train_child.py"
+TORCH_CHILD = CHILD.with_name("torch_train_child.py")
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A net that was trained, found to compute what Keras does.
+    """A net that was trained, found to compute what its framework does.
 
     Attributes:
         model: the finished graph; it has no facts yet.
@@ -37,7 +39,7 @@ class Tuned:
         state: how the training went.
         trained: names of the layers that were not frozen.
         changed: whether their weights are others than before.
-        differences: of the graph to Keras.
+        differences: of the graph to the framework.
         metadata: what the file says beside its facts.
         notes: what was left out or made up, a sentence each.
     """
@@ -63,7 +65,7 @@ def untrained(original: BackboneFile, head: onnx.ModelProto, outputs: int, optio
 
 
 def run_training(
-    name: str, work: Path, order: Mapping[str, Any], progress: Watch
+    name: str, work: Path, order: Mapping[str, Any], progress: Watch, kind: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Run the training process to its end; return its answer and the arrays that it left.
 
@@ -72,6 +74,7 @@ def run_training(
         work: where its data lies, and what it leaves goes.
         order: what to do, beside where.
         progress: told the steps.
+        kind: of source that the net is of.
 
     Raises:
         InputError: the training failed.
@@ -80,11 +83,27 @@ def run_training(
     there = str(work.absolute())
     where = {"data": there, "folder": there, "tensorboard": str(work.absolute().with_name(layout.TENSORBOARD))}
     watch = _follow(work / layout.PROGRESS, progress)
-    program = keras_env.program(CHILD, trains=True)
-    log, ended = run_program(program, {**order, **where}, work, seconds=math.inf, watch=watch)
+    log, ended = run_program(program_of(kind), {**order, **where}, work, seconds=math.inf, watch=watch)
     check_answer(name, work, log, ended, "trained")
     with np.load(work / layout.OUTPUTS) as arrays:
         return json.loads((work / ANSWER).read_text()), dict(arrays)
+
+
+def program_of(kind: str) -> Program:
+    """Return the program that trains nets of a kind of source."""
+    if kind in torch_env.LIBRARIES:
+        return torch_env.program(kind, TORCH_CHILD, trains=True)
+    return keras_env.program(CHILD, trains=True)
+
+
+def framework_of(kind: str) -> Framework:
+    """Return the framework of a kind of source."""
+    return torch_env.LIBRARIES.get(kind, keras_env.KERAS)
+
+
+def versions_of(kind: str) -> dict[str, str]:
+    """Return the versions that a training of a kind of source depends on; raises InputError where one is missing."""
+    return torch_env.versions(kind) if kind in torch_env.LIBRARIES else keras_env.versions()
 
 
 def _follow(path: Path, progress: Watch) -> Callable[[], None]:

@@ -60,6 +60,11 @@ def add_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers", type=names, default=(), metavar="A,B,C", help="layers to keep, the last one as the default feature"
     )
+    add_pooling(parser)
+
+
+def add_pooling(parser: argparse.ArgumentParser) -> None:
+    """Declare --pooling."""
     parser.add_argument("--pooling", choices=POOLINGS, help="how a map, or tokens, become a vector (avg)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from fxengine.backbones import (
     plain_name,
     source_name,
 )
-from fxengine.backbones.children import keras_env
+from fxengine.backbones.children import keras_env, torch_env
 from fxengine.backbones.contract import check_contract
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.run import open_plain
@@ -44,6 +45,9 @@ from fxengine.backbones.sources import (
     from_onnx,
     from_pca,
     from_tfhub,
+    from_timm,
+    from_torch_hf,
+    from_torchvision,
     from_vectors,
     minilm_l6,
 )
@@ -62,6 +66,7 @@ from fxengine.backbones.spec import (
 )
 from fxengine.errors import InputError
 from fxengine.reduce.pca import Pca
+from tests import torch_stand_in
 from tests.backbones.padded import classifier
 from tests.conftest import tiny_model
 from tests.saved_models import signature, stand_in
@@ -76,6 +81,9 @@ MODULES: dict[str, Source] = {
     "onnx": from_onnx,
     "pca": from_pca,
     "tfhub": from_tfhub,
+    "timm": from_timm,
+    "torch-hf": from_torch_hf,
+    "torchvision": from_torchvision,
     "vectors": from_vectors,
 }
 RUN = keras_env.run
@@ -127,6 +135,16 @@ def of_tfhub(folder: Path) -> Asked:
     return "google/tiny/tensorFlow2/classification/1", ExportOptions(trust=True, logits=True)
 
 
+def of_torch_hf(folder: Path) -> Asked:
+    repository = folder / "transformers"
+    if not repository.exists():  # as above
+        repository.mkdir()
+        (repository / "model.safetensors").touch()
+        (repository / "config.json").write_text('{"model_type": "resnet"}')
+        (repository / "preprocessor_config.json").write_text(json.dumps(torch_stand_in.TIMM))
+    return str(repository), ExportOptions()
+
+
 def run_keras(jobs: list[dict[str, Any]], work: Path) -> None:
     """Run Keras, and a stand-in for SavedModels, which only TensorFlow makes."""
     (stand_in if jobs[0]["kind"] == "savedmodel" else RUN)(jobs, work)
@@ -143,6 +161,9 @@ MAKE: dict[str, Callable[[Path], Asked]] = {
     "onnx": of_onnx,
     "pca": of_pca,
     "tfhub": of_tfhub,
+    "timm": lambda folder: ("net", ExportOptions(logits=True)),
+    "torch-hf": of_torch_hf,
+    "torchvision": lambda folder: ("net", ExportOptions()),
     "vectors": of_vectors,
 }
 KINDS = [pytest.param(kind, marks=needs_keras if kind in ("keras", "tfhub") else []) for kind in SOURCES]
@@ -157,6 +178,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("KAGGLEHUB_CACHE", str(made / "kaggle"))
         patch.setattr(kaggle, "licence_of", lambda handle: "Apache 2.0")  # nobody is asked
         patch.setattr(keras_env, "run", run_keras)
+        patch.setattr(torch_env, "run", torch_stand_in.run)
+        patch.setattr(torch_env, "versions", torch_stand_in.versions)
         yield made
 
 
@@ -272,7 +295,7 @@ def test_its_identity_follows_what_it_depends_on(kind: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", SOURCES)
 def test_what_is_not_there_is_named(kind: str) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        load_backbone(f"{kind}:{'./' if kind == 'hf' else ''}nowhere")  # the Hub is not asked
+        load_backbone(f"{kind}:{'./' if kind in ('hf', 'torch-hf') else ''}nowhere")  # the Hub is not asked
 
 
 Change = Callable[[onnx.ModelProto], object]

@@ -9,9 +9,11 @@ import pytest
 
 from fxengine.backbones import load_backbone
 from fxengine.backbones.cache import keep
+from fxengine.backbones.children import torch_env
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.wire import read_metadata
 from fxengine.backbones.zoo import list_backbones
+from fxengine.errors import InputError
 from fxengine.facts import FactsError
 from tests.conftest import run_cli, tiny_model
 from tests.texts import tiny_text_model
@@ -28,6 +30,21 @@ def test_every_name_says_what_it_is_and_what_it_needs() -> None:
     assert (net["dim"], net["size"], net["cached"], net["modality"]) == (2048, 224, False, "picture")
     assert net["install"] == ("" if net["installed"] else "pip install 'fxengine[keras]'")
     assert "tensorflow" not in sys.modules
+
+
+def test_names_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(**said: str) -> list[str]:
+        return [row["name"] for row in list_backbones(**said).backbones]
+
+    known = {"timm": ("convnext_tiny.in12k", "resnet18.a1_in1k"), "torchvision": ("convnext_tiny:IMAGENET1K_V1",)}
+    monkeypatch.setattr(torch_env, "names", lambda kind: known[kind])
+    assert names(source="timm") == ["timm:convnext_tiny.in12k", "timm:resnet18.a1_in1k"]
+    assert names(source="torchvision", like="ConvNeXt") == ["torchvision:convnext_tiny:IMAGENET1K_V1"]
+    assert names(like="keras:mobilenetv3*") == ["keras:MobileNetV3Large", "keras:MobileNetV3Small"]
+    with pytest.raises(InputError, match=r"No backbone has a name like 'resnet19'. Did you mean resnet18\.a1_in1k"):
+        names(source="timm", like="resnet19")
+    with pytest.raises(InputError, match="There is no `source` 'tim'"):
+        names(source="tim")
 
 
 def test_the_command_prints_a_list_of_objects() -> None:

@@ -25,6 +25,7 @@ spec: Any = importlib.util.spec_from_file_location("train_child", HERE)
 train_child: Any = importlib.util.module_from_spec(spec)
 sys.modules["train_child"] = train_child
 spec.loader.exec_module(train_child)
+training = train_child.training
 
 PIXELS = {"mean": [127.5] * 3, "std": [127.5] * 3, "bgr": False}
 RATES = (1e-5, 1e-4, 1e-3)
@@ -50,14 +51,19 @@ def some_data() -> Any:
     images = rng.integers(0, 200, (36, 12, 12, 3)).astype(np.uint8) + (y[:, None, None, None] * 40).astype(np.uint8)
     split = np.repeat([0, 1, 2], 12)
     targets, weight = np.eye(2, dtype=np.float32)[y], np.ones(36, np.float32)
-    return train_child.pictures_child.Pictures(images, targets, split, weight, "classes", PIXELS)
+    return train_child.rows.Pictures(images, targets, split, weight, "classes", PIXELS)
+
+
+def loop_of(model: Any, data: Any) -> Any:
+    inputs = train_child.keras_inputs.of_pictures(data)
+    return train_child.keras_loop.KerasLoop(model, data, inputs, train_child.changing(data), training)
 
 
 def trained(folder: Path, **changes: Any) -> tuple[Any, Any]:
     model = tiny()
-    train_child.nets_child.choose_trainable(model.layers, "all")
+    train_child.nets_child.train_from(model.layers, 0)
     order = {"settings": {**SETTINGS, **changes}, "rates": RATES, "tensorboard": str(folder / "tensorboard")}
-    return model, train_child.train(model, some_data(), order, folder)
+    return model, training.train(loop_of(model, some_data()), order, folder)
 
 
 def distance(a: Any, b: Any) -> float:
@@ -67,18 +73,18 @@ def distance(a: Any, b: Any) -> float:
 def resume(folder: Path) -> dict[str, Any]:
     """Stop after the second epoch; the second call ends with the weights of an uninterrupted run."""
     whole, state = trained(folder / "whole")
-    say, stopped = train_child.say, folder / "stopped"
+    say, stopped = training.say, folder / "stopped"
 
     def stop(where: Path, words: dict[str, Any]) -> None:
         if words.get("epoch") == 2:
             raise KeyboardInterrupt
         say(where, words)
 
-    train_child.say = stop
+    training.say = stop
     with suppress(KeyboardInterrupt):
         trained(stopped)
-    train_child.say = say
-    saved = train_child.read_checkpoint(stopped / "checkpoint.npz")
+    training.say = say
+    saved = training.read_checkpoint(stopped / "checkpoint.npz")
     shutil.copytree(stopped, folder / "cut")
     again, resumed = trained(stopped)
     norm = whole.get_layer("norm")
@@ -99,7 +105,7 @@ def cut(folder: Path, whole: Any) -> dict[str, Any]:
     """Cut the last checkpoint: training goes on from the one before it, and ends as a whole run."""
     path = folder / "checkpoint.npz"
     path.write_bytes(path.read_bytes()[:-100])
-    before = train_child.whole_checkpoint(folder / "checkpoint.before.npz")[0].epoch
+    before = training.whole_checkpoint(folder / "checkpoint.before.npz")[0].epoch
     again, state = trained(folder)
     notes = [note.replace(str(path), "PATH") for note in state.notes]
     return {"before": before, "epochs": state.epoch, "distance": distance(whole, again), "notes": notes}
@@ -107,7 +113,7 @@ def cut(folder: Path, whole: Any) -> dict[str, Any]:
 
 def memory(folder: Path) -> dict[str, Any]:
     """Run out of memory once; the batch is halved and gradients are summed up."""
-    one_epoch, calls = train_child.one_epoch, []
+    one_epoch, calls = training.one_epoch, []
 
     def fail(*arguments: Any) -> Any:
         calls.append(1)
@@ -115,9 +121,9 @@ def memory(folder: Path) -> dict[str, Any]:
             raise tf.errors.ResourceExhaustedError(None, None, "no memory")
         return one_epoch(*arguments)
 
-    train_child.one_epoch = fail
+    training.one_epoch = fail
     model, state = trained(folder, epochs=2)
-    train_child.one_epoch = one_epoch
+    training.one_epoch = one_epoch
     return {"batch": state.batch, "accumulate": state.accumulate, "steps": model.optimizer.gradient_accumulation_steps}
 
 
@@ -137,10 +143,10 @@ def disk(folder: Path) -> dict[str, Any]:
     try:
         trained(folder)
         words = ""
-    except train_child.Refused as error:
+    except training.Refused as error:
         words = str(error)
     numpy.savez = savez
-    kept = train_child.read_checkpoint(folder / "checkpoint.npz")
+    kept = training.read_checkpoint(folder / "checkpoint.npz")
     files = sorted(p.name for p in folder.glob("*.npz"))
     return {"words": words, "kept": kept[0].epoch, "files": files, "answer": answer_on_a_full_disk(folder)}
 
@@ -168,8 +174,8 @@ def damage(folder: Path) -> dict[str, Any]:
     for name, data in {"empty": b"", "half": whole[: len(whole) // 2], "words": b"words", "other": other}.items():
         path.write_bytes(data)
         try:
-            train_child.read_checkpoint(path)
-        except train_child.Refused as error:
+            training.read_checkpoint(path)
+        except training.Refused as error:
             found[name] = str(error).replace(str(path), "PATH")
     return found
 
@@ -188,7 +194,7 @@ class Tired:
 
 def seed(folder: Path) -> dict[str, Any]:
     """Train with every change of pictures, and with a net that has random layers inside, in a model within it, too."""
-    augmentations = list(train_child.augment_child.NAMES)
+    augmentations = list(train_child.changes.NAMES)
 
     def losses(run: int, seed: int) -> list[Any]:
         keras.utils.set_random_seed(1)
@@ -205,7 +211,7 @@ def seed(folder: Path) -> dict[str, Any]:
         where = folder / f"{run}"
         where.mkdir()
         order = {"settings": settings, "rates": RATES, "tensorboard": str(where / "tensorboard")}
-        state = train_child.train(model, data, order, where)
+        state = training.train(loop_of(model, data), order, where)
         return [row[name] for row in state.history for name in ("train_loss", "validation_loss")]
 
     return {"twice": [losses(0, 3), losses(1, 3)], "another": losses(2, 4)}
@@ -216,18 +222,18 @@ def divergence(folder: Path) -> dict[str, Any]:
     try:
         trained(folder / "whole", rate=1e30, optimizer="sgd")
         words = ""
-    except train_child.Refused as error:
+    except training.Refused as error:
         words = str(error)
-    one_epoch, calls = train_child.one_epoch, []
+    one_epoch, calls = training.one_epoch, []
 
     def run_away(*arguments: Any) -> Any:
         calls.append(1)
         row = one_epoch(*arguments)
         return row if len(calls) == 1 else {**row, "train_loss": float("nan")}
 
-    train_child.one_epoch = run_away
+    training.one_epoch = run_away
     _, state = trained(folder / "stopped")
-    train_child.one_epoch = one_epoch
+    training.one_epoch = one_epoch
     return {
         "words": words,
         "checkpoint": (folder / "whole" / "checkpoint.npz").exists(),
@@ -237,11 +243,14 @@ def divergence(folder: Path) -> dict[str, Any]:
 
 def choice(_: Path) -> dict[str, Any]:
     model = tiny()
-    choose = train_child.nets_child.choose_trainable
-    found = {what: choose(model.layers, what) for what in ("all", "1", "second")}
+    nets = train_child.nets_child
+    names = [layer.name for layer in nets.with_weights(model.layers)]
+    found = {
+        what: nets.train_from(model.layers, training.first_trained(names, what)) for what in ("all", "1", "second")
+    }
     try:
-        choose(model.layers, "secund")
-    except ValueError as error:
+        training.first_trained(names, "secund")
+    except training.Refused as error:
         found["wrong"] = str(error)
     return found
 
@@ -250,10 +259,11 @@ def learned(folder: Path, data: Any, **changes: Any) -> tuple[np.ndarray, list[f
     """Return what a net answers for the rows to select on, and its loss there before and after each epoch."""
     model = tiny()
     order = {"settings": {**SETTINGS, **changes}, "rates": RATES, "tensorboard": str(folder / "tensorboard")}
-    before = train_child.validation(model, data, 8)["validation_loss"]
+    loop = loop_of(model, data)
+    before = training.validation(loop, 8)["validation_loss"]
     (folder / "checkpoint.npz").unlink(missing_ok=True)
-    state = train_child.train(model, data, order, folder)
-    z = train_child.answers(model, data, data.rows(1), 8)
+    state = training.train(loop, order, folder)
+    z = loop.answers(data.rows(1), 8)
     return z, [before, *(row["validation_loss"] for row in state.history)]
 
 
@@ -332,7 +342,7 @@ def sources(folder: Path) -> dict[str, Any]:
         net = train_child.backbone(whole, images)
         features = np.asarray(net.function(pictures)["features"])
         difference = float(np.abs(features - expected).max())
-        train_child.nets_child.choose_trainable(net.model.layers, "all")
+        train_child.nets_child.train_from(net.model.layers, 0)
         model = keras.Model(net.model.inputs, keras.layers.Dense(2)(net.model.output["features"]))
         model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
         model.fit(pictures, np.ones((len(pictures), 2)), verbose=0)
@@ -349,29 +359,50 @@ def lite0(order: dict[str, Any], path: Path) -> None:
     """Write photos, uint8, and what the Keras definition of the embedded backbone makes of them."""
     net = train_child.backbone(order["net"], np.load(order["photos"]))
     photos = train_child.keras_child.crops(np.load(order["photos"]), *net.size)
-    rows = train_child.pictures_child.Pictures(*[np.zeros(0)] * 4, "classes", order["pixels"])
-    ready = rows.prepared(tf.constant(photos, tf.float32))
+    ready = train_child.keras_inputs.prepared(tf.constant(photos, tf.float32), order["pixels"])
     np.savez(path, photos=photos, features=np.asarray(net.function(ready)["features"]))
 
 
-def augmentation(_: Path) -> dict[str, Any]:
+def changed(names: list[str], numbers: np.ndarray, pictures: Any, rows: Any) -> np.ndarray:
+    """Return pictures changed by TensorFlow."""
+    c = train_child.changes
+    wanted = c.changes(names, numbers, (12, 12))
+    return np.asarray(train_child.keras_inputs.changing(wanted, c.LEVELS, c.LUMA)(pictures, rows))
+
+
+def augmentation(folder: Path) -> dict[str, Any]:
+    """Change pictures; those of every change are left for the judge, who is in another process."""
     pictures = tf.constant(some_data().images[:4], tf.float32)
-    found = {}
-    rows, numbers = tf.range(4), train_child.augment_child.drawn(4, 5, 0)
-    for name in train_child.augment_child.NAMES:
-        changed = np.asarray(train_child.augment_child.augmenter([name], numbers)(pictures, rows))
-        found[name] = [list(changed.shape), float(changed.min()), float(changed.max()),
-                       float(np.abs(changed - np.asarray(pictures)).mean())]  # fmt: skip
-    same = np.asarray(train_child.augment_child.augmenter([], numbers)(pictures, rows))
-    flipped = np.asarray(train_child.augment_child.augmenter(["flip"], numbers)(pictures, rows))
+    found, names = {}, list(train_child.changes.NAMES)
+    rows, numbers = tf.range(4), train_child.changes.drawn(4, 5, 0)
+    for name in names:
+        made = changed([name], numbers, pictures, rows)
+        found[name] = [list(made.shape), float(made.min()), float(made.max()),
+                       float(np.abs(made - np.asarray(pictures)).mean())]  # fmt: skip
+    flipped = changed(["flip"], numbers, pictures, rows)
     mirrored = np.where((numbers[:, 0] < 0.5)[:, None, None, None], np.asarray(pictures)[:, :, ::-1], pictures)
-    every = train_child.augment_child.augmenter(list(train_child.augment_child.NAMES), numbers)
-    alone = every(tf.gather(pictures, [2]), tf.constant([2]))
+    whole = changed(names, numbers, pictures, rows)
+    alone = changed(names, numbers, tf.gather(pictures, [2]), tf.constant([2]))
     return {
         "each": found,
-        "none": float(np.abs(same - np.asarray(pictures)).max()),
+        "none": float(np.abs(changed([], numbers, pictures, rows) - np.asarray(pictures)).max()),
         "flip": float(np.abs(flipped - mirrored).max()),
-        "alone": bool(np.array_equal(alone[0], every(pictures, rows)[2])),
+        "alone": bool(np.array_equal(alone[0], whole[2])),
+        "pictures": np.asarray(pictures).tolist(),
+        "changed": whole.tolist(),
+    }
+
+
+def schedule(_: Path) -> dict[str, Any]:
+    """Return Keras's rates, and the shares that other frameworks take of them."""
+    steps = 37
+    warm = training.warm_steps(steps)
+    rates = keras.optimizers.schedules.CosineDecay(
+        3e-3 / 100, steps - warm, alpha=0.01, warmup_target=3e-3, warmup_steps=warm
+    )
+    return {
+        "keras": [float(rates(step)) for step in range(steps)],
+        "ours": [3e-3 * training.share_of_rate(step, steps) for step in range(steps)],
     }
 
 
@@ -379,7 +410,20 @@ if __name__ == "__main__":
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         train_child.reproducible("application")
-        for check in (resume, memory, disk, damage, seed, divergence, choice, kinds, rates, sources, augmentation):
+        for check in (
+            resume,
+            memory,
+            disk,
+            damage,
+            seed,
+            divergence,
+            choice,
+            kinds,
+            rates,
+            sources,
+            augmentation,
+            schedule,
+        ):
             for part in ("whole", "stopped", ""):
                 (Path(scratch) / check.__name__ / part).mkdir(parents=True, exist_ok=True)
             results[check.__name__] = check(Path(scratch) / check.__name__)

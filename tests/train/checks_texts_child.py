@@ -22,6 +22,7 @@ spec: Any = importlib.util.spec_from_file_location("train_child", HERE)
 train_child: Any = importlib.util.module_from_spec(spec)
 sys.modules["train_child"] = train_child
 spec.loader.exec_module(train_child)
+training = train_child.training
 
 SETTINGS = {
     "seed": 3, "rate": 1e-2, "batch": 8, "epochs": 3, "patience": 3, "optimizer": "adamw", "label_smoothing": 0.0,
@@ -37,7 +38,7 @@ def some_data() -> Any:
     y = np.array([len(row) and row[0] % 2 for row in rows])
     starts = np.cumsum([0, *map(len, rows)])
     split = np.r_[2, np.arange(39) % 3]
-    return train_child.texts_child.Texts(
+    return train_child.rows.Texts(
         np.concatenate(rows), starts, np.eye(2, dtype=np.float32)[y], split, np.ones(40, np.float32), "classes"
     )
 
@@ -48,26 +49,31 @@ def built(net: str, frozen: bool) -> Any:
     return train_child.texts_child.build({"net": net, "units": 4, "frozen": frozen}, table, 2)
 
 
+def loop_of(model: Any, data: Any) -> Any:
+    inputs = train_child.keras_inputs.of_texts(data)
+    return train_child.keras_loop.KerasLoop(model, data, inputs, lambda settings, epoch: None, training)
+
+
 def trained(folder: Path, net: str = "average", frozen: bool = True, **changes: Any) -> Any:
     made = built(net, frozen)
     order = {"settings": {**SETTINGS, **changes}, "rates": [1e-3], "tensorboard": str(folder / "tensorboard")}
-    return made, train_child.train(made.model, some_data(), order, folder)
+    return made, training.train(loop_of(made.model, some_data()), order, folder)
 
 
 def resume(folder: Path) -> dict[str, Any]:
     """Stop after the second epoch; the second call ends with the weights of an uninterrupted run, dropout and all."""
     whole, state = trained(folder / "whole")
-    say = train_child.say
+    say = training.say
 
     def stop(where: Path, words: dict[str, Any]) -> None:
         if words.get("epoch") == 2:
             raise KeyboardInterrupt
         say(where, words)
 
-    train_child.say = stop
+    training.say = stop
     with suppress(KeyboardInterrupt):
         trained(folder / "stopped")
-    train_child.say = say
+    training.say = say
     again, resumed = trained(folder / "stopped")
     pairs = list(zip(whole.model.get_weights(), again.model.get_weights(), strict=True))
     return {
@@ -81,8 +87,8 @@ def resume(folder: Path) -> dict[str, Any]:
 
 def nets(folder: Path) -> dict[str, Any]:
     """Train each net, one with frozen vectors, and leave its weights and what Keras makes of texts."""
-    found, validation, better = {}, train_child.validation, itertools.count(0, -1)
-    train_child.validation = lambda *_: {"validation_loss": float(next(better))}  # so that the epoch is kept
+    found, validation, better = {}, training.validation, itertools.count(0, -1)
+    training.validation = lambda *_: {"validation_loss": float(next(better))}  # so that the epoch is kept
     for net, frozen in (("bilstm", True), ("average", False)):
         (folder / net).mkdir()
         made, _ = trained(folder / net, net, frozen, epochs=1)
@@ -95,7 +101,7 @@ def nets(folder: Path) -> dict[str, Any]:
             **made.weights(), **samples, together=together, tokens=data.tokens, starts=data.starts,
         )  # fmt: skip
         found[net] = {"moved": moved, "trained": made.trained}
-    train_child.validation = validation
+    training.validation = validation
     return found
 
 

@@ -27,6 +27,7 @@ from fxengine.probing.targets import Labelled
 from fxengine.train import data as rows_of
 from fxengine.train import finetune as task
 from fxengine.train import outcome, tuned
+from fxengine.train.children import changes
 from fxengine.train.data import TrainingData, head_weights, load_training_data, with_weights
 from fxengine.train.finetune import finetune
 from fxengine.train.options import AUGMENTATIONS, FinetuneOptions
@@ -37,7 +38,7 @@ from fxengine.ui.commands.finetune import show
 from fxengine.ui.pages.finetune import write_run
 from tests.backbones.sources.test_from_keras import needs_keras
 from tests.conftest import make_photo
-from tests.train import checks_child_path
+from tests.train import changed_by_scipy, checks_child_path
 
 OPTIONS = FinetuneOptions(rate=1e-4, epochs=2, batch=8, augment="flip", validation=0.25, test=0.25)
 
@@ -246,6 +247,21 @@ def test_every_augmentation_changes_pictures_and_nothing_else(done: tuple[Finetu
         assert change > 0.1, name
 
 
+@needs_keras
+@pytest.mark.slow
+def test_every_change_together_is_the_resampling_that_scipy_does(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["augmentation"]
+    wanted = changed_by_scipy(np.array(found["pictures"]), changes.drawn(4, 5, 0))
+    np.testing.assert_allclose(found["changed"], wanted, atol=0.05)  # levels
+
+
+@needs_keras
+@pytest.mark.slow
+def test_the_rate_of_every_framework_is_that_of_keras(done: tuple[FinetuneReport, dict[str, Any]]) -> None:
+    found = done[1]["schedule"]
+    np.testing.assert_allclose(found["ours"], found["keras"], rtol=1e-5)
+
+
 def test_the_probe_head_takes_other_weights(marked: Path, tmp_path: Path) -> None:
     extract(marked, tmp_path / "s", dtype="float32")
     data = load_training_data(FeatureStore.open(tmp_path / "s"), None, OPTIONS)
@@ -381,7 +397,7 @@ def test_a_checkpoint_of_a_finished_run_is_not_gone_on_with(tmp_path: Path, tiny
     (tmp_path / "work" / "checkpoint.npz").touch()
     (tmp_path / "run.json").write_text(json.dumps({"status": "finished"}))
     data: Any = SimpleNamespace(fingerprint=lambda: "x")
-    assert task._begin(tmp_path, tiny, data, OPTIONS)["status"] == "running"
+    assert task._begin(tmp_path, tiny, data, OPTIONS, {})["status"] == "running"
     assert not (tmp_path / "work" / "checkpoint.npz").exists()
     assert json.loads((tmp_path / "run.json").read_text()) == {"status": "finished"}  # until the next one is
     assert json.loads((tmp_path / "work" / "run.json").read_text())["data"] == "x"
@@ -393,4 +409,4 @@ def test_a_damaged_record_of_an_unfinished_run_is_said(tmp_path: Path, tiny: Bac
     (tmp_path / "run.json").write_text("[]")
     data: Any = SimpleNamespace(fingerprint=lambda: "x")
     with pytest.raises(InputError, match=r"run\.json is damaged: what it says of itself is no JSON object"):
-        task._begin(tmp_path, tiny, data, OPTIONS)
+        task._begin(tmp_path, tiny, data, OPTIONS, {})

@@ -8,9 +8,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+Refusals = type[Exception] | tuple[type[Exception], ...]
 _ROOM = 1 << 14  # bytes; an answer is a few hundred, and a long history may take more
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -27,6 +30,29 @@ def leave(path: Path, answer: dict[str, Any]) -> None:
     except OSError:
         _write(path, {"ok": False, "refused": no_room(path.parent)})
     _unfinished(path).replace(path)
+
+
+def leave_answer(path: Path, do: Callable[[list[str]], dict[str, Any]], refused: Refusals) -> None:
+    """Do a job and leave its answer at `path`, or what went wrong in words.
+
+    Args:
+        path: of the answer.
+        do: the job; it notes what it tries in the list that it gets.
+        refused: what it raises where the user asked for what cannot be.
+    """
+    tried = list[str]()
+    take_room(path)
+    try:
+        answer = {"ok": True, **do(tried)}
+    except refused as error:
+        answer = {"ok": False, "refused": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        # The line that names the layer, the shape or the op is often not the first one.
+        answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
+        if is_full(error):
+            answer = {"ok": False, "refused": no_room(path.parent)}
+    leave(path, {**answer, "tried": tried})
 
 
 def is_full(error: BaseException) -> bool:

@@ -36,12 +36,14 @@ import tensorflow as tf
 import tf2onnx
 
 # By its path: the folder must not be searched for modules.
-layout, answer_file = (
-    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(name)))) for name in ("layout.py", "answer_file.py")
+layout, answer_file, photo_crops = (
+    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(f"{name}.py"))))
+    for name in ("layout", "answer_file", "photo_crops")
 )
 
 Job = dict[str, Any]
 FEATURES, LOGITS = "features", "logits"
+crops: Callable[[np.ndarray, int, int], np.ndarray] = photo_crops.crops
 _SHARE_OF_A_BLOCK = 0.3
 # Policies that are exported in float32, and how far a model may be from itself (||a-b||/||b||): a few roundings.
 _ROUNDINGS = {"mixed_float16": 2e-2, "float16": 2e-2, "mixed_bfloat16": 0.1, "bfloat16": 0.1, "float64": 1e-3}
@@ -142,19 +144,7 @@ def main(path: Path) -> None:
 
 def leave_answer(folder: Path, do: Callable[[list[str]], Job]) -> None:
     """Do a job and leave its answer, or what went wrong in words; `do` notes what it tries in the list that it gets."""
-    path, tried = folder / layout.ANSWER, list[str]()
-    answer_file.take_room(path)
-    try:
-        answer = {"ok": True, **do(tried)}
-    except Refused as error:
-        answer = {"ok": False, "refused": str(error)}
-    except Exception as error:
-        traceback.print_exc()
-        # The line that names the layer, the shape or the op is often not the first one.
-        answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:2000]}
-        if answer_file.is_full(error):
-            answer = {"ok": False, "refused": answer_file.no_room(folder)}
-    answer_file.leave(path, {**answer, "tried": tried})
+    answer_file.leave_answer(folder / layout.ANSWER, do, Refused)
 
 
 def run(job: Job, images: np.ndarray, folder: Path, tried: list[str]) -> Job:
@@ -512,19 +502,6 @@ def pooled(tensor: Tensor, pooling: str, model: Model | None = None) -> Tensor:
     after = model.layers[-2] if model is not None and len(model.layers) > 1 else None
     is_norm = isinstance(after, keras.layers.LayerNormalization) and after.output.shape == vector.shape
     return after(vector) if after is not None and is_norm else vector
-
-
-def crops(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return six uint8 photos of any size: the images whole and two quarters of each, by nearest neighbour."""
-    rows, columns = images.shape[1:3]
-    parts = [(0, 0, rows, columns), (0, 0, rows // 2, columns // 2), (rows // 2, columns // 2, rows, columns)]
-    found = []
-    for image in images:
-        for top, left, bottom, right in parts:
-            y = np.linspace(top, bottom - 1, height).round().astype(int)
-            x = np.linspace(left, right - 1, width).round().astype(int)
-            found.append(image[y[:, None], x])
-    return np.stack(found)
 
 
 def photos_for(job: Job, images: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ def run_program(
     # Else the program would find the files beside it as top-level modules.
     environment = {**os.environ, **program.environment, "PYTHONSAFEPATH": "1"}
     command = [program.python, str(program.file), str(path)]
+    before = _peak()
     with log.open("wb") as file:
         child = subprocess.Popen(
             command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, cwd=folder
@@ -71,8 +73,20 @@ def run_program(
     if status is None:
         return log, f"the child process ran past its time limit of {seconds:.0f} s and was ended"
     if status == -9:  # SIGKILL, which Windows has no name for
-        return log, "the child process was killed, most likely because it ran out of memory"
+        after = _peak()
+        took = f" (it took {after / 1e9:.1f} GB)" if after > before else ""
+        return log, f"the child process was killed, most likely because it ran out of memory{took}"
     return log, f"the child process ended with exit status {status}"
+
+
+def _peak() -> int:
+    """Return the bytes of memory that the largest child so far took; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
 
 
 def _wait(child: subprocess.Popen[bytes], seconds: float, watch: Callable[[], None]) -> int | None:

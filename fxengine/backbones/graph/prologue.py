@@ -78,3 +78,11 @@ def prologue(
         current = result
     initializers = [numpy_helper.from_array(value, PROLOGUE + name) for name, value in constants.items()]
     return images, nodes, initializers
+
+
+def pixels_of(model: onnx.ModelProto) -> Pixels:
+    """Return what the prologue of a backbone of pictures computes."""
+    constants = {each.name.removeprefix(PROLOGUE): numpy_helper.to_array(each) for each in model.graph.initializer
+                 if each.name.startswith(PROLOGUE)}  # fmt: skip
+    mean, std = constants["mean"].ravel().tolist(), (1 / constants["scale"].astype(np.float64)).ravel().tolist()
+    return Pixels((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), "bgr" in constants)

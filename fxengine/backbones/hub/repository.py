@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fxengine.backbones.hub import folder, huggingface
@@ -146,6 +146,23 @@ def open_repository(asked: Asked) -> Repository:
         found,
         lambda file: huggingface.fetch(found.name, found.commit, file),
         lambda file: huggingface.find(found.name, found.commit, file),
+    )
+
+
+def with_files(repository: Repository, made: Mapping[str, Path | None]) -> Repository:
+    """Return a repository as if it held these files and no other ONNX file; None: one that is not made yet."""
+
+    def take(file: str) -> Path:
+        found = made.get(file)
+        return repository.path(file) if found is None else found
+
+    kept = (file for file in repository.files if not file.endswith(".onnx"))
+    return replace(
+        repository,
+        files=tuple(sorted({*kept, *made})),
+        sizes={file: size for file, size in repository.sizes.items() if file not in made},
+        _digests={file: digest for file, digest in repository._digests.items() if file not in made},
+        _take=take,
     )
 
 

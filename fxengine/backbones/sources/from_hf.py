@@ -38,7 +38,11 @@ def export(what: str, options: ExportOptions) -> onnx.ModelProto:
     """
     if options.weights != "imagenet":
         raise InputError(f"hf:{what} holds its own weights: leave out `weights` {options.weights}.")
-    chosen = _chosen(what, options)
+    return assemble(_chosen(what, options), options)
+
+
+def assemble(chosen: Chosen, options: ExportOptions) -> onnx.ModelProto:
+    """Return the finished backbone of a file of a repository; raises as `export`."""
     model = load_model(chosen.path(chosen.file), chosen.find)
     of_texts = _takes_texts(chosen, model)
     made = hf_texts.export(chosen, model, options) if of_texts else hf_pictures.export(chosen, model, options)

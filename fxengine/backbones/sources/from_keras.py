@@ -21,33 +21,26 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from fxengine.backbones.children import keras_env, layout
-from fxengine.backbones.graph.batch import with_open_batch
-from fxengine.backbones.graph.model import IR_VERSION, make_model
 from fxengine.backbones.graph.pads import with_safe_pads
-from fxengine.backbones.graph.prologue import prologue
 from fxengine.backbones.graph.run import run_model
-from fxengine.backbones.graph.surgery import keep_only
 from fxengine.backbones.options import ExportOptions
-from fxengine.backbones.report import ExportReport, differences, measure
+from fxengine.backbones.report import measure
 from fxengine.backbones.sources import saved_model
+from fxengine.backbones.sources.compared import Checked, check_export
 from fxengine.backbones.sources.efficientnet_lite import imagenet_classes
 from fxengine.backbones.sources.feature_check import check_vectors
 from fxengine.backbones.sources.keras_applications import APPLICATIONS, MODES
 from fxengine.backbones.sources.preprocessing import Preparation, prepare, preprocessing_file
 from fxengine.backbones.spec import FEATURE_OUTPUT, LOGITS_OUTPUT, METADATA_KEY, Facts, PictureRecipe
-from fxengine.errors import InputError, first_line
+from fxengine.errors import InputError
 
 # Part of every cache key: bumped when this file or the child changes what they make.
 BUILD = 3
-# Above these the file is not the net that was asked for, and nothing is kept. A right export is at 1e-5; a
-# SavedModel of half precision rounds in other places than ONNX Runtime does.
-_MOST_LEVELS, _MOST_RELATIVE, _MOST_RELATIVE_OF_HALF = 0.01, 1e-3, 2e-2
 _ORIGINS = {"application": "Keras Applications", "keras": "Keras model", "savedmodel": "SavedModel"}
 _OTHER_LAYER = "Keep another layer with `layers`, or mend its weights."
-_HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def export(what: str, options: ExportOptions) -> onnx.ModelProto:
@@ -235,23 +228,6 @@ def _sha256(path: Path) -> str:
 # --- the finished file ---
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What the child left in a folder, found to compute what Keras does.
-
-    Attributes:
-        model: the finished graph, from uint8 pictures to its outputs; it has no facts yet.
-        report: what it holds, and how far it is from Keras.
-        dims: numbers in each output.
-        answer: what the child says of it.
-    """
-
-    model: onnx.ModelProto
-    report: ExportReport
-    dims: dict[str, int]
-    answer: dict[str, Any]
-
-
 def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
     """Return the backbone from what the child left in `folder`, after comparing it with Keras's own features.
 
@@ -261,7 +237,7 @@ def assemble(an_order: Order, folder: Path) -> onnx.ModelProto:
     with np.load(folder / layout.REFERENCE) as arrays:
         photos = arrays["photos"]
         check_vectors(arrays[FEATURE_OUTPUT], an_order.name, _OTHER_LAYER)
-    checked = check_export(an_order.name, an_order.preparation, folder)
+    checked = check_export(an_order.name, an_order.preparation, folder, keras_env.KERAS)
     if an_order.kind == "savedmodel" and an_order.options.logits:
         checked = _with_logits(an_order, checked, photos)
     helper.set_model_props(checked.model, {METADATA_KEY: _facts(an_order, checked).to_json()})
@@ -278,93 +254,6 @@ def _with_logits(an_order: Order, checked: Checked, photos: np.ndarray) -> Check
     report = replace(measure(with_safe_pads(model)), differences=was.differences, recipe=was.recipe, failed=was.failed)
     dims = {output: values.shape[1] for output, values in ours.items()}
     return Checked(model, report, dims, {**checked.answer, "cut": cut})
-
-
-def check_export(name: str, wants: Preparation, folder: Path) -> Checked:
-    """Put the prologue before the net that the child left in `folder`, and compare it with Keras.
-
-    Raises:
-        InputError: the file does not compute what Keras does.
-    """
-    answer = json.loads((folder / layout.ANSWER).read_text())
-    with np.load(folder / layout.REFERENCE) as arrays:
-        outputs = dict(arrays)
-    reference = _Reference(outputs.pop("photos"), outputs.pop("preprocessed"), outputs)
-    levels = _pixel_difference(wants, reference)
-    model, ours = _computed(name, wants, onnx.load(folder / layout.NET), reference, answer.get("batch"))
-    worst = {output: differences(ours[output], values) for output, values in outputs.items()}
-    relative = max(found["relative"] for found in worst.values())
-    half = any(tensor.data_type in _HALF for tensor in model.graph.initializer if len(tensor.dims) > 1)
-    most = _MOST_RELATIVE_OF_HALF if half else _MOST_RELATIVE
-    if not (levels <= _MOST_LEVELS and relative <= most):  # not "or >": NaN must fail
-        raise InputError(
-            f"{name}: the exported file does not compute what Keras does, so nothing is kept: "
-            f"preprocessing is off by {levels:.3g} pixel levels, features by {relative:.3g} (||a-b||/||b||). "
-            "Please report it with the versions of keras, tensorflow and tf2onnx."
-        )
-    found = {"preprocessing_levels": levels, **worst[FEATURE_OUTPUT], "relative_all_outputs": relative}
-    failed = tuple(answer["tried"][:-1])
-    report = replace(measure(with_safe_pads(model)), differences=found, recipe=answer["recipe"], failed=failed)
-    return Checked(model, report, {output: values.shape[1] for output, values in outputs.items()}, answer)
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """What Keras made of photos: as its net takes them, and each output."""
-
-    photos: np.ndarray
-    ready: np.ndarray
-    outputs: dict[str, np.ndarray]
-
-
-def _computed(
-    name: str, wants: Preparation, net: onnx.ModelProto, reference: _Reference, batch: int | None
-) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    """Return the finished model and what it makes of the photos; a batch that its constants fix is opened."""
-    problem = ""
-    for opens in (False, True) if batch is not None else (False,):
-        opened = keep_only(with_open_batch(net, reference.ready[:batch]), list(reference.outputs)) if opens else net
-        model = _attach(wants, opened, reference.outputs)
-        try:
-            ours = run_model(with_safe_pads(model), reference.photos)
-        except Exception as error:  # ONNX Runtime has a class for each kind of failure, of no common parent
-            problem = first_line(error)
-            continue
-        if all(ours[output].shape == values.shape for output, values in reference.outputs.items()):
-            return model, ours
-        problem = "it gives other shapes than Keras"
-    fixed = "" if batch is None else f" Its batch is fixed at {batch}: save it with one that is open."
-    raise InputError(f"{name}: the exported file does not run: {problem}.{fixed}")
-
-
-def _pixel_difference(wants: Preparation, reference: _Reference) -> float:
-    """Return how far the prologue is from Keras's own `preprocess_input`, in pixel levels."""
-    size = wants.recipe.height, wants.recipe.width
-    images, nodes, initializers = prologue(*size, wants.pixels, "ready", channels_first=False)
-    output = helper.make_tensor_value_info("ready", TensorProto.FLOAT, ["batch", *size, 3])
-    graph = helper.make_graph(nodes, "prologue", [images], [output], initializers)
-    found = run_model(make_model(graph), reference.photos)["ready"]
-    return float((np.abs(found - reference.ready) * np.abs(np.asarray(wants.std))).max())
-
-
-def _attach(wants: Preparation, net: onnx.ModelProto, reference: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """Return the net with the prologue before it and its outputs in order, each [batch, dim]."""
-    (pictures,) = net.graph.input
-    size = wants.recipe.height, wants.recipe.width
-    images, nodes, initializers = prologue(*size, wants.pixels, pictures.name, channels_first=False)
-    others = sorted(reference.keys() - {FEATURE_OUTPUT, LOGITS_OUTPUT})
-    names = [FEATURE_OUTPUT, *others, *([LOGITS_OUTPUT] if LOGITS_OUTPUT in reference else [])]
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", reference[name].shape[1]]) for name in names
-    ]
-    graph = helper.make_graph(
-        [*nodes, *net.graph.node], "keras", [images], outputs, [*initializers, *net.graph.initializer]
-    )
-    used = {node.domain for node in graph.node}  # tf2onnx names more, which would be part of the fingerprint
-    opsets = [entry for entry in net.opset_import if entry.domain in used]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=max(net.ir_version, IR_VERSION))
-    onnx.checker.check_model(model)
-    return model
 
 
 def _facts(an_order: Order, checked: Checked) -> Facts:

@@ -140,6 +140,6 @@ def _others(repository: Repository) -> str:
         return "There is no net in it that fxengine could use: neither an ONNX file, nor weights to make one of."
     pickles = "" if any(file.endswith(".safetensors") for file in files) else "only weights of other frameworks, and "
     return (
-        f"It has {pickles}no ONNX file. Make one: `optimum-cli export onnx --model {repository.name} FOLDER`, or "
-        "timm's onnx_export.py, then give hf:FOLDER."
+        f"It has {pickles}no ONNX file. torch-hf:{repository.name} makes one by PyTorch, or, of a net of timm, "
+        f"timm:hf-hub:{repository.name}."
     )

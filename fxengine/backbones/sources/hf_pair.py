@@ -12,10 +12,11 @@ import onnx
 from onnx import numpy_helper
 
 from fxengine.backbones.graph.wire import fields
-from fxengine.backbones.hub.repository import Repository, open_repository, parse
+from fxengine.backbones.hub.repository import Asked, Repository, open_repository, parse
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.pair import Activation, Pair
 from fxengine.backbones.safetensors import as_float32, read_tensors
+from fxengine.backbones.sources.from_torch_hf import as_if_exported
 from fxengine.backbones.sources.hf_files import Chosen, choose, towers_of
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError
@@ -29,13 +30,21 @@ _NUMBER = 256  # bytes that a tensor of one number takes at most, its name inclu
 _GRAPH, _INITIALIZER = 7, 5  # fields of a model and of a graph, by their numbers in onnx.proto
 
 
-def is_pair(what: str) -> bool:
-    """Tell whether "ORG/NAME[@REVISION]" or "/folder" has two towers, and names neither; raises as an export does."""
+def is_pair(source: str) -> bool:
+    """Tell whether a source is a repository that has two towers, and names neither; raises as an export does."""
+    kind, _, what = source.partition(":")
+    if kind not in ("hf", "torch-hf"):
+        return False
     asked = parse(what)
-    return asked.file is None and len(towers_of(open_repository(asked))) == 2
+    return asked.file is None and len(towers_of(_opened(kind, asked))) == 2
 
 
-def pair_in(what: str, picture: BackboneFile, text: BackboneFile) -> Pair:
+def _opened(kind: str, asked: Asked) -> Repository:
+    repository = open_repository(asked)
+    return repository if kind == "hf" else as_if_exported(repository)
+
+
+def pair_in(source: str, picture: BackboneFile, text: BackboneFile) -> Pair:
     """Return the pair of two towers that were exported from a repository.
 
     Raises:
@@ -43,11 +52,12 @@ def pair_in(what: str, picture: BackboneFile, text: BackboneFile) -> Pair:
     """
     if picture.facts.dim != text.facts.dim:
         raise InputError(
-            f"hf:{what} has no pair: its tower of pictures gives {picture.facts.dim} numbers ({picture.facts.cut}), "
+            f"{source} has no pair: its tower of pictures gives {picture.facts.dim} numbers ({picture.facts.cut}), "
             f"that of texts {text.facts.dim} ({text.facts.cut}). Export one by `tower`."
         )
+    kind, _, what = source.partition(":")
     asked = parse(what)
-    repository = open_repository(asked)
+    repository = _opened(kind, asked)
     activation = _activation(choose(repository, asked, ExportOptions(tower="text")))
     scale, bias, file = _stated(repository, activation)
     return Pair(picture.fingerprint, text.fingerprint, activation, scale, bias, file)

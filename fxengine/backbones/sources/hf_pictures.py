@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
 
@@ -41,9 +42,13 @@ def export(chosen: Chosen, model: onnx.ModelProto, options: ExportOptions) -> on
 
 def origin_of(chosen: Chosen) -> Origin:
     """Return the file with what its makers say beside it."""
-    beside = tuple(path for path in map(chosen.beside, STATES_PIXELS) if path is not None)
-    path = chosen.path(chosen.file)
-    return Origin(path, chosen.source, chosen.name, chosen.find, beside, chosen.beside("config.json"))
+    path, config = chosen.path(chosen.file), chosen.beside("config.json")
+    return Origin(path, chosen.source, chosen.name, chosen.find, beside(chosen), config)
+
+
+def beside(chosen: Chosen) -> tuple[Path, ...]:
+    """Return the files that may state the preprocessing."""
+    return tuple(path for path in map(chosen.beside, STATES_PIXELS) if path is not None)
 
 
 def _output(chosen: Chosen, outputs: list[str], options: ExportOptions) -> str | None:

@@ -144,6 +144,8 @@ def _parser(values: dict[str, Any]) -> Callable[[dict[str, Any], bool], _Stated]
         return _from_hugging_face
     if "pretrained_cfg" in values or {"input_size", "interpolation"} <= set(values):
         return _from_timm
+    if {"resize_size", "crop_size"} <= set(values):
+        return _from_torchvision
     return _from_own if values and set(values) <= set(_OWN) else None
 
 
@@ -280,6 +282,15 @@ def _timm_resize(values: dict[str, Any], size: Size, mean: Three) -> _Resize:
         return _Resize("short", length, kernel, "torchvision")
     red, green, blue = (round(255 * value) for value in mean)
     return _Resize("long", length, kernel, "torchvision", (red, green, blue))
+
+
+def _from_torchvision(values: dict[str, Any], skip_resize: bool) -> _Stated:
+    """Return what torchvision's `ImageClassification` does, its arguments as JSON."""
+    height, width = (int(edge) for edge in values["crop_size"])
+    mean, std = _required_three(values, "mean"), _required_three(values, "std")
+    (length,) = values["resize_size"]
+    resize = None if skip_resize else _Resize("short", int(length), values["interpolation"], "torchvision")
+    return _Stated((height, width), "rgb", 1 / 255, mean, std, resize)
 
 
 def _from_open_clip(values: dict[str, Any], skip_resize: bool) -> _Stated:

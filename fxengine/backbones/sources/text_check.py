@@ -11,7 +11,8 @@ from onnx import TensorProto
 from fxengine.backbones.graph.pooling import Dense
 from fxengine.backbones.graph.run import open_plain
 from fxengine.backbones.graph.text_net import Feed, fed_by_hand
-from fxengine.backbones.spec import LENGTHS_INPUT, TOKENS_INPUT
+from fxengine.backbones.report import differences
+from fxengine.backbones.spec import FEATURE_OUTPUT, LENGTHS_INPUT, TOKENS_INPUT
 from fxengine.errors import InputError, first_line
 
 _LENGTHS = (5, 16, 9, 12)
@@ -127,6 +128,19 @@ def difference(model: onnx.ModelProto, rows: Sequence[np.ndarray], wanted: Mappi
     except Exception as error:  # as in `reference`
         return first_line(error)
     return ""
+
+
+def padded_difference(model: onnx.ModelProto, rows: Sequence[np.ndarray]) -> float:
+    """Return how far a row's features are from its own alone where all go in at once, ||a-b||/||b||, the worst row.
+
+    Args:
+        model: the backbone.
+        rows: of token ids, of several lengths.
+    """
+    session = open_plain(model)
+    (made,) = session.run([FEATURE_OUTPUT], _inputs(rows))
+    alone = np.concatenate([session.run([FEATURE_OUTPUT], _inputs([row]))[0] for row in rows])
+    return differences(made, alone)["relative"]
 
 
 def check_telling(found: np.ndarray, name: str) -> None:

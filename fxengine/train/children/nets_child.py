@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -71,28 +70,18 @@ def _name(name: str, of: str = "") -> str:
     return f"{short}_bn" if of else short.replace(".", "_")
 
 
-def choose_trainable(layers: Iterable[keras.Layer], unfreeze: str) -> list[str]:
-    """Freeze all but the wanted layers of the backbone; return the names of those that train.
+def with_weights(layers: Iterable[keras.Layer]) -> list[keras.Layer]:
+    """Return the layers that have weights."""
+    return [layer for layer in layers if layer.weights]
+
+
+def train_from(layers: Iterable[keras.Layer], first: int) -> list[str]:
+    """Freeze the layers with weights before the one at the place `first`; return the names of those that train.
 
     Batch-norm layers stay frozen, which in Keras also keeps them in inference mode.
-
-    Raises:
-        ValueError: there is no such layer; the message lists the nearest.
     """
-    with_weights = [layer for layer in layers if layer.weights]
-    names = [layer.name for layer in with_weights]
-    if unfreeze == "all":
-        first = 0
-    elif unfreeze.isdigit():
-        first = max(0, len(names) - int(unfreeze))
-    else:
-        starts = [i for i, name in enumerate(names) if name.startswith(unfreeze)]
-        if not starts:
-            near = difflib.get_close_matches(unfreeze, names, n=5, cutoff=0.3) or names[-5:]
-            raise ValueError(f"there is no layer {unfreeze!r} to unfreeze from; the nearest are {', '.join(near)}.")
-        first = starts[0]
     chosen = []
-    for i, layer in enumerate(with_weights):
+    for i, layer in enumerate(with_weights(layers)):
         layer.trainable = i >= first and not isinstance(layer, keras.layers.BatchNormalization)
         if layer.trainable:
             chosen.append(layer.name)

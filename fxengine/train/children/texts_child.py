@@ -1,9 +1,8 @@
-"""Texts to train on and the nets over word vectors, for the training process only."""
+"""Nets over word vectors, for the training process only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,41 +13,6 @@ Job = dict[str, Any]
 KIND = "words"
 _DROPOUT = 0.5
 _SAMPLES = 16  # texts that the exported net is compared on
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Words of texts, as their numbers in the vocabulary, and what to learn of them.
-
-    Row i has `tokens[starts[i] : starts[i + 1]]`, int32; the rest is as for pictures.
-    """
-
-    tokens: np.ndarray
-    starts: np.ndarray
-    targets: np.ndarray
-    split: np.ndarray
-    weight: np.ndarray
-    kind: str
-
-    def rows(self, side: int) -> np.ndarray:
-        """Return the rows of one side."""
-        return np.flatnonzero(self.split == side)
-
-    def alike(self, rows: np.ndarray) -> np.ndarray:
-        """Return places of these rows, the shortest first: little of a batch is padding then."""
-        return np.argsort(self.starts[rows + 1] - self.starts[rows], kind="stable")
-
-    def inputs(self, rows: tf.Tensor, change: object = None) -> tf.Tensor:
-        """Return some texts as the net takes them, padded to the longest of them; nothing changes texts."""
-        return tf.ensure_shape(tf.numpy_function(self.padded, [rows], tf.int32), (None, None))
-
-    def padded(self, rows: np.ndarray) -> np.ndarray:
-        """Return some texts, int32 [rows, longest]: 0 is padding, and a word has its number and 1."""
-        lengths = self.starts[rows + 1] - self.starts[rows]
-        made = np.zeros((len(rows), max(1, int(lengths.max(initial=0)))), np.int32)
-        for row, start, length in zip(made, self.starts[rows], lengths, strict=True):
-            row[:length] = self.tokens[start : start + length] + 1
-        return made
 
 
 def mean_of_words(tokens: Any, words: Any) -> Any:
@@ -83,15 +47,7 @@ class TextNet:
         return found
 
 
-_ARRAYS = ("tokens", "starts", "targets", "split", "weight")
 _LSTM = ("kernel", "recurrent", "bias")
-
-
-def read(folder: Path, layout: Any) -> Texts:
-    """Return the texts that the engine prepared."""
-    with np.load(folder / layout.ARRAYS) as arrays:
-        tokens, starts, targets, split, weight = (arrays[name] for name in _ARRAYS)
-        return Texts(tokens, starts, targets, split, weight, str(arrays["kind"]))
 
 
 def build(job: Job, table: np.ndarray, outputs: int) -> TextNet:
@@ -121,7 +77,7 @@ def build(job: Job, table: np.ndarray, outputs: int) -> TextNet:
     return TextNet(keras.Model(tokens, answers), keras.Model(tokens, features), embedding, middle, head)
 
 
-def samples(net: TextNet, data: Texts) -> dict[str, np.ndarray]:
+def samples(net: TextNet, data: Any) -> dict[str, np.ndarray]:
     """Return numbers of rows of all lengths, and what Keras makes of them side by side, on the processor."""
     order = np.argsort(np.diff(data.starts), kind="stable")
     rows = np.unique(order[np.linspace(0, len(order) - 1, _SAMPLES).round().astype(int)])

@@ -29,15 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument(
         "source",
-        help="keras:NAME, onnx:FILE[@TENSOR], hf:ORG/NAME, tfhub:HANDLE, vectors:FILE, a name or a file; see docs",
+        help="keras:NAME, timm:NAME, torchvision:NAME, torch-hf:ORG/NAME, onnx:FILE[@TENSOR], hf:ORG/NAME, "
+        "tfhub:HANDLE, vectors:FILE, a name or a file; see docs",
     )
     add_output(parser, "the .onnx file to make; of a pair NAME, for NAME.image.onnx and NAME.text.onnx", required=True)
     add_layers(parser)
     parser.add_argument("--logits", action="store_true", help="keep the net's own classifier, for `fxengine predict`")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="for Keras: names of its --logits, a line each")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes of --logits, a line each")
     parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input height and width, or both at once")
-    parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
-    parser.add_argument("--trust", action="store_true", help="run a SavedModel, which is a program")
+    parser.add_argument(
+        "--weights", default="imagenet", help="of a named net: imagenet, its own; random; or a file (imagenet)"
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="run a SavedModel, which is a program, or a repository's code"
+    )
     group = parser.add_argument_group("preprocessing of an ONNX file")
     group.add_argument(
         "--preprocess", type=Path, metavar="JSON", help="preprocessor_config.json, timm's config.json, or a recipe"

@@ -10,7 +10,16 @@ from fxengine.errors import InputError
 from fxengine.heads.estimator import Kind
 from fxengine.train.layout import RUN
 from fxengine.train.options import Net, Optimizer
-from fxengine.ui.arguments import BACKBONE, add_inputs, add_labels, add_output, add_word_vectors, call, positive
+from fxengine.ui.arguments import (
+    BACKBONE,
+    add_inputs,
+    add_labels,
+    add_output,
+    add_pooling,
+    add_word_vectors,
+    call,
+    positive,
+)
 from fxengine.ui.console import complain, progress_lines, progress_shown, say, say_notes, say_result, silent
 from fxengine.ui.exit_codes import FINE
 
@@ -33,13 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Declare how to train."""
-    parser.add_argument("--backbone", default=BACKBONE, metavar="NAME", help=f"for texts vectors:FILE ({BACKBONE})")
-    parser.add_argument("--weights", default="imagenet", help="for Keras: imagenet, random, or a file (imagenet)")
+    parser.add_argument(
+        "--backbone", default=BACKBONE, metavar="NAME", help=f"for texts vectors:FILE or torch-hf:NAME ({BACKBONE})"
+    )
+    parser.add_argument("--weights", default="imagenet", help="imagenet (the net's own), random, or a file (imagenet)")
     parser.add_argument("--size", type=positive, nargs="+", metavar="N", help="input size, where the net allows it")
+    add_pooling(parser)
     parser.add_argument(
         "--preprocess", type=Path, metavar="JSON", help="how pixels are prepared, for a net of one's own"
     )
-    parser.add_argument("--trust", action="store_true", help="load a SavedModel, which is a program")
+    parser.add_argument("--trust", action="store_true", help="load a SavedModel, or a repository's code and pickles")
     add_labels(parser, "the folders")
     parser.add_argument("--kind", choices=get_args(Kind), help="what the columns are (as they look)")
     _add_texts(parser)

@@ -17,12 +17,13 @@ import pytest
 
 from bench.export import by_area, multiply_adds
 from fxengine.backbones import load_backbone
-from fxengine.backbones.children import keras_env
+from fxengine.backbones.children import framework, keras_env
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.run import run_model
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.report import differences, measure
 from fxengine.backbones.sources import from_keras
+from fxengine.backbones.sources.compared import HALF, attach
 from fxengine.backbones.sources.from_keras import assemble, order
 from fxengine.backbones.sources.keras_applications import APPLICATIONS, MODES
 from fxengine.backbones.sources.saved_model import input_size
@@ -82,7 +83,7 @@ def test_a_missing_tensorflow_is_said_with_the_command(monkeypatch: pytest.Monke
 
 def test_an_old_keras_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras_env, "python", lambda: "somewhere")
-    monkeypatch.setattr(keras_env, "_versions", lambda python: {**VERSIONS, "keras": "3.9.2"})
+    monkeypatch.setattr(framework, "versions", lambda which, python: {**VERSIONS, "keras": "3.9.2"})
     with pytest.raises(InputError, match=r"3\.9\.2 is installed"):
         keras_env.versions()
 
@@ -386,10 +387,11 @@ def test_a_wrong_mode_fails(exported: Exported, name: str) -> None:
         with pytest.raises(InputError, match="does not compute what Keras does"):
             assemble(wrong, exported.folder / name)
         # The features alone show it too, not only the pixels.
-        model = from_keras._attach(
+        model = attach(
             wrong.preparation,
             onnx.load(exported.folder / name / "net.onnx"),
             {"features": exported.reference(name)},
+            keras_env.KERAS,
         )
         with np.load(exported.folder / name / "reference.npz") as arrays:
             ours = run_model(model, arrays["photos"])["features"]
@@ -466,7 +468,7 @@ def test_other_policies_and_a_fixed_batch_give_kerass_features(exported: Exporte
     facts = facts_of(model)
     assert (facts.dim, facts.picture_recipe.height, facts.notes["removed"]) == (16, 24, ["Dense top"])
     assert facts.notes["export"]["differences"]["relative"] < 1e-5  # to Keras in float32
-    assert not {tensor.data_type for tensor in model.graph.initializer} & set(from_keras._HALF)
+    assert not {tensor.data_type for tensor in model.graph.initializer} & set(HALF)
 
 
 @needs_keras

@@ -128,5 +128,5 @@ def test_labels_want_logits_and_a_net_of_keras(server: Kaggle, tmp_path: Path) -
         load_backbone(f"tfhub:{HANDLE}", replace(TRUST, labels=labels, logits=True))
     with pytest.raises(InputError, match=r"There is no file of labels .*none\.txt"):
         load_backbone(f"tfhub:{HANDLE}", replace(TRUST, labels=tmp_path / "none.txt", logits=True))
-    with pytest.raises(InputError, match="no net of Keras or TensorFlow Hub: leave `labels` away"):
+    with pytest.raises(InputError, match="no net of Keras, TensorFlow Hub, timm or torchvision: leave `labels` away"):
         load_backbone("onnx:net.onnx", ExportOptions(labels=labels, logits=True))

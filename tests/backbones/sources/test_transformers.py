@@ -14,7 +14,9 @@ import pytest
 import fxengine
 from fxengine import Backbone, InputError
 from fxengine.backbones import load_backbone
+from fxengine.backbones.cache import write_backbone
 from fxengine.backbones.options import ExportOptions
+from fxengine.backbones.sources import from_torch_hf
 from tests.conftest import ROOT, make_photo
 
 PYTHON_VARIABLE = "FXENGINE_JUDGE_PYTHON"
@@ -194,3 +196,45 @@ def test_pictures_of_any_size_are_refused(made: Path) -> None:
     (made / "naflex" / "model.onnx").write_bytes((made / "siglip2" / "onnx" / "vision_model.onnx").read_bytes())
     with pytest.raises(InputError, match=r"no fixed size \(NaFlex\)"):
         load(made / "naflex")
+
+
+# Exported by PyTorch itself: (repository, options, what transformers gives).
+OF_TORCH: list[tuple[str, dict[str, Any], str]] = [
+    *((name, {"tower": "image"}, "exact") for name in ("clip", "siglip")),
+    *((name, {"tower": "text"}, "texts") for name in ("clip", "siglip")),
+    ("vit", {"pooling": "cls"}, "exact"),
+    *((name, {}, "exact") for name in ("dinov2", "convnext", "resnet", "swin")),
+    *((name, {}, "texts") for name in ("bert", "distilbert", "roberta", "mpnet", "e5", "modernbert")),
+    ("vit_classifier", {"logits": True}, "exact"),
+    ("sentiment", {"logits": True}, "logits"),
+]
+
+
+@pytest.fixture(scope="module")
+def of_torch(made: Path) -> list[Path]:
+    """The backbone files of `OF_TORCH`, from one process."""
+    root = made / "of_torch"
+    root.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FXENGINE_TORCH_PYTHON", judge())
+        models = from_torch_hf.export_many([(str(made / name), ExportOptions(**said)) for name, said, _ in OF_TORCH])
+    files = [root / f"{i}.onnx" for i in range(len(models))]
+    for model, file in zip(models, files, strict=True):
+        write_backbone(model, file)
+    return files
+
+
+@pytest.mark.parametrize("i", range(len(OF_TORCH)), ids=[f"{name}-{key}" for name, _, key in OF_TORCH])
+def test_exports_of_torch(made: Path, of_torch: list[Path], i: int) -> None:
+    name, said, key = OF_TORCH[i]
+    net, wanted = Backbone.load(of_torch[i]), expected(made / name, key)
+    inputs = texts_of(made) if key in ("texts", "logits") else sorted((made / "exact").iterdir())
+    if "logits" not in said:
+        check(net.embed(inputs), wanted)
+        return
+    asked: dict[str, Any] = {"text": inputs} if key == "logits" else {"inputs": made / "exact"}
+    names = json.loads((made / name / "config.json").read_text())["id2label"]
+    for prediction, row in zip(fxengine.predict(**asked, backbone=of_torch[i], top=7), wanted, strict=True):
+        shares = {names[str(j)]: share for j, share in enumerate(softmax(row))}
+        np.testing.assert_allclose(prediction.probabilities, [shares[each] for each in prediction.labels], atol=1e-5)
+        assert prediction.labels[0] == max(shares, key=lambda label: shares[label])

@@ -144,7 +144,7 @@ def clip(folder: Path, given: Given) -> None:
     config = tf.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16, attn_implementation="eager")
     net = shaken(tf.CLIPModel(config))
     processor = tf.CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
-    for saved in (config, processor, tokenizer):
+    for saved in (net, processor, tokenizer):
         saved.save_pretrained(folder)
     for kind, file, inputs, output in (
         (tf.CLIPTextModelWithProjection, "text_model", ("input_ids",), "text_embeds"),
@@ -202,7 +202,7 @@ def _siglip(folder: Path, given: Given, tokenizer: Any, processor: Any) -> None:
     text = {**_LAYERS, **ids, "vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS}
     vision = {**_LAYERS, "image_size": SIDE, "patch_size": PATCH}
     net = shaken(tf.SiglipModel(tf.SiglipConfig(text_config=text, vision_config=vision, attn_implementation="eager")))
-    for saved in (net.config, tokenizer):
+    for saved in (net, tokenizer):
         saved.save_pretrained(folder)
     outputs = ("last_hidden_state", "pooler_output")
     for tower, file, inputs in (
@@ -241,9 +241,10 @@ def vit_classifier(folder: Path, given: Given) -> None:
 def _picture(
     folder: Path, given: Given, net: Any, processor: Any, outputs: Sequence[str], vector: Callable[[Any], torch.Tensor]
 ) -> None:
-    for saved in (net.config, processor):
+    for saved in (net, processor):
         saved.save_pretrained(folder)
-    write_net(net, folder / "onnx" / "model.onnx", outputs)
+    if outputs:
+        write_net(net, folder / "onnx" / "model.onnx", outputs)
     keep(folder, **of_pictures(given, processor, lambda each: vector(net(pixel_values=each))))
 
 
@@ -298,9 +299,10 @@ def _sentences(
     most: int,
     normalised: bool = False,
     prompts: Mapping[str, str] | None = None,
+    with_net: bool = True,
 ) -> None:
     """Write the layout of sentence-transformers."""
-    for saved in (net.config, tokenizer):
+    for saved in (net, tokenizer):
         saved.save_pretrained(folder)
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Normalize", "Normalize")] if normalised else [])]
     modules = [
@@ -310,7 +312,8 @@ def _sentences(
     pooling = {"word_embedding_dimension": DIM, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
     length = {"max_seq_length": most, "do_lower_case": False}
     write(folder, {"modules.json": modules, "1_Pooling/config.json": pooling, "sentence_bert_config.json": length})
-    write_net(net, folder / "onnx" / "model.onnx", ("last_hidden_state",), tokenizer.model_input_names)
+    if with_net:
+        write_net(net, folder / "onnx" / "model.onnx", ("last_hidden_state",), tokenizer.model_input_names)
     tokenizer.backend_tokenizer.no_padding()
     made = {
         name: of_texts(net, tokenizer, [prompt + text for text in given.texts], most)
@@ -344,14 +347,67 @@ def ner(folder: Path, given: Given) -> None:
 
 
 def _classifier(folder: Path, net: Any, tokenizer: Any) -> None:
-    for saved in (net.config, tokenizer):
+    for saved in (net, tokenizer):
         saved.save_pretrained(folder)
     write_net(net, folder / "onnx" / "model.onnx", ("logits",), tokenizer.model_input_names)
+
+
+def convnext(folder: Path, given: Given) -> None:
+    """Write facebook/convnext-tiny-224 without an ONNX file, as the next ones."""
+    _pooled(folder, given, shaken(tf.ConvNextModel(tf.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1] * 4))))
+
+
+def resnet(folder: Path, given: Given) -> None:
+    """Write microsoft/resnet-50, whose batch normalisation has seen pictures."""
+    net = tf.ResNetModel(tf.ResNetConfig(embedding_size=8, hidden_sizes=[16, 24, 32], depths=[1, 2, 1]))
+    net.train()(torch.randn(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)))
+    _pooled(folder, given, net.eval())
+
+
+def swin(folder: Path, given: Given) -> None:
+    """Write microsoft/swin-tiny-patch4-window7-224."""
+    sizes = {"image_size": SIDE, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4]}
+    _pooled(folder, given, shaken(tf.SwinModel(tf.SwinConfig(**sizes, window_size=4, attn_implementation="eager"))))
+
+
+def _pooled(folder: Path, given: Given, net: Any) -> None:
+    processor = tf.ViTImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    _picture(folder, given, net, processor, (), lambda made: made.pooler_output.flatten(1))
+
+
+def mpnet(folder: Path, given: Given) -> None:
+    """Write sentence-transformers/all-mpnet-base-v2: places by their distance, counted from the padding's id on."""
+    tokenizer = trained(tf.BertTokenizer, given.many)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS + 2}
+    net = shaken(tf.MPNetModel(tf.MPNetConfig(**_LAYERS, **sizes), add_pooling_layer=False))
+    _sentences(folder, given, net, tokenizer, most=POSITIONS, normalised=True, with_net=False)
+
+
+def distilbert(folder: Path, given: Given) -> None:
+    """Write sentence-transformers/distilbert-base-nli-mean-tokens."""
+    tokenizer = trained(tf.BertTokenizer, given.many)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    sizes = {"dim": DIM, "hidden_dim": 64, "n_layers": 2, "n_heads": 2, "attn_implementation": "eager"}
+    config = tf.DistilBertConfig(**sizes, vocab_size=len(tokenizer), max_position_embeddings=POSITIONS)
+    _sentences(folder, given, shaken(tf.DistilBertModel(config)), tokenizer, most=POSITIONS, with_net=False)
+
+
+def modernbert(folder: Path, given: Given) -> None:
+    """Write nomic-ai/modernbert-embed-base: places by rotation, and some layers that see only near tokens."""
+    tokenizer = trained(tf.BertTokenizer, given.many)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    ids = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS, "local_attention": 8}
+    config = tf.ModernBertConfig(**_LAYERS, **sizes, **ids, global_attn_every_n_layers=2)
+    _sentences(folder, given, shaken(tf.ModernBertModel(config)), tokenizer, most=POSITIONS, with_net=False)
 
 
 REPOSITORIES: dict[str, Callable[[Path, Given], None]] = {
     "clip": clip, "siglip": siglip, "siglip2": siglip2, "dinov2": dinov2, "vit": vit, "vit_classifier": vit_classifier,
     "bert": bert, "minilm": minilm, "e5": e5, "roberta": roberta, "sentiment": sentiment, "ner": ner,
+    "convnext": convnext, "resnet": resnet, "swin": swin, "mpnet": mpnet, "distilbert": distilbert,
+    "modernbert": modernbert,
 }  # fmt: skip
 
 
