@@ -13,17 +13,19 @@ from threadpoolctl import threadpool_limits
 from fxengine.collect.item import unescape_path
 from fxengine.features.blocks import Say, counted
 from fxengine.features.unit import unit_length
-from fxengine.neighbours.groups import ALL_PAIRS, candidate_pairs
+from fxengine.neighbours.groups import candidate_pairs
 from fxengine.neighbours.index import Index
-from fxengine.retrieval.copies.judge import judge_pictures, survey
+from fxengine.retrieval.copies.judge import Survey, judge_pictures, survey
 from fxengine.retrieval.copies.looks import Looks
-from fxengine.retrieval.kinds import ALIKE
+from fxengine.retrieval.kinds import ALIKE, SAME_SCENE
 from fxengine.retrieval.same_text import same_text_pairs, verify_texts
 from fxengine.retrieval.stars import Stars, Verdict, make_stars
 
 # Likeness from which pictures, and texts, are compared: most copies reach it, few other pairs do.
 _PICTURES, _TEXTS = 0.2, 0.6
 _NEAREST = 16  # of each row that are compared with it
+_FEW = 5_000  # pairs up to which all are compared
+_BLOCK = 2048  # pairs
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,67 @@ def likeness(whitened: np.ndarray, row: int, others: np.ndarray) -> np.ndarray:
     return found
 
 
+def likeness_of(whitened: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the cosines of pairs of rows, int64 [m, 2], float32 [m]."""
+    found = np.empty(len(pairs), np.float32)
+    for start in range(0, len(pairs), _BLOCK):
+        a, b = (unit_length(whitened[side].astype(np.float32)) for side in pairs[start : start + _BLOCK].T)
+        found[start : start + _BLOCK] = np.einsum("ij,ij->i", a, b)
+    return found
+
+
+def _each_once(pairs: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+    return found
+
+
 def _pictures(
     index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarray, chosen: bool, progress: Say | None
 ) -> Judged:
-    rows, share = index.table, np.ones(len(index.table))
+    rows, share, off = index.table, np.ones(len(index.table)), frozenset[tuple[int, int]]()
     hashes = rows["content_hash"].to_pylist()
     looks = Looks(unescape_path(index.store.provenance.root), rows["id"].to_pylist(), hashes)
-    with threadpool_limits(1):  # of products of small matrices: a second thread takes more than it gives
-        if chosen and len(rows) <= ALL_PAIRS:  # with more, only those are decoded whose vectors are near others
-            likely, share = survey(looks, len(rows), counted("pictures looked at", len(rows), progress))
-            pairs = np.concatenate([pairs, likely])
-        order = _to_keep_first(rows, share)
-        judge, step = partial(judge_pictures, looks), partial(counted, "pictures compared", progress=progress)
+    if chosen:
+        with _one_thread():
+            seen = survey(looks, len(rows), counted("pictures looked at", len(rows), progress))
+        share = seen.share
+        pairs, off = _worth(whitened, _each_once(pairs), threshold, seen)
+    order = _to_keep_first(rows, share)
+    step = partial(counted, "pictures compared", progress=progress)
+
+    def judge(kept: int, other: int) -> Verdict:
+        another = (min(kept, other), max(kept, other)) in off
+        return Verdict(SAME_SCENE, "", 0.0) if another else judge_pictures(looks, kept, other)
+
+    with _one_thread():
         stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge, step)
     return Judged(order, stars, looks.hidden)
+
+
+def _worth(
+    whitened: np.ndarray, pairs: np.ndarray, threshold: float, seen: Survey
+) -> tuple[np.ndarray, frozenset[tuple[int, int]]]:
+    """Return the pairs of rows to place, and those of them that a glance told to be two pictures.
+
+    Where they are few, all are proven. Else the likeliest by their vectors, half as many as there are rows, and those
+    that look alike whole are glanced at, and proven where they agree; the others are placed where they are alike.
+    """
+    if len(pairs) > max(_FEW, len(whitened) // 2):
+        near = likeness_of(whitened, pairs)
+        likeliest = np.argsort(-near, kind="stable")[: max(_FEW, len(whitened) // 2, int((near >= threshold).sum()))]
+        pairs = pairs[likeliest]
+    pairs = _each_once(np.concatenate([pairs, seen.pairs()]))
+    if len(pairs) <= _FEW:
+        return pairs, frozenset()
+    with _one_thread():
+        agreeing = seen.agreeing(pairs)
+    alike = likeness_of(whitened, pairs) >= threshold
+    return pairs[agreeing | alike], frozenset(map(tuple, pairs[alike & ~agreeing].tolist()))
+
+
+def _one_thread() -> threadpool_limits:
+    """Let products of small matrices run on one thread: a second one takes more than it gives."""
+    return threadpool_limits(1, "blas")
 
 
 def _texts(index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarray, chosen: bool) -> Judged:

@@ -68,7 +68,7 @@ def look_at(pixels: np.ndarray, size: tuple[int, int]) -> Look:
     """
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
     colour = float(np.ptp(pixels[::4, ::4].astype(np.int16), axis=2).mean())
-    top, bottom, left, right = _inside(grey)
+    top, bottom, left, right = without_border(grey)
     height, width = grey.shape
     inside = (bottom - top) * (right - left) / (height * width)
     image = Image.fromarray(np.ascontiguousarray(grey[top:bottom, left:right]))
@@ -96,7 +96,7 @@ def _hues(pixels: np.ndarray) -> np.ndarray:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     factor = _COLOURS / max(image.size)
     fitted = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    both = np.asarray(image.convert("YCbCr").resize(fitted, Image.Resampling.BOX))[:, :, 1:]
+    both = np.asarray(image.resize(fitted, Image.Resampling.BOX).convert("YCbCr"))[:, :, 1:]
     return (both.astype(np.float16) - 128).transpose(2, 0, 1)
 
 
@@ -106,7 +106,7 @@ def _unit(image: np.ndarray) -> np.ndarray:
     return image / length if length > 1e-3 else np.zeros_like(image)
 
 
-def _inside(grey: np.ndarray) -> tuple[int, int, int, int]:
+def without_border(grey: np.ndarray) -> tuple[int, int, int, int]:
     """Return top, bottom, left and right of what is between even borders; all of it where little would be left."""
     height, width = grey.shape
     top, bottom = _between(grey)
@@ -118,8 +118,10 @@ def _inside(grey: np.ndarray) -> tuple[int, int, int, int]:
 
 def _between(lines: np.ndarray) -> tuple[int, int]:
     """Return the first line that is no border, and the one after the last; each side has its own colour."""
-    means, even = lines.mean(axis=1), lines.std(axis=1) < _EVEN
     n = len(lines)
+    if not (lines[[0, -1]].std(axis=1) < _EVEN).any():
+        return 0, n
+    means, even = lines.mean(axis=1), lines.std(axis=1) < _EVEN
     first = int(np.argmax(~(even & (np.abs(means - means[0]) < _EVEN)))) if even[0] else 0
     last = int(np.argmax(~(even & (np.abs(means - means[-1]) < _EVEN))[::-1])) if even[-1] else 0
     return (first, n - last) if first < n - last else (0, n)
