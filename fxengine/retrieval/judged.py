@@ -65,10 +65,10 @@ def judge_rows(
 
 
 def likeness(whitened: np.ndarray, row: int, others: np.ndarray) -> np.ndarray:
-    """Return the cosines of a row with others, float32."""
+    """Return the cosines of a row with others, float32; 1 of two that are 0, as both equal the mean of all."""
     mine, theirs = (unit_length(whitened[which].astype(np.float32)) for which in ([row], others))
     found: np.ndarray = theirs @ mine[0]
-    return found
+    return found if mine.any() else np.where(theirs.any(axis=1), found, np.float32(1))
 
 
 def likeness_of(whitened: np.ndarray, pairs: np.ndarray) -> np.ndarray:

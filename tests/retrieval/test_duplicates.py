@@ -210,3 +210,13 @@ def test_the_page_has_what_is_more_than_needed_apart(copies: Path) -> None:
     assert needed.count("<img ") == 5 + needed.count("difference, 4 times")
     assert "same picture, mirrored, cropped (agrees" in needed
     assert alike.count("<img ") == 2
+
+
+def test_rows_of_a_store_that_are_all_one_are_fully_alike(tmp_path: Path) -> None:
+    write_store(tmp_path / "store", np.ones((5, 16)), hashes=["h"] * 5)
+    assert duplicates(tmp_path / "store").table["likeness"].to_pylist() == [1] * 5
+
+
+def test_a_folder_that_is_missing_is_named(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"there is no folder {tmp_path}/none\. Make it first"):
+        duplicates(store, output=tmp_path / "none" / "x.csv")
