@@ -33,12 +33,10 @@ class Judged:
     """Rows and what they were found to be.
 
     Attributes:
-        order: int64 [n], places of the rows, the one to keep first.
         stars: the groups.
         hidden: whether pictures were not looked at, since nobody named their folder.
     """
 
-    order: np.ndarray
     stars: Stars
     hidden: bool = False
 
@@ -105,7 +103,7 @@ def _pictures(
 
     with _one_thread():
         stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge, step)
-    return Judged(order, stars, looks.hidden)
+    return Judged(stars, looks.hidden)
 
 
 def _worth(
@@ -157,7 +155,7 @@ def _texts(index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarr
         hashes = rows["content_hash"].to_pylist()
         stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge)
         if not asked:
-            return Judged(order, stars)
+            return Judged(stars)
 
 
 def _to_keep_first(rows: pa.Table, share: np.ndarray) -> np.ndarray:

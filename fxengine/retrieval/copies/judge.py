@@ -12,7 +12,7 @@ from fxengine.retrieval.copies.likely import agreement
 from fxengine.retrieval.copies.look import SQUARE
 from fxengine.retrieval.copies.looks import Looks
 from fxengine.retrieval.copies.signature import like_pairs, signatures_of
-from fxengine.retrieval.copies.verdict import compare, differences, is_same, is_same_in_large, score
+from fxengine.retrieval.copies.verdict import compare, differences, in_question, is_same, is_same_in_large, score, shows
 from fxengine.retrieval.kinds import SAME_PICTURE, SAME_SCENE, UNVERIFIED
 from fxengine.retrieval.stars import Verdict
 
@@ -70,10 +70,10 @@ def judge_pictures(looks: Looks, kept: int, other: int) -> Verdict:
         return Verdict(SAME_SCENE, "", 0.0)
     if not is_same(proof):
         return Verdict(SAME_SCENE, "", score(proof))
-    if a.drawn and b.drawn:
+    if in_question(a, b, proof):
         ours, others = looks.large(kept), looks.large(other)
         if ours is None or others is None:
             return Verdict(UNVERIFIED)
         if not is_same_in_large(a, b, proof, ours, others):
             return Verdict(SAME_SCENE, "", score(proof))
-    return Verdict(SAME_PICTURE, differences(a, b, proof), score(proof))
+    return Verdict(SAME_PICTURE, differences(a, b, proof), score(proof), shows(a, b, proof))

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fxengine.retrieval.copies.blur import band, detail_in
-from fxengine.retrieval.copies.drawn import is_drawn
+from fxengine.retrieval.copies.drawn import is_bare, is_drawn
 from fxengine.retrieval.copies.points import Points, find_points
 
 EDGE = 256  # pixels of the longer edge of the grey picture
@@ -19,6 +19,7 @@ _COLOURS = 64  # pixels of the longer edge of the colours
 SQUARE = 32  # pixels of either edge of the picture squeezed into a square
 _EVEN = 3.0  # grey levels, the standard deviation in a line of a border: what JPEG adds to one colour
 _LEAST = 0.3  # of an edge that is left between borders: with less, it is the picture that is even
+_TINT = 2.0  # root mean square of the colours, from which they are more than noise of JPEG
 _DETAIL = 2.0  # grey levels, the root mean square of the detail: less is noise of JPEG
 _THIN = 16  # pixels of the shorter edge, in small: below, there is too little to compare
 
@@ -57,6 +58,16 @@ class Look:
     def drawn(self) -> bool:
         """Whether it is a page, a chart, a board or an icon rather than a photo."""
         return is_drawn(self.grey)
+
+    @cached_property
+    def bare(self) -> bool:
+        """Whether it is a thing before one even grey, as a logo is."""
+        return is_bare(self.grey)
+
+    @cached_property
+    def tinted(self) -> bool:
+        """Whether any of it is in colour, be it thin lines."""
+        return float(np.sqrt(np.mean(self.hues.astype(np.float32) ** 2))) > _TINT
 
 
 def look_at(pixels: np.ndarray, size: tuple[int, int]) -> Look:
