@@ -7,15 +7,22 @@ common with others and none is another. One in a hundred is a copy of one before
 from __future__ import annotations
 
 import os
+import tempfile
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from bench.machine import photos
 from bench.planted import EDITS, MARK
+from fxengine import duplicates, extract
+from fxengine.neighbours.groups import candidate_pairs, choose_threshold, whiten
+from fxengine.neighbours.index import Index
 
 SETS = ("imagenet_500", "caltech_20", "cats_dogs", "flowers_300", "holidays_pairs")
 _COPIES = 100  # one picture in so many is a copy
@@ -31,6 +38,64 @@ def make(target: Path, count: int) -> None:
     _SOURCES.extend(sources)  # children are forked below and share them
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(partial(_make_folder, target, count), range(-(-count // _FOLDER))))
+    _SOURCES.clear()
+
+
+def measure(count: int) -> dict[str, float]:
+    """Return the seconds that candidates alone and all of `duplicates` take, its peak memory, and what it finds."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, store = Path(temporary, "made"), Path(temporary, "store")
+        make(folder, count)
+        extract(folder, store, device="cpu")
+        ids = {path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")}
+        start = time.perf_counter()
+        index = Index.exact(store)
+        whitened = whiten(index.matrix)
+        choose_threshold(whitened)
+        near = sum(len(a) for a, _ in candidate_pairs(whitened, 0.2, 16, index.matrix))
+        candidates = time.perf_counter() - start
+        del index, whitened
+        with _Peak() as peak:
+            start = time.perf_counter()
+            rows = duplicates(store).table.to_pylist()
+            whole = time.perf_counter() - start
+    kept = {row["id"]: row["id"] if row["keep"] else row["of"] for row in rows}
+    copies = [key for key in ids if MARK in key]
+    found = sum(kept.get(key, key) == kept.get(_original(key), _original(key)) for key in copies)
+    called = [(row["id"], row["of"]) for row in rows if not row["keep"]]
+    right = sum(_original(a) == _original(b) for a, b in called)
+    return {
+        "pictures": count,
+        "near": near,
+        "candidates_seconds": round(candidates, 1),
+        "whole_seconds": round(whole, 1),
+        "peak_mb": round(peak.bytes / 1e6),
+        "copies": len(copies),
+        "recall": round(found / max(len(copies), 1), 4),
+        "precision": round(right / max(len(called), 1), 4),
+    }
+
+
+def _original(key: str) -> str:
+    return key if MARK not in key else f"{key.split(MARK)[0]}.jpg"
+
+
+class _Peak:
+    """The most memory that this process holds while the block runs, looked at twenty times a second."""
+
+    def __enter__(self) -> _Peak:
+        self.bytes, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            self.bytes = max(self.bytes, psutil.Process().memory_info().rss)
 
 
 _SOURCES: list[Image.Image] = []

@@ -8,7 +8,7 @@ from PIL import Image
 from fxengine.retrieval.copies.blur import band
 from fxengine.retrieval.copies.look import SQUARE, without_border
 
-GLANCE = 64  # pixels of the longer edge of what is decoded for it
+GLANCE = 64  # pixels of the longer edge of what is decoded for it, where there are many; borders are cut less exactly
 _FAINT = 1.0  # grey levels, the root mean square of the detail: less says nothing
 
 
@@ -16,7 +16,7 @@ def glance_at(pixels: np.ndarray) -> tuple[np.ndarray, float]:
     """Return a picture squeezed into a square, uint8 [SQUARE, SQUARE], without its border, and its share without it.
 
     Args:
-        pixels: uint8 [height, width, 3], upright, about `GLANCE` pixels in its longer edge.
+        pixels: uint8 [height, width, 3], upright, `GLANCE` pixels or more in its longer edge.
     """
     image = Image.fromarray(pixels).convert("L")
     height, width = pixels.shape[:2]

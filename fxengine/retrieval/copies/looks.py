@@ -64,7 +64,7 @@ class Looks:
             return None
 
     def _glance(self, row: int) -> tuple[np.ndarray, float] | None:
-        found = self._read(row, GLANCE)
+        found = self._read(row, EDGE if len(self._ids) <= _KEPT else GLANCE)
         return None if found is None else glance_at(found[0])
 
     def _made(self, row: int) -> Look | None:
