@@ -8,7 +8,7 @@ from PIL import Image
 from fxengine.retrieval.copies.blur import band
 from fxengine.retrieval.copies.look import SQUARE, without_border
 
-GLANCE = 64  # pixels of the longer edge of what is decoded for it, where there are many; borders are cut less exactly
+GLANCE = 64  # pixels of the longer edge of what is decoded for it where there are many; borders are less exact
 _FAINT = 1.0  # grey levels, the root mean square of the detail: less says nothing
 
 
