@@ -23,8 +23,8 @@ _BLOCK = 256  # pairs
 def agreement(squares: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Return how well pictures agree at a glance, however one is turned, float32 [m], 1 for the same.
 
-    Of 120 photos, 95% of the crops to half and to 70% of the area reach 0.75, of those to 90% reach 0.72; of other pairs
-    whose vectors are near 5% do.
+    Of 120 photos, 95% of the crops to half and to 70% of the area reach 0.75, of those to 90% reach 0.72;
+    of other pairs whose vectors are near 5% reach 0.75.
 
     Args:
         squares: uint8 [n, SQUARE, SQUARE], as of `glance_at`.
