@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +71,10 @@ class Statistics:
             return self._with(*(value.sum(axis=0, keepdims=True) for value in self._sums()))
         return self._with(*(value.sum(axis=0, keepdims=True) - value[fold : fold + 1] for value in self._sums()))
 
+    def only(self, fold: int) -> Statistics:
+        """Return those of one fold."""
+        return self._with(*(value[fold : fold + 1] for value in self._sums()))
+
     def centred(self) -> Centred:
         """Return the moments about the means of statistics of a single fold."""
         weight, sums, targets = float(self.weight[0]), self.sums[0], self.targets[0]
@@ -105,6 +110,12 @@ class Centred:
     target_mean: np.ndarray
     scatter: np.ndarray
     cross: np.ndarray
+
+    @cached_property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues [dim], none below 0 by rounding, and eigenvectors [dim, dim] (columns) of the scatter matrix."""
+        values, vectors = np.linalg.eigh(self.scatter)
+        return np.maximum(values, 0), vectors
 
 
 def collect(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -11,13 +9,13 @@ from fxengine.features.moments import Centred
 from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.graph import HeadGraph
 from fxengine.heads.logistic import as_softmax
-from fxengine.heads.streams.closed_form import Fitted, shrunk
+from fxengine.heads.streams.closed_form import Linear
 
 KINDS: tuple[Kind, ...] = ("classes",)
 
 
-def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
-    """Return the discriminants of one-hot classes for every strength, which is added to the scatter within classes.
+def solve(moments: Centred, strength: float) -> Linear:
+    """Return the discriminants of one-hot classes; the strength is added to the scatter within classes.
 
     Scores are logarithms of posteriors up to a constant a row (Hastie, Tibshirani, Friedman, "The Elements of
     Statistical Learning", eq. 4.10, its covariance shrunk towards the unit matrix as in eq. 4.14). A class without rows
@@ -26,9 +24,11 @@ def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
     rows = moments.target_mean * moments.weight
     centres = moments.cross / np.maximum(rows, 1)[:, None]
     within = moments.scatter - (centres * rows[:, None]).T @ centres
-    weights = shrunk(within, moments.weight * centres, strengths)
+    # Not by `moments.eigh`: a limit of threads holds for the whole process, and stands around the folds' threads.
+    values, vectors = np.linalg.eigh(within)
+    weights = (moments.weight * centres @ vectors / (np.maximum(values, 0) + strength)) @ vectors.T
     priors = np.log(np.maximum(rows, 0.5) / moments.weight)
-    return Fitted(weights, priors - (weights * centres).sum(axis=2) / 2 - weights @ moments.mean)
+    return Linear(weights, priors - (weights * centres).sum(axis=1) / 2 - weights @ moments.mean)
 
 
 def make(kind: Kind, settings: HeadSettings, rows: int) -> LinearDiscriminantAnalysis:

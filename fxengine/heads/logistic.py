@@ -14,6 +14,7 @@ from fxengine.features.moments import Block, Blocks, Centred, eigh
 from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.evaluate.calibration import fit_scale
 from fxengine.heads.graph import HeadGraph
+from fxengine.heads.streams.closed_form import Linear
 
 KINDS: tuple[Kind, ...] = ("classes", "labels")
 # Normalised features need little regularisation: of 1, 10, 100 and 1000 this did best or equal on the three
@@ -64,8 +65,8 @@ class _Rows:
 
 def path(
     blocks: Blocks, y: np.ndarray, weights: np.ndarray, moments: Centred, some: Block, strengths: Sequence[float]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield weights [classes, dim] and bias [classes] for each C of `strengths`, each begun at the one before.
+) -> Iterator[Linear]:
+    """Yield the model for each C of `strengths`, each begun at the one before.
 
     They minimise scikit-learn's objective, from the ridge solution on.
 
@@ -85,7 +86,7 @@ def path(
     bias = np.log(np.maximum(moments.target_mean, 1 / moments.weight)) - coef @ moments.mean
     for strength in strengths:
         coef, bias = _minimise(_Rows(blocks, y, weights, moments), basis, (coef, bias), strength)
-        yield coef, bias
+        yield Linear(coef, bias)
 
 
 def _minimise(

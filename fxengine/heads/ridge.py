@@ -16,16 +16,17 @@ from fxengine.heads.classes import balanced_weights, deal_folds
 from fxengine.heads.estimator import HeadSettings, Kind
 from fxengine.heads.evaluate.calibration import fit_scale, probabilities
 from fxengine.heads.graph import HeadGraph
-from fxengine.heads.streams.closed_form import STRENGTHS, Fitted, Targets, cross_validate, scores_out_of_fold, shrunk
+from fxengine.heads.streams.closed_form import STRENGTHS, Linear, Targets, cross_validate, scores_out_of_fold
 
 KINDS: tuple[Kind, ...] = ("classes", "labels", "numbers")
 _FOLDS = 5
 
 
-def solve(moments: Centred, strengths: Sequence[float]) -> Fitted:
-    """Return argmin sum w |y - Wx - b|^2 + strength |W|^2 for every strength, the bias unpenalised."""
-    weights = shrunk(moments.scatter, moments.cross, strengths)
-    return Fitted(weights, moments.target_mean - weights @ moments.mean)
+def solve(moments: Centred, strength: float) -> Linear:
+    """Return argmin sum w |y - Wx - b|^2 + strength |W|^2, the bias unpenalised."""
+    values, vectors = moments.spectrum
+    weights = (moments.cross @ vectors / (values + strength)) @ vectors.T
+    return Linear(weights, moments.target_mean - weights @ moments.mean)
 
 
 class _Ridge(BaseEstimator):  # type: ignore[misc]
@@ -48,14 +49,14 @@ class _Ridge(BaseEstimator):  # type: ignore[misc]
         fold = deal_folds(targets.y if targets.classes else None, n, min(_FOLDS, n), self.seed)
         if n < 2 * _FOLDS:
             moments = collect(blocks, targets.matrix(), weights=weights).without(None).centred()
-            model, best, scores = solve(moments, self.strengths), len(self.strengths) // 2, None
+            self.strength_ = self.strengths[len(self.strengths) // 2]
+            model, scores = solve(moments, self.strength_), None
         else:
             found = cross_validate(solve, blocks, targets, fold, self.strengths, weights)
-            model, best, scores = found.whole, found.best, scores_out_of_fold(blocks, found, fold)
-        self.strength_ = self.strengths[best]
-        coef = model.weights[best]
-        self.coef_ = coef if rotation is None else coef @ rotation
-        self.intercept_ = model.bias[best] - self.coef_ @ mean
+            self.strength_ = found.strength
+            model, scores = found.whole, scores_out_of_fold(blocks, found, fold)
+        self.coef_ = model.weights if rotation is None else model.weights @ rotation
+        self.intercept_ = model.bias - self.coef_ @ mean
         return scores
 
     def _scores(self, X: np.ndarray) -> np.ndarray:
@@ -69,7 +70,7 @@ class RidgeClassifier(ClassifierMixin, _Ridge):  # type: ignore[misc]
     """Ridge regression to one-hot classes, or to 0 and 1 of several labels, its strength chosen by five folds.
 
     Args:
-        strengths: of which the best is taken, by accuracy (classes) or squared error (labels).
+        strengths: of which the one with the least squared error out of fold is taken.
         balanced: whether every class counts as much, whatever its rows; of labels it changes nothing.
         seed: of the folds.
 

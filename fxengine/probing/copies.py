@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fxengine.heads.evaluate.answers import Answers, taken
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import assign_folds, interval_of
 from fxengine.probing.trainer import Trainer
@@ -32,11 +33,11 @@ def copies_within(trainer: Trainer, rows: Vectors, folds: int, seed: int) -> Cop
     return Copies(count, ungrouped=interval_of(plain, [trainer.cross_validate(rows, fold).answers], folds=folds))
 
 
-def copies_across(answers: np.ndarray, train: Vectors, test: Vectors, near: float | None) -> Copies:
+def copies_across(answers: Answers, train: Vectors, test: Vectors, near: float | None) -> Copies:
     """Return the score on those rows of `test` that have no near-duplicate in `train`.
 
     Args:
-        answers: of a head of `train` for `test`, float32 [n, outputs].
+        answers: of a head of `train` for `test`.
         train: rows that it was trained on.
         test: n rows that it was tested on.
         near: as for `copies_of`.
@@ -45,4 +46,4 @@ def copies_across(answers: np.ndarray, train: Vectors, test: Vectors, near: floa
     others = np.flatnonzero(~copies)
     if len(others) in (0, len(copies)):
         return Copies(int(copies.sum()))
-    return Copies(int(copies.sum()), without=interval_of(test.problem.take(others), [answers[others]]))
+    return Copies(int(copies.sum()), without=interval_of(test.problem.take(others), [taken(answers, others)]))

@@ -16,6 +16,7 @@ from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import with_texts
 from fxengine.heads import HEADS, HeadSettings
+from fxengine.heads.evaluate.answers import Answers, likeliest, of_own, put, room_for, top_of
 from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.probing.given_head import answers_in_blocks, numbers_in, open_given
 from fxengine.probing.targets import check_enough, load_targets
@@ -148,11 +149,9 @@ def mislabeled(
     else:
         raise InputError("`model` answers itself: leave `head` away.")
     order, wrong = rank(p, y)
-    said = p.argmax(axis=1)
+    (said, sure), own = likeliest(p), of_own(p, y)
     found = [
-        Suspect(
-            labelled.ids[i], classes[y[i]], classes[said[i]], float(p[i, said[i]]), float(p[i, y[i]]), bool(wrong[i])
-        )
+        Suspect(labelled.ids[i], classes[y[i]], classes[said[i]], float(sure[i]), float(own[i]), bool(wrong[i]))
         for i in order
         if said[i] != y[i]
     ]
@@ -164,8 +163,8 @@ def mislabeled(
     return suspects
 
 
-# What answered, its classes, the rows' numbers among these, int64 [n], and its probabilities, float32 [n, classes].
-_Answers = tuple[str, tuple[str, ...], np.ndarray, np.ndarray]
+# What answered, its classes, the rows' numbers among these, int64 [n], and its probabilities.
+_Answers = tuple[str, tuple[str, ...], np.ndarray, Answers]
 
 
 def _out_of_fold(rows: Vectors, head: str | None, folds: int, seed: int, progress: Say | None) -> _Answers:
@@ -177,20 +176,24 @@ def _out_of_fold(rows: Vectors, head: str | None, folds: int, seed: int, progres
 
 def _of_model(model: str | Path, rows: Vectors) -> _Answers:
     given = open_given("model", model, rows)
-    p = np.empty((len(rows.labelled.rows), len(given.facts.classes)), np.float32)
+    y, p = numbers_in(given, rows.problem), room_for(len(rows.labelled.rows), len(given.facts.classes))
     for answers, at in answers_in_blocks(given, rows):
-        p[at] = answers
-    return given.facts.kind, given.facts.classes, numbers_in(given, rows.problem), p
+        put(p, at, answers, y)
+    return given.facts.kind, given.facts.classes, y, p
 
 
-def rank(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rank(p: Answers, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows from the most to the least suspicious, int64 [n], and which of them count as wrong, bool [n].
 
     Args:
-        p: out-of-fold probabilities [n, classes].
+        p: out-of-fold probabilities of n rows.
         y: class numbers [n].
     """
-    usual = np.array([p[y == c, c].mean() if (y == c).any() else np.inf for c in range(p.shape[1])])
-    confident = np.where(p >= usual, p, -1)
-    wrong = (confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != y) & (p.argmax(axis=1) != y)
-    return np.argsort(p[np.arange(len(y)), y], kind="stable"), wrong
+    classes, top = top_of(p)
+    own, rows = of_own(p, y), np.arange(len(y))
+    counts = np.bincount(y, minlength=int(classes.max()) + 1)
+    usual = np.where(counts > 0, np.bincount(y, own, len(counts)) / np.maximum(counts, 1), np.inf)
+    confident = np.where(top >= usual[classes], top, -1)
+    best = confident.argmax(axis=1)
+    wrong = (confident[rows, best] >= 0) & (classes[rows, best] != y) & (likeliest(p)[0] != y)
+    return np.argsort(own, kind="stable"), wrong

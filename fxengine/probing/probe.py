@@ -21,6 +21,7 @@ from fxengine.errors import InputError, StoreError, at_least, check_seed, one_of
 from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
 from fxengine.heads import HEADS, WEIGHTED, HeadPipeline, HeadSettings, Kind, head_model, heads_for, load_head
+from fxengine.heads.evaluate.answers import Answers
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.learning_curve import extrapolate, learning_curve
 from fxengine.heads.evaluate.scores import Problem, assign_folds, interval_of
@@ -96,7 +97,7 @@ class _Evaluated:
     """One head's answers on rows that it was not trained on; its pipeline where that came along."""
 
     score: Interval
-    answers: np.ndarray
+    answers: Answers
     scale: float
     pipeline: HeadPipeline | None
 
@@ -344,7 +345,7 @@ def _evaluate(trainer: Trainer, train: Vectors, test: Vectors | None, folds: int
         answers = answers_in_blocks(pipeline, test, scale)
         return _Evaluated(interval_of(test.problem, [answers]), answers, scale, pipeline)
     first = trainer.cross_validate(train, fold)
-    repeats = [first.answers]
+    repeats: list[Answers] = [first.answers]
     for repeat in range(1, options.repeats):
         again = assign_folds(train.problem, folds, (options.seed + repeat) % (1 << 32))
         repeats.append(trainer.cross_validate(train, again).answers)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from fxengine.heads.evaluate.answers import Answers, likeliest
 from fxengine.heads.evaluate.calibration import reliability
 from fxengine.heads.evaluate.interval import Interval
 from fxengine.heads.evaluate.scores import DECIDES, Problem, all_scores
@@ -144,12 +145,12 @@ class Answered:
 
     Attributes:
         problem: what was to be predicted.
-        answers: float32 [n, outputs].
+        answers: a head's.
         ids: n of them.
     """
 
     problem: Problem
-    answers: np.ndarray
+    answers: Answers
     ids: Sequence[str]
 
 
@@ -177,15 +178,15 @@ def describe(rows: Answered, *, head: str, score: Interval, evaluation: str, tra
     )
     if problem.kind == "numbers":
         return report
-    said = answers.argmax(axis=1) if problem.kind == "classes" else answers > 0.5
-    report = replace(report, per_class=_per_class(problem, said))
-    if problem.kind == "labels":
-        return report
+    if problem.kind == "labels" and isinstance(answers, np.ndarray):
+        return replace(report, per_class=_per_class(problem, answers > 0.5))
+    said, sure = likeliest(answers)
     return replace(
         report,
+        per_class=_per_class(problem, said),
         confusion=confusion_matrix(problem.y, said, labels=list(range(len(problem.names)))).tolist(),
         reliability=reliability(answers, problem.y),
-        mistakes=_mistakes(rows, said),
+        mistakes=_mistakes(rows, said, sure),
     )
 
 
@@ -206,8 +207,8 @@ def _chance(problem: Problem) -> float:
     return float(np.bincount(problem.y).max() / len(problem.y))
 
 
-def _mistakes(rows: Answered, said: np.ndarray) -> list[Mistake]:
-    y, names, answers = rows.problem.y, rows.problem.names, rows.answers
+def _mistakes(rows: Answered, said: np.ndarray, sure: np.ndarray) -> list[Mistake]:
+    y, names = rows.problem.y, rows.problem.names
     wrong = np.flatnonzero(said != y)
-    surest = wrong[np.argsort(-answers[wrong, said[wrong]], kind="stable")][:_MISTAKES]
-    return [Mistake(rows.ids[i], names[y[i]], names[said[i]], float(answers[i, said[i]])) for i in surest]
+    surest = wrong[np.argsort(-sure[wrong], kind="stable")][:_MISTAKES]
+    return [Mistake(rows.ids[i], names[y[i]], names[said[i]], float(sure[i])) for i in surest]

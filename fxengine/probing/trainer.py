@@ -10,6 +10,7 @@ import numpy as np
 from fxengine.errors import InputError
 from fxengine.features.blocks import Say, matrix_blocks, store_blocks, told
 from fxengine.heads import NEEDS_TWO, HeadPipeline, HeadSettings, make_head
+from fxengine.heads.evaluate.answers import Answers, put, room_for
 from fxengine.heads.evaluate.calibration import calibrate, sharpen
 from fxengine.heads.evaluate.scores import Problem, all_answers, out_of_fold
 from fxengine.heads.streams import streamed
@@ -51,15 +52,14 @@ class Trainer:
         Raises:
             InputError: the head needs all vectors in memory, and they do not fit.
         """
-        pipeline, scale = None, 1.0
         if self._streamed(rows):
-            pipeline, found = self._stream(rows, fold)
-        else:
-            assert rows.x is not None
-            found = out_of_fold(self.make(rows.problem), rows.x, rows.problem, fold)
+            found, pipeline = self._stream(rows, fold)
+            return CrossValidated(found.answers, found.scale, pipeline)
+        assert rows.x is not None
+        answers, scale = out_of_fold(self.make(rows.problem), rows.x, rows.problem, fold), 1.0
         if self.calibrate and rows.problem.kind == "classes":
-            found, scale = calibrate(found, rows.problem.y, fold)
-        return CrossValidated(found, scale, pipeline)
+            answers, scale = calibrate(answers, rows.problem.y, fold)
+        return CrossValidated(answers, scale, None)
 
     def train(self, rows: Vectors, fold: np.ndarray) -> HeadPipeline:
         """Return the pipeline fitted to all rows.
@@ -72,7 +72,7 @@ class Trainer:
             InputError: the head needs all vectors in memory, and they do not fit.
         """
         if self._streamed(rows):
-            return self._stream(rows, fold)[0]
+            return self._stream(rows, fold)[1]
         assert rows.x is not None
         return self.make(rows.problem)().fit(rows.x, rows.problem.y)
 
@@ -92,8 +92,8 @@ class Trainer:
             return True
         return self.name == "ridge" and not self.settings.pca and len(rows.x) > 2 * rows.dim
 
-    def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[HeadPipeline, np.ndarray]:
-        """Return the pipeline fitted to all rows, and their answers out of fold, float32 [n, outputs]."""
+    def _stream(self, rows: Vectors, fold: np.ndarray) -> tuple[streamed.Streamed, HeadPipeline]:
+        """Return what was fitted in streams, and its pipeline."""
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import Normalizer
 
@@ -103,8 +103,10 @@ class Trainer:
             blocks = store_blocks(rows.store, rows.labelled.rows, layer=rows.layer, unit=True, often=True)
         blocks = told(blocks, len(rows.labelled.rows), self.name, self.progress)
         balanced, seed = self.settings.balanced, self.settings.seed
-        model, answers = streamed.fit(self.name, blocks, rows.problem, fold, balanced=balanced, seed=seed)
-        return make_pipeline(Normalizer(), model), answers
+        found = streamed.fit(
+            self.name, blocks, rows.problem, fold, balanced=balanced, calibrated=self.calibrate, seed=seed
+        )
+        return found, make_pipeline(Normalizer(), found.estimator)
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,12 @@ class CrossValidated:
     """Answers on rows that a head was not trained on.
 
     Attributes:
-        answers: float32 [n, outputs].
+        answers: of n rows.
         scale: of the calibration, for the head of all rows; 1 where there is none.
         pipeline: the head of all rows, where it came along.
     """
 
-    answers: np.ndarray
+    answers: Answers
     scale: float
     pipeline: HeadPipeline | None
 
@@ -147,16 +149,16 @@ def can_fit(name: str, problem: Problem, fold: np.ndarray) -> bool:
     return name not in NEEDS_TWO or fewest > len(problem.names)
 
 
-def answers_in_blocks(pipeline: HeadPipeline, rows: Vectors, scale: float = 1.0) -> np.ndarray:
-    """Return float32 [n, outputs]: a fitted pipeline's answers for rows, read block by block.
+def answers_in_blocks(pipeline: HeadPipeline, rows: Vectors, scale: float = 1.0) -> Answers:
+    """Return a fitted pipeline's answers for rows, which are read block by block.
 
     Args:
         pipeline: fitted to the classes, labels or targets of these rows.
         rows: n of them.
         scale: of the probabilities' logarithms; 1 leaves them as they are.
     """
-    found = np.empty((len(rows.labelled.rows), len(rows.problem.names)), np.float32)
+    found = room_for(len(rows.labelled.rows), len(rows.problem.names))
     for x, at in store_blocks(rows.store, rows.labelled.rows, layer=rows.layer)():
         given = all_answers(pipeline, x, rows.problem)
-        found[at] = given if scale == 1.0 else sharpen(given, scale)
+        put(found, at, given if scale == 1.0 else sharpen(given, scale), rows.problem.y)
     return found

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from fxengine.collect.item import unescape_path
 from fxengine.features.blocks import Say, counted
 from fxengine.features.unit import unit_length
-from fxengine.neighbours.groups import candidate_pairs
+from fxengine.neighbours.groups import ALL_PAIRS, candidate_pairs
 from fxengine.neighbours.index import Index
 from fxengine.retrieval.copies.judge import Survey, judge_pictures, survey
 from fxengine.retrieval.copies.looks import Looks
@@ -90,10 +90,15 @@ def _pictures(
     hashes = rows["content_hash"].to_pylist()
     looks = Looks(unescape_path(index.store.provenance.root), rows["id"].to_pylist(), hashes)
     if chosen:
+        pairs = _likeliest(whitened, _each_once(pairs), threshold)
+        whole = len(rows) <= ALL_PAIRS  # with more, only those are decoded whose vectors are near others
+        glanced = range(len(rows)) if whole else np.unique(pairs).tolist()
         with _one_thread():
-            seen = survey(looks, len(rows), counted("pictures looked at", len(rows), progress))
+            seen = survey(looks, len(rows), glanced, counted("pictures looked at", len(glanced), progress))
         share = seen.share
-        pairs, off = _worth(whitened, _each_once(pairs), threshold, seen)
+        pairs, off = _worth(
+            whitened, _each_once(np.concatenate([pairs, seen.pairs()])) if whole else pairs, threshold, seen
+        )
     order = _to_keep_first(rows, share)
     step = partial(counted, "pictures compared", progress=progress)
 
@@ -106,19 +111,23 @@ def _pictures(
     return Judged(stars, looks.hidden)
 
 
+def _likeliest(whitened: np.ndarray, pairs: np.ndarray, threshold: float) -> np.ndarray:
+    """Return all pairs where they are few, else the likeliest by their vectors, half as many as there are rows."""
+    most = max(_FEW, len(whitened) // 2)
+    if len(pairs) <= most:
+        return pairs
+    near = likeness_of(whitened, pairs)
+    found: np.ndarray = pairs[np.argsort(-near, kind="stable")[: max(most, int((near >= threshold).sum()))]]
+    return found
+
+
 def _worth(
     whitened: np.ndarray, pairs: np.ndarray, threshold: float, seen: Survey
 ) -> tuple[np.ndarray, frozenset[tuple[int, int]]]:
     """Return the pairs of rows to place, and those of them that a glance told to be two pictures.
 
-    Where they are few, all are proven. Else the likeliest by their vectors, half as many as there are rows, and those
-    that look alike whole are glanced at, and proven where they agree; the others are placed where they are alike.
+    Where they are few, all are proven. Else those that agree at a glance; the others are placed where they are alike.
     """
-    if len(pairs) > max(_FEW, len(whitened) // 2):
-        near = likeness_of(whitened, pairs)
-        likeliest = np.argsort(-near, kind="stable")[: max(_FEW, len(whitened) // 2, int((near >= threshold).sum()))]
-        pairs = pairs[likeliest]
-    pairs = _each_once(np.concatenate([pairs, seen.pairs()]))
     if len(pairs) <= _FEW:
         return pairs, frozenset()
     with _one_thread():

@@ -173,8 +173,9 @@ def test_what_is_fitted_in_streams_makes_the_same_file(name: str, kind: Kind) ->
     x, y, outputs = problem(kind)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     wanted = Problem(kind, ("a", "b", "c")[:outputs], y, np.arange(len(y)))
-    model, out_of_fold = streamed.fit(name, blocks_of(x, 50), wanted, assign_folds(wanted, 4, 0))
-    pipeline = make_pipeline(Normalizer(), model)
+    fitted = streamed.fit(name, blocks_of(x, 50), wanted, assign_folds(wanted, 4, 0))
+    pipeline, out_of_fold = make_pipeline(Normalizer(), fitted.estimator), fitted.answers
+    assert isinstance(out_of_fold, np.ndarray)
     session = ort.InferenceSession(head_model(name, pipeline, 12, kind, outputs).SerializeToString())
     found = session.run(None, {"features": x})[0]
     np.testing.assert_allclose(found, answers_of(pipeline, x, kind), atol=1e-5)
@@ -183,7 +184,7 @@ def test_what_is_fitted_in_streams_makes_the_same_file(name: str, kind: Kind) ->
     memory = answers_of(make_head(name, kind).fit(x, y), x, kind)
     assert np.corrcoef(memory.ravel(), found.ravel())[0, 1] > 0.95
     if kind != "numbers":
-        assert (memory.argmax(axis=1) == found.argmax(axis=1)).mean() > 0.98
+        assert (memory.argmax(axis=1) == found.argmax(axis=1)).mean() > 0.95  # at another strength
     else:
         np.testing.assert_allclose(found, memory, atol=1e-5)
 

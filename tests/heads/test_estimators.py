@@ -16,7 +16,7 @@ from fxengine.heads.classes import balanced_weights, deal_folds
 from fxengine.heads.evaluate.calibration import expected_calibration_error, fit_scale, probabilities
 from fxengine.heads.mlp import MlpClassifier, MlpRegressor
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor, solve
-from fxengine.heads.streams.closed_form import Targets, cross_validate, scores_out_of_fold
+from fxengine.heads.streams.closed_form import Targets, cross_validate, held_out_errors, scores_out_of_fold
 from fxengine.heads.svm import LinearSvm
 from tests.features.test_moments import blocks_of
 from tests.heads.test_contract import blobs
@@ -35,33 +35,39 @@ def test_scikit_learns_own_checks(estimator: BaseEstimator, monkeypatch: pytest.
         check_estimator(estimator)
 
 
-def test_ridge_solves_as_scikit_learn_for_every_strength() -> None:
+def test_ridge_solves_as_scikit_learn() -> None:
     x, y = blobs(3)
     targets = np.eye(3)[y]
     w = np.random.default_rng(0).uniform(0.5, 2, len(x))
-    fitted = solve(collect(blocks_of(x, 50), targets, weights=w).without(None).centred(), [0.1, 1.0, 30.0])
-    for i, strength in enumerate([0.1, 1.0, 30.0]):
-        reference = Ridge(alpha=strength).fit(x, targets, sample_weight=w)
-        np.testing.assert_allclose(fitted.weights[i], reference.coef_, atol=1e-5)
-        np.testing.assert_allclose(fitted.bias[i], reference.intercept_, atol=1e-4)
+    moments = collect(blocks_of(x, 50), targets, weights=w).without(None).centred()
+    for strength in (0.1, 1.0, 30.0):
+        fitted, reference = solve(moments, strength), Ridge(alpha=strength).fit(x, targets, sample_weight=w)
+        np.testing.assert_allclose(fitted.weights, reference.coef_, atol=1e-5)
+        np.testing.assert_allclose(fitted.bias, reference.intercept_, atol=1e-4)
 
 
-def test_every_row_is_scored_by_the_models_of_the_other_folds() -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_strengths_and_scores_out_of_fold_are_scikit_learns_of_each_fold(weighted: bool) -> None:
     x, y = blobs(3, rows=30)
     fold = deal_folds(y, len(y), 4, seed=1)
-    strengths = [0.01, 1.0, 100.0]
-    found = cross_validate(solve, blocks_of(x, 40), Targets(y, 3), fold, strengths)
-    wrong = np.zeros((4, 3))
-    scores = np.empty((3, len(y), 3))
+    w = np.random.default_rng(0).uniform(0.5, 2, len(x)) if weighted else np.ones(len(x))
+    strengths, targets = [0.01, 1.0, 30.0, 1000.0], np.eye(3)[y]
+    errors, scores = np.zeros((4, 4)), np.empty((4, len(y), 3))
     for number in range(4):
         train = fold != number
         for i, strength in enumerate(strengths):
-            scores[i][~train] = Ridge(alpha=strength).fit(x[train], np.eye(3)[y[train]]).predict(x[~train])
-            wrong[number, i] = (scores[i][~train].argmax(1) != y[~train]).sum()
-    np.testing.assert_array_equal(found.loss, wrong)
-    expected = np.concatenate([scores[found.chosen(n)][fold == n] for n in range(4)])
-    rows = np.concatenate([np.flatnonzero(fold == n) for n in range(4)])
-    np.testing.assert_allclose(scores_out_of_fold(blocks_of(x, 7), found, fold)[rows], expected, atol=1e-4)
+            judge = Ridge(alpha=strength).fit(x[train], targets[train], sample_weight=w[train])
+            scores[i][~train] = judge.predict(x[~train])
+            errors[number, i] = w[~train] @ np.square(scores[i][~train] - targets[~train]).sum(axis=1)
+    statistics = collect(blocks_of(x, 40), targets, fold, 4, w)
+    squares = np.array([w[fold == n].sum() for n in range(4)])[:, None]  # of the targets
+    found = [held_out_errors(statistics.without(n).centred(), statistics.only(n), strengths) for n in range(4)]
+    np.testing.assert_allclose(found + squares, errors, rtol=1e-4)
+    best = (errors.sum(axis=0) - errors).argmin(axis=1)
+    folds = cross_validate(solve, blocks_of(x, 40), Targets(y, 3), fold, strengths, w)
+    assert folds.strength == strengths[errors.sum(axis=0).argmin()]
+    expected = np.stack([scores[best[number], row] for row, number in enumerate(fold)])
+    np.testing.assert_allclose(scores_out_of_fold(blocks_of(x, 7), folds, fold), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("dim", [12, 200])

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 
+from fxengine.heads.evaluate.answers import Answers, likeliest
+
 _BINS = 15
 _SCALE_ROWS = 20_000  # one number needs no more
 _SURE = 1.6449  # standard errors
@@ -49,24 +51,25 @@ def fit_scale(scores: np.ndarray, y: np.ndarray, seed: int = 0) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 7.0), method="bounded").x))
 
 
-def expected_calibration_error(p: np.ndarray, y: np.ndarray) -> float:
+def expected_calibration_error(p: Answers, y: np.ndarray) -> float:
     """Return the mean gap between confidence and accuracy over 15 bins of equal width (Guo et al. 2017).
 
     Args:
-        p: probabilities [n, classes].
+        p: probabilities of n rows.
         y: class numbers [n].
     """
     return float(sum(share * abs(confidence - right) for confidence, right, share in reliability(p, y)))
 
 
-def reliability(p: np.ndarray, y: np.ndarray) -> list[tuple[float, float, float]]:
+def reliability(p: Answers, y: np.ndarray) -> list[tuple[float, float, float]]:
     """Return (mean confidence, accuracy, share of the rows) of every bin of confidence that has rows.
 
     Args:
-        p: probabilities [n, classes].
+        p: probabilities of n rows.
         y: class numbers [n].
     """
-    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    said, confidence = likeliest(p)
+    right = said == y
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     found = []
     for number in np.unique(bins):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from fxengine.heads import answers_of
 from fxengine.heads.estimator import Estimator, Kind
+from fxengine.heads.evaluate.answers import Answers, drawn_from, likeliest, of_own, taken
 from fxengine.heads.evaluate.calibration import TINY, expected_calibration_error
 from fxengine.heads.evaluate.interval import Interval, exact_interval, percentiles
 
@@ -88,7 +89,7 @@ def all_answers(pipeline: Estimator, x: np.ndarray, problem: Problem) -> np.ndar
     return found
 
 
-def interval_of(problem: Problem, repeats: list[np.ndarray], *, folds: int = 0, seed: int = 0) -> Interval:
+def interval_of(problem: Problem, repeats: Sequence[Answers], *, folds: int = 0, seed: int = 0) -> Interval:
     """Return the deciding score with its 95% interval.
 
     Of accuracy see `accuracy_interval`. Of other scores it comes from resampling groups with replacement, and is wider
@@ -96,7 +97,7 @@ def interval_of(problem: Problem, repeats: list[np.ndarray], *, folds: int = 0, 
 
     Args:
         problem: n rows.
-        repeats: answers for them, float32 [n, outputs] each; the score is the mean over these.
+        repeats: answers for them; the score is the mean over these.
         folds: of the cross-validation that they are of; 0 where all are of one head that was trained on other rows.
         seed: of the resampling.
     """
@@ -104,7 +105,7 @@ def interval_of(problem: Problem, repeats: list[np.ndarray], *, folds: int = 0, 
     mean = float(np.mean(means))
     if problem.kind == "classes":
         return accuracy_interval(mean, problem.groups, folds)
-    found = [deciding_score(problem.take(rows), repeats[0][rows]) for rows in resamples(problem.groups, seed)]
+    found = [deciding_score(problem.take(rows), taken(repeats[0], rows)) for rows in resamples(problem.groups, seed)]
     return percentiles(mean, mean + (np.array(found) - mean) / math.sqrt(_worth(folds)))
 
 
@@ -133,10 +134,10 @@ def _worth(folds: int) -> float:
     return (folds - 1) / (folds + 1) if folds else 1.0
 
 
-def deciding_score(problem: Problem, p: np.ndarray) -> float:
-    """Return accuracy, mean average precision (NaN where no row has a label) or R squared of answers [n, outputs]."""
-    if problem.kind == "classes":
-        return float((p.argmax(axis=1) == problem.y).mean())
+def deciding_score(problem: Problem, p: Answers) -> float:
+    """Return accuracy, mean average precision (NaN where no row has a label) or R squared of answers."""
+    if problem.kind == "classes" or not isinstance(p, np.ndarray):
+        return float((likeliest(p)[0] == problem.y).mean())
     if problem.kind == "numbers":
         return float(metrics.r2_score(problem.y, p))
     known = [i for i in range(p.shape[1]) if problem.y[:, i].any()]
@@ -144,44 +145,45 @@ def deciding_score(problem: Problem, p: np.ndarray) -> float:
     return float(np.mean(each)) if each else math.nan
 
 
-def all_scores(problem: Problem, p: np.ndarray) -> dict[str, float | None]:
-    """Return every score of answers [n, outputs] by name; None where the rows do not define it."""
+def all_scores(problem: Problem, p: Answers) -> dict[str, float | None]:
+    """Return every score of answers by name; None where the rows do not define it.
+
+    The area under the ROC curve is that of 50,000 rows at random where not all answers are held.
+    """
     y = problem.y
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
+        if problem.kind == "classes" or not isinstance(p, np.ndarray):
+            return _class_scores(problem, p)
         if problem.kind == "numbers":
             return {
                 "r2": float(metrics.r2_score(y, p)),
                 "mean_absolute_error": float(metrics.mean_absolute_error(y, p)),
                 "root_mean_squared_error": float(metrics.root_mean_squared_error(y, p)),
             }
-        if problem.kind == "labels":
-            sure = p > 0.5
-            return {
-                "mean_average_precision": deciding_score(problem, p),
-                "macro_f1": float(metrics.f1_score(y, sure, average="macro", zero_division=0)),
-                "all_labels_right": float(metrics.accuracy_score(y, sure)),
-                "auc": _auc(y, p),
-                "log_loss": float(
-                    np.mean([metrics.log_loss(y[:, i], p[:, i], labels=[0, 1]) for i in range(y.shape[1])])
-                ),
-            }
-        said = p.argmax(axis=1)
-        classes = np.arange(len(problem.names))
+        sure, each = p > 0.5, range(y.shape[1])
         return {
-            "accuracy": float((said == y).mean()),
-            "balanced_accuracy": float(np.mean([(said[y == c] == c).mean() for c in np.unique(y)])),
-            "macro_f1": float(metrics.f1_score(y, said, average="macro", labels=classes, zero_division=0)),
+            "mean_average_precision": deciding_score(problem, p),
+            "macro_f1": float(metrics.f1_score(y, sure, average="macro", zero_division=0)),
+            "all_labels_right": float(metrics.accuracy_score(y, sure)),
             "auc": _auc(y, p),
-            "log_loss": _log_loss(y, p),
-            "calibration_error": expected_calibration_error(p, y),
+            "log_loss": float(np.mean([metrics.log_loss(y[:, i], p[:, i], labels=[0, 1]) for i in each])),
         }
 
 
-def _log_loss(y: np.ndarray, p: np.ndarray) -> float:
-    """Return what scikit-learn's `log_loss` does, without its copies of [n, classes] in float64."""
-    own = p[np.arange(len(y)), y].astype(np.float64)
-    return float(-np.log(np.clip(own, TINY, 1)).mean())
+def _class_scores(problem: Problem, p: Answers) -> dict[str, float | None]:
+    y, said = problem.y, likeliest(p)[0]
+    rows, whole = drawn_from(p)
+    classes = np.arange(len(problem.names))
+    return {
+        "accuracy": float((said == y).mean()),
+        "balanced_accuracy": float(np.mean([(said[y == c] == c).mean() for c in np.unique(y)])),
+        "macro_f1": float(metrics.f1_score(y, said, average="macro", labels=classes, zero_division=0)),
+        "auc": _auc(y[rows], whole),
+        # scikit-learn's `log_loss`, without its copies of [n, classes] in float64
+        "log_loss": float(-np.log(np.clip(of_own(p, y).astype(np.float64), TINY, 1)).mean()),
+        "calibration_error": expected_calibration_error(p, y),
+    }
 
 
 def _auc(y: np.ndarray, p: np.ndarray) -> float | None:

@@ -1,15 +1,14 @@
-"""Heads in closed form from streamed statistics: every strength of every fold from one pass.
+"""Heads in closed form from streamed statistics: every strength of every fold from one pass over the rows.
 
-Folds cost one pass more, which scores every row by the models that did not see it, for all strengths at once.
+A second pass scores every row by the model that did not see it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -39,83 +38,57 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A linear model for every strength.
+class Linear:
+    """A linear model.
 
     Attributes:
-        weights: float64 [strengths, targets, dim].
-        bias: float64 [strengths, targets].
+        weights: float64 [targets, dim].
+        bias: float64 [targets].
     """
 
     weights: np.ndarray
     bias: np.ndarray
 
-    def scores(self, x: np.ndarray) -> np.ndarray:
-        """Return float32 [n, strengths, targets]."""
-        product, bias = self._flat
-        found: np.ndarray = x @ product
-        found += bias
-        return found.reshape(len(x), *self.bias.shape)
 
-    def at(self, strength: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights [targets, dim] and bias [targets] of the strength with this index."""
-        return self.weights[strength], self.bias[strength]
-
-    @cached_property
-    def _flat(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights [dim, strengths * targets] and bias of all strengths side by side, float32."""
-        weights = self.weights.reshape(-1, self.weights.shape[2]).astype(np.float32)
-        return weights.T, self.bias.astype(np.float32).ravel()
-
-
-def shrunk(matrix: np.ndarray, rows: np.ndarray, strengths: Sequence[float]) -> np.ndarray:
-    """Return rows (matrix + s I)^-1 for every strength s, [strengths, rows, dim], from one eigendecomposition.
-
-    Args:
-        matrix: symmetric and positive [dim, dim].
-        rows: [rows, dim].
-        strengths: what is added to the diagonal.
-    """
-    # Not by `moments.eigh`: a limit of threads holds for the whole process, so that it stands around the pool below.
-    values, vectors = np.linalg.eigh(matrix)
-    rotated = rows @ vectors
-    return np.stack([(rotated / (np.maximum(values, 0) + s)) @ vectors.T for s in strengths])
-
-
-Solve = Callable[[Centred, Sequence[float]], Fitted]
+Solve = Callable[[Centred, float], Linear]
 
 
 @dataclass(frozen=True)
 class FittedFolds:
-    """A linear model without each fold, for every strength.
+    """A linear model without each fold, each at the strength that the rows of the other folds chose.
 
     Attributes:
-        loss: float64 [folds, strengths], wrong answers or squared errors of each fold's rows.
         models: of each fold, without its rows.
         whole: of all rows.
-        best: index of the strength with the least loss over all folds.
+        strength: of `whole`, the one with the least squared error over all folds.
     """
 
-    loss: np.ndarray
-    models: list[Fitted]
-    whole: Fitted
-    best: int
-
-    def chosen(self, fold: int) -> int:
-        """Return the strength for a fold's rows: the best one on the rows of the other folds."""
-        return _strongest_of_best(self.loss.sum(axis=0) - self.loss[fold])
+    models: list[Linear]
+    whole: Linear
+    strength: float
 
 
-def _solve_folds(solve: Solve, statistics: Statistics, folds: int, strengths: Sequence[float]) -> list[Fitted]:
-    """Return the models without each fold, and that of all rows last; as many at a time as there are cores."""
+def held_out_errors(rest: Centred, held: Statistics, strengths: Sequence[float]) -> np.ndarray:
+    """Return sum w |y - Wx - b|^2 of rows that a ridge regression has not seen, float64 [strengths], less sum w |y|^2.
 
-    def without(fold: int | None) -> Fitted:
-        return solve(statistics.without(fold).centred(), strengths)
+    With the eigenvectors V of the others' scatter matrix and their cross moments C, W is C V diag(1 / (values +
+    strength)) V^T, and the sum needs of the rows held out no more than their moments.
 
-    # An eigendecomposition gains nothing from a second thread; two of them do. The limit holds for all threads, so
-    # that it has to stand outside them.
-    with threadpool_limits(1), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return list(pool.map(without, [*range(folds), None]))
+    Args:
+        rest: the moments that the regression is fitted to.
+        held: the sums over the rows held out, of a single fold.
+        strengths: what is added to the diagonal of the scatter matrix.
+    """
+    values, vectors = rest.spectrum
+    rotated = rest.cross @ vectors
+    about = held.shifted_to(rest.mean)
+    cross = about.cross[0] - np.outer(rest.target_mean, about.sums[0])
+    linear = (rotated * (cross @ vectors)).sum(axis=0)
+    squares = (vectors.T @ about.gram[0] @ vectors) * (rotated.T @ rotated)
+    mean = rest.target_mean
+    constant = about.weight[0] * mean @ mean - 2 * mean @ about.targets[0]
+    filters = [1 / (values + strength) for strength in strengths]
+    return np.array([constant - 2 * each @ linear + each @ squares @ each for each in filters])
 
 
 def cross_validate(
@@ -126,10 +99,13 @@ def cross_validate(
     strengths: Sequence[float] = STRENGTHS,
     weights: np.ndarray | None = None,
 ) -> FittedFolds:
-    """Fit every fold and every strength from one pass, and score each row by its fold's models in a second one.
+    """Fit every fold from one pass, at the strength at which ridge regression errs least on the rows held out.
+
+    Classes are regressed on as 0 and 1. Accuracy chose worse: it is the same for many strengths, and noisy where rows
+    are few (docs/decisions.md has the figures).
 
     Args:
-        solve: from moments to a model for every strength.
+        solve: from moments and a strength to a model.
         blocks: the rows.
         targets: of every row.
         fold: int [n], the fold of every row, from 0.
@@ -138,37 +114,41 @@ def cross_validate(
     """
     folds = int(fold.max()) + 1
     statistics = collect(blocks, targets.matrix(), fold, folds, weights)
-    *models, whole = _solve_folds(solve, statistics, folds, strengths)
-    loss = np.zeros((folds, len(strengths)))
+    moments = [statistics.without(number).centred() for number in (*range(folds), None)]
+
+    def errors(number: int) -> np.ndarray:
+        return held_out_errors(moments[number], statistics.only(number), strengths)
+
+    # An eigendecomposition gains nothing from a second thread; two of them do. The limit holds for all threads, so
+    # that it has to stand outside them.
+    with threadpool_limits(1), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        found = np.stack(list(pool.map(errors, range(folds))))
+        chosen = [strengths[int(sums.argmin())] for sums in (*(found.sum(axis=0) - found), found.sum(axis=0))]
+        *models, whole = pool.map(solve, moments, chosen)
+    return FittedFolds(models, whole, chosen[-1])
+
+
+def fold_scores(blocks: Blocks, models: Sequence[Linear], fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield scores of rows by the model of their fold, float32 [k, targets], and the rows' places, int64 [k].
+
+    Args:
+        blocks: the rows.
+        models: of each fold.
+        fold: int [n], the fold of every row.
+    """
+    flat = [(model.weights.T.astype(np.float32), model.bias.astype(np.float32)) for model in models]
     for x, at in blocks():
         for number in np.unique(fold[at]):
             rows = fold[at] == number
-            scores = models[number].scores(x[rows])
-            loss[number] += _loss(scores, targets, at[rows], None if weights is None else weights[at[rows]])
-    return FittedFolds(loss, models, whole, _strongest_of_best(loss.sum(axis=0)))
+            weights, bias = flat[number]
+            scores: np.ndarray = x[rows] @ weights
+            scores += bias
+            yield scores, at[rows]
 
 
 def scores_out_of_fold(blocks: Blocks, found: FittedFolds, fold: np.ndarray) -> np.ndarray:
-    """Return float32 [n, targets]: every row's scores by the model of its fold, at the strength the others chose."""
-    scores = np.empty((len(fold), found.whole.bias.shape[1]), np.float32)
-    chosen = []
-    for number, model in enumerate(found.models):
-        weights, bias = model.at(found.chosen(number))
-        chosen.append((weights.T.astype(np.float32), bias.astype(np.float32)))
-    for x, at in blocks():
-        for number in np.unique(fold[at]):
-            rows = fold[at] == number
-            weights, bias = chosen[number]
-            scores[at[rows]] = x[rows] @ weights + bias
+    """Return float32 [n, targets]: every row's scores by the model of its fold."""
+    scores = np.empty((len(fold), len(found.whole.bias)), np.float32)
+    for part, at in fold_scores(blocks, found.models, fold):
+        scores[at] = part
     return scores
-
-
-def _strongest_of_best(loss: np.ndarray) -> int:
-    return int(np.flatnonzero(loss <= loss.min())[-1])
-
-
-def _loss(scores: np.ndarray, targets: Targets, at: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Return the sum over rows for every strength, [strengths]."""
-    y = targets.y[at]
-    each = scores.argmax(axis=2) != y[:, None] if targets.classes else np.square(scores - y[:, None]).sum(axis=2)
-    return np.asarray(each.sum(axis=0) if weights is None else weights @ each, np.float64)

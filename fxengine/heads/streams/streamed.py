@@ -1,4 +1,8 @@
-"""Heads for more rows than fit into memory: ridge and lda from three passes, logistic regression from more."""
+"""Heads for more rows than fit into memory: ridge and lda from three passes, logistic regression from more.
+
+One pass draws some rows at random, one takes the moments of every fold, from which logistic regression goes on. The
+rows drawn say how scores become probabilities, and the last pass answers every row by its fold's model.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +19,11 @@ from fxengine.features.moments import Block, Blocks, collect
 from fxengine.heads import lda, logistic, ridge
 from fxengine.heads.classes import balanced_weights
 from fxengine.heads.estimator import Estimator, Kind
-from fxengine.heads.evaluate.calibration import TINY, fit_scale, probabilities
+from fxengine.heads.evaluate.answers import SAMPLE, Answers, put, room_for
+from fxengine.heads.evaluate.calibration import TINY, calibrate, fit_scale, probabilities
 from fxengine.heads.evaluate.scores import Problem
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor
-from fxengine.heads.streams.closed_form import (
-    STRENGTHS,
-    FittedFolds,
-    Solve,
-    Targets,
-    cross_validate,
-    scores_out_of_fold,
-)
-
-_ROWS = 4096
+from fxengine.heads.streams.closed_form import Linear, Solve, Targets, cross_validate, fold_scores
 
 _Model = TypeVar("_Model")
 
@@ -41,14 +37,14 @@ class StreamedRows:
         problem: what is to be predicted.
         fold: int [n], the fold of every row.
         weights: float64 [n] of every row; None where all count as much.
-        seed: of the rows that fix a scale.
+        some: at most 50,000 of them at random.
     """
 
     blocks: Blocks
     problem: Problem
     fold: np.ndarray
     weights: np.ndarray | None
-    seed: int
+    some: Block
 
     @property
     def targets(self) -> Targets:
@@ -56,8 +52,20 @@ class StreamedRows:
         return Targets(self.problem.y, len(self.problem.names) if self.problem.kind == "classes" else 0)
 
 
-# The estimator fitted to all rows, and the answers of every row by one of the other folds, float32 [n, outputs].
-Fit = Callable[[StreamedRows], tuple[Estimator, np.ndarray]]
+@dataclass(frozen=True)
+class Models:
+    """What a head is in streams.
+
+    Attributes:
+        folds: of each fold, the model of the rows of the others.
+        estimator: of all rows, from the factor of its scores.
+    """
+
+    folds: list[Linear]
+    estimator: Callable[[float], Estimator]
+
+
+Fit = Callable[[StreamedRows], Models]
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,27 @@ class StreamedHead:
     Attributes:
         kinds: what it can predict, of what the head of this name can.
         fit: fits it; its estimator is one that the head's `nodes` takes.
+        scaled: whether its scores want a factor before they are probabilities.
     """
 
     kinds: tuple[Kind, ...]
     fit: Fit
+    scaled: bool = True
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A head that was fitted in streams.
+
+    Attributes:
+        estimator: fitted to all rows.
+        answers: of every row by a model of the other folds.
+        scale: of the calibration, 1 where there is none; the answers have it, the estimator does not.
+    """
+
+    estimator: Estimator
+    answers: Answers
+    scale: float
 
 
 def streamed_for(kind: Kind) -> list[str]:
@@ -79,9 +104,16 @@ def streamed_for(kind: Kind) -> list[str]:
 
 
 def fit(
-    name: str, blocks: Blocks, problem: Problem, fold: np.ndarray, *, balanced: bool = False, seed: int = 0
-) -> tuple[Estimator, np.ndarray]:
-    """Return the fitted estimator, and the answers of every row by one of the other folds, float32 [n, outputs].
+    name: str,
+    blocks: Blocks,
+    problem: Problem,
+    fold: np.ndarray,
+    *,
+    balanced: bool = False,
+    calibrated: bool = False,
+    seed: int = 0,
+) -> Streamed:
+    """Return the head of all rows, and the answers of every row by one of the other folds.
 
     Args:
         name: one of `streamed_for(problem.kind)`.
@@ -89,7 +121,8 @@ def fit(
         problem: what is to be predicted.
         fold: int [n], from `assign_folds`.
         balanced: whether every class counts as much, whatever its rows.
-        seed: of the rows that fix a scale.
+        calibrated: whether to calibrate the probabilities of classes, by the rows that are drawn.
+        seed: of the rows that are drawn.
 
     Raises:
         InputError: there is no such head for rows in streams.
@@ -100,80 +133,111 @@ def fit(
         raise InputError(f"The head {name!r} needs all vectors in memory, and they do not fit. Take {choice}.")
     alike = not balanced or problem.kind != "classes"
     weights = None if alike else balanced_weights(problem.y, len(problem.names))
-    return STREAMED[name].fit(StreamedRows(blocks, problem, fold, weights, seed))
+    some = _some_rows(blocks, np.random.default_rng(seed).permutation(len(fold)) < SAMPLE)
+    rows = StreamedRows(blocks, problem, fold, weights, some)
+    models = STREAMED[name].fit(rows)
+    scale, more = _scales(models, rows, seed, scaled=STREAMED[name].scaled, calibrated=calibrated)
+    answers = room_for(len(fold), len(problem.names), seed)
+    for scores, at in fold_scores(blocks, models.folds, fold):
+        put(answers, at, _answers(scores, scale * more, problem.kind), problem.y)
+    return Streamed(models.estimator(scale), answers, more)
 
 
-def _closed_form(solve: Solve, rows: StreamedRows) -> tuple[FittedFolds, np.ndarray]:
-    """Return the models of every fold, and the scores of every row by the others, float32 [n, outputs]."""
+def _answers(scores: np.ndarray, scale: float, kind: Kind) -> np.ndarray:
+    return scores if kind == "numbers" else probabilities(scores, scale, labels=kind == "labels")
+
+
+def _scales(models: Models, rows: StreamedRows, seed: int, *, scaled: bool, calibrated: bool) -> tuple[float, float]:
+    """Return the factor of scores with the least log loss on the rows drawn, and that of the calibration beyond it."""
+    kind, at = rows.problem.kind, rows.some.at
+    if kind == "numbers" or not (scaled or calibrated):
+        return 1.0, 1.0
+    scores = np.empty((len(at), len(rows.problem.names)), np.float32)
+    place = np.empty(len(rows.fold), np.int64)
+    place[at] = np.arange(len(at))
+    for part, mine in fold_scores(lambda: iter([rows.some]), models.folds, rows.fold):
+        scores[place[mine]] = part
+    scale = fit_scale(scores, rows.problem.y[at], seed) if scaled else 1.0
+    if not calibrated or kind != "classes":
+        return scale, 1.0
+    return scale, calibrate(probabilities(scores, scale), rows.problem.y[at], rows.fold[at])[1]
+
+
+def _in_closed_form(solve: Solve, rows: StreamedRows, estimator: Callable[[Linear, float, float], Estimator]) -> Models:
+    """Return the models of a solution; `estimator` makes that of all rows of weights, strength and scale."""
     found = cross_validate(solve, rows.blocks, rows.targets, rows.fold, weights=rows.weights)
-    return found, scores_out_of_fold(rows.blocks, found, rows.fold)
+    return Models(found.models, lambda scale: estimator(found.whole, found.strength, scale))
 
 
-def _ridge(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
-    found, scores = _closed_form(ridge.solve, rows)
-    (coef, bias), strength = found.whole.at(found.best), STRENGTHS[found.best]
-    if rows.problem.kind == "numbers":
-        return _fill(RidgeRegressor(), coef, bias, strength_=strength, single_=False), scores
-    scale, labels = fit_scale(scores, rows.problem.y, rows.seed), rows.problem.kind == "labels"
-    facts = {"strength_": strength, "classes_": np.arange(len(coef)), "multilabel_": labels, "scale_": scale}
-    return _fill(RidgeClassifier(), coef, bias, **facts), _probabilities(scores, scale, labels)
+def _ridge(rows: StreamedRows) -> Models:
+    def estimator(whole: Linear, strength: float, scale: float) -> Estimator:
+        if rows.problem.kind == "numbers":
+            return _fill(RidgeRegressor(), whole, strength_=strength, single_=False)
+        labels = rows.problem.kind == "labels"
+        facts = {"classes_": np.arange(len(whole.bias)), "multilabel_": labels, "scale_": scale}
+        return _fill(RidgeClassifier(), whole, strength_=strength, **facts)
+
+    return _in_closed_form(ridge.solve, rows, estimator)
 
 
-def _lda(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
-    found, scores = _closed_form(lda.solve, rows)
-    coef, bias = found.whole.at(found.best)
-    scale = fit_scale(scores, rows.problem.y, rows.seed)
-    return _linear(LinearDiscriminantAnalysis(), coef * scale, bias * scale), _probabilities(scores, scale, False)
+def _lda(rows: StreamedRows) -> Models:
+    def estimator(whole: Linear, strength: float, scale: float) -> Estimator:
+        found: Estimator = _linear(LinearDiscriminantAnalysis(), Linear(whole.weights * scale, whole.bias * scale))
+        return found
+
+    return _in_closed_form(lda.solve, rows, estimator)
 
 
-def _linear(model: _Model, coef: np.ndarray, bias: np.ndarray) -> _Model:
-    """Return scikit-learn's estimator with these weights [classes, dim]; of two classes it keeps their difference."""
-    classes = np.arange(len(coef))
-    if len(coef) == 2:
-        coef, bias = coef[1:] - coef[:1], bias[1:] - bias[:1]
-    return _fill(model, coef, bias, classes_=classes)
+def _linear(model: _Model, found: Linear) -> _Model:
+    """Return scikit-learn's estimator with these weights of every class; of two classes it keeps their difference."""
+    classes = np.arange(len(found.bias))
+    if len(classes) == 2:
+        found = Linear(found.weights[1:] - found.weights[:1], found.bias[1:] - found.bias[:1])
+    return _fill(model, found, classes_=classes)
 
 
-def _fill(model: _Model, coef: np.ndarray, bias: np.ndarray, **fitted: object) -> _Model:
-    for name, value in {"coef_": coef, "intercept_": bias, "n_features_in_": coef.shape[1], **fitted}.items():
+def _fill(model: _Model, found: Linear, **fitted: object) -> _Model:
+    weights = {"coef_": found.weights, "intercept_": found.bias, "n_features_in_": found.weights.shape[1]}
+    for name, value in {**weights, **fitted}.items():
         setattr(model, name, value)
     return model
 
 
-def _probabilities(scores: np.ndarray, scale: float, labels: bool) -> np.ndarray:
-    """Turn scores into probabilities, in place: they are the largest thing in memory."""
-    for start in range(0, len(scores), _ROWS):
-        rows = slice(start, start + _ROWS)
-        scores[rows] = probabilities(scores[rows], scale, labels)
-    return scores
-
-
-def _logistic(rows: StreamedRows) -> tuple[Estimator, np.ndarray]:
-    """Fit every fold and the whole, at the strength with the least log loss on the first fold's rows.
-
-    The first fold's own score is therefore that of the best of three.
-    """
+def _logistic(rows: StreamedRows) -> Models:
+    """Fit every fold and the whole, at the strength that did best on some rows of the first fold."""
     blocks, y, fold, folds = rows.blocks, rows.problem.y, rows.fold, int(rows.fold.max()) + 1
     weights = np.ones(len(fold)) if rows.weights is None else rows.weights
+    strength = _logistic_strength(rows, weights)
     statistics = collect(blocks, rows.targets.matrix(), fold, folds, weights)
-    some = _some_rows(blocks, np.random.default_rng(rows.seed).permutation(len(y)) < _ROWS)
-    answers = np.empty((len(fold), len(rows.problem.names)), np.float32)
+
+    def fitted(without: int | None) -> Linear:
+        moments = statistics.without(without).centred()
+        (model,) = logistic.path(blocks, y, weights * (fold != without), moments, rows.some, [strength])
+        return model
+
+    models = [fitted(number) for number in range(folds)]
+    whole = fitted(None)
+    return Models(models, lambda scale: _linear(LogisticRegression(C=strength), whole))
+
+
+def _logistic_strength(rows: StreamedRows, weights: np.ndarray) -> float:
+    """Return the strength with the least log loss on the first fold's rows of those drawn, fitted to the others.
+
+    The first fold's own score is therefore that of the best of three, as far as its rows were drawn.
+    """
+    x, at = rows.some
+    y, w, held = rows.problem.y[at], weights[at], rows.fold[at] == 0
+    blocks: Blocks = lambda: iter([Block(x.copy(), np.arange(len(x)))])  # noqa: E731
+    targets = Targets(y, len(rows.problem.names)).matrix()
+    moments = collect(blocks, targets, weights=w * ~held).without(None).centred()
     losses: dict[float, float] = {}
-    for number in range(folds):
-        held, moments = fold == number, statistics.without(number).centred()
-        strengths = [min(losses, key=lambda s: losses[s])] if number else logistic.STRENGTHS
-        fitted = logistic.path(blocks, y, weights * ~held, moments, some, strengths)
-        for strength, (coef, bias) in zip(strengths, fitted, strict=True):
-            found = _answers(blocks, held, coef, bias)
-            if not number:
-                own = found[np.arange(len(found)), y[held]]
-                losses[strength] = float(-(weights[held] @ np.log(np.maximum(own, TINY))))
-                if losses[strength] > min(losses.values()):
-                    break
-            answers[held] = found
-    strength = min(losses, key=lambda s: losses[s])
-    (coef, bias), *_ = logistic.path(blocks, y, weights, statistics.without(None).centred(), some, [strength])
-    return _linear(LogisticRegression(C=strength), coef, bias), answers
+    path = logistic.path(blocks, y, w * ~held, moments, Block(x, np.arange(len(x))), logistic.STRENGTHS)
+    for strength, model in zip(logistic.STRENGTHS, path, strict=True):
+        p = probabilities(x[held] @ model.weights.T.astype(np.float32) + model.bias.astype(np.float32), 1.0)
+        losses[strength] = float(-(w[held] @ np.log(np.maximum(p[np.arange(len(p)), y[held]], TINY))))
+        if losses[strength] > min(losses.values()):
+            break
+    return min(losses, key=lambda s: losses[s])
 
 
 def _some_rows(blocks: Blocks, wanted: np.ndarray) -> Block:
@@ -182,21 +246,10 @@ def _some_rows(blocks: Blocks, wanted: np.ndarray) -> Block:
     return Block(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def _answers(blocks: Blocks, held: np.ndarray, coef: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Return the probabilities of the rows of which `held`, bool [n], is true, float32 [rows, classes]."""
-    place = np.cumsum(held) - 1
-    found = np.empty((place[-1] + 1, len(bias)), np.float32)
-    product, shift = coef.T.astype(np.float32), bias.astype(np.float32)
-    for x, at in blocks():
-        mine = held[at]
-        found[place[at[mine]]] = probabilities(x[mine] @ product + shift, 1.0)
-    return found
-
-
 # The heads that rows in streams can have, the quickest first. To add one: write here what fits it, and name it here as
 # `heads.HEADS` does.
 STREAMED = {
     "ridge": StreamedHead(("classes", "labels", "numbers"), _ridge),
     "lda": StreamedHead(("classes",), _lda),
-    "logistic": StreamedHead(("classes",), _logistic),
+    "logistic": StreamedHead(("classes",), _logistic, scaled=False),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Survey:
-    """Every picture of a store at a glance.
+    """Pictures of a store at a glance.
 
     Attributes:
         squares: uint8 [n, SQUARE, SQUARE]; 0 where a picture was not looked at.
@@ -47,11 +47,11 @@ class Survey:
         return found
 
 
-def survey(looks: Looks, n: int, step: Callable[[int], None]) -> Survey:
-    """Look at the `n` pictures of a store; `step` is told how many were looked at."""
+def survey(looks: Looks, n: int, rows: Sequence[int], step: Callable[[int], None]) -> Survey:
+    """Glance at some pictures of a store of `n`; `step` is told how many were looked at."""
     squares, share = np.zeros((n, SQUARE, SQUARE), np.uint8), np.ones(n)
-    for row, glance in enumerate(looks.glances()):
-        step(row)
+    for done, (row, glance) in enumerate(zip(rows, looks.glances(rows), strict=True)):
+        step(done)
         if glance is not None:
             squares[row], inside = glance
             share[row] = inside if inside < _WIDE else 1.0

@@ -46,9 +46,8 @@ class Looks:
             self._kept.popitem(last=False)
         return found
 
-    def glances(self) -> Iterator[tuple[np.ndarray, float] | None]:
-        """Yield what `glance_at` says of every row, decoded on all cores; None as for a look."""
-        rows = range(len(self._ids))
+    def glances(self, rows: Sequence[int]) -> Iterator[tuple[np.ndarray, float] | None]:
+        """Yield what `glance_at` says of rows, decoded on all cores; None as for a look."""
         with ThreadPoolExecutor(usable_cores()) as pool:
             for start in range(0, len(rows), _AHEAD):
                 yield from pool.map(self._glance, rows[start : start + _AHEAD])
