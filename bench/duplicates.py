@@ -1,6 +1,6 @@
 """Whether what `fxengine duplicates` calls the same picture is, and how many planted copies it finds.
 
-python -m bench.duplicates [--photos N]
+python -m bench.duplicates [--photos N | --size N]
 
 Real: five folders without planted copies, against bench/duplicates_truth.json, which was made by looking at every pair
 that was ever called the same picture, and every near miss. Planted: of N photos of three folders, each edit of
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from bench.machine import ROOT, photos, save
+from bench.many import measure
 from bench.planted import EDITS, MARK, plant
 from fxengine import FeatureStore, duplicates, extract
 from fxengine.heads.evaluate.interval import exact_interval
@@ -154,7 +155,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=100, help="of each folder that copies are planted in")
+    parser.add_argument("--size", type=int, help="only time so many made pictures, of which 1%% are copies; print it")
     options = parser.parse_args()
+    if options.size is not None:
+        print(measure(options.size))
+        return
     result: dict[str, Any] = {"real": {}, "planted": {}}
     with tempfile.TemporaryDirectory() as temporary:
         for name in REAL:

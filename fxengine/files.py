@@ -104,6 +104,8 @@ class Replacement:
         """Make it, empty; raises OSError."""
         if not target.name:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        if not target.parent.is_dir():  # said of the folder, not of a temporary name in it
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
         self._target, self._or_into = target, or_into
         self._through = _is_of_system(target) or (or_into and not _can_be_replaced(target))
         beside = Path(tempfile.gettempdir(), target.name) if self._through else target

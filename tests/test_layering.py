@@ -70,6 +70,7 @@ POOLS = {
     "fxengine/heads/streams/closed_form.py",  # the model without each fold
     "fxengine/pipeline/lookahead.py",  # lists the next unit of a run, and reads what may be renamed
     "fxengine/pipeline/threads.py",  # a net on its streams
+    "fxengine/retrieval/copies/likely.py",
     "fxengine/retrieval/copies/looks.py",  # decodes pictures that are compared
     "fxengine/train/children/torch_loop.py",  # makes the next batch while one is trained on
     "fxengine/train/data.py",  # decodes the pictures of a training

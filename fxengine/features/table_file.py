@@ -34,6 +34,8 @@ def write_table(table: pa.Table, path: str | Path) -> None:
 
 
 def check_suffix(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> None:
-    """Raise InputError where a path ends in none of these: better before a long run than after it."""
+    """Raise InputError where a path ends in none of these or has no folder: better before a long run than after it."""
     if Path(path).suffix.lower() not in suffixes:
         raise InputError(f"`output` {path} must end in {', '.join(suffixes)}.")
+    if not Path(path).parent.is_dir():
+        raise InputError(f"`output` {path} cannot be written: there is no folder {Path(path).parent}. Make it first.")

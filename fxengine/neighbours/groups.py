@@ -94,7 +94,12 @@ def whiten(vectors: np.ndarray) -> np.ndarray:
     rank = max(1, min(len(variances), len(chosen) - 1))
     scale = np.sqrt(variances + max(variances.sum() / rank, 1e-12))
     mean, turn = moments.mean.astype(np.float32), (components.T / scale).astype(np.float32)
-    return np.concatenate([_unit((_unit(block) - mean) @ turn).astype(np.float16) for block in in_blocks(vectors)])
+    whitened = np.empty((len(vectors), turn.shape[1]), np.float16)
+    start = 0
+    for block in in_blocks(vectors):
+        whitened[start : start + len(block)] = _unit((_unit(block) - mean) @ turn)
+        start += len(block)
+    return whitened
 
 
 def choose_threshold(whitened: np.ndarray) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.retrieval.judged import Judged, likeness
 from fxengine.retrieval.kinds import REDUNDANT
+from fxengine.retrieval.stars import Verdict
 
 
 def make_table(rows: pa.Table, judged: Judged, whitened: np.ndarray, across_splits: bool) -> pa.Table:
@@ -27,7 +30,7 @@ def make_table(rows: pa.Table, judged: Judged, whitened: np.ndarray, across_spli
     counts = np.bincount(stars.head, minlength=n)
     members = np.flatnonzero(counts[stars.head] > 1)
     rank = np.empty(n, np.int64)
-    rank[judged.order] = np.arange(n)
+    rank[stars.order] = np.arange(n)
     first = np.zeros(n, bool)
     if across_splits:
         first[stars.head[split_over]] = True
@@ -56,21 +59,25 @@ def make_table(rows: pa.Table, judged: Judged, whitened: np.ndarray, across_spli
         "of": rows["id"].take(pa.array(place[of], mask=begins)),
         "transform": pa.array([verdict.transform or None if verdict else None for verdict in verdicts], pa.string()),
         "score": pa.array([None if v is None or v.score != v.score else v.score for v in verdicts], pa.float32()),
-        "kept_for": _reasons(rows, place[picture[members]]),
+        "kept_for": _reasons(rows, place[picture[members]], verdicts),
         "across_splits": pa.array(split_over[members]),
     }
     return pa.table(columns)
 
 
-def _reasons(rows: pa.Table, kept: np.ndarray) -> pa.Array:
+def _reasons(rows: pa.Table, kept: np.ndarray, verdicts: Sequence[Verdict | None]) -> pa.Array:
     """Return why a picture with copies is the one to keep, null for others; `kept` are the places of what they copy."""
     pixels = np.asarray(pc.fill_null(pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64())), 0))
     size = np.asarray(rows["size"])
     found: dict[int, set[str]] = {}
     for row in np.flatnonzero((kept != np.arange(len(kept))) & (pixels > 0)).tolist():
         at = int(kept[row])
-        if pixels[row] != pixels[at]:
-            found.setdefault(at, set()).add("most pixels" if pixels[row] < pixels[at] else "no border")
+        verdict = verdicts[row]
+        if pixels[row] > pixels[at]:
+            within = verdict is not None and verdict.shows == "less"
+            found.setdefault(at, set()).add("shows more" if within else "no border")
+        elif pixels[row] < pixels[at]:
+            found.setdefault(at, set()).add("most pixels")
         elif size[row] < size[at]:
             found.setdefault(at, set()).add("least compressed")
     return pa.array([", ".join(sorted(found.get(row, ()))) or None for row in range(len(rows))], pa.string())

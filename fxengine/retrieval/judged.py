@@ -15,15 +15,17 @@ from fxengine.features.blocks import Say, counted
 from fxengine.features.unit import unit_length
 from fxengine.neighbours.groups import ALL_PAIRS, candidate_pairs
 from fxengine.neighbours.index import Index
-from fxengine.retrieval.copies.judge import judge_pictures, survey
+from fxengine.retrieval.copies.judge import Survey, judge_pictures, survey
 from fxengine.retrieval.copies.looks import Looks
-from fxengine.retrieval.kinds import ALIKE
+from fxengine.retrieval.kinds import ALIKE, SAME_SCENE
 from fxengine.retrieval.same_text import same_text_pairs, verify_texts
 from fxengine.retrieval.stars import Stars, Verdict, make_stars
 
 # Likeness from which pictures, and texts, are compared: most copies reach it, few other pairs do.
 _PICTURES, _TEXTS = 0.2, 0.6
 _NEAREST = 16  # of each row that are compared with it
+_FEW = 5_000  # pairs up to which all are compared
+_BLOCK = 2048  # pairs
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,10 @@ class Judged:
     """Rows and what they were found to be.
 
     Attributes:
-        order: int64 [n], places of the rows, the one to keep first.
         stars: the groups.
         hidden: whether pictures were not looked at, since nobody named their folder.
     """
 
-    order: np.ndarray
     stars: Stars
     hidden: bool = False
 
@@ -63,26 +63,82 @@ def judge_rows(
 
 
 def likeness(whitened: np.ndarray, row: int, others: np.ndarray) -> np.ndarray:
-    """Return the cosines of a row with others, float32."""
+    """Return the cosines of a row with others, float32; 1 of two that are 0, as both equal the mean of all."""
     mine, theirs = (unit_length(whitened[which].astype(np.float32)) for which in ([row], others))
     found: np.ndarray = theirs @ mine[0]
+    return found if mine.any() else np.where(theirs.any(axis=1), found, np.float32(1))
+
+
+def likeness_of(whitened: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the cosines of pairs of rows, int64 [m, 2], float32 [m]."""
+    found = np.empty(len(pairs), np.float32)
+    for start in range(0, len(pairs), _BLOCK):
+        a, b = (unit_length(whitened[side].astype(np.float32)) for side in pairs[start : start + _BLOCK].T)
+        found[start : start + _BLOCK] = np.einsum("ij,ij->i", a, b)
+    return found
+
+
+def _each_once(pairs: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
     return found
 
 
 def _pictures(
     index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarray, chosen: bool, progress: Say | None
 ) -> Judged:
-    rows, share = index.table, np.ones(len(index.table))
+    rows, share, off = index.table, np.ones(len(index.table)), frozenset[tuple[int, int]]()
     hashes = rows["content_hash"].to_pylist()
     looks = Looks(unescape_path(index.store.provenance.root), rows["id"].to_pylist(), hashes)
-    with threadpool_limits(1):  # of products of small matrices: a second thread takes more than it gives
-        if chosen and len(rows) <= ALL_PAIRS:  # with more, only those are decoded whose vectors are near others
-            likely, share = survey(looks, len(rows), counted("pictures looked at", len(rows), progress))
-            pairs = np.concatenate([pairs, likely])
-        order = _to_keep_first(rows, share)
-        judge, step = partial(judge_pictures, looks), partial(counted, "pictures compared", progress=progress)
+    if chosen:
+        pairs = _likeliest(whitened, _each_once(pairs), threshold)
+        whole = len(rows) <= ALL_PAIRS  # with more, only those are decoded whose vectors are near others
+        glanced = range(len(rows)) if whole else np.unique(pairs).tolist()
+        with _one_thread():
+            seen = survey(looks, len(rows), glanced, counted("pictures looked at", len(glanced), progress))
+        share = seen.share
+        pairs, off = _worth(
+            whitened, _each_once(np.concatenate([pairs, seen.pairs()])) if whole else pairs, threshold, seen
+        )
+    order = _to_keep_first(rows, share)
+    step = partial(counted, "pictures compared", progress=progress)
+
+    def judge(kept: int, other: int) -> Verdict:
+        another = (min(kept, other), max(kept, other)) in off
+        return Verdict(SAME_SCENE, "", 0.0) if another else judge_pictures(looks, kept, other)
+
+    with _one_thread():
         stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge, step)
-    return Judged(order, stars, looks.hidden)
+    return Judged(stars, looks.hidden)
+
+
+def _likeliest(whitened: np.ndarray, pairs: np.ndarray, threshold: float) -> np.ndarray:
+    """Return all pairs where they are few, else the likeliest by their vectors, half as many as there are rows."""
+    most = max(_FEW, len(whitened) // 2)
+    if len(pairs) <= most:
+        return pairs
+    near = likeness_of(whitened, pairs)
+    found: np.ndarray = pairs[np.argsort(-near, kind="stable")[: max(most, int((near >= threshold).sum()))]]
+    return found
+
+
+def _worth(
+    whitened: np.ndarray, pairs: np.ndarray, threshold: float, seen: Survey
+) -> tuple[np.ndarray, frozenset[tuple[int, int]]]:
+    """Return the pairs of rows to place, and those of them that a glance told to be two pictures.
+
+    Where they are few, all are proven. Else those that agree at a glance; the others are placed where they are alike.
+    """
+    if len(pairs) <= _FEW:
+        return pairs, frozenset()
+    with _one_thread():
+        agreeing = seen.agreeing(pairs)
+    alike = likeness_of(whitened, pairs) >= threshold
+    return pairs[agreeing | alike], frozenset(map(tuple, pairs[alike & ~agreeing].tolist()))
+
+
+def _one_thread() -> threadpool_limits:
+    """Let products of small matrices run on one thread: a second one takes more than it gives."""
+    return threadpool_limits(1, "blas")
 
 
 def _texts(index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarray, chosen: bool) -> Judged:
@@ -108,7 +164,7 @@ def _texts(index: Index, whitened: np.ndarray, threshold: float, pairs: np.ndarr
         hashes = rows["content_hash"].to_pylist()
         stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge)
         if not asked:
-            return Judged(order, stars)
+            return Judged(stars)
 
 
 def _to_keep_first(rows: pa.Table, share: np.ndarray) -> np.ndarray:

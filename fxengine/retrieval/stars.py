@@ -16,11 +16,16 @@ _TRIED = 16  # kept rows that a row is compared with, the most alike first
 
 
 class Verdict(NamedTuple):
-    """What two rows are to each other: one of `kinds`, how the second differs, and how much they agree, 0 to 1."""
+    """What two rows are to each other: one of `kinds`, how the second differs, and how much they agree, 0 to 1.
+
+    `shows` is "more" where the second is to be kept although it came later, as the first is a part of it, and "less"
+    where it is a part of the first.
+    """
 
     kind: str
     transform: str = ""
     score: float = float("nan")
+    shows: str = ""
 
 
 Judge = Callable[[int, int], Verdict]
@@ -31,11 +36,13 @@ class Stars:
     """Rows and what they were found to be.
 
     Attributes:
+        order: int64 [n], places of the rows, the one to keep first: as it was given, but for what shows more.
         head: int64 [n], the row that begins a row's group; its own place where it is alone or begins one.
         of: int64 [n], the row that is kept and that a row was compared with; its own place where it begins a group.
         verdicts: n of what the row is to this one; None where that is the row itself.
     """
 
+    order: np.ndarray
     head: np.ndarray
     of: np.ndarray
     verdicts: list[Verdict | None]
@@ -53,7 +60,8 @@ def make_stars(
     """Return the groups of rows: what is the same as a kept row stands beside it, and so does what is like a head.
 
     Rows are taken in the order in which they are to be kept. One that is found to be the same as a kept row is its
-    copy; any other is kept, too, and is in the group of the head that it is most like, or heads one itself.
+    copy; any other is kept, too, and is in the group of the head that it is most like, or heads one itself. A copy that
+    shows more than the kept one takes its place.
 
     Args:
         order: int64 [n], places, the one to keep first.
@@ -79,7 +87,7 @@ def make_stars(
         copied = made.of[same] if made.is_copy(same) else same
         made.head[row], made.of[row] = made.head[same], copied
         made.verdicts[row] = made.verdicts[same] if made.is_copy(same) else Verdict(IDENTICAL, "", 1.0)
-    return Stars(made.head, made.of, made.verdicts)
+    return Stars(np.argsort(rank), made.head, made.of, made.verdicts)
 
 
 @dataclass(frozen=True)
@@ -108,12 +116,27 @@ class _Making:
             verdict = self.judge(other, row)
             if verdict.kind in REDUNDANT:
                 self.head[row], self.of[row], self.verdicts[row] = self.head[other], other, verdict
+                if verdict.shows == "more":
+                    self.put_first(row, other)
                 return
             linked = score >= self.threshold or verdict.kind == NEAR_THE_SAME
             if linked and self.head[other] == other and (best is None or score > best[0]):
                 best = score, other, verdict
         if best is not None:
             self.head[row], self.of[row], self.verdicts[row] = best[1], best[1], best[2]
+
+    def put_first(self, row: int, kept: int) -> None:
+        """Let a copy take the place of the kept row, where the copies of that one are copies of it, too."""
+        beside = [other for other in np.flatnonzero(self.of == kept).tolist() if other not in (row, kept)]
+        found = {other: self.judge(row, other) for other in (kept, *beside)}
+        if any(found[other].kind not in REDUNDANT for other in (kept, *beside) if other == kept or self.is_copy(other)):
+            return
+        heads = self.head[kept] == kept
+        above = (row, row, None) if heads else (self.head[kept], self.of[kept], self.verdicts[kept])
+        self.head[row], self.of[row], self.verdicts[row] = above
+        for other, verdict in found.items():
+            self.head[other], self.of[other], self.verdicts[other] = self.head[row], row, verdict
+        self.rank[[row, kept]] = self.rank[[kept, row]]
 
 
 def _first_of_each(order: np.ndarray, hashes: Sequence[str | None]) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -210,3 +211,31 @@ def test_the_page_has_what_is_more_than_needed_apart(copies: Path) -> None:
     assert needed.count("<img ") == 5 + needed.count("difference, 4 times")
     assert "same picture, mirrored, cropped (agrees" in needed
     assert alike.count("<img ") == 2
+
+
+def test_rows_of_a_store_that_are_all_one_are_fully_alike(tmp_path: Path) -> None:
+    write_store(tmp_path / "store", np.ones((5, 16)), hashes=["h"] * 5)
+    assert duplicates(tmp_path / "store").table["likeness"].to_pylist() == [1] * 5
+
+
+def test_a_folder_that_is_missing_is_named(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"there is no folder {tmp_path}/none\. Make it first"):
+        duplicates(store, output=tmp_path / "none" / "x.csv")
+
+
+def test_the_fuller_picture_is_kept_though_an_enlarged_crop_has_more_pixels(copies: Path) -> None:
+    photos = copies.parent / "photos"
+    whole = Image.open(photos / "000005.jpg")
+    whole.crop((0, 0, 268, 200)).resize((400, 300)).save(photos / "000004.jpg", quality=95)
+    part = parts.list_parts(copies)[0]
+    table = parts.read_part(part)
+    hashes = [hashlib.sha256((photos / key).read_bytes()).hexdigest() for key in table["id"].to_pylist()]
+    sizes = [Image.open(photos / key).size for key in table["id"].to_pylist()]
+    values = {"content_hash": hashes, "width": [w for w, _ in sizes], "height": [h for _, h in sizes]}
+    for name, column in values.items():
+        field = table.schema.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(column, field.type))
+    parts.write_part(table, part, replace=True)
+    rows = {int(row["id"][:6]): row for row in duplicates(copies).table.to_pylist()}
+    assert (rows[5]["keep"], rows[5]["kept_for"]) == (True, "shows more")
+    assert (rows[4]["of"], rows[4]["kind"], rows[4]["transform"]) == ("000005.jpg", "same picture", "cropped, larger")

@@ -8,6 +8,7 @@ from fxengine.retrieval.copies.blur import band, blur
 
 _ONE_GREY = 0.28  # share of one grey level among the pixels where there is detail; of 243 photos 3 have as much
 _LEVELS = 5  # grey levels that count as one: what JPEG makes of it
+_BARE = 0.4  # share of one grey level among all pixels: a logo, or a thing that was cut out
 _NEAR, _FINE, _WINDOW = 3.0, 1.0, 2.5  # pixels, sigmas
 
 
@@ -20,6 +21,12 @@ def is_drawn(grey: np.ndarray) -> bool:
     detailed = grey[blur(detail, _NEAR) > max(1.0, 0.5 * float(detail.mean()))]
     levels = np.convolve(np.bincount(detailed, minlength=256), np.ones(_LEVELS))
     return bool(levels.max() > _ONE_GREY * max(detailed.size, 1))
+
+
+def is_bare(grey: np.ndarray) -> bool:
+    """Tell whether much of an image, uint8 [height, width], is one even grey, as around a logo or a thing cut out."""
+    levels = np.convolve(np.bincount(grey.ravel(), minlength=256), np.ones(_LEVELS))
+    return bool(levels.max() > _BARE * grey.size)
 
 
 def changed(first: np.ndarray, second: np.ndarray) -> float:

@@ -42,7 +42,7 @@ def turned(image: np.ndarray, way: int) -> np.ndarray:
 
 def fits(a: Look, b: Look) -> Iterator[Fit]:
     """Yield how `b` may lie in `a`, none where nothing speaks for it: laid over it whole, then by their points."""
-    likeness = a.square.ravel() @ b.square.ravel()[_order(a.square.shape[0])].T
+    likeness = a.square.ravel() @ b.square.ravel()[pixel_orders(a.square.shape[0])].T
     way = int(likeness.argmax())
     if likeness[way] >= _LOOKS:
         height, width = a.grey.shape
@@ -55,7 +55,7 @@ def fits(a: Look, b: Look) -> Iterator[Fit]:
 def _by_points(a: Look, b: Look) -> Iterator[Fit]:
     if min(len(a.points.places), len(b.points.places)) < _INLIERS:
         return
-    turns = b.points.patches[:, _order(SIDE)]
+    turns = b.points.patches[:, pixel_orders(SIDE)]
     likeness = np.einsum("ik,jwk->wij", a.points.patches, turns, optimize=True)
     forth, back = likeness.argmax(axis=2), likeness.argmax(axis=1)
     best = likeness.max(axis=2)
@@ -97,7 +97,7 @@ def _consensus(a: np.ndarray, b: np.ndarray, way: int) -> Fit | None:
 
 
 @cache
-def _order(side: int) -> np.ndarray:
+def pixel_orders(side: int) -> np.ndarray:
     """Return int64 [WAYS, side * side]: which pixel of a square stands where after each turn."""
     numbers = np.arange(side * side).reshape(side, side)
     return np.stack([turned(numbers, way).ravel() for way in range(WAYS)])

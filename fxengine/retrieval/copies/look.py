@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fxengine.retrieval.copies.blur import band, detail_in
-from fxengine.retrieval.copies.drawn import is_drawn
+from fxengine.retrieval.copies.drawn import is_bare, is_drawn
 from fxengine.retrieval.copies.points import Points, find_points
 
 EDGE = 256  # pixels of the longer edge of the grey picture
@@ -19,6 +19,7 @@ _COLOURS = 64  # pixels of the longer edge of the colours
 SQUARE = 32  # pixels of either edge of the picture squeezed into a square
 _EVEN = 3.0  # grey levels, the standard deviation in a line of a border: what JPEG adds to one colour
 _LEAST = 0.3  # of an edge that is left between borders: with less, it is the picture that is even
+_TINT = 2.0  # root mean square of the colours, from which they are more than noise of JPEG
 _DETAIL = 2.0  # grey levels, the root mean square of the detail: less is noise of JPEG
 _THIN = 16  # pixels of the shorter edge, in small: below, there is too little to compare
 
@@ -58,6 +59,16 @@ class Look:
         """Whether it is a page, a chart, a board or an icon rather than a photo."""
         return is_drawn(self.grey)
 
+    @cached_property
+    def bare(self) -> bool:
+        """Whether it is a thing before one even grey, as a logo is."""
+        return is_bare(self.grey)
+
+    @cached_property
+    def tinted(self) -> bool:
+        """Whether any of it is in colour, be it thin lines."""
+        return float(np.sqrt(np.mean(self.hues.astype(np.float32) ** 2))) > _TINT
+
 
 def look_at(pixels: np.ndarray, size: tuple[int, int]) -> Look:
     """Return the look of a picture.
@@ -68,7 +79,7 @@ def look_at(pixels: np.ndarray, size: tuple[int, int]) -> Look:
     """
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
     colour = float(np.ptp(pixels[::4, ::4].astype(np.int16), axis=2).mean())
-    top, bottom, left, right = _inside(grey)
+    top, bottom, left, right = without_border(grey)
     height, width = grey.shape
     inside = (bottom - top) * (right - left) / (height * width)
     image = Image.fromarray(np.ascontiguousarray(grey[top:bottom, left:right]))
@@ -96,7 +107,7 @@ def _hues(pixels: np.ndarray) -> np.ndarray:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     factor = _COLOURS / max(image.size)
     fitted = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    both = np.asarray(image.convert("YCbCr").resize(fitted, Image.Resampling.BOX))[:, :, 1:]
+    both = np.asarray(image.resize(fitted, Image.Resampling.BOX).convert("YCbCr"))[:, :, 1:]
     return (both.astype(np.float16) - 128).transpose(2, 0, 1)
 
 
@@ -106,7 +117,7 @@ def _unit(image: np.ndarray) -> np.ndarray:
     return image / length if length > 1e-3 else np.zeros_like(image)
 
 
-def _inside(grey: np.ndarray) -> tuple[int, int, int, int]:
+def without_border(grey: np.ndarray) -> tuple[int, int, int, int]:
     """Return top, bottom, left and right of what is between even borders; all of it where little would be left."""
     height, width = grey.shape
     top, bottom = _between(grey)
@@ -118,8 +129,10 @@ def _inside(grey: np.ndarray) -> tuple[int, int, int, int]:
 
 def _between(lines: np.ndarray) -> tuple[int, int]:
     """Return the first line that is no border, and the one after the last; each side has its own colour."""
-    means, even = lines.mean(axis=1), lines.std(axis=1) < _EVEN
     n = len(lines)
+    if not (lines[[0, -1]].std(axis=1) < _EVEN).any():
+        return 0, n
+    means, even = lines.mean(axis=1), lines.std(axis=1) < _EVEN
     first = int(np.argmax(~(even & (np.abs(means - means[0]) < _EVEN)))) if even[0] else 0
     last = int(np.argmax(~(even & (np.abs(means - means[-1]) < _EVEN))[::-1])) if even[-1] else 0
     return (first, n - last) if first < n - last else (0, n)

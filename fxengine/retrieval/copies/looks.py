@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from fxengine.collect.item import sha256_of
-from fxengine.collect.stored import is_named, stored_path
+from fxengine.collect.stored import stored_path
 from fxengine.decode.picture.small import read_small
 from fxengine.errors import DecodeError
 from fxengine.execute import usable_cores
+from fxengine.retrieval.copies.glance import GLANCE, glance_at
 from fxengine.retrieval.copies.look import EDGE, LARGE, Look, in_large, look_at
+from fxengine.trust import within_named
 
 _KEPT = 2048  # looks in memory, some 80 KB each
+_AHEAD = 1024  # glances that wait at most
 
 
 class Looks:
@@ -29,6 +34,7 @@ class Looks:
         self.hidden = False
         self._root, self._ids, self._hashes = root, ids, hashes
         self._kept: OrderedDict[int, Look | None] = OrderedDict()
+        self._named = cache(within_named)
 
     def __call__(self, row: int) -> Look | None:
         """Return the look of a row, None where its file is gone, another one now, or not to be looked at."""
@@ -40,14 +46,11 @@ class Looks:
             self._kept.popitem(last=False)
         return found
 
-    def ready(self, rows: Sequence[int]) -> None:
-        """Look at rows that will be asked for, fewer than are kept, on all cores."""
-        wanted = [row for row in rows if row not in self._kept]
+    def glances(self, rows: Sequence[int]) -> Iterator[tuple[np.ndarray, float] | None]:
+        """Yield what `glance_at` says of rows, decoded on all cores; None as for a look."""
         with ThreadPoolExecutor(usable_cores()) as pool:
-            for row, look in zip(wanted, pool.map(self._made, wanted), strict=True):
-                self._kept[row] = look
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+            for start in range(0, len(rows), _AHEAD):
+                yield from pool.map(self._glance, rows[start : start + _AHEAD])
 
     def large(self, row: int) -> np.ndarray | None:
         """Return what the look of a row shows in up to `LARGE` pixels, uint8 [height, width]; None without one."""
@@ -59,13 +62,21 @@ class Looks:
         except DecodeError:
             return None
 
+    def _glance(self, row: int) -> tuple[np.ndarray, float] | None:
+        found = self._read(row, EDGE if len(self._ids) <= _KEPT else GLANCE)
+        return None if found is None else glance_at(found[0])
+
     def _made(self, row: int) -> Look | None:
+        found = self._read(row, EDGE)
+        return None if found is None else look_at(*found)
+
+    def _read(self, row: int, edge: int) -> tuple[np.ndarray, tuple[int, int]] | None:
         path = stored_path(self._root, self._ids[row])
-        if not is_named(path):
+        if not self._named(Path(path).parent):
             self.hidden = True
             return None
         try:
-            pixels, size, data = read_small(path, EDGE)
+            pixels, size, data = read_small(path, edge)
         except DecodeError:
             return None
-        return look_at(pixels, size) if sha256_of(data) == self._hashes[row] else None
+        return (pixels, size) if sha256_of(data) == self._hashes[row] else None

@@ -24,8 +24,10 @@ _EDITED_AGREEING, _EDITED = 0.9, (0.995, 0.05)
 _MARKED_AGREEING, _MARKED, _ADDED = 0.8, (0.985, 0.12), 2.0  # and so many times the detail, or one of so many
 _DETAIL = 0.15  # with detail in less than that, pictures must have the same frame
 _CHANGED = 0.6  # in drawn pictures, the most that any place changes: what is small there is what they are about
+_UNTOUCHED, _EXACTLY = 0.98, 0.998  # share of the detail that is the same; correlation of what is as it was
 _HUE = 0.5  # cosine of the colours of both: a thing in another colour is another thing
 _KEPT = 0.6  # share of the detail of either that is the same
+_COARSER = 0.5  # of the pixels across of a crop, which the picture that it is a part of has at least, to be kept
 
 _BORDERED = 0.95  # share of a picture without its border
 _TURNS = ("", "turned 90°", "turned 180°", "turned 270°")
@@ -66,20 +68,44 @@ def is_same(proof: Proof) -> bool:
     return all(proof.correlation >= correlation and proof.off <= off for correlation, off in asked)
 
 
+def in_question(a: Look, b: Look, proof: Proof) -> bool:
+    """Tell of two pictures that are one in small whether they are to be compared in large, too.
+
+    Those that are drawn are; so are two before one even grey of which a part changed, but was not added to, while the
+    rest is as it was, nearly to the bit: frames of a drawing, logos with another sign.
+    """
+    edited = proof.agreeing < _UNTOUCHED and 1 / _ADDED < proof.added < _ADDED
+    return (a.drawn and b.drawn) or (edited and proof.correlation >= _EXACTLY and a.bare and b.bare)
+
+
 def is_same_in_large(a: Look, b: Look, proof: Proof, ours: np.ndarray, others: np.ndarray) -> bool:
     """Tell of two drawn pictures that are one in small whether they are in large, too, uint8 [height, width] each."""
+    if a.drawn and b.drawn and a.tinted != b.tinted:
+        return False  # red print is not black print
     return changed_in_large(a, b, ours, others, proof.fit) <= _CHANGED
+
+
+def shows(a: Look, b: Look, proof: Proof) -> str:
+    """Return "less" where `b` is a part of `a`, "more" where `a` is one of `b` and hardly finer, else ""."""
+    within = [share < _CUT <= other for share, other in (proof.shown, proof.shown[::-1])]
+    across, down = _scale(a, b, proof)
+    return "less" if within[0] else "more" if within[1] and across * down >= _COARSER**2 else ""
+
+
+def _scale(a: Look, b: Look, proof: Proof) -> tuple[float, float]:
+    """Return how many pixels of the second there are for one of the first, over what both show, across and down."""
+    width, height = (b.size[1], b.size[0]) if proof.fit.way % 2 else b.size
+    rows, columns = (b.grey.shape[1], b.grey.shape[0]) if proof.fit.way % 2 else b.grey.shape
+    across = width / columns / proof.fit.scale[0] * a.grey.shape[1] / a.size[0]
+    down = height / rows / proof.fit.scale[1] * a.grey.shape[0] / a.size[1]
+    return across, down
 
 
 def differences(a: Look, b: Look, proof: Proof) -> str:
     """Return in words how `b` differs from `a`, whose picture it shows, too; "re-encoded" where nothing is seen."""
-    width, height = (b.size[1], b.size[0]) if proof.fit.way % 2 else b.size
-    rows, columns = (b.grey.shape[1], b.grey.shape[0]) if proof.fit.way % 2 else b.grey.shape
-    # pixels of the second for one of the first, over what both show
-    across = width / columns / proof.fit.scale[0] * a.grey.shape[1] / a.size[0]
-    down = height / rows / proof.fit.scale[1] * a.grey.shape[0] / a.size[1]
+    across, down = _scale(a, b, proof)
     share = (across * down) ** 0.5
-    changed = proof.kept < 0.98 or proof.agreeing < 0.98
+    changed = min(proof.kept, proof.agreeing) < _UNTOUCHED
     found = {
         "mirrored": proof.fit.way >= 4,
         _TURNS[proof.fit.way % 4]: proof.fit.way % 4 > 0,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from fxengine.retrieval.copies.drawn import changed, is_drawn
+from fxengine.retrieval.copies.drawn import changed, is_bare, is_drawn
 from fxengine.retrieval.copies.judge import judge_pictures
 from fxengine.retrieval.copies.looks import Looks
 from fxengine.trust import note_named
@@ -118,3 +118,30 @@ def test_how_much_the_place_changed_that_changed_most() -> None:
     second = first.copy()
     second[100:120, 100:120] = first[20:40, 200:220]
     assert 1 < changed(first, second) < 2
+
+
+def logo(sign: int) -> Image.Image:
+    """Return a patterned thing before black, with a sign of its own above it."""
+    image = Image.new("RGB", (400, 300))
+    image.paste(scene(1, (260, 150)), (70, 140))
+    image.paste(scene(sign, (80, 70)), (160, 40))
+    return image
+
+
+def test_logos_with_another_sign_are_not_the_same_and_copies_of_one_are(tmp_path: Path) -> None:
+    ours = logo(2)
+    assert is_bare(np.asarray(ours.convert("L")))
+    assert judged(tmp_path, ours, logo(3)) == "same scene"
+    marked = ours.copy()
+    ImageDraw.Draw(marked).text((100, 5), "sample 2024", "white", font_size=24)
+    for copy, quality in ((ours, 10), (ours.resize((200, 150)), 90), (marked, 90), (ImageOps.mirror(ours), 90)):
+        assert judged(tmp_path, ours, copy, quality) == "same picture"
+
+
+def test_red_print_is_not_black_print(tmp_path: Path) -> None:
+    black = page("12345")
+    red = Image.composite(
+        Image.new("RGB", black.size, "white"), Image.new("RGB", black.size, "red"), black.convert("L")
+    )
+    assert judged(tmp_path, black, red) == "same scene"
+    assert judged(tmp_path, red, red.resize((300, 380))) == "same picture"
