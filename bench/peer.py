@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 CORES = len(os.sched_getaffinity(0))
-SIZES = {"efficientnet_lite0": 1280, "resnet50": 2048}
+SIZES = {"efficientnet_lite0": 1280, "resnet50": 2048, "timm:resnet50": 2048}
 Extract = Callable[[], np.ndarray]
 
 
@@ -28,6 +29,8 @@ def torch_net(net: str) -> Any:
     import timm
     import torch
 
+    if net == "timm:resnet50":
+        return exported(net)
     if net != "efficientnet_lite0":
         return timm.create_model(net, num_classes=0).eval()
     model = timm.create_model("tf_efficientnet_lite0", num_classes=1000)
@@ -37,18 +40,43 @@ def torch_net(net: str) -> Any:
     return model.eval()
 
 
+def exported(source: str) -> Any:
+    """Return the net of timm that fxengine exports as `source` with random weights: the same ones."""
+    kind, _, what = source.partition(":")
+    nets = runpy.run_path(str(Path(__file__).parents[1] / "fxengine" / "backbones" / "children" / "torch_nets.py"))
+    job = {
+        "kind": kind,
+        "what": what,
+        "weights": "random",
+        "height": None,
+        "width": None,
+        "layers": [],
+        "pooling": None,
+    }
+    return nets["build"]({**job, "logits": False})
+
+
+def timm_transform(net: str) -> Any:
+    """Return what prepares a picture: what fxengine's Lite0 takes, else what timm's own scripts do."""
+    from torchvision import transforms
+
+    if net == "timm:resnet50":
+        import timm
+
+        return timm.data.create_transform(**timm.data.resolve_model_data_config(timm.create_model("resnet50")))
+    scale = transforms.Normalize([127 / 255] * 3, [128 / 255] * 3)
+    steps = [transforms.Resize(256, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(224)]
+    return transforms.Compose([*steps, transforms.ToTensor(), scale])
+
+
 def timm_loader(net: str, paths: list[Path], workers: int, bf16: bool) -> Extract:
     """Return timm with a torch DataLoader, as its inference script does it."""
     import torch
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
-    from torchvision import transforms
 
     torch.set_num_threads(CORES)
-    model = torch_net(net)
-    scale = transforms.Normalize([127 / 255] * 3, [128 / 255] * 3)
-    steps = [transforms.Resize(256, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(224)]
-    prepare = transforms.Compose([*steps, transforms.ToTensor(), scale])
+    model, prepare = torch_net(net), timm_transform(net)
 
     class Photos(Dataset):  # type: ignore[misc]
         def __len__(self) -> int:
