@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxengine.execute import usable_cores
 from fxengine.features.read import FeatureStore
 from fxengine.heads.file import Head
+from fxengine.trust import within_named
 
 T = TypeVar("T")
 
@@ -71,6 +73,8 @@ class Opened:
         once: what takes long, by name.
         views: rows in an order, by what was asked for.
         picked: rows that were chosen by hand, and pictures that were brought, by a name that the page knows.
+        decoding: as many pictures are decoded at once as there are cores.
+        is_shown: tells whether this user extracted from, or named, a folder.
     """
 
     store: FeatureStore
@@ -82,6 +86,8 @@ class Opened:
     once: Once = field(default_factory=Once)
     views: Once = field(default_factory=lambda: Once(16))
     picked: Once = field(default_factory=lambda: Once(64))
+    decoding: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(usable_cores()))
+    is_shown: Callable[[str], bool] = field(default_factory=lambda: cache(within_named))
 
     @cached_property
     def table(self) -> pa.Table:
