@@ -48,6 +48,11 @@ def row(opened: Opened, asked: Asked) -> dict[str, Any]:
     }
 
 
+def card(opened: Opened, asked: Asked) -> dict[str, Any]:
+    """Return one row as those of a window are."""
+    return described(opened, np.array([opened.place_of(asked.whole("row", 0, 1 << 62))]))[0]
+
+
 def picked(opened: Opened, asked: Asked) -> dict[str, Any]:
     """Keep rows that were chosen by hand, and return the name by which `picked` filters them."""
     return keep_picked(opened, np.array(asked.listed("rows", int, _PICKED), np.int64))
@@ -70,5 +75,6 @@ def _shown(value: object) -> str | int | float:
 ROUTES = (
     Route("GET", "/api/rows", rows),
     Route("GET", "/api/row/{row}", row),
+    Route("GET", "/api/card/{row}", card),
     Route("POST", "/api/picked", picked, most=1 << 22),
 )

@@ -2,18 +2,25 @@
 
 import { get } from "./api.js";
 import { attempt, make, number, say } from "./dom.js";
+import { filters } from "./filters.js";
+import * as gallery from "./gallery.js";
+import * as map from "./map.js";
 import * as reports from "./reports.js";
+import * as search from "./search.js";
 
-// A view is a module with `title`, `open(page)`, which returns its element, and, where it wants to know, `shown(page)`.
-const VIEWS = { reports };
+// A view is a module with `title`, `open(page)`, which returns its element, and, where they are so, `sorted`
+// (it has the order asked for), `unfiltered` and `shown(page)`, which is told when it is seen.
+const VIEWS = { gallery, search, map, reports };
 
-// What views share. Events: "rows" (the filters, or the order, have changed), "selection" (the rows that are selected).
+// What views share. Events: "rows" (the filters, or the order, have changed), "selection" (the rows that are selected),
+// "terms" (what is searched by).
 class Page extends EventTarget {
   constructor(about) {
     super();
     this.about = about;
     this.words = {};
     this.selection = new Set();
+    this.terms = [];
     this.elements = {};
   }
 
@@ -26,6 +33,13 @@ class Page extends EventTarget {
   select(rows) {
     this.selection = new Set(rows);
     this.dispatchEvent(new Event("selection"));
+  }
+
+  // Searches by one more thing, `sign` 1 wanted and -1 not, or by nothing else where it is `fresh`.
+  ask(term, sign, fresh) {
+    this.terms = [...(fresh ? [] : this.terms), { ...term, sign }];
+    this.dispatchEvent(new Event("terms"));
+    this.show("search");
   }
 
   show(name) {
@@ -46,6 +60,8 @@ function route(page) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  document.getElementById("filters").hidden = VIEWS[name].unfiltered ?? false;
+  document.getElementById("filter-sort").parentElement.hidden = !VIEWS[name].sorted;
   say("");
   VIEWS[name].shown?.(page);
 }
@@ -55,6 +71,7 @@ async function start() {
   if (about === undefined) return;
   const page = new Page(about);
   const name = about.store.split("/").filter(Boolean).pop();
+  document.body.classList.add(about.modality);
   document.title = `${name} – fxengine`;
   document.getElementById("store").textContent = name;
   const failed = about.rows - about.vectors;
@@ -62,6 +79,7 @@ async function start() {
     `${number(about.rows)} ${about.modality}s${failed ? `, ${number(failed)} failed` : ""}, ${about.dim} numbers by ${about.source}`;
   const links = Object.entries(VIEWS).map(([key, view]) => make("a", { href: `#${key}`, textContent: view.title }));
   document.getElementById("views").append(...links);
+  document.getElementById("filters").append(filters(page));
   addEventListener("hashchange", () => route(page));
   route(page);
 }

@@ -3,6 +3,7 @@
 import { make } from "./dom.js";
 
 export const title = "Reports";
+export const unfiltered = true;
 
 export function open(page) {
   const names = page.about.reports;
