@@ -164,7 +164,7 @@ def _run(opened: Opened, keys: Keys, listening: socket.socket) -> None:
         ws="none",
         lifespan="off",
         loop="asyncio",
-        log_level="warning",
+        log_level="critical",
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fxengine.serving.guard import Guard, Keys
 from fxengine.serving.opened import Opened, Refused
 from fxengine.serving.route import Asked, Content, Route
 
+_LOG = logging.getLogger("fxengine")
 # Every group of routes: a module with ROUTES, what the page asks of one subject.
 GROUPS = (about, gallery, pictures, search, places, reports)
 _STATIC = Path(__file__).with_name("static")
@@ -69,9 +71,10 @@ def _endpoint(route: Route, opened: Opened, uploading: asyncio.Lock) -> Endpoint
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
-            if not is_foreign(error):
-                raise
-            return _json({"error": f"{reason(error).rstrip('.')}."}, 500)
+            if is_foreign(error):
+                return _json({"error": f"{reason(error).rstrip('.')}."}, 500)
+            _LOG.exception("fxengine: this is a fault of fxengine: please report it.")
+            return _json({"error": "This is a fault of fxengine: the terminal says more."}, 500)
 
     return answer
 
