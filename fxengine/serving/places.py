@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from fxengine.errors import InputError
 from fxengine.neighbours.kmeans import kmeans
-from fxengine.retrieval.map import METHODS, plane
 from fxengine.serving.answers import answers_of
 from fxengine.serving.ask import index_of
 from fxengine.serving.gallery import keep_picked
@@ -84,8 +82,10 @@ def within(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def _plane(opened: Opened, method: str) -> tuple[np.ndarray, float | None]:
+    from fxengine.retrieval.map import METHODS, plane  # loads scipy, which no first page waits for
+
     if method not in METHODS:
-        raise InputError(f"There is no map by {method}. There is: {', '.join(METHODS)}.")
+        raise Refused(400, f"There is no map by {method}. There is: {', '.join(METHODS)}.")
     return opened.once(("plane", method), lambda: plane(index_of(opened).matrix, method))
 
 

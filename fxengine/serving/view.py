@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from fxengine.features.schema import KEPT_GROUP, KEPT_TEXT
 from fxengine.features.texts import beginnings
 from fxengine.features.where import matching
-from fxengine.retrieval.map import outlier_scores
 from fxengine.serving.answers import answers_of
 from fxengine.serving.opened import Opened, Refused
 
@@ -50,6 +49,8 @@ def mask(opened: Opened, words: Mapping[str, str]) -> np.ndarray | None:
 
 def outliers_of(opened: Opened) -> np.ndarray:
     """Return how far from all others the rows are that have a vector, float32 [m]; the first call takes its time."""
+    from fxengine.retrieval.map import outlier_scores  # loads scipy, which no first page waits for
+
     return opened.once("outliers", lambda: outlier_scores(opened.store, _NEIGHBOURS, opened.layer))
 
 

@@ -45,7 +45,7 @@ export function open(page) {
     const words = { ...page.words };
     if (words.sort) say("Looking at every row …");
     const { total } = await get("/api/rows", { ...words, count: 0 });
-    say("");
+    if (words.sort) say("");
     tell.textContent = total === page.about.rows ? "" : `${number(total)} of ${number(page.about.rows)} rows`;
     grid.reset(total, async (first, count) => (await get("/api/rows", { ...words, from: first, count })).rows);
   });

@@ -198,8 +198,10 @@ class PointMap {
     const [wide, tall] = [this.stage.clientWidth, this.stage.clientHeight].map((side) => Math.round(side * devicePixelRatio));
     if (!wide || !tall) return;
     for (const canvas of [this.canvas, this.over]) Object.assign(canvas, { width: wide, height: tall });
-    const isFirst = !this.sized;
-    this.sized = true;
+    const side = Math.min(wide, tall);
+    if (this.shortest) this.view.scale *= side / this.shortest;
+    const isFirst = !this.shortest;
+    this.shortest = side;
     if (this.places) isFirst ? this.fit() : this.draw();
   }
 
