@@ -34,6 +34,13 @@ class Refused(Exception):
         self.status = status
 
 
+class _Nothing:
+    pass
+
+
+_NOTHING = _Nothing()
+
+
 class Once:
     """Values by name, each made once: who asks while it is being made waits, others do not.
 
@@ -53,9 +60,18 @@ class Once:
             while len(self._locks) > self._most:
                 self._values.pop(self._locks.popitem(last=False)[0], None)
         with own:
-            if name not in self._values:
-                self._values[name] = make()
-            value: T = self._values[name]
+            kept: T | _Nothing = self._values.get(name, _NOTHING)
+            if not isinstance(kept, _Nothing):
+                return kept
+            try:
+                value = make()
+            except BaseException:
+                with self._lock:
+                    self._locks.pop(name, None)
+                raise
+            with self._lock:
+                if name in self._locks:
+                    self._values[name] = value
             return value
 
 
@@ -85,7 +101,7 @@ class Opened:
     reports: tuple[Path, ...] = ()
     once: Once = field(default_factory=Once)
     views: Once = field(default_factory=lambda: Once(16))
-    picked: Once = field(default_factory=lambda: Once(64))
+    picked: Once = field(default_factory=lambda: Once(16))
     decoding: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(usable_cores()))
     is_shown: Callable[[str], bool] = field(default_factory=lambda: cache(within_named))
 

@@ -94,10 +94,11 @@ def serve(
     began = time.monotonic()
     with _listening(host, port) as listening:
         keys = Keys(host, listening.getsockname()[1])
+        run = _server(opened, keys, listening)
         tell(keys.url)
         if open:
             webbrowser.open(keys.url)
-        _run(opened, keys, listening)
+        run()
     return Served(str(store), host, keys.port, round(time.monotonic() - began, 1))
 
 
@@ -152,12 +153,13 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _run(opened: Opened, keys: Keys, listening: socket.socket) -> None:
-    """Serve until a signal ends it; what is under way is not waited for."""
+def _server(opened: Opened, keys: Keys, listening: socket.socket) -> Callable[[], None]:
+    """Return what serves until a signal ends it; what is under way then is not waited for."""
     from uvicorn import Config, Server
 
     from fxengine.serving.server import application
 
+    _ = opened.rows  # a damaged store is said here, and not on the page
     config = Config(
         application(opened, keys),
         http="h11",
@@ -170,5 +172,10 @@ def _run(opened: Opened, keys: Keys, listening: socket.socket) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=0,
     )
-    with suppress(KeyboardInterrupt):
-        Server(config).run(sockets=[listening])
+    server = Server(config)
+
+    def run() -> None:
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+    return run
