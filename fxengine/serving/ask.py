@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect.item import escape_path
@@ -81,6 +82,7 @@ def _opened_index(opened: Opened, *, other_kind: bool) -> tuple[Index, str | Non
     metric = "cosine" if other_kind else None
     index, warning = index_for(opened.store, metric, opened.layer, other_kind=other_kind)
     _ = index.table, index.matrix  # read now, so that the time of a search is that of the search
+    pa.default_memory_pool().release_unused()  # what Arrow read the vectors by, as much memory as they take
     return index, warning
 
 

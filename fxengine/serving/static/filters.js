@@ -35,7 +35,7 @@ export function filters(page) {
     about.splits.length ? choice(page, "split", "Split", about.splits) : null,
     about.head?.predicts === "classes" ? choice(page, "answer", "Answer", about.head.classes.map((name) => ({ name }))) : null,
     line(page, "text", about.modality === "text" ? "Id or text" : "Id", "holds …"),
-    line(page, "where", "Where", "width > 500 and label != 'ant'"),
+    line(page, "where", "Where", about.modality === "text" ? "label is None" : "width > 500"),
     sorting(page),
     picked,
     make("button", { type: "reset", textContent: "Clear", onclick: () => page.filter(

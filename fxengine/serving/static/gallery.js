@@ -10,7 +10,7 @@ export const title = "Gallery";
 export const sorted = true;
 
 const PICTURE = [10.5, 12.5];
-const TEXT = [20, 10];
+const TEXT = [20, 8];
 
 export const cardSize = (page) => (page.about.modality === "text" ? TEXT : PICTURE);
 
