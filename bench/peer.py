@@ -53,7 +53,7 @@ def exported(source: str) -> Any:
         "layers": [],
         "pooling": None,
     }
-    return nets["build"]({**job, "logits": False})
+    made: Any = nets["build"]({**job, "logits": False})
 
 
 def timm_transform(net: str) -> Any:

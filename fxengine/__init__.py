@@ -9,6 +9,7 @@ heads       vectors and targets        -> a linear head      (also ONNX)
 neighbours  vectors                    -> neighbours         (exact, FAISS)
 pipeline    runs the first five at once, resumes, and reports
 probing, reduce, repair, retrieval, train   what people do with a store
+serving     a page over a store, for one person on this machine
 ui          the command line and its pages
 """
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from fxengine.retrieval.duplicates import duplicates
     from fxengine.retrieval.map import map
     from fxengine.retrieval.search import search
+    from fxengine.serving.serve import serve
     from fxengine.train.advise import advise
     from fxengine.train.finetune import finetune
     from fxengine.train.fit import fit
@@ -95,6 +97,7 @@ _PUBLIC = {
     "predict": "fxengine.probing.predict",
     "probe": "fxengine.probing.probe",
     "search": "fxengine.retrieval.search",
+    "serve": "fxengine.serving.serve",
     "verify": "fxengine.repair.verify",
     "words": "fxengine.pipeline.words",
     "write_page": "fxengine.ui.pages",
@@ -140,6 +143,7 @@ __all__ = [
     "predict",
     "probe",
     "search",
+    "serve",
     "verify",
     "words",
     "write_page",

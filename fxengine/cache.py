@@ -35,6 +35,7 @@ _CLEANED = {
     "tensorrt": r"[0-9a-f]{32}",
     "vectors": r"[0-9a-f]{32}-[0-9a-f]{32}\.npy",
     "words": r"[0-9a-f]{32}-[0-9a-f]{32}\.(npy|json)",
+    "thumbnails": r"[0-9a-f]{64}\.jpg",
     "logs": r"[a-z]+-\d{8}-\d{6}-\d+\.log",
 }
 KINDS = (*_CLEANED, *_KEPT)

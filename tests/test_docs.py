@@ -26,6 +26,7 @@ LINES_NOT_RUN = {
     "fit": "may train",
     "calibrate": "compares for half a minute",
     "doctor": "times the machine",
+    "serve ": "serves until it is interrupted; tests/serving",
     "advise": "times the machine, after a learning curve",
     "probe.html": "draws a learning curve",
     "compare": "times the machine; docs/python.md calls it",

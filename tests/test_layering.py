@@ -28,6 +28,7 @@ ORDER = (
     "reduce",
     "repair",
     "retrieval",
+    "serving",
     "train",
     "ui",
     "bench",
@@ -47,6 +48,8 @@ HEAVY = {
     "rich",
     "torch",
     "openvino",
+    "starlette",
+    "uvicorn",
 }
 MODULES = sorted(PACKAGE.rglob("*.py")) + sorted((ROOT / "bench").rglob("*.py"))
 FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
@@ -173,7 +176,7 @@ def _foreign(tree: ast.Module) -> set[str]:
     """Return the names with an underscore that a file takes of something and does not define itself."""
     own, used = set(PUBLIC), set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             own.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             own.add(node.id)

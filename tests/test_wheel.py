@@ -67,7 +67,7 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None
     files = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
     assert names == {name for name in files if "__pycache__" not in name}
     assert "fxengine/py.typed" in names
-    assert {Path(name).suffix for name in names} == {".py", ".csv", ".txt", ".typed"}
+    assert {Path(name).suffix for name in names} == {".py", ".csv", ".txt", ".typed", ".html", ".css", ".js", ".svg"}
     assert {Path(name).name for name in names if name.endswith("_child.py")} == {
         "keras_child.py",
         "torch_child.py",

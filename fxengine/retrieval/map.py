@@ -95,19 +95,45 @@ def map(
     at_least("k", k, 1)
     index = _index(FeatureStore.open(store), layer, progress)
     with explained(f"{store} cannot be laid out", "Free memory."):
-        places, share = _pca(index.matrix) if method == "pca" else (_umap(index.matrix), None)
+        places, share = plane(index.matrix, method)
         found, distances = _neighbours(index, min(k, len(index) - 1))
     columns = {
         **{name: index.table[name] for name in ("id", "label", "split")},
         "x": pa.array(places[:, 0]),
         "y": pa.array(places[:, 1]),
         "neighbors": pa.StructArray.from_arrays([_lists(found), _lists(distances)], ["ids", "distances"]),
-        "outlier": pa.array(distances[:, -1] if distances.shape[1] else np.zeros(len(index), np.float32)),
+        "outlier": pa.array(_farthest(distances)),
     }
     table = pa.table(columns)
     if output is not None:
         write_table(table, output)
     return MapReport(table, method, share, str(store))
+
+
+def plane(vectors: np.ndarray, method: str) -> tuple[np.ndarray, float | None]:
+    """Return where raw vectors, [n, dim], lie on a plane, float32 [n, 2], by PCA with its share of the variance.
+
+    Raises:
+        InputError: there is no such method, or it is not installed.
+        StoreError: UMAP cannot lay them out.
+    """
+    one_of("method", method, METHODS)
+    return _pca(vectors) if method == "pca" else (_umap(vectors), None)
+
+
+def outlier_scores(store: FeatureStore, k: int, layer: str | None = None) -> np.ndarray:
+    """Return how far from all others every row is that has a vector, float32 [n], in the store's order, as `map` does.
+
+    Raises StoreError as `map` does.
+    """
+    index = _index(store, layer, None)
+    with explained(f"The outliers of {store.path} cannot be found", "Free memory."):
+        return _farthest(_neighbours(index, min(k, len(index) - 1))[1])
+
+
+def _farthest(distances: np.ndarray) -> np.ndarray:
+    """Return the distance to the last neighbour of each row, of those of all neighbours, float32 [n, k]."""
+    return distances[:, -1] if distances.shape[1] else np.zeros(len(distances), np.float32)
 
 
 def _index(store: FeatureStore, layer: str | None, progress: Callable[[str], None] | None) -> Index:

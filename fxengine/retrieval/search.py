@@ -196,7 +196,7 @@ def search(
                 f"{wanted.foreign} asks {store} through a pair's other tower, by cosine: leave `metric` away."
             )
         metric = "cosine"
-    index, warning = _index(opened, metric, layer, other_kind=towers.other is not None)
+    index, warning = index_for(opened, metric, layer, other_kind=towers.other is not None)
     if k is not None and k > len(index):
         raise InputError(f"`k` must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
     k = min(K, len(index)) if k is None else k
@@ -219,7 +219,7 @@ def search(
         root=root,
         rows=rows,
         metric=index.metric,
-        method=_method(index),
+        method=method_of(index),
         warning=warning,
         open_ms=opening,
         embed_ms=embedding,
@@ -247,10 +247,16 @@ def _with_texts(answers: list[Answer], own: list[str | None], store: FeatureStor
     ]
 
 
-def _index(store: FeatureStore, metric: str | None, layer: str | None, *, other_kind: bool) -> tuple[Index, str | None]:
+def index_for(
+    store: FeatureStore, metric: str | None, layer: str | None, *, other_kind: bool
+) -> tuple[Index, str | None]:
     """Return what answers, and why that is not the index where there is one.
 
     What of the other kind asks is unlike every row: of an index that was measured with rows nobody knows what it finds.
+
+    Raises:
+        InputError: there is no such metric.
+        StoreError: the store has no vector or no such layer, or its index is damaged.
     """
     found = open_index(store, layer)
     if found is None:
@@ -266,7 +272,8 @@ def _index(store: FeatureStore, metric: str | None, layer: str | None, *, other_
     return found, None
 
 
-def _method(index: Index) -> str:
+def method_of(index: Index) -> str:
+    """Return in words how an index finds what is near, and how surely."""
     if index.facts is None:
         return "exact"
     recall, queries = index.facts.trial.recall, index.facts.queries

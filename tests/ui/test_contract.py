@@ -42,6 +42,7 @@ from fxengine.ui.commands import (
     predict,
     probe,
     search,
+    serve,
     verify,
     words,
     zeroshot,
@@ -66,6 +67,7 @@ MODULES: dict[str, Command] = {
     "duplicates": duplicates,
     "map": map,
     "cluster": cluster,
+    "serve": serve,
     "advise": advise,
     "finetune": finetune,
     "fit": fit,
@@ -93,6 +95,7 @@ RUNS = {
     "duplicates": "store",
     "map": "store -o map.json",
     "cluster": "store -k 2",
+    "serve": "store",
     "advise": "store --target 0.01",
     "finetune": "photos -o tuned.onnx",
     "fit": "photos -o fit.onnx --backbone tiny.onnx --target 0.01",
@@ -104,7 +107,7 @@ RUNS = {
     "dump": "store -o vectors.npy",
     "info": "store",
 }
-_NEVER = {"finetune", "calibrate", "doctor"}  # they train, compare or time for long
+_NEVER = {"finetune", "calibrate", "doctor", "serve"}  # they train, compare, time for long, or serve until Ctrl-C
 _SLOW = {"fit", "advise", "mislabeled", "compare"}
 CHEAP = [
     pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in COMMANDS if name not in _NEVER
@@ -123,6 +126,7 @@ MISTAKES = {
     "index": ("nowhere", "nowhere is no feature store"),
     "duplicates": ("store --threshold 7", "--threshold must be a number above 0 and at most 1. Got 7.0"),
     "map": ("store -o map.txt", "map.txt must end in .parquet, .json"),
+    "serve": ("nowhere", "nowhere is no feature store"),
     "cluster": ("store -k 99", "must be between 1 and 20"),
     "advise": ("store --target 95", "--target must be a number above 0 and at most 1"),
     "finetune": ("photos -o tuned.txt", "must end in .onnx"),

@@ -47,6 +47,7 @@ COMMANDS = (
     "duplicates",
     "map",
     "cluster",
+    "serve",
     "advise",
     "finetune",
     "fit",
