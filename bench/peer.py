@@ -44,7 +44,7 @@ def exported(source: str) -> Any:
     """Return the net of timm that fxengine exports as `source` with random weights: the same ones."""
     kind, _, what = source.partition(":")
     nets = runpy.run_path(str(Path(__file__).parents[1] / "fxengine" / "backbones" / "children" / "torch_nets.py"))
-    job = {
+    job: dict[str, Any] = {
         "kind": kind,
         "what": what,
         "weights": "random",
