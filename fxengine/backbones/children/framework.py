@@ -74,7 +74,7 @@ def python(framework: Framework) -> str:
     if other:
         if not os.access(other, os.X_OK):
             raise InputError(f"{framework.variable} is {other}, which is no interpreter that can be run.")
-        return other
+        return os.path.abspath(other)  # programs run in a folder of their own
     missing = [name for name in framework.modules if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
