@@ -5,8 +5,8 @@ python -m bench.duplicates [--photos N | --size N]
 Real: five folders without planted copies, against bench/duplicates_truth.json, which was made by looking at every pair
 that was ever called the same picture, and every near miss. Planted: of N photos of three folders, each edit of
 bench/planted.py in a store of its own, beside the photos. Peers, where bench/setup-peers has been run: the hashes PHash
-(ImageHash) and PDQ, and the plain cosine of the vectors, which is what imagededup's CNN method does with its own net;
-each at the widest threshold at which 99.5% of all pairs that it finds are right.
+(ImageHash) and PDQ, the CNN method of imagededup with the net that fxengine embeds, and the plain cosine of fxengine's
+vectors; each at the widest threshold at which 99.5% of all pairs that it finds are right.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ PLANTED = ("caltech_20", "flowers_300", "imagenet_500")
 SAVED = ("half", "quarter", "q30", "q10")
 TRUTH = Path(__file__).with_name("duplicates_truth.json")
 PEERS = Path(os.environ.get("FXENGINE_PEERS", ROOT / ".venv-hash-peers" / "bin" / "python"))
+CNN_PEER = Path(os.environ.get("FXENGINE_PEERS_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))
 PRECISION = 0.995
+ROUNDS = 2
 
 
 def stem(key: str) -> str:
@@ -113,6 +115,8 @@ def peers(folder: Path, one: dict[str, str]) -> dict[str, Any]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     found = {"plain cosine": at_precision(1 - vectors @ vectors.T, ids, one, np.arange(0, 0.4, 0.005))}
     found["plain cosine"]["seconds, with the net"] = round(time.perf_counter() - start, 1)
+    if CNN_PEER.exists():
+        found["imagededup's CNN"] = beside_cnn(folder, one)
     if not PEERS.exists():
         return found
     command = [str(PEERS), str(Path(__file__).with_name("hash_peer.py")), str(folder / "all")]
@@ -123,6 +127,26 @@ def peers(folder: Path, one: dict[str, str]) -> dict[str, Any]:
         found[name] = at_precision(far + far.T, ids, one, np.arange(0, bits.shape[1] // 3))
         found[name]["seconds"] = round(answer["seconds"], 1)
     return found
+
+
+def beside_cnn(folder: Path, one: dict[str, str]) -> dict[str, Any]:
+    """Return what imagededup's CNN method finds with the same net; seconds of it and of all of fxengine, in turns."""
+    seconds: dict[str, list[float]] = {"seconds": [], "seconds of fxengine": []}
+    command = [str(CNN_PEER), str(Path(__file__).with_name("cnn_peer.py")), str(folder / "all")]
+    for turn in range(ROUNDS):
+        start = time.perf_counter()
+        extract(folder / "all", folder / f"turn{turn}", device="cpu")
+        duplicates(folder / f"turn{turn}")
+        seconds["seconds of fxengine"].append(time.perf_counter() - start)
+        vectors = folder / "cnn.npy"
+        environment = {**os.environ, "PYTHONPATH": ""}
+        done = subprocess.run([*command, str(vectors)], capture_output=True, text=True, check=True, env=environment)
+        answer = json.loads(done.stdout.splitlines()[-1])
+        seconds["seconds"].append(sum(answer["seconds"].values()))
+    given = np.load(vectors)
+    given /= np.linalg.norm(given, axis=1, keepdims=True)
+    found = at_precision(1 - given @ given.T, answer["keys"], one, np.arange(0, 0.4, 0.005))
+    return {**found, **{name: round(min(values), 1) for name, values in seconds.items()}}
 
 
 def at_precision(far: np.ndarray, ids: list[str], one: dict[str, str], thresholds: np.ndarray) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def exported(source: str) -> Any:
         "layers": [],
         "pooling": None,
     }
-    made: Any = nets["build"]({**job, "logits": False})
+    return nets["build"]({**job, "logits": False})
 
 
 def timm_transform(net: str) -> Any:
