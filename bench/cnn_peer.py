@@ -1,4 +1,4 @@
-"""The CNN method of imagededup over a folder, in the environment of bench/setup-peers, with the net that fxengine embeds.
+"""The CNN method of imagededup over a folder, by the net that fxengine embeds, in the environment of bench/setup-peers.
 
 .venv-peers/bin/python bench/cnn_peer.py FOLDER VECTORS.npy
 
