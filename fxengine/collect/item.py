@@ -35,9 +35,10 @@ class Item(NamedTuple):
     Attributes:
         key: the row's id: path relative to the root, with "/" and escaped by `escape_path`; of a table's row, what its
             column of ids says.
-        source: the path to read; of a table's row, the table's path, "#" and the number of the record.
+        source: the place to read, as `collect.stored.read_place` takes it: a path, which may lead into a container; of
+            a table's row, the table's path, "#" and the number of the record.
         size: bytes, or -1 where it could not be asked.
-        mtime_ns: time of the last change in nanoseconds, or 0.
+        mtime_ns: time of the last change in nanoseconds, or 0; of what lies in a container, that of the container.
         label: class folder, or None.
         split: one of `SPLITS` where the folders say so, or None.
         content_hash: SHA-256 in hex, where the listing has read the content already, or None.
@@ -115,7 +116,8 @@ class Place:
         listing: a file that names inputs, relative to `root`; None where `root` itself says them.
         filters: which files count.
         modality: what the inputs are, a name of `decode.MODALITIES`.
-        columns: what is what in a table of texts.
+        columns: what is what in a table of texts, or of pictures.
+        containers: whether tars, zips and Parquet files of pictures that lie in a folder are opened, too.
     """
 
     root: Path
@@ -123,11 +125,12 @@ class Place:
     filters: Filters = field(default_factory=Filters)
     modality: str = "picture"
     columns: TextColumns = TextColumns()
+    containers: bool = False
 
 
 def columns_refused(why: str) -> InputError:
     """Return what to raise where columns are named that cannot be used; `why` is a sentence."""
-    return InputError(f"{why} Columns are named for tables of texts alone: name none.")
+    return InputError(f"{why} Columns are named for tables of texts, and Parquet files of pictures: name none.")
 
 
 def sha256_of(payload: Payload) -> str:

@@ -1,4 +1,9 @@
-"""Where the inputs of a store lie: what it says of that is believed only where this user named the folder."""
+"""Where the inputs of a store lie, and how a place is read: a file, or what lies in a container.
+
+A place is text: a path, which may lead on into a container ("shard.tar/a.jpg"). A root and an id make one, and it says
+all that is needed to read it again: verification, queries, pages and duplicates have nothing else. What a store says of
+its root is believed only where this user named the folder.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,63 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from fxengine.collect.item import unescape_path
-from fxengine.errors import InputError
+from fxengine.collect.item import Item, unescape_path
+from fxengine.collect.local import read_file, stat_item
+from fxengine.collect.opened import archive_above, open_archive
+from fxengine.errors import DecodeError, InputError, reason
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
 
 
 def stored_path(root: str, key: str) -> str:
-    """Return the file of a row; a ".." goes before any link is followed, as `ensure_named` has looked at it."""
+    """Return the place of a row; a ".." goes before any link is followed, as `ensure_named` has looked at it."""
     return os.path.normpath(Path(root) / unescape_path(key))
+
+
+def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tuple[int, int]]:
+    """Return what a place holds, and the (size, mtime_ns) that its item has.
+
+    Raises:
+        DecodeError: it is gone, may not be read, is larger than `max_bytes`, or damaged.
+    """
+    path = os.fspath(place)
+    if (found := archive_above(path)) is None:
+        return read_file(path, max_bytes)
+    container, inside = found
+    try:
+        archive, mtime_ns = open_archive(container)
+        member = archive.find(inside)
+    except FileNotFoundError as error:
+        raise DecodeError("vanished", "The file is not there (any more).") from error
+    except OSError as error:
+        raise DecodeError("io", f"Its container cannot be read: {reason(error)}.") from error
+    except InputError as error:
+        raise DecodeError("corrupt", str(error)) from error
+    if member is None:
+        raise DecodeError("vanished", "It is not in its container (any more).")
+    return archive.read(member, max_bytes), (member.size, mtime_ns)
+
+
+def read_stored(item: Item, max_bytes: int) -> tuple[bytes, Item]:
+    """Return what the place of an item holds, and the item as it was when it was read; raises DecodeError as
+    `read_place` does.
+    """
+    data, (size, mtime_ns) = read_place(item.source, max_bytes)
+    return data, item._replace(size=size, mtime_ns=mtime_ns)
+
+
+def stat_place(key: str, place: str) -> Item:
+    """Return the item of a place as it is now, with size -1 where it is gone, and neither label nor split."""
+    if (found := archive_above(place)) is None:
+        return stat_item(key, place)
+    container, inside = found
+    try:
+        archive, mtime_ns = open_archive(container)
+        member = archive.find(inside)
+    except (InputError, OSError):
+        member, mtime_ns = None, 0
+    return Item(key, place, -1, 0) if member is None else Item(key, place, member.size, mtime_ns)
 
 
 def is_named(path: str) -> bool:

@@ -60,7 +60,7 @@ TEXT_GROUPS = frozenset({"text", KEPT_GROUP, WORDS_GROUP})  # those that only st
 _LIMITS = {"max_pixels", "max_bytes"}
 _RUN = {"tokens", "threads"}
 _READ = {"text", "id", "label", "split"}
-_LATER = {"groups", "read_columns", "run", "of_words"}  # entries that the first versions did not write
+_LATER = {"groups", "read_columns", "run", "of_words", "containers"}  # entries that the first versions did not write
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
 MOST_ROWS = 2**62  # row numbers stay below: int64, with room for those that are still given out
@@ -96,6 +96,8 @@ class Provenance:
             made with: others came in only where both were allowed.
         of_words: whether the rows are the words of a file of word vectors (`root`) with the vectors that it has, and
             not what was computed of inputs; a row's number is then its word's place in the file, from 0.
+        containers: whether tars, zips and Parquet files of pictures below the root were opened, which an update does,
+            too.
     """
 
     space: str
@@ -118,6 +120,7 @@ class Provenance:
     read_columns: dict[str, str] = field(default_factory=dict)
     run: dict[str, int] = field(default_factory=dict)
     of_words: bool = False
+    containers: bool = False
 
     def __post_init__(self) -> None:
         if not (self.space.isprintable() and len(self.space) <= 64):

@@ -17,6 +17,7 @@ from fxengine.backbones import load_backbone, load_for_space, source_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile, TextRecipe, layer_output
 from fxengine.collect import Listing
+from fxengine.collect.archive import ArchiveListing
 from fxengine.collect.item import Item, escape_path
 from fxengine.collect.text_table import TextTable
 from fxengine.decode.limits import Limits, usual_limits
@@ -54,6 +55,7 @@ class Asked:
         limit: take only the first so many inputs.
         retry_failed: try inputs again that failed for a lasting reason.
         add_columns: groups of further columns that the store is to have.
+        containers: whether tars, zips and Parquet files of pictures in a folder are opened.
     """
 
     backbone: str | Path
@@ -62,6 +64,7 @@ class Asked:
     limit: int | None
     retry_failed: bool
     add_columns: tuple[str, ...] = ()
+    containers: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
     own = ("text",) * (modality == "text") + (WORDS_GROUP,) * wanted.knows_words
     made_by = map(parts.read_provenance, known.paths)
     groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words)
-    wanted = replace(wanted, groups=groups)
+    opened = asked.containers or isinstance(inputs, ArchiveListing)
+    wanted = replace(wanted, groups=groups, containers=opened)
     if KEPT_GROUP in wanted.groups and limits.max_bytes > KEPT_BYTES:
         raise InputError(f"A store keeps texts of up to {KEPT_BYTES} bytes: leave `max_bytes` or `keep_text` away.")
     if isinstance(inputs, TextTable):
@@ -180,6 +184,11 @@ def guard_prune(made: RunPlan, *, yes: bool) -> None:
 
 def _doubt(inputs: Listing) -> str:
     return "Has the table lost rows?" if isinstance(inputs, TextTable) else "Is a share not mounted?"
+
+
+def recorded_containers(folder: Path) -> bool:
+    """Tell whether a store was made by opening the containers below its root."""
+    return any(parts.read_provenance(path).containers for path in parts.list_parts(folder))
 
 
 def recorded_limits(paths: Sequence[Path]) -> Limits | None:

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from fxengine.collect.local import read_file
+from fxengine.collect.stored import read_place
 from fxengine.decode.picture import pillow
 from fxengine.decode.picture.formats import Picture, sniff
 from fxengine.errors import DecodeError, InputError
@@ -23,7 +23,7 @@ def payload_of(given: object, max_bytes: int) -> bytes | Picture:
         InputError: it is none of these kinds.
     """
     if isinstance(given, str | os.PathLike):
-        return read_file(given, max_bytes)[0]
+        return read_place(given, max_bytes)[0]
     if isinstance(given, bytes | bytearray | memoryview):
         return bytes(given)
     if isinstance(given, np.ndarray):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fxengine.collect.local import read_file
 from fxengine.collect.memory import require
+from fxengine.collect.stored import read_place
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.decode.picture import choose_decoder, load_decoder, read_header
 from fxengine.decode.picture.formats import upright_size
@@ -22,9 +22,9 @@ def read_small(path: str | Path, edge: int) -> tuple[np.ndarray, tuple[int, int]
         uint8 [height, width, 3], upright; its own upright width and height in pixels; the file's bytes.
 
     Raises:
-        DecodeError: the file is not there, or cannot be decoded.
+        DecodeError: it is not there, or cannot be decoded.
     """
-    data, _ = read_file(path, TAKEN_IN.max_bytes)
+    data, _ = read_place(path, TAKEN_IN.max_bytes)
     header = read_header(data, TAKEN_IN)
     shrink = next((f for f in (8, 4, 2) if max(header.width, header.height) >= f * edge), 1)
     require(header.memory_at(shrink), "Decoding it")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from fxengine.collect.local import read_file
 from fxengine.collect.memory import require
+from fxengine.collect.stored import read_place
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.decode.picture import choose_decoder, load_decoder, read_header
 
@@ -19,9 +19,9 @@ def thumbnail(path: str | Path, edge: int = 192) -> bytes:
     """Return a JPEG of at most `edge` pixels on its longer edge.
 
     Raises:
-        DecodeError: the file is not there, or cannot be decoded.
+        DecodeError: it is not there, or cannot be decoded.
     """
-    data, _ = read_file(path, TAKEN_IN.max_bytes)
+    data, _ = read_place(path, TAKEN_IN.max_bytes)
     header = read_header(data, TAKEN_IN)
     shrink = next((f for f in (8, 4, 2) if min(header.width, header.height) >= 2 * f * edge), 1)
     require(header.memory_at(shrink), "Decoding it")
