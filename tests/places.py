@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ def photos_in(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.jpg"))
 
 
-def in_tar(folder: Path, to: Path, mode: str = "w") -> Path:
+def in_tar(folder: Path, to: Path, mode: Literal["w", "w:gz"] = "w") -> Path:
     with tarfile.open(to, mode) as tar:
         for path in reversed(photos_in(folder)):
             tar.add(path, str(path.relative_to(folder)))

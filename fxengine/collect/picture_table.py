@@ -43,11 +43,11 @@ class PictureTable:
             self._schema = self._file.schema_arrow
             if _STORE in (self._schema.metadata or {}):
                 raise InputError(f"{path} is a part of a feature store, which holds vectors and no pictures.")
-            self._found = [field.name for field in self._schema if self._holds_pictures(field)]
+            self._found: list[str] = [field.name for field in self._schema if self._holds_pictures(field)]
         except pa.ArrowException as error:
             raise InputError(f"{path} is no Parquet file that can be read: {reason(error)}.") from error
         groups = range(self._file.metadata.num_row_groups)
-        self._starts = [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
+        self._starts: list[int] = [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
         self._kept: OrderedDict[tuple[int, str], pa.Array] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -118,7 +118,7 @@ class PictureTable:
                 self._kept.move_to_end((group, name))
                 return self._kept[group, name]
             require(self._bytes(group, name), "Reading its row group")
-            values = self._file.read_row_group(group, [name]).column(0).combine_chunks()
+            values: pa.Array = self._file.read_row_group(group, [name]).column(0).combine_chunks()
             self._kept[group, name] = values
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
@@ -130,7 +130,8 @@ class PictureTable:
         return int(sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] == name))
 
     def _share(self, group: int, name: str) -> int:
-        return self._bytes(group, name) // max(1, self._starts[group + 1] - self._starts[group])
+        rows: int = self._starts[group + 1] - self._starts[group]
+        return self._bytes(group, name) // max(1, rows)
 
     def _column(self, named: str | None) -> str:
         if named is None:
