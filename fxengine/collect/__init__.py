@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from fxengine.collect.boxes import BoxListing
 from fxengine.collect.item import Filters, Item, Payload, Place, TextColumns, columns_refused
 from fxengine.errors import InputError
 
@@ -76,6 +77,8 @@ def collect(
     modality: str = "picture",
     columns: TextColumns = TextColumns(),  # noqa: B008 - frozen
     containers: bool = False,
+    boxes: Path | None = None,
+    margin: float = 0.0,
 ) -> Listing:
     """Return the inputs in a folder or a container, those that a list names, a single file, or a table's rows.
 
@@ -87,6 +90,8 @@ def collect(
         modality: what the inputs are: "picture" or "text".
         columns: what is what in a table of texts, or in a Parquet file of pictures.
         containers: whether tars, zips and Parquet files of pictures in a folder are opened, too.
+        boxes: a file or folder of boxes in the pictures: a row is a box then.
+        margin: what is taken around a box, as a share of its edges.
 
     Raises:
         InputError: the folder, the list or the table is not there or cannot be read, or what is asked for does not
@@ -103,6 +108,11 @@ def collect(
         name, chosen = next((n, each) for n in CONTAINERS if (each := load_container(n)).takes(asked))
         if columns != TextColumns() and modality != "text" and name != "archive":
             raise columns_refused(f"{source} is asked for {modality}s.")
-        return chosen.open_listing(asked)
+        found = chosen.open_listing(asked)
+        if boxes is None:
+            return found
+        if modality != "picture":
+            raise InputError("`boxes` lie in pictures, and the backbone takes texts: leave them away.")
+        return BoxListing(found, boxes, margin)
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror or error}.") from error

@@ -60,7 +60,7 @@ class ArchiveListing:
     def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
         """Return what an item holds; raises DecodeError as `stored.read_stored` and `utf8_of` do."""
         payload, read = read_stored(item, max_bytes)
-        return (utf8_of(payload) if self.place.modality == "text" else payload), read
+        return (utf8_of(payload) if isinstance(payload, bytes) and self.place.modality == "text" else payload), read
 
     def _in_folder(self, path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Iterator[Item]:
         """Yield what is in a container of a folder; one that is none, or holds no pictures, is a file as others."""

@@ -14,8 +14,36 @@ import numpy as np
 
 from fxengine.errors import InputError
 
-# What an input holds: encoded bytes, or RGB pixels, uint8 [height, width, 3], where a container decodes itself.
-Payload = bytes | np.ndarray
+XYWH = "#xywh="  # begins the W3C media fragment of a box, behind the place of its picture
+
+
+class Crop(NamedTuple):
+    """A box of a picture.
+
+    Attributes:
+        data: the picture's encoded bytes.
+        region: left, top, width and height in upright pixels, parted by commas; behind "percent:" in hundredths.
+    """
+
+    data: bytes
+    region: str
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the picture."""
+        return len(self.data)
+
+    def sides(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return left, top, width and height in pixels of a picture that is `width` x `height`."""
+        x, y, across, down = map(float, self.region.removeprefix("percent:").split(","))
+        if not self.region.startswith("percent:"):
+            return x, y, across, down
+        return x * width / 100, y * height / 100, across * width / 100, down * height / 100
+
+
+# What an input holds: encoded bytes, of a box with where it lies, or RGB pixels, uint8 [height, width, 3], where a
+# container decodes itself.
+Payload = bytes | Crop | np.ndarray
 
 # Name of a split, in lower case -> what its rows are for. The store keeps the name that the folder has.
 SPLITS: dict[str, Literal["train", "val", "test"]] = {
@@ -135,6 +163,8 @@ def columns_refused(why: str) -> InputError:
 
 def sha256_of(payload: Payload) -> str:
     """Return the SHA-256 of what an input holds, in hex: a row's `content_hash`."""
+    if isinstance(payload, Crop):  # a picture that is renamed has the same boxes
+        return hashlib.sha256(f"{sha256_of(payload.data)}{XYWH}{payload.region}".encode()).hexdigest()
     return hashlib.sha256(payload if isinstance(payload, bytes) else payload.data).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """Where the inputs of a store lie, and how a place is read: a file, or what lies in a container.
 
-A place is text: a path, which may lead on into a container ("shard.tar/a.jpg"). A root and an id make one, and it says
+A place is text: a path, which may lead on into a container ("shard.tar/a.jpg"),
+and to a box of a picture ("a.jpg#xywh=160,120,320,240"). A root and an id make one, and it says
 all that is needed to read it again: verification, queries, pages and duplicates have nothing else. What a store says of
 its root is believed only where this user named the folder.
 """
@@ -8,16 +9,19 @@ its root is believed only where this user named the folder.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fxengine.collect.item import Item, unescape_path
+from fxengine.collect.item import XYWH, Crop, Item, Payload, unescape_path
 from fxengine.collect.local import read_file, stat_item
 from fxengine.collect.opened import archive_above, open_archive
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
+_SIDE = r"-?\d+(?:\.\d+)?(?:e[-+]?\d{1,2})?"
+_BOX = re.compile(rf"(.+){XYWH}((?:percent:)?{_SIDE},{_SIDE},{_SIDE},{_SIDE})", re.DOTALL)
 
 
 def stored_path(root: str, key: str) -> str:
@@ -25,13 +29,21 @@ def stored_path(root: str, key: str) -> str:
     return os.path.normpath(Path(root) / unescape_path(key))
 
 
-def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tuple[int, int]]:
+def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[Payload, tuple[int, int]]:
     """Return what a place holds, and the (size, mtime_ns) that its item has.
 
     Raises:
         DecodeError: it is gone, may not be read, is larger than `max_bytes`, or damaged.
     """
     path = os.fspath(place)
+    if (box := _box_in(path)) is not None:
+        data, stamped = read_file_at(box[0], max_bytes)
+        return Crop(data, box[1]), stamped
+    return read_file_at(path, max_bytes)
+
+
+def read_file_at(path: str, max_bytes: int) -> tuple[bytes, tuple[int, int]]:
+    """Return the bytes of a file, or of a member of a container, as `read_place` does."""
     if (found := archive_above(path)) is None:
         return read_file(path, max_bytes)
     container, inside = found
@@ -49,7 +61,13 @@ def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[bytes, tu
     return archive.read(member, max_bytes), (member.size, mtime_ns)
 
 
-def read_stored(item: Item, max_bytes: int) -> tuple[bytes, Item]:
+def _box_in(path: str) -> tuple[str, str] | None:
+    """Return the picture and the region of a place that is a box; a file that is called so is a file."""
+    found = _BOX.fullmatch(path) if XYWH in path else None
+    return None if found is None or os.path.lexists(path) else (found[1], found[2])
+
+
+def read_stored(item: Item, max_bytes: int) -> tuple[Payload, Item]:
     """Return what the place of an item holds, and the item as it was when it was read; raises DecodeError as
     `read_place` does.
     """
@@ -59,6 +77,8 @@ def read_stored(item: Item, max_bytes: int) -> tuple[bytes, Item]:
 
 def stat_place(key: str, place: str) -> Item:
     """Return the item of a place as it is now, with size -1 where it is gone, and neither label nor split."""
+    if (box := _box_in(place)) is not None:
+        return stat_place(key, box[0])._replace(source=place)
     if (found := archive_above(place)) is None:
         return stat_item(key, place)
     container, inside = found

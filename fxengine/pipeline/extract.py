@@ -29,7 +29,16 @@ from fxengine.features.lock import locked
 from fxengine.features.schema import KEPT_GROUP, Dtype
 from fxengine.features.update import StoreUpdate
 from fxengine.features.write import PART_ROWS
-from fxengine.pipeline.plan import Asked, RunPlan, find_backbone, guard_prune, plan_run, recorded_containers, with_moves
+from fxengine.pipeline.plan import (
+    Asked,
+    RunPlan,
+    find_backbone,
+    guard_prune,
+    plan_run,
+    recorded_boxes,
+    recorded_containers,
+    with_moves,
+)
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.run import run
 from fxengine.pipeline.sink import Sink
@@ -75,6 +84,8 @@ def extract(
     split_column: str | None = None,
     keep_text: bool = False,
     containers: bool = False,
+    boxes: str | Path | None = None,
+    margin: float | None = None,
     limit: int | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
@@ -121,6 +132,9 @@ def extract(
         split_column: of a table, the column that says train, val or test.
         containers: open tars, zips and Parquet files of pictures that lie in a folder, too; an update of a store that
             was made so does it by itself. One that is given as `inputs` is opened always.
+        boxes: a file of boxes in the pictures (COCO's .json, or a table with the columns path, x, y, width, height and
+            label), or a folder of labels as YOLO has it: a row is a box then. An update takes those of the store.
+        margin: what is taken around a box, as a share of its edges; that of the store, else 0.
         keep_text: store the texts, too, so that pages show them wherever the table is (column group `kept_text`).
         limit: take only the first so many inputs, in the order of their ids.
         max_pixels: refuse larger pictures; that of the store, else 128 million, unless given.
@@ -189,8 +203,11 @@ def extract(
             _refuse_of_pictures(max_pixels, decode_on)
         if not isinstance(inputs, Listing):
             containers = containers or recorded_containers(folder)
-            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, containers=containers)
-        asked = Asked(backbone, dtype, limits, limit, retry_failed, groups, containers)
+            boxed = _boxes(boxes, margin, folder)
+            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, boxed, containers=containers)
+        else:
+            boxed = None, 0.0
+        asked = Asked(backbone, dtype, limits, limit, retry_failed, groups, containers, *boxed)
         made = plan_run(found, inputs, folder, asked)
         note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
         if prune:
@@ -236,6 +253,7 @@ def _collect(
     filters: Filters,
     found: BackboneFile,
     columns: TextColumns,
+    boxed: tuple[Path | None, float],
     *,
     containers: bool,
 ) -> Listing:
@@ -254,7 +272,23 @@ def _collect(
         modality=found.recipe.modality,
         columns=columns,
         containers=containers,
+        boxes=boxed[0],
+        margin=boxed[1],
     )
+
+
+def _boxes(boxes: str | Path | None, margin: float | None, store: Path) -> tuple[Path | None, float]:
+    """Return the boxes that are asked for, else those of the store, and their margin."""
+    stored = recorded_boxes(store)
+    path = stored[0] if boxes is None and stored is not None else boxes
+    if path is None:
+        if margin is not None:
+            raise InputError("`margin` is what is taken around `boxes`: give these, too.")
+        return None, 0.0
+    share = (stored[1] if stored is not None else 0.0) if margin is None else margin
+    if not 0 <= share <= 10:
+        raise InputError(f"`margin` must be a share from 0 to 10. Got {given(share)}.")
+    return Path(os.path.abspath(path_of("boxes", path))), float(share)
 
 
 def _limits(

@@ -28,6 +28,8 @@ def collect_for(
     columns: TextColumns = TextColumns(),  # noqa: B008 - frozen
     *,
     containers: bool = False,
+    boxes: Path | None = None,
+    margin: float = 0.0,
 ) -> Listing:
     """Return the inputs that a backbone is to take.
 
@@ -37,7 +39,7 @@ def collect_for(
     modality = found.recipe.modality
     if modality == "picture" and holds_texts(inputs) and not _names_picture_column(inputs, columns):
         raise _unsuited(found, f"{inputs} holds texts")
-    listing = collect(inputs, modality=modality, columns=columns, containers=containers)
+    listing = collect(inputs, modality=modality, columns=columns, containers=containers, boxes=boxes, margin=margin)
     if modality == "text" and os.path.isdir(inputs) and next(iter(listing), None) is None:  # noqa: PTH112
         raise _unsuited(found, f"{inputs} holds no {SUFFIX} file")
     return listing

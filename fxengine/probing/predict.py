@@ -47,6 +47,8 @@ def predict(
     column: str | None = None,
     id_column: str | None = None,
     containers: bool = False,
+    boxes: str | Path | None = None,
+    margin: float = 0.0,
     model: str | Path | None = None,
     backbone: str | Path | None = None,
     top: int = 5,
@@ -71,6 +73,8 @@ def predict(
             file of pictures, that of the pictures.
         id_column: of a table, the column of the rows' ids; the file's name and the row's number, from 0, unless given.
         containers: open tars, zips and Parquet files of pictures that lie in a folder, too.
+        boxes: a file or folder of boxes in the pictures, as for `extract`: each is predicted by itself.
+        margin: what is taken around a box, as a share of its edges.
         model: a head file; without one the backbone's own classes are used.
         backbone: a name or file; with `model` only where its space is not found otherwise.
         top: how many classes to name.
@@ -103,6 +107,8 @@ def predict(
         TextColumns(column, id_column),
         limit,
         containers,
+        None if boxes is None else path_of("boxes", boxes),
+        margin,
     )
     if spans:
         found = _spans(asked, model, backbone, wish, watch)
@@ -133,6 +139,8 @@ class _Asked:
     columns: TextColumns
     limit: int | None
     containers: bool
+    boxes: Path | None
+    margin: float
 
     def __post_init__(self) -> None:
         if (self.inputs is None) == (not self.texts):
@@ -153,7 +161,14 @@ class _Asked:
         """Return what a backbone is to take of it."""
         if self.inputs is None:
             return GivenTexts(self.texts)
-        return collect_for(found, self.inputs, self.columns, containers=self.containers)
+        return collect_for(
+            found,
+            self.inputs,
+            self.columns,
+            containers=self.containers,
+            boxes=self.boxes,
+            margin=self.margin,
+        )
 
 
 def _predictions(

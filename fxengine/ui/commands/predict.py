@@ -50,6 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--containers", action="store_true", help="open tars, zips and Parquet files of pictures in a folder, too"
     )
+    parser.add_argument(
+        "--boxes", type=Path, metavar="FILE", help="a row a box: COCO's .json, a table, or a folder of YOLO's labels"
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="what is taken around a box, as a share of its edges (0)",
+    )
     texts = parser.add_argument_group("texts")
     texts.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text, instead of INPUTS")
     texts.add_argument(
