@@ -128,9 +128,10 @@ def open_listing(place: Place) -> ArchiveListing:
     if place.root.suffix.lower() != ".parquet" and place.columns != TextColumns():
         raise InputError(f"{place.root} has no columns: name none.")
     listing = ArchiveListing(place.root.parent, None, place.root.name, place)
-    if next(iter(replace(listing, place=replace(place, filters=Filters()), unreadable=[])), None) is None:
+    unfiltered = replace(listing, place=replace(place, filters=Filters()), unreadable=[])
+    if next(iter(unfiltered), None) is None:
         noun = "text (.txt)" if place.modality == "text" else "picture"
-        raise InputError(f"{place.root} holds no {noun}.")
+        raise InputError(". ".join([f"{place.root} holds no {noun}", *unfiltered.unreadable]) + ".")
     return listing
 
 

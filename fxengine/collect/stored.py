@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import tempfile
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 
-from fxengine.collect.item import XYWH, Crop, Item, Payload, unescape_path
+from fxengine.collect.item import XYWH, Crop, Item, Payload, stamp, unescape_path
 from fxengine.collect.local import read_file, stat_item
 from fxengine.collect.opened import archive_above, open_archive
 from fxengine.errors import DecodeError, InputError, reason
+from fxengine.files import open_regular
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
@@ -59,6 +63,31 @@ def read_file_at(path: str, max_bytes: int) -> tuple[bytes, tuple[int, int]]:
     if member is None:
         raise DecodeError("vanished", "It is not in its container (any more).")
     return archive.read(member, max_bytes), (member.size, mtime_ns)
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path leads to a file or a folder, or to what lies in a container."""
+    return os.path.exists(path) or stat_place("", os.fspath(path)).size >= 0  # noqa: PTH110 - a name may be too long
+
+
+def open_place(path: Path) -> tuple[BufferedReader, int]:
+    """Return a file, or a member of a container as a temporary file without a name, and its mtime_ns.
+
+    Raises:
+        InputError: the container is none, or the member cannot be read.
+        OSError: it is not there, or may not be read.
+    """
+    if archive_above(str(path)) is None:
+        opened = open_regular(path, follow=True)
+        return opened, stamp(os.fstat(opened.fileno()))[1]
+    try:
+        data, (_, mtime_ns) = read_file_at(str(path), sys.maxsize)
+    except DecodeError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    with tempfile.TemporaryFile(prefix="fxengine-") as kept:
+        kept.write(data)
+        kept.seek(0)
+        return open(os.dup(kept.fileno()), "rb"), mtime_ns  # noqa: PTH123 - of a handle; who asked closes it
 
 
 def _box_in(path: str) -> tuple[str, str] | None:

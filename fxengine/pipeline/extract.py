@@ -19,6 +19,7 @@ from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Filters, Listing, TextColumns, collect
 from fxengine.collect.paths import names_of
 from fxengine.collect.picture_table import holds_pictures
+from fxengine.collect.stored import is_there
 from fxengine.decode import preparer_of
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError, at_least, given, one_of, path_of
@@ -228,7 +229,7 @@ def extract(
 
 def _ensure_there(inputs: str | Path | Listing) -> None:
     """Raise InputError where there is no such folder or file, before anything is made or loaded for it."""
-    if isinstance(inputs, str | os.PathLike) and not os.path.exists(inputs):  # noqa: PTH110 - a name may be too long
+    if isinstance(inputs, str | os.PathLike) and not is_there(inputs):
         collect(inputs)
 
 

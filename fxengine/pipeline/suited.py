@@ -11,6 +11,7 @@ from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.item import Item, Payload
 from fxengine.collect.picture_table import holds_pictures
+from fxengine.collect.stored import is_there
 from fxengine.collect.table_rows import READERS
 from fxengine.decode import Preparer
 from fxengine.errors import DecodeError, InputError
@@ -77,7 +78,8 @@ def ensure_known(
 def is_table(inputs: Path) -> bool:
     """Tell whether it is a file of texts, one after the other."""
     # Not by `Path.is_file`, which raises on a name that is too long to be one.
-    return inputs.suffix.lower() in READERS and os.path.isfile(inputs) and not holds_pictures(inputs)  # noqa: PTH113
+    is_file = inputs.suffix.lower() in READERS and is_there(inputs) and not os.path.isdir(inputs)  # noqa: PTH112
+    return is_file and not holds_pictures(inputs)
 
 
 def holds_texts(inputs: Path) -> bool:

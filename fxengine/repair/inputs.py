@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +11,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from fxengine.collect import Listing, TextColumns, collect
-from fxengine.collect.item import Item, Payload, sha256_of, stamp, unescape_path
-from fxengine.collect.stored import ensure_named, read_stored, stat_place, stored_path
+from fxengine.collect.item import Item, Payload, sha256_of, unescape_path
+from fxengine.collect.stored import ensure_named, is_there, read_stored, stat_place, stored_path
 from fxengine.collect.table_rows import READERS
 from fxengine.collect.text_files import read_text_input
 from fxengine.collect.text_table import TextTable
@@ -101,13 +100,13 @@ def _file_item(root: str, row: StoredRow) -> Item:
 def _in_table(path: Path, columns: TextColumns) -> StoredInputs:
     if path.suffix.lower() not in READERS:
         raise InputError(f"The store says that its texts are those of {str(path)[:_SHOWN]}, which is no table.")
-    if not path.exists():
+    if not is_there(path):
         raise InputError(
             f"The table {path} is gone, and the store does not keep its texts: put it back, then its rows can be "
             "computed again."
         )
     table = TextTable(path, columns)
-    _, mtime_ns = stamp(os.stat(path))
+    mtime_ns = stat_place("", str(path)).mtime_ns
     return StoredInputs(partial(_table_item, table, mtime_ns), partial(_read_table, table), lambda: table)
 
 

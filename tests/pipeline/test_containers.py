@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from fxengine import FeatureStore, duplicates, extract, predict, search, verify
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features.parts import list_parts
+from fxengine.features.texts import texts_of
 from fxengine.ui.pages.html import stored_inputs
-from tests.places import MAKERS, in_parquet, in_tar, in_zip, photos_in
+from tests.places import MAKERS, in_parquet, in_tar, in_zip, photos_in, tar_of
 
 containers = pytest.mark.parametrize("name", sorted(MAKERS))
 RUN = (
@@ -116,3 +121,33 @@ def test_a_killed_run_goes_on_to_the_rows_of_one_that_was_not(
     rows, expected = (FeatureStore.open(each).rows().to_pylist() for each in (store, tmp_path / "reference"))
     assert rows == expected
     np.testing.assert_array_equal(vectors_by_id(store)[1], vectors_by_id(tmp_path / "reference")[1])
+
+
+@pytest.mark.parametrize("container", ["a.zip", "a.tar"])
+@pytest.mark.parametrize("table", ["t.csv", "t.jsonl", "t.parquet"])
+def test_a_table_of_texts_in_a_container_gives_the_rows_of_the_table(
+    tmp_path: Path, tiny_texts: BackboneFile, container: str, table: str
+) -> None:
+    texts = [f"text number {i}" for i in range(5)]
+    if table == "t.csv":
+        (tmp_path / table).write_text("text\n" + "".join(f"{text}\n" for text in texts))
+    elif table == "t.jsonl":
+        (tmp_path / table).write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    else:
+        pq.write_table(pa.table({"text": texts}), tmp_path / table)
+    if container == "a.zip":
+        with zipfile.ZipFile(tmp_path / container, "w") as out:
+            out.write(tmp_path / table, f"in/{table}")
+    else:
+        tar_of(tmp_path / container, [(f"in/{table}", (tmp_path / table).read_bytes())])
+    inside, store = tmp_path / container / "in" / table, tmp_path / "store"
+    extract(tmp_path / table, tmp_path / "plain", backbone=tiny_texts.path)
+    assert extract(inside, store, backbone=tiny_texts.path).extracted == 5
+    ids, vectors = vectors_by_id(store)
+    expected = vectors_by_id(tmp_path / "plain")
+    assert ids == expected[0]
+    np.testing.assert_array_equal(vectors, expected[1])
+    assert extract(inside, store, backbone=tiny_texts.path).unchanged == 5
+    report = verify(store, sample=5, backbone=tiny_texts.path)
+    assert (report.sampled, report.changed, report.wrong) == (5, [], {})
+    assert texts_of(FeatureStore.open(store), ids) == dict(zip(ids, texts, strict=True))
