@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from fxengine.collect.boxes import BoxListing
 from fxengine.collect.item import Filters, Item, Payload, Place, TextColumns, columns_refused
 from fxengine.errors import InputError
 
@@ -16,6 +17,7 @@ __all__ = ["CONTAINERS", "Container", "Filters", "Listing", "TextColumns", "coll
 # To add a kind of container: write collect/<file>.py with takes(place) and open_listing(place), and name it here,
 # before those that would take it, too.
 CONTAINERS = {
+    "archive": "fxengine.collect.archive",
     "text_table": "fxengine.collect.text_table",
     "text_files": "fxengine.collect.text_files",
     "paths": "fxengine.collect.paths",
@@ -74,31 +76,43 @@ def collect(
     exclude: Sequence[str] = (),
     modality: str = "picture",
     columns: TextColumns = TextColumns(),  # noqa: B008 - frozen
+    containers: bool = False,
+    boxes: Path | None = None,
+    margin: float = 0.0,
 ) -> Listing:
-    """Return the inputs in a folder, those that a list names, a single file, or the rows of a table of texts.
+    """Return the inputs in a folder or a container, those that a list names, a single file, or a table's rows.
 
     Args:
-        source: a folder, one picture, or a table of texts.
+        source: a folder, one picture, a tar, a zip, a Parquet file of pictures, or a table of texts.
         listing: a file that names paths, relative to `source`.
         include: patterns of which a file must fit one.
         exclude: patterns of which a file must fit none.
         modality: what the inputs are: "picture" or "text".
-        columns: what is what in a table of texts.
+        columns: what is what in a table of texts, or in a Parquet file of pictures.
+        containers: whether tars, zips and Parquet files of pictures in a folder are opened, too.
+        boxes: a file or folder of boxes in the pictures: a row is a box then.
+        margin: what is taken around a box, as a share of its edges.
 
     Raises:
         InputError: the folder, the list or the table is not there or cannot be read, or what is asked for does not
             suit it.
     """
     filters = Filters(tuple(include), tuple(exclude))
-    asked = Place(Path(os.path.abspath(source)), listing, filters, modality, columns)
-    if columns != TextColumns() and modality != "text":
-        raise columns_refused(f"{source} is asked for {modality}s.")
+    asked = Place(Path(os.path.abspath(source)), listing, filters, modality, columns, containers)
     if listing is not None and asked.root.is_file():
         raise InputError(
             f"`listing` names files in a folder, and {source} is a file: give the folder that they are in, or leave "
             "the list away."
         )
     try:
-        return next(each for each in map(load_container, CONTAINERS) if each.takes(asked)).open_listing(asked)
+        name, chosen = next((n, each) for n in CONTAINERS if (each := load_container(n)).takes(asked))
+        if columns != TextColumns() and modality != "text" and name != "archive":
+            raise columns_refused(f"{source} is asked for {modality}s.")
+        found = chosen.open_listing(asked)
+        if boxes is None:
+            return found
+        if modality != "picture":
+            raise InputError("`boxes` lie in pictures, and the backbone takes texts: leave them away.")
+        return BoxListing(found, boxes, margin)
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror or error}.") from error

@@ -31,6 +31,8 @@ class FolderListing:
         unreadable: folders that could not be listed, filled while iterating.
         labelled: folders tell labels.
         suffixes: a folder that holds a file with one of them, or with none, may be a class.
+        is_archive: tells by its name which file is a folder to be listed by others, where any are: `files` gives it
+            with a "/" behind its path.
     """
 
     root: Path
@@ -38,12 +40,17 @@ class FolderListing:
     unreadable: list[str] = field(default_factory=list)
     labelled: bool = True
     suffixes: frozenset[str] = PICTURE_SUFFIXES
+    is_archive: Callable[[str], bool] | None = None
 
     def __iter__(self) -> Iterator[Item]:
-        label_of = self._label_rule()
-        for path, entry in self._walk(str(self.root), "", ()):
-            label, split = label_of(path)
+        for path, entry, label, split in self.files():
             yield _item(path, entry, label, split)
+
+    def files(self) -> Iterator[tuple[str, os.DirEntry[str], str | None, str | None]]:
+        """Yield path, entry, label and split of every input, in the order of the paths."""
+        label_of = label_rule(self._folders_with_inputs)
+        for path, entry in self._walk(str(self.root), "", ()):
+            yield path, entry, *label_of(path)
 
     def count(self) -> int:
         """Return how many inputs there are, without asking for sizes."""
@@ -66,10 +73,10 @@ class FolderListing:
             if entry is None:
                 levels.pop()
                 inside.pop()
-            elif name[-1] == "/":
+            elif name[-1] == "/" and not self._is_archive(entry):
                 if (below := self._entries(entry.path, inside)) is not None:
                     levels.append((prefix + name, iter(below)))
-            elif _is_input(entry) and self.filters.admit(prefix + name):
+            elif name[-1] == "/" or (_is_input(entry) and self.filters.admit(prefix + name)):
                 yield prefix + name, entry
 
     def _entries(self, folder: str, inside: list[tuple[int, int]]) -> list[tuple[str, os.DirEntry[str]]] | None:
@@ -80,7 +87,8 @@ class FolderListing:
             if here in inside:
                 return None
             with os.scandir(folder) as entries:
-                found = [(e.name + "/" if _is_folder(e) else e.name, e) for e in entries if e.name[0] != "."]
+                visible = [e for e in entries if e.name[0] != "."]
+                found = [(e.name + "/" if _is_folder(e) or self._is_archive(e) else e.name, e) for e in visible]
         except OSError:
             if folder not in self.unreadable:
                 self.unreadable.append(folder)
@@ -89,35 +97,8 @@ class FolderListing:
         # A folder sorts by its name with the slash, so that the whole listing is in the order of the paths.
         return sorted(found, key=lambda pair: escape_path(pair[0]).encode())
 
-    def _label_rule(self) -> Callable[[str], tuple[str | None, str | None]]:
-        """Return path -> (label, split) by the folders that hold inputs."""
-        top = self._folders_with_inputs("")
-        splits = [name for name in top if name.lower() in SPLITS]
-        # One alone that holds no class folders, beside others: a class that is called so.
-        if len(splits) == 1 < len(top) and not self._folders_with_inputs(splits[0] + "/"):
-            splits = []
-        classes = {name for split in splits for name in self._folders_with_inputs(split + "/")} if splits else set(top)
-        labelled = classes if len(classes) >= 2 else set()
-
-        @cache
-        def of_folder(folder: str) -> tuple[str | None, str | None]:
-            """Return (label, split) of a file by the first two folders of its path."""
-            names = folder.split("/")[:-1]
-            split = names.pop(0) if splits and names and names[0] in splits else None
-            if splits and split is None:
-                return None, None
-            label = names[0] if names and names[0] in labelled else None
-            return (escape_path(label) if label else None), (split.lower() if split else None)
-
-        depth = 2 if splits else 1
-
-        def rule(path: str) -> tuple[str | None, str | None]:
-            end = path.find("/")
-            if depth == 2 and end >= 0:
-                end = path.find("/", end + 1) if path.find("/", end + 1) >= 0 else end
-            return of_folder(path[: end + 1])
-
-        return rule
+    def _is_archive(self, entry: os.DirEntry[str]) -> bool:
+        return self.is_archive is not None and self.is_archive(entry.name) and not _is_folder(entry)
 
     def _folders_with_inputs(self, prefix: str) -> list[str]:
         try:
@@ -130,11 +111,44 @@ class FolderListing:
     def _has_input(self, folder: str, prefix: str) -> bool:
         root = os.stat(self.root)
         # Without the filters: which folders are classes must not depend on what is extracted this time.
-        found = FolderListing(self.root, unreadable=self.unreadable)._walk(
+        found = FolderListing(self.root, unreadable=self.unreadable, is_archive=self.is_archive)._walk(
             folder, prefix, ((root.st_dev, root.st_ino),)
         )
-        suffixes = (os.path.splitext(path)[1].lower() for path, _ in found)
+        suffixes = (os.path.splitext(path)[1].lower() for path, _ in found)  # a path with a "/" behind it has none
         return any(suffix in self.suffixes or not suffix for suffix in suffixes)
+
+
+def label_rule(
+    folders_with_inputs: Callable[[str], list[str]],
+) -> Callable[[str], tuple[str | None, str | None]]:
+    """Return path -> (label, split), by prefix ("" or "NAME/") -> names of the folders there that hold inputs."""
+    top = folders_with_inputs("")
+    splits = [name for name in top if name.lower() in SPLITS]
+    # One alone that holds no class folders, beside others: a class that is called so.
+    if len(splits) == 1 < len(top) and not folders_with_inputs(splits[0] + "/"):
+        splits = []
+    classes = {name for split in splits for name in folders_with_inputs(split + "/")} if splits else set(top)
+    labelled = classes if len(classes) >= 2 else set()
+
+    @cache
+    def of_folder(folder: str) -> tuple[str | None, str | None]:
+        """Return (label, split) of a file by the first two folders of its path."""
+        names = folder.split("/")[:-1]
+        split = names.pop(0) if splits and names and names[0] in splits else None
+        if splits and split is None:
+            return None, None
+        label = names[0] if names and names[0] in labelled else None
+        return (escape_path(label) if label else None), (split.lower() if split else None)
+
+    depth = 2 if splits else 1
+
+    def rule(path: str) -> tuple[str | None, str | None]:
+        end = path.find("/")
+        if depth == 2 and end >= 0:
+            end = path.find("/", end + 1) if path.find("/", end + 1) >= 0 else end
+        return of_folder(path[: end + 1])
+
+    return rule
 
 
 def takes(_: Place) -> bool:

@@ -14,8 +14,36 @@ import numpy as np
 
 from fxengine.errors import InputError
 
-# What an input holds: encoded bytes, or RGB pixels, uint8 [height, width, 3], where a container decodes itself.
-Payload = bytes | np.ndarray
+XYWH = "#xywh="  # begins the W3C media fragment of a box, behind the place of its picture
+
+
+class Crop(NamedTuple):
+    """A box of a picture.
+
+    Attributes:
+        data: the picture's encoded bytes.
+        region: left, top, width and height in upright pixels, parted by commas; behind "percent:" in hundredths.
+    """
+
+    data: bytes
+    region: str
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the picture."""
+        return len(self.data)
+
+    def sides(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return left, top, width and height in pixels of a picture that is `width` x `height`."""
+        x, y, across, down = map(float, self.region.removeprefix("percent:").split(","))
+        if not self.region.startswith("percent:"):
+            return x, y, across, down
+        return x * width / 100, y * height / 100, across * width / 100, down * height / 100
+
+
+# What an input holds: encoded bytes, of a box with where it lies, or RGB pixels, uint8 [height, width, 3], where a
+# container decodes itself.
+Payload = bytes | Crop | np.ndarray
 
 # Name of a split, in lower case -> what its rows are for. The store keeps the name that the folder has.
 SPLITS: dict[str, Literal["train", "val", "test"]] = {
@@ -35,9 +63,10 @@ class Item(NamedTuple):
     Attributes:
         key: the row's id: path relative to the root, with "/" and escaped by `escape_path`; of a table's row, what its
             column of ids says.
-        source: the path to read; of a table's row, the table's path, "#" and the number of the record.
+        source: the place to read, as `collect.stored.read_place` takes it: a path, which may lead into a container; of
+            a table's row, the table's path, "#" and the number of the record.
         size: bytes, or -1 where it could not be asked.
-        mtime_ns: time of the last change in nanoseconds, or 0.
+        mtime_ns: time of the last change in nanoseconds, or 0; of what lies in a container, that of the container.
         label: class folder, or None.
         split: one of `SPLITS` where the folders say so, or None.
         content_hash: SHA-256 in hex, where the listing has read the content already, or None.
@@ -115,7 +144,8 @@ class Place:
         listing: a file that names inputs, relative to `root`; None where `root` itself says them.
         filters: which files count.
         modality: what the inputs are, a name of `decode.MODALITIES`.
-        columns: what is what in a table of texts.
+        columns: what is what in a table of texts, or of pictures.
+        containers: whether tars, zips and Parquet files of pictures that lie in a folder are opened, too.
     """
 
     root: Path
@@ -123,15 +153,18 @@ class Place:
     filters: Filters = field(default_factory=Filters)
     modality: str = "picture"
     columns: TextColumns = TextColumns()
+    containers: bool = False
 
 
 def columns_refused(why: str) -> InputError:
     """Return what to raise where columns are named that cannot be used; `why` is a sentence."""
-    return InputError(f"{why} Columns are named for tables of texts alone: name none.")
+    return InputError(f"{why} Columns are named for tables of texts, and Parquet files of pictures: name none.")
 
 
 def sha256_of(payload: Payload) -> str:
     """Return the SHA-256 of what an input holds, in hex: a row's `content_hash`."""
+    if isinstance(payload, Crop):  # a picture that is renamed has the same boxes
+        return hashlib.sha256(f"{sha256_of(payload.data)}{XYWH}{payload.region}".encode()).hexdigest()
     return hashlib.sha256(payload if isinstance(payload, bytes) else payload.data).hexdigest()
 
 

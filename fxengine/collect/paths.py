@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from fxengine.collect.item import Filters, Item, Payload, Place, escape_path, unescape_path
-from fxengine.collect.local import read_input, stat_item
+from fxengine.collect.stored import read_stored, stat_place
 from fxengine.collect.table import (
     BYTE_ORDER_MARKS,
     TABLES,
@@ -52,15 +52,15 @@ class PathListing:
         relative = {_as_on_disk(self.root, path, names_in) for path in written}
         admitted = filter(self.filters.admit, relative)
         for path in sorted(admitted, key=lambda path: escape_path(path).encode()):
-            yield stat_item(escape_path(path), str(self.root / path))
+            yield stat_place(escape_path(path), str(self.root / path))
 
     def count(self) -> int:
         """Return how many paths the list names, doubles included."""
         return len(self.paths)
 
     def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
-        """Return the file's bytes; raises DecodeError as `local.read_input` does."""
-        return read_input(item, max_bytes)
+        """Return the file's bytes; raises DecodeError as `read_stored` does."""
+        return read_stored(item, max_bytes)
 
 
 def takes(place: Place) -> bool:

@@ -1,21 +1,122 @@
-"""Where the inputs of a store lie: what it says of that is believed only where this user named the folder."""
+"""Where the inputs of a store lie, and how a place is read: a file, or what lies in a container.
+
+A place is text: a path, which may lead on into a container ("shard.tar/a.jpg"),
+and to a box of a picture ("a.jpg#xywh=160,120,320,240"). A root and an id make one, and it says
+all that is needed to read it again: verification, queries, pages and duplicates have nothing else. What a store says of
+its root is believed only where this user named the folder.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
+import tempfile
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 
-from fxengine.collect.item import unescape_path
-from fxengine.errors import InputError
+from fxengine.collect.item import XYWH, Crop, Item, Payload, stamp, unescape_path
+from fxengine.collect.local import read_file, stat_item
+from fxengine.collect.opened import archive_above, open_archive
+from fxengine.errors import DecodeError, InputError, reason
+from fxengine.files import open_regular
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
+_SIDE = r"-?\d+(?:\.\d+)?(?:e[-+]?\d{1,2})?"
+_BOX = re.compile(rf"(.+){XYWH}((?:percent:)?{_SIDE},{_SIDE},{_SIDE},{_SIDE})", re.DOTALL)
 
 
 def stored_path(root: str, key: str) -> str:
-    """Return the file of a row; a ".." goes before any link is followed, as `ensure_named` has looked at it."""
+    """Return the place of a row; a ".." goes before any link is followed, as `ensure_named` has looked at it."""
     return os.path.normpath(Path(root) / unescape_path(key))
+
+
+def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[Payload, tuple[int, int]]:
+    """Return what a place holds, and the (size, mtime_ns) that its item has.
+
+    Raises:
+        DecodeError: it is gone, may not be read, is larger than `max_bytes`, or damaged.
+    """
+    path = os.fspath(place)
+    if (box := _box_in(path)) is not None:
+        data, stamped = read_file_at(box[0], max_bytes)
+        return Crop(data, box[1]), stamped
+    return read_file_at(path, max_bytes)
+
+
+def read_file_at(path: str, max_bytes: int) -> tuple[bytes, tuple[int, int]]:
+    """Return the bytes of a file, or of a member of a container, as `read_place` does."""
+    if (found := archive_above(path)) is None:
+        return read_file(path, max_bytes)
+    container, inside = found
+    try:
+        archive, mtime_ns = open_archive(container)
+        member = archive.find(inside)
+    except FileNotFoundError as error:
+        raise DecodeError("vanished", "The file is not there (any more).") from error
+    except OSError as error:
+        raise DecodeError("io", f"Its container cannot be read: {reason(error)}.") from error
+    except InputError as error:
+        raise DecodeError("corrupt", str(error)) from error
+    if member is None:
+        raise DecodeError("vanished", "It is not in its container (any more).")
+    return archive.read(member, max_bytes), (member.size, mtime_ns)
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path leads to a file or a folder, or to what lies in a container."""
+    return os.path.exists(path) or stat_place("", os.fspath(path)).size >= 0  # noqa: PTH110 - a name may be too long
+
+
+def open_place(path: Path) -> tuple[BufferedReader, int]:
+    """Return a file, or a member of a container as a temporary file without a name, and its mtime_ns.
+
+    Raises:
+        InputError: the container is none, or the member cannot be read.
+        OSError: it is not there, or may not be read.
+    """
+    if archive_above(str(path)) is None:
+        opened = open_regular(path, follow=True)
+        return opened, stamp(os.fstat(opened.fileno()))[1]
+    try:
+        data, (_, mtime_ns) = read_file_at(str(path), sys.maxsize)
+    except DecodeError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    with tempfile.TemporaryFile(prefix="fxengine-") as kept:
+        kept.write(data)
+        kept.seek(0)
+        return open(os.dup(kept.fileno()), "rb"), mtime_ns  # noqa: PTH123 - of a handle; who asked closes it
+
+
+def _box_in(path: str) -> tuple[str, str] | None:
+    """Return the picture and the region of a place that is a box; a file that is called so is a file."""
+    found = _BOX.fullmatch(path) if XYWH in path else None
+    return None if found is None or os.path.lexists(path) else (found[1], found[2])
+
+
+def read_stored(item: Item, max_bytes: int) -> tuple[Payload, Item]:
+    """Return what the place of an item holds, and the item as it was when it was read; raises DecodeError as
+    `read_place` does.
+    """
+    data, (size, mtime_ns) = read_place(item.source, max_bytes)
+    return data, item._replace(size=size, mtime_ns=mtime_ns)
+
+
+def stat_place(key: str, place: str) -> Item:
+    """Return the item of a place as it is now, with size -1 where it is gone, and neither label nor split."""
+    if (box := _box_in(place)) is not None:
+        return stat_place(key, box[0])._replace(source=place)
+    if (found := archive_above(place)) is None:
+        return stat_item(key, place)
+    container, inside = found
+    try:
+        archive, mtime_ns = open_archive(container)
+        member = archive.find(inside)
+    except (InputError, OSError):
+        member, mtime_ns = None, 0
+    return Item(key, place, -1, 0) if member is None else Item(key, place, member.size, mtime_ns)
 
 
 def is_named(path: str) -> bool:

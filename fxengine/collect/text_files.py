@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fxengine.collect.folder import FolderListing, list_folder
 from fxengine.collect.item import Item, Payload, Place, TextColumns, columns_refused
-from fxengine.collect.local import read_input
 from fxengine.collect.paths import PathListing, list_paths
+from fxengine.collect.stored import read_file_at
 from fxengine.collect.table import marked_encoding
 from fxengine.collect.table_rows import READERS
 from fxengine.errors import DecodeError, InputError
@@ -48,7 +48,7 @@ class TextFiles:
         """Return a file's text in UTF-8 without its byte order mark; the item has size and time of the file.
 
         Raises:
-            DecodeError: as `local.read_input` does; it is blank (`empty`), or not UTF-8, nor UTF-16 or UTF-32 with a
+            DecodeError: as `stored.read_file_at` does; it is blank (`empty`), or not UTF-8, nor UTF-16 or UTF-32 with a
                 byte order mark (`not_text`).
         """
         return read_text_input(item, max_bytes)
@@ -56,10 +56,10 @@ class TextFiles:
 
 def read_text_input(item: Item, max_bytes: int) -> tuple[bytes, Item]:
     """Return a file's text in UTF-8, and the item with the size and time that the file had; raises DecodeError as
-    `local.read_input` and `utf8_of` do.
+    `stored.read_file_at` and `utf8_of` do.
     """
-    data, read = read_input(item, max_bytes)
-    return utf8_of(data), read
+    data, read = read_file_at(item.source, max_bytes)
+    return utf8_of(data), item._replace(size=read[0], mtime_ns=read[1])
 
 
 def utf8_of(data: bytes) -> bytes:

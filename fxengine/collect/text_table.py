@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
@@ -24,14 +23,13 @@ from fxengine.collect.item import (
     TextColumns,
     columns_refused,
     escape_path,
-    stamp,
 )
 from fxengine.collect.kept_texts import KeptTexts
 from fxengine.collect.memory import require
+from fxengine.collect.stored import open_place
 from fxengine.collect.table import ensure_single
 from fxengine.collect.table_rows import LONGEST, READERS, Rows, open_rows
 from fxengine.errors import DecodeError, InputError, reason
-from fxengine.files import open_regular
 
 _DIGITS = 9  # of a record's number in an id
 _MOST_ROWS = 10**_DIGITS
@@ -59,7 +57,7 @@ class TextTable:
         """Read a table.
 
         Args:
-            path: absolute; its suffix is one of `READERS`.
+            path: absolute, it may lead into a container; its suffix is one of `READERS`.
             columns: what is what; `text` may be None where there is one column, or one called "text".
 
         Raises:
@@ -72,8 +70,8 @@ class TextTable:
         self._prefix = f"{escape_path(path.name)}#"
         self._called = called = str(path)
         try:
-            with open_regular(path, follow=True) as opened:
-                self._mtime_ns = stamp(os.fstat(opened.fileno()))[1]
+            opened, self._mtime_ns = open_place(path)
+            with opened:
                 rows = open_rows(opened, path, called)
                 chosen = _choose(rows, path, columns)
                 self.columns = replace(columns, text=rows.names[chosen["text"]])

@@ -35,6 +35,7 @@ ERROR_CODES = TRANSIENT_ERRORS | {
     "corrupt",  # the data is damaged
     "too_large",  # over `max_pixels` or `max_bytes`
     "unsupported_pixels",  # decodes, but its pixels have no defined colour
+    "bad_box",  # a box outside of its picture, empty, or too small
     "bad_feature",  # the net gave a value that is not finite, or too large for the store's type
     "decoder_crash",  # the decoder took its process down
 }
@@ -60,7 +61,15 @@ TEXT_GROUPS = frozenset({"text", KEPT_GROUP, WORDS_GROUP})  # those that only st
 _LIMITS = {"max_pixels", "max_bytes"}
 _RUN = {"tokens", "threads"}
 _READ = {"text", "id", "label", "split"}
-_LATER = {"groups", "read_columns", "run", "of_words"}  # entries that the first versions did not write
+_LATER = {
+    "groups",
+    "read_columns",
+    "run",
+    "of_words",
+    "containers",
+    "boxes",
+    "margin",
+}  # entries that the first versions did not write
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
 MOST_ROWS = 2**62  # row numbers stay below: int64, with room for those that are still given out
@@ -96,6 +105,10 @@ class Provenance:
             made with: others came in only where both were allowed.
         of_words: whether the rows are the words of a file of word vectors (`root`) with the vectors that it has, and
             not what was computed of inputs; a row's number is then its word's place in the file, from 0.
+        containers: whether tars, zips and Parquet files of pictures below the root were opened, which an update does,
+            too.
+        boxes: absolute path of the file or folder of boxes, escaped as a path is, or "" where rows are no boxes.
+        margin: what was taken around a box, as a share of its edges.
     """
 
     space: str
@@ -118,6 +131,9 @@ class Provenance:
     read_columns: dict[str, str] = field(default_factory=dict)
     run: dict[str, int] = field(default_factory=dict)
     of_words: bool = False
+    containers: bool = False
+    boxes: str = ""
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.space.isprintable() and len(self.space) <= 64):

@@ -16,7 +16,7 @@ import numpy as np
 from fxengine.backbones import DEFAULT, find_space, load_backbone, load_for_space
 from fxengine.backbones.spec import BackboneFile, layer_output
 from fxengine.collect.item import Item, Payload
-from fxengine.collect.local import read_input, stat_item
+from fxengine.collect.stored import read_stored, stat_place
 from fxengine.decode import Inputs, Preparer, preparer_of
 from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import DecodeError, InputError, at_least
@@ -178,7 +178,7 @@ def run_files(
     net: Backbone,
     tasks: Iterable[Task],
     layer: str | None = None,
-    read: Callable[[Item, int], tuple[Payload, Item]] = read_input,
+    read: Callable[[Item, int], tuple[Payload, Item]] = read_stored,
 ) -> Iterator[tuple[Job, np.ndarray | None]]:
     """Yield files that went through a backbone by the threads of a run, in the order given, each with its vector.
 
@@ -208,7 +208,7 @@ def embed_files(net: Backbone, paths: Sequence[str | Path], layer: str | None = 
     if len(paths) <= _FEW:
         return net.embed(paths, layer=layer)
     vectors: list[np.ndarray] = []
-    for job, vector in run_files(net, [Task(stat_item(str(path), path)) for path in paths], layer):
+    for job, vector in run_files(net, [Task(stat_place(str(path), str(path))) for path in paths], layer):
         if job.error is not None:
             raise DecodeError(job.error.code, f"{job.item.source}: {job.error}") from job.error
         vectors.append(np.asarray(vector)[None])

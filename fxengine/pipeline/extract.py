@@ -16,8 +16,10 @@ from typing import get_args
 from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS, named_tower
 from fxengine.backbones.options import ExportOptions, Pooling, Tower, WordWeights
 from fxengine.backbones.spec import BackboneFile, TextRecipe
-from fxengine.collect import Listing, TextColumns, collect
+from fxengine.collect import Filters, Listing, TextColumns, collect
 from fxengine.collect.paths import names_of
+from fxengine.collect.picture_table import holds_pictures
+from fxengine.collect.stored import is_there
 from fxengine.decode import preparer_of
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError, at_least, given, one_of, path_of
@@ -28,7 +30,16 @@ from fxengine.features.lock import locked
 from fxengine.features.schema import KEPT_GROUP, Dtype
 from fxengine.features.update import StoreUpdate
 from fxengine.features.write import PART_ROWS
-from fxengine.pipeline.plan import Asked, RunPlan, find_backbone, guard_prune, plan_run, with_moves
+from fxengine.pipeline.plan import (
+    Asked,
+    RunPlan,
+    find_backbone,
+    guard_prune,
+    plan_run,
+    recorded_boxes,
+    recorded_containers,
+    with_moves,
+)
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.run import run
 from fxengine.pipeline.sink import Sink
@@ -73,6 +84,9 @@ def extract(
     label_column: str | None = None,
     split_column: str | None = None,
     keep_text: bool = False,
+    containers: bool = False,
+    boxes: str | Path | None = None,
+    margin: float | None = None,
     limit: int | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
@@ -93,8 +107,9 @@ def extract(
     """Extract features of every input below `inputs` into the store, or bring the store up to date.
 
     Args:
-        inputs: a folder of pictures, one picture, a table of texts (.csv, .tsv, .jsonl, .parquet), a .txt of a text a
-            line, a folder of .txt files of a text each, or a listing that was made already. The backbone says which.
+        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a table of texts (.csv,
+            .tsv, .jsonl, .parquet), a .txt of a text a line, a folder of .txt files of a text each, or a listing that
+            was made already. The backbone says which.
         store: folder of Parquet parts, made where it is not there.
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
             given, minilm_l6 for a table or a folder of nothing but .txt.
@@ -111,10 +126,16 @@ def extract(
         listing: a file that names the inputs (.txt, .csv, .tsv, .parquet), relative to `inputs`.
         include: patterns of which an input must fit one.
         exclude: patterns of which an input must fit none.
-        column: of a table, the column of the texts; the only one, or the one called "text", unless given.
+        column: of a table, the column of the texts, the only one, or the one called "text", unless given; of a Parquet
+            file of pictures, that of the pictures.
         id_column: of a table, the column of the rows' ids; the file's name and the row's number, from 0, unless given.
-        label_column: of a table, the column of the labels.
+        label_column: of a table, the column of the labels; of a Parquet file of pictures "label" unless given.
         split_column: of a table, the column that says train, val or test.
+        containers: open tars, zips and Parquet files of pictures that lie in a folder, too; an update of a store that
+            was made so does it by itself. One that is given as `inputs` is opened always.
+        boxes: a file of boxes in the pictures (COCO's .json, or a table with the columns path, x, y, width, height and
+            label), or a folder of labels as YOLO has it: a row is a box then. An update takes those of the store.
+        margin: what is taken around a box, as a share of its edges; that of the store, else 0.
         keep_text: store the texts, too, so that pages show them wherever the table is (column group `kept_text`).
         limit: take only the first so many inputs, in the order of their ids.
         max_pixels: refuse larger pictures; that of the store, else 128 million, unless given.
@@ -160,8 +181,9 @@ def extract(
         _limits(limits, max_pixels, max_bytes),
     )
     columns = TextColumns(column, id_column, label_column, split_column)
+    patterns = names_of("include", include), names_of("exclude", exclude)
     if backbone is None:
-        chosen = listing is not None or bool(names_of("include", include) or names_of("exclude", exclude))
+        chosen = listing is not None or any(patterns)
         backbone = _usual_backbone(inputs, columns, chosen=chosen)
     groups = (*names_of("add_columns", add_columns), *((KEPT_GROUP,) if keep_text else ()))
     _ensure_there(inputs)
@@ -181,8 +203,13 @@ def extract(
         if found.recipe.modality == "text":
             _refuse_of_pictures(max_pixels, decode_on)
         if not isinstance(inputs, Listing):
-            inputs = _collect(inputs, listing, include, exclude, found, columns)
-        made = plan_run(found, inputs, folder, Asked(backbone, dtype, limits, limit, retry_failed, groups))
+            containers = containers or recorded_containers(folder)
+            boxed = _boxes(boxes, margin, folder)
+            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, boxed, containers=containers)
+        else:
+            boxed = None, 0.0
+        asked = Asked(backbone, dtype, limits, limit, retry_failed, groups, containers, *boxed)
+        made = plan_run(found, inputs, folder, asked)
         note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
         if prune:
             guard_prune(made, yes=yes)
@@ -202,7 +229,7 @@ def extract(
 
 def _ensure_there(inputs: str | Path | Listing) -> None:
     """Raise InputError where there is no such folder or file, before anything is made or loaded for it."""
-    if isinstance(inputs, str | os.PathLike) and not os.path.exists(inputs):  # noqa: PTH110 - a name may be too long
+    if isinstance(inputs, str | os.PathLike) and not is_there(inputs):
         collect(inputs)
 
 
@@ -212,7 +239,8 @@ def _usual_backbone(inputs: str | Path | Listing, columns: TextColumns, *, chose
     Of files that are chosen by a list or by patterns nothing is known yet.
     """
     texts = not chosen and isinstance(inputs, str | os.PathLike) and holds_texts(Path(inputs))
-    return DEFAULT_OF_TEXTS if texts or columns != TextColumns() else DEFAULT
+    pictures = isinstance(inputs, str | os.PathLike) and holds_pictures(Path(inputs))
+    return DEFAULT_OF_TEXTS if not pictures and (texts or columns != TextColumns()) else DEFAULT
 
 
 def _refuse_of_pictures(max_pixels: int | None, decode_on: str) -> None:
@@ -223,10 +251,12 @@ def _refuse_of_pictures(max_pixels: int | None, decode_on: str) -> None:
 def _collect(
     inputs: str | Path,
     listing: str | Path | None,
-    include: str | Sequence[str],
-    exclude: str | Sequence[str],
+    filters: Filters,
     found: BackboneFile,
     columns: TextColumns,
+    boxed: tuple[Path | None, float],
+    *,
+    containers: bool,
 ) -> Listing:
     if not isinstance(inputs, str | os.PathLike):
         raise InputError(
@@ -234,15 +264,32 @@ def _collect(
             "several go into a file, which `listing` names."
         )
     if listing is None:
-        ensure_suited(found, Path(inputs))
+        ensure_suited(found, Path(inputs), columns, containers=containers)
     return collect(
         inputs,
         listing=None if listing is None else path_of("listing", listing),
-        include=names_of("include", include),
-        exclude=names_of("exclude", exclude),
+        include=filters.include,
+        exclude=filters.exclude,
         modality=found.recipe.modality,
         columns=columns,
+        containers=containers,
+        boxes=boxed[0],
+        margin=boxed[1],
     )
+
+
+def _boxes(boxes: str | Path | None, margin: float | None, store: Path) -> tuple[Path | None, float]:
+    """Return the boxes that are asked for, else those of the store, and their margin."""
+    stored = recorded_boxes(store)
+    path = stored[0] if boxes is None and stored is not None else boxes
+    if path is None:
+        if margin is not None:
+            raise InputError("`margin` is what is taken around `boxes`: give these, too.")
+        return None, 0.0
+    share = (stored[1] if stored is not None else 0.0) if margin is None else margin
+    if not 0 <= share <= 10:
+        raise InputError(f"`margin` must be a share from 0 to 10. Got {given(share)}.")
+    return Path(os.path.abspath(path_of("boxes", path))), float(share)
 
 
 def _limits(

@@ -17,7 +17,9 @@ from fxengine.backbones import load_backbone, load_for_space, source_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile, TextRecipe, layer_output
 from fxengine.collect import Listing
-from fxengine.collect.item import Item, escape_path
+from fxengine.collect.archive import ArchiveListing
+from fxengine.collect.boxes import BoxListing
+from fxengine.collect.item import Item, escape_path, unescape_path
 from fxengine.collect.text_table import TextTable
 from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import InputError
@@ -54,6 +56,9 @@ class Asked:
         limit: take only the first so many inputs.
         retry_failed: try inputs again that failed for a lasting reason.
         add_columns: groups of further columns that the store is to have.
+        containers: whether tars, zips and Parquet files of pictures in a folder are opened.
+        boxes: a file or folder of boxes, each of which is a row, or None.
+        margin: what is taken around a box, as a share of its edges.
     """
 
     backbone: str | Path
@@ -62,6 +67,9 @@ class Asked:
     limit: int | None
     retry_failed: bool
     add_columns: tuple[str, ...] = ()
+    containers: bool = False
+    boxes: Path | None = None
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,11 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
     own = ("text",) * (modality == "text") + (WORDS_GROUP,) * wanted.knows_words
     made_by = map(parts.read_provenance, known.paths)
     groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words)
-    wanted = replace(wanted, groups=groups)
+    pictures = inputs.pictures if isinstance(inputs, BoxListing) else inputs
+    opened = asked.containers or isinstance(pictures, ArchiveListing)
+    wanted = replace(wanted, groups=groups, containers=opened)
+    if asked.boxes is not None:
+        wanted = replace(wanted, boxes=escape_path(str(asked.boxes)), margin=asked.margin)
     if KEPT_GROUP in wanted.groups and limits.max_bytes > KEPT_BYTES:
         raise InputError(f"A store keeps texts of up to {KEPT_BYTES} bytes: leave `max_bytes` or `keep_text` away.")
     if isinstance(inputs, TextTable):
@@ -180,6 +192,17 @@ def guard_prune(made: RunPlan, *, yes: bool) -> None:
 
 def _doubt(inputs: Listing) -> str:
     return "Has the table lost rows?" if isinstance(inputs, TextTable) else "Is a share not mounted?"
+
+
+def recorded_containers(folder: Path) -> bool:
+    """Tell whether a store was made by opening the containers below its root."""
+    return any(parts.read_provenance(path).containers for path in parts.list_parts(folder))
+
+
+def recorded_boxes(folder: Path) -> tuple[Path, float] | None:
+    """Return the boxes that a store is of, and their margin, None where it is of whole pictures."""
+    made = [parts.read_provenance(path) for path in parts.list_parts(folder)]
+    return next(((Path(unescape_path(each.boxes)), each.margin) for each in reversed(made) if each.boxes), None)
 
 
 def recorded_limits(paths: Sequence[Path]) -> Limits | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.item import Item, Payload
+from fxengine.collect.picture_table import holds_pictures
+from fxengine.collect.stored import is_there
 from fxengine.collect.table_rows import READERS
 from fxengine.decode import Preparer
 from fxengine.errors import DecodeError, InputError
@@ -21,26 +23,34 @@ WANTED = {
 }
 
 
-def collect_for(found: BackboneFile, inputs: Path, columns: TextColumns = TextColumns()) -> Listing:  # noqa: B008 - frozen
+def collect_for(
+    found: BackboneFile,
+    inputs: Path,
+    columns: TextColumns = TextColumns(),  # noqa: B008 - frozen
+    *,
+    containers: bool = False,
+    boxes: Path | None = None,
+    margin: float = 0.0,
+) -> Listing:
     """Return the inputs that a backbone is to take.
 
     Raises:
         InputError: they are texts and it takes pictures, or the other way round; or as `collect` does.
     """
     modality = found.recipe.modality
-    if modality == "picture" and holds_texts(inputs):
+    if modality == "picture" and holds_texts(inputs) and not _names_picture_column(inputs, columns):
         raise _unsuited(found, f"{inputs} holds texts")
-    listing = collect(inputs, modality=modality, columns=columns)
+    listing = collect(inputs, modality=modality, columns=columns, containers=containers, boxes=boxes, margin=margin)
     if modality == "text" and os.path.isdir(inputs) and next(iter(listing), None) is None:  # noqa: PTH112
         raise _unsuited(found, f"{inputs} holds no {SUFFIX} file")
     return listing
 
 
-def ensure_suited(found: BackboneFile, inputs: Path) -> None:
+def ensure_suited(found: BackboneFile, inputs: Path, columns: TextColumns, *, containers: bool) -> None:
     """Raise InputError where inputs are a table of texts, which the backbone does not take, or a folder of tables."""
-    if found.recipe.modality == "picture" and is_table(inputs):
+    if found.recipe.modality == "picture" and is_table(inputs) and not _names_picture_column(inputs, columns):
         raise _unsuited(found, f"{inputs} holds texts")
-    if _is_named_table(next(_names(inputs), "")) and all(map(_is_named_table, _names(inputs))):
+    if not containers and _is_named_table(next(_names(inputs), "")) and all(map(_is_named_table, _names(inputs))):
         raise InputError(f"{inputs} holds tables ({min(_names(inputs))}, ...): extract from one of them at a time.")
 
 
@@ -68,7 +78,8 @@ def ensure_known(
 def is_table(inputs: Path) -> bool:
     """Tell whether it is a file of texts, one after the other."""
     # Not by `Path.is_file`, which raises on a name that is too long to be one.
-    return inputs.suffix.lower() in READERS and os.path.isfile(inputs)  # noqa: PTH113
+    is_file = inputs.suffix.lower() in READERS and is_there(inputs) and not os.path.isdir(inputs)  # noqa: PTH112
+    return is_file and not holds_pictures(inputs)
 
 
 def holds_texts(inputs: Path) -> bool:
@@ -77,6 +88,11 @@ def holds_texts(inputs: Path) -> bool:
         return is_table(inputs)
     kinds = (name.lower().endswith(SUFFIX) for name in _names(inputs))
     return next(kinds, False) and all(kinds)
+
+
+def _names_picture_column(inputs: Path, columns: TextColumns) -> bool:
+    """Tell whether a column of a Parquet file is named, which then says what it does not hold."""
+    return columns.text is not None and inputs.suffix.lower() == ".parquet"
 
 
 def _is_named_table(name: str) -> bool:

@@ -17,6 +17,7 @@ from fxengine.backbones.tokenizer import tokenizer_in
 from fxengine.collect import Listing, TextColumns
 from fxengine.collect.item import columns_refused
 from fxengine.collect.paths import names_of
+from fxengine.collect.picture_table import holds_pictures
 from fxengine.decode import preparer_of
 from fxengine.decode.limits import usual_limits
 from fxengine.decode.text.tokenizer import open_tokenizer
@@ -45,6 +46,9 @@ def predict(
     text: str | Sequence[str] = (),
     column: str | None = None,
     id_column: str | None = None,
+    containers: bool = False,
+    boxes: str | Path | None = None,
+    margin: float = 0.0,
     model: str | Path | None = None,
     backbone: str | Path | None = None,
     top: int = 5,
@@ -60,12 +64,17 @@ def predict(
     """Return a prediction for every input below `inputs`, by id, or for every row of a store, failed rows last.
 
     Args:
-        inputs: a folder of pictures, one picture, or a feature store (then `model` is needed). Where the backbone of
+        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, or a feature store
+            (then `model` is needed). Where the backbone of
             the head takes texts: a table of texts, a .txt of a text a line, or a folder of .txt files of a text each.
         text: instead, a text or several, in the order given; the id of each is the text itself in a line, shortened to
             60 characters.
-        column: of a table, the column of the texts; the only one, or the one called "text", unless given.
+        column: of a table, the column of the texts, the only one, or the one called "text", unless given; of a Parquet
+            file of pictures, that of the pictures.
         id_column: of a table, the column of the rows' ids; the file's name and the row's number, from 0, unless given.
+        containers: open tars, zips and Parquet files of pictures that lie in a folder, too.
+        boxes: a file or folder of boxes in the pictures, as for `extract`: each is predicted by itself.
+        margin: what is taken around a box, as a share of its edges.
         model: a head file; without one the backbone's own classes are used.
         backbone: a name or file; with `model` only where its space is not found otherwise.
         top: how many classes to name.
@@ -97,6 +106,9 @@ def predict(
         names_of("text", text),
         TextColumns(column, id_column),
         limit,
+        containers,
+        None if boxes is None else path_of("boxes", boxes),
+        margin,
     )
     if spans:
         found = _spans(asked, model, backbone, wish, watch)
@@ -126,6 +138,9 @@ class _Asked:
     texts: tuple[str, ...]
     columns: TextColumns
     limit: int | None
+    containers: bool
+    boxes: Path | None
+    margin: float
 
     def __post_init__(self) -> None:
         if (self.inputs is None) == (not self.texts):
@@ -136,14 +151,24 @@ class _Asked:
     @property
     def modality(self) -> str:
         """What they are, as far as can be told without a backbone."""
-        named = bool(self.texts) or self.columns != TextColumns()
+        named = bool(self.texts) or (self.columns != TextColumns() and not self._is_of_pictures())
         return "text" if named or (self.inputs is not None and is_table(self.inputs)) else "picture"
+
+    def _is_of_pictures(self) -> bool:
+        return self.inputs is not None and holds_pictures(self.inputs)
 
     def listing(self, found: BackboneFile) -> Listing:
         """Return what a backbone is to take of it."""
         if self.inputs is None:
             return GivenTexts(self.texts)
-        return collect_for(found, self.inputs, self.columns)
+        return collect_for(
+            found,
+            self.inputs,
+            self.columns,
+            containers=self.containers,
+            boxes=self.boxes,
+            margin=self.margin,
+        )
 
 
 def _predictions(

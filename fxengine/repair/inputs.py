@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +11,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from fxengine.collect import Listing, TextColumns, collect
-from fxengine.collect.item import Item, Payload, sha256_of, stamp, unescape_path
-from fxengine.collect.local import read_input, stat_item
-from fxengine.collect.stored import ensure_named, stored_path
+from fxengine.collect.item import Item, Payload, sha256_of, unescape_path
+from fxengine.collect.stored import ensure_named, is_there, read_stored, stat_place, stored_path
 from fxengine.collect.table_rows import READERS
 from fxengine.collect.text_files import read_text_input
 from fxengine.collect.text_table import TextTable
@@ -68,7 +66,9 @@ def open_inputs(made: Provenance, keys: Iterable[str], *, repair: bool) -> Store
     root = unescape_path(made.root)
     if made.modality == "picture":
         ensure_named(root, keys)
-        return StoredInputs(partial(_file_item, root), read_input, partial(collect, root))
+        boxes = Path(unescape_path(made.boxes)) if made.boxes else None
+        everything = partial(collect, root, containers=made.containers, boxes=boxes, margin=made.margin)
+        return StoredInputs(partial(_file_item, root), read_stored, everything)
     named = within_named(root)
     if KEPT_GROUP in made.groups and not (named and Path(root).exists()) and (named or not repair):
         kept: dict[str, str] = {}
@@ -81,7 +81,8 @@ def open_inputs(made: Provenance, keys: Iterable[str], *, repair: bool) -> Store
             )
         return _in_table(Path(root), made.text_columns)
     ensure_named(root, keys)
-    return StoredInputs(partial(_file_item, root), read_text_input, partial(collect, root, modality="text"))
+    everything = partial(collect, root, modality="text", containers=made.containers)
+    return StoredInputs(partial(_file_item, root), read_text_input, everything)
 
 
 def note_kept(kept: dict[str, str], table: pa.Table) -> None:
@@ -93,19 +94,19 @@ def note_kept(kept: dict[str, str], table: pa.Table) -> None:
 
 
 def _file_item(root: str, row: StoredRow) -> Item:
-    return stat_item(row.key, stored_path(root, row.key))
+    return stat_place(row.key, stored_path(root, row.key))
 
 
 def _in_table(path: Path, columns: TextColumns) -> StoredInputs:
     if path.suffix.lower() not in READERS:
         raise InputError(f"The store says that its texts are those of {str(path)[:_SHOWN]}, which is no table.")
-    if not path.exists():
+    if not is_there(path):
         raise InputError(
             f"The table {path} is gone, and the store does not keep its texts: put it back, then its rows can be "
             "computed again."
         )
     table = TextTable(path, columns)
-    _, mtime_ns = stamp(os.stat(path))
+    mtime_ns = stat_place("", str(path)).mtime_ns
     return StoredInputs(partial(_table_item, table, mtime_ns), partial(_read_table, table), lambda: table)
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from fxengine.collect import collect
 from fxengine.collect.item import unescape_path
+from fxengine.collect.opened import is_archive
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.features.unit import unit_length
@@ -44,8 +45,8 @@ class Asked:
     """What is asked for.
 
     Attributes:
-        files: pictures, .txt files of a text each, folders of them, or .npy files of raw vectors [n, dim]; each
-            picture, text or vector is a query.
+        files: pictures, .txt files of a text each, folders or containers of them, or .npy files of raw vectors
+            [n, dim]; each picture, text or vector is a query.
         texts: texts by themselves; each is a query.
         ids: rows of the store; each is a query, which does not find itself.
         plus: what one more query is the sum of, each at length 1: pictures, .txt files, or ids, see `ids_among`; words.
@@ -158,8 +159,8 @@ def _kind_of(term: Term) -> Modality:
 
 
 def _files(path: Path, own: Modality) -> tuple[Modality, list[Path]]:
-    """Return what a path names: of a folder for a store of texts its .txt files, where it has one, else all files."""
-    if not path.is_dir():
+    """Return what a path names: in a folder or container, for a store of texts, its .txt files, if any, else all."""
+    if not (path.is_dir() or (is_archive(path.name) and path.is_file())):
         return _kind_of(path), [path]
     found = [Path(item.source) for item in collect(path)]
     texts = [file for file in found if _kind_of(file) == "text"]

@@ -13,6 +13,7 @@ from fxengine.collect import (
     CONTAINERS,
     Container,
     Listing,
+    archive,
     collect,
     folder,
     load_container,
@@ -22,9 +23,16 @@ from fxengine.collect import (
 )
 from fxengine.collect.item import Filters, Place, TextColumns, escape_path
 from fxengine.errors import DecodeError, InputError
+from tests.places import in_tar
 
 # Checked by mypy: each module is what the table says it is.
-MODULES: dict[str, Container] = {"folder": folder, "paths": paths, "text_files": text_files, "text_table": text_table}
+MODULES: dict[str, Container] = {
+    "archive": archive,
+    "folder": folder,
+    "paths": paths,
+    "text_files": text_files,
+    "text_table": text_table,
+}
 TABLES = {"text_table"}  # of which one file holds all inputs
 
 
@@ -50,6 +58,16 @@ def of_files(place: Place, suffix: str) -> Case:
 
 def in_a_folder(photos: Path) -> Case:
     return of_files(Place(photos), ".jpg")
+
+
+def in_an_archive(photos: Path) -> Case:
+    root = photos.parent / "archives"
+    for label in ("cats", "dogs"):
+        (root / label).mkdir(parents=True)
+        in_tar(photos / label, root / label / "a.tar")
+    found = {f"{p.parent.name}/a.tar/{p.name}": p for p in photos.rglob("*.jpg")}
+    files = {key: root / key.rpartition("/")[0] for key in found}
+    return Case(Place(root, containers=True), files, {key: path.read_bytes() for key, path in found.items()})
 
 
 def in_a_list(photos: Path) -> Case:
@@ -80,6 +98,7 @@ def in_a_table(photos: Path) -> Case:
 
 
 CASES: dict[str, Callable[[Path], Case]] = {
+    "archive": in_an_archive,
     "folder": in_a_folder,
     "paths": in_a_list,
     "text_files": in_text_files,
@@ -102,10 +121,16 @@ def test_it_is_chosen_for_its_own_places(photos: Path, name: str) -> None:
     place = case.place
     first = next(each for each in CONTAINERS if load_container(each).takes(place))
     assert first == name
-    found = collect(place.root, listing=place.listing, modality=place.modality, columns=place.columns)
+    found = collect(
+        place.root, listing=place.listing, modality=place.modality, columns=place.columns, containers=place.containers
+    )
     assert [*found] == [*opened(name, case)]
     of_pictures = replace(place, modality="picture")
-    assert next(each for each in CONTAINERS if load_container(each).takes(of_pictures)) in {"folder", "paths"}
+    assert next(each for each in CONTAINERS if load_container(each).takes(of_pictures)) in {
+        "archive",
+        "folder",
+        "paths",
+    }
 
 
 @containers
@@ -156,5 +181,5 @@ def test_filters_leave_out(photos: Path, name: str) -> None:
         with pytest.raises(InputError, match="`include` and `exclude` choose among files"):
             load_container(name).open_listing(place)
         return
-    found = [item.key.partition(".")[0] for item in load_container(name).open_listing(place)]
+    found = [item.key.replace("a.tar/", "").partition(".")[0] for item in load_container(name).open_listing(place)]
     assert found == sorted(f"cats/{i:02d}" for i in range(1, 20, 2) if i % 10 != 5)

@@ -39,7 +39,7 @@ def test_inputs_of_a_folder_that_nobody_named_are_not_read(
     received: Path, photos: Path, asked: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in received.iterdir()}
-    monkeypatch.setattr(inputs, "stat_item", lambda *_: pytest.fail("an input was looked at"))
+    monkeypatch.setattr(inputs, "stat_place", lambda *_: pytest.fail("an input was looked at"))
     said = f"The store says that its inputs lie in {photos}, from which you did not extract: .* as `pictures`"
     with pytest.raises(InputError, match=said):
         verify(received, **asked)  # type: ignore[arg-type]

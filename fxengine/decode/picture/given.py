@@ -7,8 +7,10 @@ import os
 import numpy as np
 from PIL import Image
 
-from fxengine.collect.local import read_file
+from fxengine.collect.stored import read_place
+from fxengine.decode.limits import Limits
 from fxengine.decode.picture import pillow
+from fxengine.decode.picture.crop import pixels_of
 from fxengine.decode.picture.formats import Picture, sniff
 from fxengine.errors import DecodeError, InputError
 
@@ -23,7 +25,8 @@ def payload_of(given: object, max_bytes: int) -> bytes | Picture:
         InputError: it is none of these kinds.
     """
     if isinstance(given, str | os.PathLike):
-        return read_file(given, max_bytes)[0]
+        read = read_place(given, max_bytes)[0]
+        return read if isinstance(read, bytes) else Picture(pixels_of(read, Limits(max_bytes=max_bytes)), 1)
     if isinstance(given, bytes | bytearray | memoryview):
         return bytes(given)
     if isinstance(given, np.ndarray):

@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 
 from fxengine.backbones.spec import INPUT_NAME, PictureRecipe, Recipe
-from fxengine.collect.item import Payload
+from fxengine.collect.item import Crop, Payload
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import choose_decoder, decode_into, memory_needed, read_header, versions
 from fxengine.decode.picture.apart import decode_apart
+from fxengine.decode.picture.crop import crop_of
 from fxengine.decode.picture.formats import Header, Picture, upright_size
 from fxengine.decode.picture.given import payload_of
 from fxengine.decode.picture.resize import resize_into
@@ -58,8 +59,8 @@ class PicturePreparer:
         """Return one batch: the net takes its pictures at once."""
         return Window(batch_size)
 
-    def open(self, payload: bytes | np.ndarray | Picture) -> Opened:
-        """Look at an encoded file, RGB pixels uint8 [height, width, 3], or a picture that was decoded already.
+    def open(self, payload: Payload | Picture) -> Opened:
+        """Look at an encoded file, a box, RGB pixels uint8 [height, width, 3], or a picture that was decoded already.
 
         Raises:
             DecodeError: it is no picture that is decoded, damaged, or over a limit.
@@ -68,10 +69,13 @@ class PicturePreparer:
             header = read_header(payload, self.limits)
             decoder = choose_decoder(header, self.on_gpu)
             return Opened(memory_needed(header, self.recipe, decoder), partial(self._decode, payload, header, decoder))
+        if isinstance(payload, Crop):
+            header = read_header(payload.data, self.limits)
+            return Opened(header.memory_at(1), partial(self._crop, payload))
         picture = payload if isinstance(payload, Picture) else Picture(payload, 1)
         return Opened(0, partial(self._resize, picture))
 
-    def open_apart(self, payload: bytes | np.ndarray) -> Opened:
+    def open_apart(self, payload: Payload) -> Opened:
         """Do so for an input that is suspected to crash the decoder; pixels crash none."""
         return Opened(0, partial(self._decode_apart, payload)) if isinstance(payload, bytes) else self.open(payload)
 
@@ -93,6 +97,9 @@ class PicturePreparer:
 
     def _decode(self, data: bytes, header: Header, decoder: str, inputs: Inputs, row: int) -> Filled:
         return Filled(*decode_into(data, header, self.recipe, inputs[INPUT_NAME][row], decoder))
+
+    def _crop(self, crop: Crop, inputs: Inputs, row: int) -> Filled:
+        return self._resize(Picture(crop_of(crop, self.limits), 1), inputs, row)
 
     def _decode_apart(self, data: bytes, inputs: Inputs, row: int) -> Filled:
         return Filled(*decode_apart(data, self.recipe, self.limits, inputs[INPUT_NAME][row]))

@@ -11,7 +11,7 @@ import numpy as np
 
 from fxengine.backbones.spec import LENGTHS_INPUT, TOKENS_INPUT, Recipe, TextRecipe
 from fxengine.collect.item import Payload
-from fxengine.collect.local import read_file
+from fxengine.collect.stored import read_file_at
 from fxengine.collect.text_files import utf8_of
 from fxengine.decode.limits import Limits
 from fxengine.decode.rows import Filled, Inputs, Opened, Window
@@ -104,11 +104,11 @@ class TextPreparer:
         """Return the UTF-8 bytes of a text, of such bytes, or of the path (a `pathlib.Path`) of a file that holds one.
 
         Raises:
-            DecodeError: half a character is no text; else as `read_file` and `utf8_of` do.
+            DecodeError: half a character is no text; else as `read_file_at` and `utf8_of` do.
             InputError: it is none of these.
         """
         if isinstance(given, os.PathLike):
-            return utf8_of(read_file(given, self.limits.max_bytes)[0])
+            return utf8_of(read_file_at(os.fspath(given), self.limits.max_bytes)[0])
         if isinstance(given, bytes):
             return given
         if not isinstance(given, str):

@@ -32,7 +32,10 @@ TEXT = "turn a folder of pictures, or a table of texts, into a store of feature 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    add_inputs(parser, "a folder, searched recursively, one picture, or a table or folder of texts")
+    add_inputs(
+        parser,
+        "a folder, searched recursively, a picture, a tar, zip or Parquet file of them, a table or folder of texts",
+    )
     add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
     add_backbone(parser, default_shown=f"{BACKBONE}; for a table of texts {BACKBONE_OF_TEXTS}")
     add_layers(parser)
@@ -52,6 +55,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     inputs.add_argument(
         "--exclude", action="append", default=[], metavar="GLOB", help="no files that fit; may be repeated"
+    )
+    inputs.add_argument(
+        "--containers", action="store_true", help="open tars, zips and Parquet files of pictures in the folder, too"
+    )
+    inputs.add_argument(
+        "--boxes", type=Path, metavar="FILE", help="a row a box: COCO's .json, a table, or a folder of YOLO's labels"
+    )
+    inputs.add_argument(
+        "--margin",
+        type=float,
+        metavar="SHARE",
+        help="what is taken around a box, as a share of its edges (the store's, else 0)",
     )
     inputs.add_argument("--limit", type=positive, metavar="N", help="only the first N files")
     inputs.add_argument(
@@ -103,8 +118,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_texts(parser: argparse.ArgumentParser) -> None:
-    texts = parser.add_argument_group("texts in a .csv, .tsv, .jsonl, .parquet or .txt")
-    texts.add_argument("--column", metavar="NAME", help='the texts (the only column, or the one called "text")')
+    texts = parser.add_argument_group("texts in a .csv, .tsv, .jsonl, .parquet or .txt, and pictures in a .parquet")
+    texts.add_argument("--column", metavar="NAME", help='the texts (the only one, or "text"), or the pictures')
     texts.add_argument("--id-column", metavar="NAME", help="the rows' ids (FILE#ROW)")
     texts.add_argument("--label-column", metavar="NAME", help="their labels")
     texts.add_argument("--split-column", metavar="NAME", help="whether they are train, val or test")
@@ -141,7 +156,7 @@ def show(summary: Summary) -> None:
     for code, count in sorted(summary.failed.items(), key=lambda pair: -pair[1]):
         say(f"  {count} failed: {code}")
     for folder in summary.unreadable_folders:
-        say(f"  folder could not be read: {folder}")
+        say(f"  could not be read: {folder}")
     if summary.truncated:
         say(f"  {summary.truncated} of {summary.extracted} texts were cut at {summary.max_tokens} tokens")
     if summary.coverage is not None:

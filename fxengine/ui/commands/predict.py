@@ -47,9 +47,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the backbone computes in (fp32)",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N inputs")
+    parser.add_argument(
+        "--containers", action="store_true", help="open tars, zips and Parquet files of pictures in a folder, too"
+    )
+    parser.add_argument(
+        "--boxes", type=Path, metavar="FILE", help="a row a box: COCO's .json, a table, or a folder of YOLO's labels"
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="what is taken around a box, as a share of its edges (0)",
+    )
     texts = parser.add_argument_group("texts")
     texts.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text, instead of INPUTS")
-    texts.add_argument("--column", metavar="NAME", help='of a table, the texts (the only column, or "text")')
+    texts.add_argument(
+        "--column", metavar="NAME", help='of a table, the texts (the only one, or "text"), or the pictures'
+    )
     texts.add_argument("--id-column", metavar="NAME", help="of a table, the rows' ids (FILE#ROW)")
     texts.add_argument("--spans", action="store_true", help="find spans (named entities), by a net that says of tokens")
     add_output(parser, "write .json, .csv or .parquet instead of a table")

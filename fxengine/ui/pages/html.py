@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fxengine.collect.item import unescape_path
+from fxengine.collect.stored import stored_path
 from fxengine.decode.picture.thumbnail import thumbnail
 from fxengine.errors import DecodeError
 from fxengine.features.texts import beginning, beginnings, source_is_named, text_store
@@ -143,7 +142,7 @@ def stored_pictures(root: str) -> Callable[[str, str], str]:
     is_shown = cache(within_named)
 
     def draw(key: str, caption: str) -> str:
-        path = Path(os.path.normpath(Path(root) / unescape_path(key)))
+        path = Path(stored_path(root, key))
         said = f"{caption}\n{key}".strip()
         shown = is_shown(path.parent)
         return picture(path, said) if shown else figure(_HIDDEN, said)

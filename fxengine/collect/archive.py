@@ -1,0 +1,142 @@
+"""Lists what is in a tar, a zip or a Parquet file of pictures, or in a folder with such files among others."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fxengine.collect.folder import FolderListing, list_folder
+from fxengine.collect.item import SPLITS, Filters, Item, Payload, Place, TextColumns, escape_path, stamp
+from fxengine.collect.opened import is_archive, open_archive
+from fxengine.collect.picture_table import holds_pictures
+from fxengine.collect.stored import read_stored
+from fxengine.collect.text_files import utf8_of
+from fxengine.errors import InputError
+
+# What Hugging Face calls the shards of a split, and those who write tars after it.
+_SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d+(-of-\d+)?\.", re.IGNORECASE)
+_TEXTS = ("*.[tT][xX][tT]",)
+
+
+@dataclass
+class ArchiveListing:
+    """The inputs in containers: in one of them, or in those of a folder, beside its other files; sorted by id.
+
+    An id is the container's path and the member's. Memory is that of the members of a few containers.
+
+    Attributes:
+        root: the folder that ids are relative to: of one container, the folder that it is in.
+        files: the folder's files, or None where `only` is all there is.
+        only: name of the one container, or "".
+        place: what it was asked for.
+        labelled: labels and splits are told by folders, and by what stands beside the members.
+        unreadable: folders that could not be listed, and containers that are cut short, filled while iterating.
+    """
+
+    root: Path
+    files: FolderListing | None
+    only: str
+    place: Place
+    labelled: bool = True
+    unreadable: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Item]:
+        if self.files is None:
+            yield from self._inside(self.only, str(self.root / self.only), None, None)
+            return
+        for path, entry, label, split in self.files.files():
+            if path.endswith("/"):
+                yield from self._in_folder(path[:-1], entry, label, split)
+            else:
+                yield _item(path, entry, label, split)
+
+    def count(self) -> int:
+        """Return how many inputs there are."""
+        return sum(1 for _ in self)
+
+    def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
+        """Return what an item holds; raises DecodeError as `stored.read_stored` and `utf8_of` do."""
+        payload, read = read_stored(item, max_bytes)
+        return (utf8_of(payload) if isinstance(payload, bytes) and self.place.modality == "text" else payload), read
+
+    def _in_folder(self, path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Iterator[Item]:
+        """Yield what is in a container of a folder; one that is none, or holds no pictures, is a file as others."""
+        try:
+            open_archive(entry.path)
+            columns = TextColumns() if not entry.name.lower().endswith(".parquet") else self.place.columns
+            found = self._inside(path, entry.path, label, split, columns)
+            first = next(found, None)
+        except (InputError, OSError):
+            if self.place.filters.admit(path) and self.place.modality == "picture":
+                yield _item(path, entry, label, split)
+            return
+        if first is not None:
+            yield first
+            yield from found
+
+    def _inside(
+        self, path: str, source: str, label: str | None, split: str | None, columns: TextColumns | None = None
+    ) -> Iterator[Item]:
+        archive, mtime_ns = open_archive(source)
+        if archive.cut and archive.cut not in self.unreadable:
+            self.unreadable.append(archive.cut)
+        shard = _SHARD.match(os.path.basename(path))  # noqa: PTH119
+        split = split or (shard[1].lower() if shard else None)
+        columns = self.place.columns if columns is None else columns
+        for member in archive.members(texts=self.place.modality == "text", columns=columns):
+            if self.place.filters.admit(f"{path}/{member.path}"):
+                yield Item(
+                    escape_path(f"{path}/{member.path}"),
+                    f"{source}/{member.path}",
+                    member.size,
+                    mtime_ns,
+                    member.label or label,
+                    member.split or split,
+                )
+
+
+def takes(place: Place) -> bool:
+    """Tell whether it lists such a place: a container, or a folder whose containers are to be opened."""
+    if place.listing is not None:
+        return False
+    if place.containers and place.root.is_dir():
+        return True
+    if not is_archive(place.root.name) or not place.root.is_file():
+        return False
+    if place.root.suffix.lower() == ".parquet":  # else one of texts, or a store's part
+        return place.modality == "picture" and (place.columns.text is not None or holds_pictures(place.root))
+    return True
+
+
+def open_listing(place: Place) -> ArchiveListing:
+    """Return the inputs in a container, or in a folder with containers.
+
+    Raises:
+        InputError: it is no such container, holds nothing that is wanted, or a column is missing or holds no pictures.
+    """
+    if place.root.is_dir():
+        filters = place.filters
+        if place.modality == "text" and not filters.include:
+            filters = replace(filters, include=_TEXTS)
+        files = replace(list_folder(place.root, filters), is_archive=is_archive)
+        listing = ArchiveListing(place.root, files, "", replace(place, filters=filters))
+        listing.unreadable = files.unreadable
+        return listing
+    if place.root.suffix.lower() != ".parquet" and place.columns != TextColumns():
+        raise InputError(f"{place.root} has no columns: name none.")
+    listing = ArchiveListing(place.root.parent, None, place.root.name, place)
+    unfiltered = replace(listing, place=replace(place, filters=Filters()), unreadable=[])
+    if next(iter(unfiltered), None) is None:
+        noun = "text (.txt)" if place.modality == "text" else "picture"
+        raise InputError(". ".join([f"{place.root} holds no {noun}", *unfiltered.unreadable]) + ".")
+    return listing
+
+
+def _item(path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Item:
+    try:
+        return Item(escape_path(path), entry.path, *stamp(entry.stat()), label, split)
+    except OSError:
+        return Item(escape_path(path), entry.path, -1, 0, label, split)
