@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from fxengine.ui.cli import build_parser, main
 from fxengine.ui.commands import COMMANDS
 from fxengine.ui.exit_codes import FINE
 from tests.conftest import ROOT, make_photo
+from tests.places import in_tar, in_zip
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What is in a line that is parsed, and not run.
@@ -105,7 +108,23 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = [f"{name}/{i:02d}.jpg" for name in ("cats", "dogs") for i in range(1, 13)]
     rows = [f"{key},{'red' if i % 2 else 'blue'}" for i, key in enumerate(ids)]
     (folder / "labels.csv").write_text("\n".join(["id,color", *rows]) + "\n")
+    write_places(folder)
     return folder
+
+
+def write_places(folder: Path) -> None:
+    """Write the containers and the boxes that the pages name."""
+    (folder / "shards").mkdir()
+    in_tar(folder / "photos", folder / "shard-000012.tar")
+    in_tar(folder / "photos", folder / "shards" / "shard-000000.tar")
+    in_zip(folder / "photos", folder / "photos.zip")
+    with zipfile.ZipFile(folder / "reviews.zip", "w") as out:
+        out.write(folder / "reviews.csv", "2024/reviews.csv")
+    boxes = [{"id": 0, "image_id": 0, "category_id": 0, "bbox": [10, 10, 100, 80]}]
+    images, classes = [{"id": 0, "file_name": "cats/01.jpg"}], [{"id": 0, "name": "ear"}]
+    (folder / "annotations.json").write_text(
+        json.dumps({"images": images, "annotations": boxes, "categories": classes})
+    )
 
 
 def write_word_vectors(path: Path, texts: str) -> None:
