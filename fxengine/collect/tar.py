@@ -93,7 +93,9 @@ class Tar:
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as tar:
                 for found in tar:
-                    if found.isreg() and not found.issparse() and found.offset_data + found.size > size:
+                    if found.size < 0 or (
+                        found.isreg() and not found.issparse() and found.offset_data + found.size > size
+                    ):
                         break
                     end = tar.offset
                     if found.isreg() or found.issym() or found.islnk():
