@@ -282,7 +282,7 @@ def test_the_probe_head_takes_other_weights(marked: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("backbone", "words"),
     [
-        ("onnx:net.onnx", r"cannot be trained: only Keras nets can \(efficientnet_lite0, keras:NAME"),
+        ("onnx:net.onnx", r"cannot be trained: nets of Keras can \(efficientnet_lite0, keras:NAME"),
         ("nonsense", "cannot be trained"),
     ],
 )

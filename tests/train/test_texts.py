@@ -61,7 +61,7 @@ class Process:
         self.arrays: dict[str, np.ndarray] = {}
 
     def __call__(
-        self, name: str, work: Path, order: dict[str, Any], progress: object
+        self, name: str, work: Path, order: dict[str, Any], progress: object, kind: str
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         self.order = order
         with np.load(work / "arrays.npz") as arrays:
@@ -284,8 +284,11 @@ def test_another_process_that_computes_something_else_is_found_out(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"backbone": "minilm_l6"}, r"reviews\.csv holds texts: of texts only nets over word vectors are trained"),
-        ({"backbone": "efficientnet_lite0"}, "so give `backbone` vectors:FILE instead of efficientnet_lite0"),
+        (
+            {"backbone": "minilm_l6"},
+            r"reviews\.csv holds texts: give `backbone` vectors:FILE, over which a net is trained",
+        ),
+        ({"backbone": "efficientnet_lite0"}, "or torch-hf:NAME instead of efficientnet_lite0"),
         ({"augment": "strong"}, "`augment` changes pictures; there are no changes of texts"),
         ({"unfreeze": "3"}, "`unfreeze` '3': .* give none or all"),
         ({"net": "gru"}, "There is no `net` 'gru'. .*bilstm, average"),
@@ -322,7 +325,9 @@ def test_too_little_to_learn_from_is_said(files: tuple[Path, str], tmp_path: Pat
 @pytest.mark.parametrize("changes", [{"net": "bilstm"}, {"units": 8}, {"max_words": 99}])
 def test_what_is_about_texts_is_refused_for_pictures(tmp_path: Path, changes: dict[str, Any]) -> None:
     make_photo(tmp_path / "photos" / "a.jpg", 1)
-    with pytest.raises(InputError, match=f"`{next(iter(changes))}` is about texts, and efficientnet_lite0 is trained"):
+    with pytest.raises(
+        InputError, match=f"`{next(iter(changes))}` is about nets over word vectors, and efficientnet_lite0"
+    ):
         finetune(tmp_path / "photos", tmp_path / "net.onnx", **changes)
 
 

@@ -51,7 +51,7 @@ MISTAKES = {
     "search store": "Nothing is asked for: name a --text, a .txt file, a folder",
     "fit reviews.csv -o m.onnx": "reviews.csv holds texts, and this takes pictures.",
     "fit photos -o m.onnx --backbone text.onnx": "tiny_text takes texts, and this takes pictures.",
-    "finetune reviews.csv -o m.onnx": "reviews.csv holds texts: of texts only nets over word vectors are trained, so",
+    "finetune reviews.csv -o m.onnx": "reviews.csv holds texts: give --backbone vectors:FILE",
     "extract reviews.csv --column text -o new --backbone text.onnx --list list.txt": "--list names files in a folder",
     "extract reviews.csv -o new --backbone text.onnx --list list.txt": "reviews.csv is a file: give the folder",
     "calibrate tiny.onnx reviews.csv": "reviews.csv holds texts, and tiny takes pictures",
@@ -70,7 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_backbone(tiny_text_model(), folder / "text.onnx")
     kept = cache.keep(tiny_text_model(), "tiny-text-commands")
     review_store(write_reviews(folder / "reviews.csv"), folder / "store", kept)
-    probe(folder / "store", folder / "head.onnx", head="ridge")
+    probe(folder / "store", folder / "head.onnx", head="logistic")
     return folder
 
 
