@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fxengine.collect.folder import PICTURE_SUFFIXES, label_rule
 from fxengine.collect.item import escape_path
+from fxengine.collect.memory import require
 from fxengine.errors import DecodeError
 
 RATIO = 100  # what unpacks to more than so many times its size is no picture, but a trap
@@ -36,6 +37,15 @@ class Member(NamedTuple):
     label: str | None = None
     split: str | None = None
     refused: str = ""
+
+
+def ensure_readable(member: Member, max_bytes: int) -> None:
+    """Raise DecodeError where a member is refused, larger than `max_bytes`, or than what memory is free."""
+    if member.refused:
+        raise DecodeError("not_a_file", member.refused)
+    if member.size > max_bytes:
+        raise DecodeError("too_large", f"{member.size} bytes; `max_bytes` allows {max_bytes}.")
+    require(member.size, "Reading it")
 
 
 def inner_path(name: str) -> str:

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from fxengine.collect.members import RATIO, Member, in_order, inner_path
-from fxengine.collect.memory import require
+from fxengine.collect.members import RATIO, Member, ensure_readable, in_order, inner_path
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.files import open_regular
 
@@ -55,11 +54,7 @@ class Tar:
         Raises:
             DecodeError: it is refused, larger than `max_bytes`, or reading failed.
         """
-        if member.refused:
-            raise DecodeError("not_a_file", member.refused)
-        if member.size > max_bytes:
-            raise DecodeError("too_large", f"{member.size} bytes; `max_bytes` allows {max_bytes}.")
-        require(member.size, "Reading it")
+        ensure_readable(member, max_bytes)
         try:
             data = os.pread(self._file.fileno(), member.size, member.at)
         except OSError as error:

@@ -8,8 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from fxengine.collect.members import RATIO, Member, in_order, inner_path
-from fxengine.collect.memory import require
+from fxengine.collect.members import RATIO, Member, ensure_readable, in_order, inner_path
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.files import open_regular
 
@@ -51,11 +50,7 @@ class Zipped:
         Raises:
             DecodeError: it is refused, larger than `max_bytes`, or damaged.
         """
-        if member.refused:
-            raise DecodeError("not_a_file", member.refused)
-        if member.size > max_bytes:
-            raise DecodeError("too_large", f"{member.size} bytes; `max_bytes` allows {max_bytes}.")
-        require(member.size, "Reading it")
+        ensure_readable(member, max_bytes)
         try:
             with self._file.open(self._infos[member.at]) as stream:
                 data = stream.read(member.size + 1)

@@ -15,6 +15,7 @@ from fxengine.ui.arguments import (
     add_inputs,
     add_layers,
     add_output,
+    add_places,
     add_repository,
     add_word_vectors,
     call,
@@ -56,18 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs.add_argument(
         "--exclude", action="append", default=[], metavar="GLOB", help="no files that fit; may be repeated"
     )
-    inputs.add_argument(
-        "--containers", action="store_true", help="open tars, zips and Parquet files of pictures in the folder, too"
-    )
-    inputs.add_argument(
-        "--boxes", type=Path, metavar="FILE", help="a row a box: COCO's .json, a table, or a folder of YOLO's labels"
-    )
-    inputs.add_argument(
-        "--margin",
-        type=float,
-        metavar="SHARE",
-        help="what is taken around a box, as a share of its edges (the store's, else 0)",
-    )
+    add_places(parser, "the store's, else 0")
     inputs.add_argument("--limit", type=positive, metavar="N", help="only the first N files")
     inputs.add_argument(
         "--max-pixels", type=positive, metavar="N", help="refuse larger pictures (the store's, else 128 million)"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fxengine.ui.arguments import PRECISIONS, add_backbone, add_output, call, positive
+from fxengine.ui.arguments import PRECISIONS, add_backbone, add_output, add_places, call, positive
 from fxengine.ui.console import (
     complain,
     printable,
@@ -47,19 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the backbone computes in (fp32)",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N inputs")
-    parser.add_argument(
-        "--containers", action="store_true", help="open tars, zips and Parquet files of pictures in a folder, too"
-    )
-    parser.add_argument(
-        "--boxes", type=Path, metavar="FILE", help="a row a box: COCO's .json, a table, or a folder of YOLO's labels"
-    )
-    parser.add_argument(
-        "--margin",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="what is taken around a box, as a share of its edges (0)",
-    )
+    add_places(parser, "0", margin=0.0)
     texts = parser.add_argument_group("texts")
     texts.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text, instead of INPUTS")
     texts.add_argument(
