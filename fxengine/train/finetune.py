@@ -159,6 +159,8 @@ def finetune(
         unfreeze, rate, optimizer, epochs, patience, batch, label_smoothing, balanced, augment, validation, test, near,
         seed, net, units, max_words, kind,
     )  # fmt: skip
+    if not inputs.exists():  # said before a net is fetched for it
+        raise InputError(f"There is no file or folder {inputs}.")
     refuse_texts_without_vectors(inputs, backbone)
     export = _export_options(weights, size, preprocess, trust=trust)
     export = replace(export, pooling=pooling, tokens=tokens, word_weights=word_weights, words=words)
