@@ -32,6 +32,19 @@ def review_folder(store: Path) -> Path:
     return whole.with_name(f"{whole.name}.review")
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of answers where it is not there; raises InputError where it is a link, or cannot be made."""
+    with explained(f"Cannot write to {folder}", kind=InputError):
+        folder.mkdir(exist_ok=True)
+    ensure_no_link(folder)
+
+
+def ensure_no_link(folder: Path) -> None:
+    """Raise InputError where a folder of answers is a link: somebody else may have made it."""
+    if folder.is_symlink():
+        raise InputError(f"{folder} is a link, and none is followed there: delete it.")
+
+
 class Journal:
     """A file that only grows, and what it says; several processes may write to it.
 
@@ -103,9 +116,8 @@ class Journal:
         folder, further = self.path.parent, getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         with explained(f"{self.path} cannot be used", kind=InputError):
             if flags & os.O_CREAT:
-                folder.mkdir(exist_ok=True)
-            if folder.is_symlink():
-                raise InputError(f"{folder} is a link, and none is followed there: delete it.")
+                make_folder(folder)
+            ensure_no_link(folder)
             file = os.open(self.path, flags | further, 0o666)
             try:
                 found = os.fstat(file)
@@ -167,8 +179,9 @@ def is_row(said: Entry) -> bool:
     """Tell whether an entry names a row: its id, its number, and the hash of its content, or null."""
     row = said.get("row")
     hashed = said.get("content_hash")
-    return _is_text(said.get("id")) and type(row) is int and 0 <= row < 1 << 63 and (hashed is None or _is_text(hashed))
+    return is_text(said.get("id")) and type(row) is int and 0 <= row < 1 << 63 and (hashed is None or is_text(hashed))
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
+    """Tell whether a value is text that UTF-8 can hold."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)

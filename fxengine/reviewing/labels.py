@@ -133,7 +133,7 @@ class Labels:
         now = self._ids_now(entries)
         given: dict[str, str] = {}
         for entry in entries:
-            key: str = now.get(entry["id"], entry["id"])
+            key = now.get(entry["id"]) or entry["id"]
             if entry["label"] is None:
                 given.pop(key, None)
             else:
@@ -141,7 +141,7 @@ class Labels:
         self.given = given
         self._write()
 
-    def _ids_now(self, entries: Sequence[Entry]) -> dict[object, str]:
+    def _ids_now(self, entries: Sequence[Entry]) -> dict[str, str]:
         """Return the ids of rows that have another one now: a renamed file keeps its row and its content."""
         ids = pa.array([entry["id"] for entry in entries], pa.string())
         gone = np.flatnonzero(~np.asarray(pc.is_in(ids, self._table["id"].combine_chunks())))
@@ -149,11 +149,11 @@ class Labels:
             return {}
         rows = pa.array([entries[i]["row"] for i in gone.tolist()], pa.int64())
         there = pc.index_in(rows, self._table["row"].combine_chunks()).to_pylist()
-        found: dict[object, str] = {}
+        found: dict[str, str] = {}
         for i, place in zip(gone.tolist(), there, strict=True):
             row = {} if place is None else self._table.slice(place, 1).to_pylist()[0]
             if row.get("content_hash") is not None and row["content_hash"] == entries[i]["content_hash"]:
-                found[entries[i]["id"]] = row["id"]
+                found[str(entries[i]["id"])] = row["id"]
         return found
 
     def _write(self) -> None:
@@ -179,10 +179,11 @@ def checked_name(label: str) -> str:
 
 
 def _is_entry(said: Entry) -> bool:
-    return is_row(said) and all(said.get(name) is None or _is_name(said[name]) for name in ("label", "foretold"))
+    return is_row(said) and all(said.get(name) is None or is_name(said[name]) for name in ("label", "foretold"))
 
 
-def _is_name(value: object) -> bool:
+def is_name(value: object) -> bool:
+    """Tell whether a value is a name as `checked_name` gives it."""
     try:
         return isinstance(value, str) and checked_name(value) == value
     except InputError:
