@@ -123,22 +123,24 @@ class Decisions:
             write_csv(self.folder / TABLE, COLUMNS, rows)
 
 
-def open_groups(table: pa.Table, decisions: Decisions, hashes: Mapping[str, str | None]) -> list[list[dict[str, Any]]]:
+def open_groups(
+    rows: Sequence[dict[str, Any]], decisions: Decisions, hashes: Mapping[str, str | None]
+) -> list[list[dict[str, Any]]]:
     """Return the groups of duplicates on which something is to be decided still.
 
     A row that was decided to be different from the one that it was compared with is left out, and so is a group of
     which a single row is left, or of which every row but the first was decided on.
 
     Args:
-        table: of a `DuplicatesReport`.
+        rows: of the table of a `DuplicatesReport`.
         decisions: so far.
         hashes: id -> content hash.
     """
     groups: dict[int, list[dict[str, Any]]] = {}
-    for row in table.to_pylist():
+    for row in rows:
         if not decisions.are_different(hashes.get(row["id"]), hashes.get(row["of"])):
             groups.setdefault(row["group"], []).append(row)
-    return [rows for rows in groups.values() if len(rows) > 1 and not _is_decided(rows, decisions)]
+    return [group for group in groups.values() if len(group) > 1 and not _is_decided(group, decisions)]
 
 
 def _is_decided(rows: list[dict[str, Any]], decisions: Decisions) -> bool:

@@ -44,6 +44,7 @@ class Labelling:
         self.learned: Learned | None = None
         self._searchable, self._matrix = searchable, matrix
         self._nearness: Nearness | None = None
+        self._orders: dict[tuple[str, str | None], np.ndarray] = {}
         self._since = len(self.labels.given)  # rows answered since the last round
         self._lock = threading.RLock()
 
@@ -75,10 +76,13 @@ class Labelling:
             kept = [label for label, is_fine in zip(labels, fine, strict=True) if is_fine]
             self.learned = learn(self._matrix(), at[fine], kept)
             self._since = 0
+            self._orders.clear()
             return self.learned
 
     def order(self, by: str, name: str | None = None) -> np.ndarray:
         """Return the rows that have a vector and no label, int64 [k], by their places among the vectors.
+
+        It stays as it was when it was first asked for until the next round, so that nothing moves while one answers.
 
         Args:
             by: "doubt", the most doubtful first; "likely", those that are most probably called `name`; "different",
@@ -89,22 +93,23 @@ class Labelling:
             InputError: there is no such order, or the fit does not know the name.
         """
         with self._lock:
-            left = self._left()
-            if by == "likely":
-                return left[np.argsort(-self._of(name)[left], kind="stable")]
-            if by not in (DOUBT, DIFFERENT):
-                raise InputError(f"There is no order {by!r}. There is: {DOUBT}, likely, {DIFFERENT}.")
-            if by == DOUBT and self.learned is not None:
-                return left[np.argsort(-self.learned.doubt[left], kind="stable")]
-            matrix = self._matrix()
-            if self._nearness is None:
-                self._nearness = Nearness(matrix)
-            labelled = np.setdiff1d(np.arange(len(matrix)), left)
-            return most_different(matrix, self._nearness.update(labelled), left, seed=len(labelled))
+            if (by, name) not in self._orders:
+                self._orders[by, name] = self._ordered(by, name)
+            return self._orders[by, name]
 
-    def _left(self) -> np.ndarray:
-        """Return the places among the vectors of the rows without a label, int64 [k]."""
-        return np.flatnonzero(~np.isin(self._searchable, self.labels.places()[0]))
+    def _ordered(self, by: str, name: str | None) -> np.ndarray:
+        left = np.flatnonzero(~np.isin(self._searchable, self.labels.places()[0]))
+        if by == "likely":
+            return left[np.argsort(-self._of(name)[left], kind="stable")]
+        if by not in (DOUBT, DIFFERENT):
+            raise InputError(f"There is no order {by!r}. There is: {DOUBT}, likely, {DIFFERENT}.")
+        if by == DOUBT and self.learned is not None:
+            return left[np.argsort(-self.learned.doubt[left], kind="stable")]
+        matrix = self._matrix()
+        if self._nearness is None:
+            self._nearness = Nearness(matrix)
+        labelled = np.setdiff1d(np.arange(len(matrix)), left)
+        return most_different(matrix, self._nearness.update(labelled), left, seed=len(labelled))
 
     def _of(self, name: str | None) -> np.ndarray:
         if self.learned is None:

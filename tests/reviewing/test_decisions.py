@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,10 +68,10 @@ def test_any_decisions_and_undos_give_what_a_dict_would(
         }
 
 
-def table(*rows: tuple[int, str, str | None, str | None]) -> pa.Table:
+def table(*rows: tuple[int, str, str | None, str | None]) -> list[dict[str, object]]:
     """Return groups as `duplicates` gives them: group, id, kind, and the row that it was compared with."""
     names = ("group", "id", "kind", "of")
-    return pa.table({name: [row[i] for row in rows] for i, name in enumerate(names)})
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def test_a_group_is_shown_until_it_is_decided_on(tmp_path: Path) -> None:
