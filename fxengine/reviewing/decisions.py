@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +55,7 @@ class Decisions:
         self.taken: dict[tuple[str, str], Entry] = {}
         self.different: dict[tuple[str, str], Entry] = {}
         self._table = store.rows(["row", "id", "content_hash"])
-        self._journal = Journal(self.folder / LOG, _is_entry)
-        self._take_in()
+        self._journal = Journal(self.folder / LOG, _is_entry, self._take_in)
 
     @property
     def damaged(self) -> int:
@@ -66,8 +64,7 @@ class Decisions:
 
     def refresh(self) -> None:
         """Take in what another process decided."""
-        if self._journal.refresh():
-            self._take_in()
+        self._journal.refresh()
 
     def decide(self, about: str, choices: Sequence[Choice]) -> None:
         """Note decisions, which are taken back together; they are on the disk when this returns.
@@ -77,13 +74,10 @@ class Decisions:
                 with none, or it cannot be written.
         """
         self._journal.append([self._entry(about, choice) for choice in choices])
-        self._take_in()
 
     def undo(self) -> list[str]:
         """Take the last decisions back and return their ids; empty where there are none."""
-        taken = [str(entry["id"]) for entry in self._journal.undo()]
-        self._take_in()
-        return taken
+        return [str(entry["id"]) for entry in self._journal.undo()]
 
     def are_different(self, one: str | None, other: str | None) -> bool:
         """Tell whether two contents, by their hashes, were decided to be different."""
@@ -105,10 +99,11 @@ class Decisions:
         row: dict[str, Any] = self._table.slice(place, 1).to_pylist()[0]
         return row
 
-    def _take_in(self) -> None:
+    def _take_in(self, entries: Sequence[Entry]) -> None:
+        """Make decisions of the journal's entries, and write them."""
         taken: dict[tuple[str, str], Entry] = {}
         different: dict[tuple[str, str], Entry] = {}
-        for entry in self._journal.entries:
+        for entry in entries:
             key = (str(entry["about"]), str(entry["id"]))
             pair = _pair(str(entry["content_hash"]), str(entry["of_hash"]))
             if entry["decision"] == "different":
@@ -118,9 +113,7 @@ class Decisions:
                 taken[key] = entry
                 different.pop(pair, None)
         self.taken, self.different = taken, different
-        if os.path.lexists(self.folder / LOG):
-            rows = [_cells(entry) for entry in (*taken.values(), *different.values())]
-            write_csv(self.folder / TABLE, COLUMNS, rows)
+        write_csv(self.folder / TABLE, COLUMNS, [_cells(entry) for entry in (*taken.values(), *different.values())])
 
 
 def open_groups(

@@ -56,34 +56,37 @@ class Journal:
         damaged: how many lines cannot be read.
     """
 
-    def __init__(self, path: Path, is_entry: Callable[[Entry], bool]) -> None:
+    def __init__(
+        self, path: Path, is_entry: Callable[[Entry], bool], changed: Callable[[Sequence[Entry]], None]
+    ) -> None:
         """Read what is there.
 
         Args:
             path: the file; it need not be there.
             is_entry: tells whether an object of JSON has what an entry has.
+            changed: called with the entries of the answers that stand, the oldest first, whenever there are others,
+                while nobody else can add to them: what it writes is never older than what another process wrote.
 
         Raises:
             InputError: it cannot be read: it is a link, no file, or too large.
         """
         self.path, self.damaged = path, 0
-        self._is_entry, self._lock = is_entry, threading.Lock()
+        self._is_entry, self._changed, self._lock = is_entry, changed, threading.Lock()
         self._answers: dict[int, list[Entry]] = {}
         self._last = self._read = 0
         self._torn = False
         self.refresh()
-
-    @property
-    def entries(self) -> Iterator[Entry]:
-        """The entries of the answers that stand, the oldest first."""
-        return chain.from_iterable([*self._answers.values()])
 
     def refresh(self) -> bool:
         """Read what was added since, by another process, too; tell whether there was anything."""
         if not os.path.lexists(self.path):
             return False
         with self._lock, self._opened(os.O_RDONLY) as file:
-            return self._catch_up(file)
+            is_new = self._catch_up(file)
+            if is_new:
+                with suppress(InputError):  # a folder that can only be read
+                    self._tell()
+        return is_new
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Note an answer; when this returns it is on the disk.
@@ -95,6 +98,7 @@ class Journal:
             self._catch_up(file)
             head = {"time": round(time.time(), 3), "answer": self._last + 1}
             self._write(file, [{**head, **entry} for entry in entries])
+            self._tell()
 
     def undo(self) -> list[Entry]:
         """Take the last answer that stands back and return its entries; empty where none stands.
@@ -108,7 +112,11 @@ class Journal:
                 return []
             number, taken = next(reversed(self._answers.items()))
             self._write(file, [{"time": round(time.time(), 3), "undo": number}])
+            self._tell()
             return taken
+
+    def _tell(self) -> None:
+        self._changed([*chain.from_iterable(self._answers.values())])
 
     @contextmanager
     def _opened(self, flags: int) -> Iterator[int]:

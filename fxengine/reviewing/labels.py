@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,8 +62,8 @@ class Labels:
         self.folder = review_folder(store.path) if folder is None else folder
         self.given: dict[str, str] = {}
         self._table = store.rows(["row", "id", "content_hash"])
-        self._journal = Journal(self.folder / LOG, _is_entry)
-        self._take_in()
+        self._entries: Sequence[Entry] = ()
+        self._journal = Journal(self.folder / LOG, _is_entry, self._take_in)
 
     @property
     def damaged(self) -> int:
@@ -78,10 +77,7 @@ class Labels:
 
     def refresh(self) -> bool:
         """Take in what another process answered; tell whether it did."""
-        changed = self._journal.refresh()
-        if changed:
-            self._take_in()
-        return changed
+        return self._journal.refresh()
 
     def answer(self, places: Sequence[int], label: str | None, foretold: Mapping[int, str] | None = None) -> None:
         """Give rows a label, or take theirs away; it is on the disk when this returns.
@@ -102,18 +98,15 @@ class Labels:
         self._journal.append(
             [{**row, "label": name, "foretold": said.get(place)} for place, row in zip(places, rows, strict=True)]
         )
-        self._take_in()
 
     def undo(self) -> list[str]:
         """Take the last answer back and return its ids; empty where there is none."""
-        taken = [str(entry["id"]) for entry in self._journal.undo()]
-        self._take_in()
-        return taken
+        return [str(entry["id"]) for entry in self._journal.undo()]
 
     def running(self) -> Running:
         """Return the running accuracy: of each row's first answer, where the fit before it had foretold a label."""
         first: dict[str, Entry] = {}
-        for entry in self._journal.entries:
+        for entry in self._entries:
             if entry["label"] is not None:
                 first.setdefault(entry["id"], entry)
         counted = [entry for entry in first.values() if entry["foretold"] is not None][-_RECENT:]
@@ -128,8 +121,8 @@ class Labels:
         labels = [label for label, is_known in zip(self.given.values(), known, strict=True) if is_known]
         return np.asarray(found.drop_null(), np.int64), labels
 
-    def _take_in(self) -> None:
-        entries = [*self._journal.entries]
+    def _take_in(self, entries: Sequence[Entry]) -> None:
+        """Make labels of answers, and write them."""
         now = self._ids_now(entries)
         given: dict[str, str] = {}
         for entry in entries:
@@ -138,8 +131,8 @@ class Labels:
                 given.pop(key, None)
             else:
                 given[key] = entry["label"]
-        self.given = given
-        self._write()
+        self.given, self._entries = given, entries
+        write_csv(self.folder / TABLE, ("id", "label"), ((id_cell(key), name) for key, name in given.items()))
 
     def _ids_now(self, entries: Sequence[Entry]) -> dict[str, str]:
         """Return the ids of rows that have another one now: a renamed file keeps its row and its content."""
@@ -155,11 +148,6 @@ class Labels:
             if row.get("content_hash") is not None and row["content_hash"] == entries[i]["content_hash"]:
                 found[str(entries[i]["id"])] = row["id"]
         return found
-
-    def _write(self) -> None:
-        if os.path.lexists(self.folder / LOG):
-            rows = ((id_cell(key), name) for key, name in self.given.items())
-            write_csv(self.folder / TABLE, ("id", "label"), rows)
 
 
 def checked_name(label: str) -> str:

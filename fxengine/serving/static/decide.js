@@ -77,7 +77,7 @@ class Deciding {
 
   card(row, rows) {
     const opened = make("button", { className: "card", "aria-label": `${facts(row)}, ${row.decision ?? "not decided"}, ${name(row)}`,
-      onclick: () => detail.show(this.page, row.row) }, ...content(this.page, row), make("div", { className: "caption", textContent: facts(row) }));
+      onclick: () => detail.show(this.page, row.row) }, ...content(this.page, row), make("div", { className: "caption", textContent: facts(row), title: facts(row) }));
     const choices = Object.values(this.kind.keys).filter(([decision]) => decision !== "different" || row.of !== null).map(([decision, textContent]) =>
       make("button", { textContent, "aria-pressed": row.decision === decision, onclick: () => this.decide(row, rows, decision) }));
     const shown = make("div", { className: `choice ${row.decision ?? ""}` }, opened, make("div", { className: "choices" }, ...choices));

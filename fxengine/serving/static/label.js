@@ -24,7 +24,7 @@ class Labelling {
     this.page = page;
     this.from = 0; // the card that a shift-click reaches from
     this.order = "doubt";
-    this.names = make("div", { className: "bar slim", role: "group", "aria-label": "Names, and their keys" });
+    this.names = make("div", { className: "bar slim names", role: "group", "aria-label": "Names, and their keys" });
     this.told = make("p", { className: "told", role: "status" });
     this.list = make("datalist", { id: "label-names" });
     this.typed = make("input", { placeholder: "a name, then Enter", "aria-label": "Name", maxLength: 1000, spellcheck: false });
