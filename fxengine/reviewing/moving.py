@@ -138,7 +138,7 @@ def _second_name(folder: int, name: str, file: int, other: int, new: str, conten
     if not _is_same(other, new, file):
         os.unlink(new, dir_fd=other)
         raise LeftOut("It was replaced while it was looked at.")
-    os.fsync(other)
+    _flush(other)
 
 
 def _copy(file: int, other: int, new: str, content_hash: str) -> None:
@@ -157,7 +157,7 @@ def _copy(file: int, other: int, new: str, content_hash: str) -> None:
         raise
     finally:
         os.close(made)
-    os.fsync(other)
+    _flush(other)
 
 
 def _take_away(folder: int, name: str, file: int) -> None:
@@ -169,7 +169,12 @@ def _take_away(folder: int, name: str, file: int) -> None:
         os.unlink(hidden, dir_fd=folder)
         raise LeftOut("It was replaced while it was looked at.")
     os.unlink(hidden, dir_fd=folder)
-    os.fsync(folder)
+    _flush(folder)
+
+
+def _flush(folder: int) -> None:
+    with suppress(OSError):  # not every file system can; all is in its place by now
+        os.fsync(folder)
 
 
 def _is_same(folder: int, name: str, file: int) -> bool:
