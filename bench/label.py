@@ -79,11 +79,12 @@ def answered(store: FeatureStore, by: str, seed: int, folder: Path) -> float:
     shuffled, done = np.random.default_rng(seed).permutation(len(x)), list[int]()
     while len(done) < _ANSWERS:
         order = shuffled if by == "random" or not done else labelling.order(by)
-        chosen = [i for i in order.tolist() if i not in done][: min(10 if done else 3, _ANSWERS - len(done))]
+        chosen = [i for i in order.tolist() if i not in done][: 10 - len(done) % 10 if done else 3]
         for place in chosen:
             labelling.answer([place], str(y[place]))
         done += chosen
-        labelling.round()
+        if labelling.is_due:
+            labelling.round()
     assert labelling.learned is not None
     rest = np.setdiff1d(np.arange(len(x)), done)
     return float((np.array(labelling.learned.names)[labelling.learned.best] == y)[rest].mean())

@@ -145,7 +145,7 @@ def _serve(serve: dict[str, Any]) -> list[Row]:
 def _label(label: dict[str, Any]) -> list[Row]:
     rounds = ", ".join(f"{took['median']:.1f} s with {int(count):,}" for count, took in label["round"].items())
     gains = "; ".join(
-        f"{name} {right['doubt']:.1%}, at random {right['random']:.1%}, the most different first {right['different']:.1%}"
+        f"{name} {right['doubt']:.1%}, at random {right['random']:.1%}, most different {right['different']:.1%}"
         for name, right in label["gain"].items()
     )
     return [

@@ -200,11 +200,12 @@ def right_at_60(store: FeatureStore, seed: int, by: str | None) -> float:
     while len(done) < 60:
         # Both begin with the same three rows, by which the seeds differ.
         order = shuffled if by is None or not done else labelling.order(by)
-        chosen = [i for i in order.tolist() if i not in done][: min(10 if done else 3, 60 - len(done))]
+        chosen = [i for i in order.tolist() if i not in done][: 10 - len(done) % 10 if done else 3]
         for place in chosen:
             labelling.answer([place], str(y[place]))
         done += chosen
-        labelling.round()
+        if labelling.is_due:
+            labelling.round()
     learned = labelling.learned
     assert learned is not None
     rest = np.setdiff1d(np.arange(len(x)), done)
