@@ -39,7 +39,7 @@ class Applied:
         skipped: id -> why nothing is done.
         labels: how many labels were accepted.
         corrected: the table of all labels with these, None where none was accepted or nothing is done.
-        undo: the file that takes this run back, None where no file was moved or deleted.
+        undo: the log that takes this run back, None where nothing was begun.
         acted: whether anything was done, and not only looked at.
     """
 
@@ -95,8 +95,8 @@ def apply(
         pictures: a folder whose files may be acted on, from now on, where you did not extract from it.
 
     Raises:
-        InputError: `decisions` cannot be read, says of one row two things or what cannot be decided, or names no row
-            of the store; `move` lies in the store's pictures; or they are in a folder that nobody named.
+        InputError: `decisions` cannot be read, says of one row two things or what cannot be decided; `move` lies in the
+            folder of the store's pictures, or an undo log lacks it; or nobody named that folder.
         StoreError: there is no such store, or files are to go and it is not one of pictures in files.
     """
     opened = FeatureStore.open(path_of("store", store))
