@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fxengine import FeatureStore, InputError, StoreError, apply, extract
@@ -17,14 +19,21 @@ from fxengine.collect.table import read_table
 from fxengine.probing.targets import load_targets
 from fxengine.reviewing import moving
 from fxengine.reviewing.decisions import DUPLICATE, LABEL, TABLE, Choice, Decisions
+from fxengine.trust import name_pictures
 from tests.conftest import make_photo, run_cli
 from tests.stores import write_store
 
 
 @pytest.fixture
-def store(photos: Path, tmp_path: Path, tiny: BackboneFile) -> Path:
+def store(photos: Path, tmp_path: Path) -> Path:
+    """A store of twenty photos and a copy of one; this user named their folder."""
     shutil.copy(photos / "cats" / "01.jpg", photos / "=copy.jpg")
-    extract(photos, tmp_path / "store", backbone=tiny.path)
+    files = sorted(files_of(photos).items())
+    ids, labels = [key for key, _ in files], [key.partition("/")[0] if "/" in key else None for key, _ in files]
+    hashes = [hashlib.sha256(content).hexdigest() for _, content in files]
+    vectors = np.random.default_rng(0).normal(size=(len(ids), 8))
+    write_store(tmp_path / "store", vectors, ids=ids, hashes=hashes, labels=labels, root=str(photos))
+    name_pictures(photos)
     return tmp_path / "store"
 
 
@@ -76,6 +85,7 @@ def test_what_was_decided_in_the_page_moves_and_comes_back(store: Path, photos: 
     assert apply(store, moved.undo, move=aside).skipped == {"=copy.jpg": "It is not there."}
 
 
+@pytest.mark.slow
 def test_deleting_wants_a_word_and_cannot_be_undone(store: Path, photos: Path) -> None:
     table = decided(store, drop("cats/03.jpg"))
     said = run_cli("apply", store, table)
@@ -102,14 +112,10 @@ def test_an_id_of_another_store_touches_nothing(store: Path, photos: Path, key: 
 
 
 def test_ids_of_a_hostile_store_lead_nowhere(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hashlib
-
     secret = tmp_path / "secret"
     secret.write_text("mine")
     content = hashlib.sha256(b"mine").hexdigest()
     ids = ["../secret", str(secret), "cats/../../secret", "cats//01.jpg", "."]
-    import numpy as np
-
     hostile = write_store(tmp_path / "s", np.eye(5, 8) + 1, ids=ids, hashes=[content] * 5, root=str(photos))
     with pytest.raises(InputError, match="did not extract"):
         apply(hostile.path, decided(hostile.path, drop(*ids)), yes=True)

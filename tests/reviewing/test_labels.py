@@ -76,6 +76,7 @@ def test_any_answers_and_undos_give_what_a_dict_would(
             assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
+@pytest.mark.slow
 def test_a_kill_between_two_answers_loses_none(odd: FeatureStore, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from fxengine import FeatureStore;"
