@@ -142,6 +142,21 @@ def _serve(serve: dict[str, Any]) -> list[Row]:
     ]
 
 
+def _label(label: dict[str, Any]) -> list[Row]:
+    rounds = ", ".join(f"{took['median']:.1f} s with {int(count):,}" for count, took in label["round"].items())
+    gains = "; ".join(
+        f"{name} {right['doubt']:.1%}, at random {right['random']:.1%}, most different {right['different']:.1%}"
+        for name, right in label["gain"].items()
+    )
+    return [
+        (
+            f"a round of labelling over {label['rows']:,} rows x 1280",
+            f"{rounds} labels; named rightly after 60 answers by the page's order: {gains}",
+            "`scripts/bench label`",
+        )
+    ]
+
+
 SPEED = {
     "decode": _decode,
     "extract": _extract,
@@ -153,4 +168,5 @@ SPEED = {
     "store": _store,
     "update": _update,
     "serve": _serve,
+    "label": _label,
 }  # result -> rows of (what, figure, command)

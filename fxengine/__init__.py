@@ -9,6 +9,7 @@ heads       vectors and targets        -> a linear head      (also ONNX)
 neighbours  vectors                    -> neighbours         (exact, FAISS)
 pipeline    runs the first five at once, resumes, and reports
 probing, reduce, repair, retrieval, train   what people do with a store
+reviewing   what a person says of a store: labels, decisions, and acting on them
 serving     a page over a store, for one person on this machine
 ui          the command line and its pages
 """
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from fxengine.retrieval.duplicates import duplicates
     from fxengine.retrieval.map import map
     from fxengine.retrieval.search import search
+    from fxengine.reviewing.apply import apply
     from fxengine.serving.serve import serve
     from fxengine.train.advise import advise
     from fxengine.train.finetune import finetune
@@ -77,6 +79,7 @@ _PUBLIC = {
     "Summary": "fxengine.pipeline.summary",
     "WordVectors": "fxengine.backbones.words.vectors",
     "advise": "fxengine.train.advise",
+    "apply": "fxengine.reviewing.apply",
     "bundle": "fxengine.probing.bundle",
     "calibrate": "fxengine.pipeline.calibrate",
     "cluster": "fxengine.retrieval.cluster",
@@ -123,6 +126,7 @@ __all__ = [
     "Summary",
     "WordVectors",
     "advise",
+    "apply",
     "bundle",
     "calibrate",
     "cluster",

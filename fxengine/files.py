@@ -128,7 +128,7 @@ class Replacement:
             if error.errno != errno.EBUSY or not self._or_into:
                 raise
             self._copy()  # mounted by itself, as containers do
-        _flush_folder(self._target.parent)
+        flush_folder(self._target.parent)
 
     def _chmod(self, mode: int) -> None:
         # By the handle, where there is one: the name may be another file's by now.
@@ -184,9 +184,9 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         yield made
         for file in made.iterdir():
             _flush(file)
-        _flush_folder(made)
+        flush_folder(made)
         _exchange(made, target)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     finally:
         remove(made)
         _release(lock)
@@ -284,7 +284,8 @@ def _flush(file: Path) -> None:
         os.fsync(opened.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where that can be done."""
     with suppress(OSError):  # neither Windows nor every file system can; all is in its place by now
         handle = os.open(folder, os.O_RDONLY)
         try:

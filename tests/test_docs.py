@@ -109,6 +109,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{key},{'red' if i % 2 else 'blue'}" for i, key in enumerate(ids)]
     (folder / "labels.csv").write_text("\n".join(["id,color", *rows]) + "\n")
     write_places(folder)
+    (folder / "features.review").mkdir()
+    shutil.copy(folder / "labels.csv", folder / "features.review" / "labels.csv")
+    (folder / "features.review" / "decisions.csv").write_text("id,decision\ncats/01.jpg,keep\n")
     return folder
 
 

@@ -28,6 +28,7 @@ ORDER = (
     "reduce",
     "repair",
     "retrieval",
+    "reviewing",
     "serving",
     "train",
     "ui",

@@ -16,14 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from fxengine.errors import FxError, is_foreign, reason
-from fxengine.serving import about, gallery, pictures, places, reports, search
+from fxengine.serving import about, decide, gallery, label, pictures, places, reports, search
 from fxengine.serving.guard import Guard, Keys
 from fxengine.serving.opened import Opened, Refused
 from fxengine.serving.route import Asked, Content, Route
 
 _LOG = logging.getLogger("fxengine")
 # Every group of routes: a module with ROUTES, what the page asks of one subject.
-GROUPS = (about, gallery, pictures, search, places, reports)
+GROUPS = (about, gallery, pictures, search, places, label, decide, reports)
 _STATIC = Path(__file__).with_name("static")
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _TOKEN = "FXENGINE_TOKEN"  # stands in index.html for what the page brings with every POST

@@ -22,6 +22,7 @@ from fxengine.ui.commands import (
     TELLING,
     Command,
     advise,
+    apply,
     backbones,
     bundle,
     calibrate,
@@ -68,6 +69,7 @@ MODULES: dict[str, Command] = {
     "map": map,
     "cluster": cluster,
     "serve": serve,
+    "apply": apply,
     "advise": advise,
     "finetune": finetune,
     "fit": fit,
@@ -96,6 +98,7 @@ RUNS = {
     "map": "store -o map.json",
     "cluster": "store -k 2",
     "serve": "store",
+    "apply": "store decisions.csv",
     "advise": "store --target 0.01",
     "finetune": "photos -o tuned.onnx",
     "fit": "photos -o fit.onnx --backbone tiny.onnx --target 0.01",
@@ -127,6 +130,7 @@ MISTAKES = {
     "duplicates": ("store --threshold 7", "--threshold must be a number above 0 and at most 1. Got 7.0"),
     "map": ("store -o map.txt", "map.txt must end in .parquet, .json"),
     "serve": ("nowhere", "nowhere is no feature store"),
+    "apply": ("store none.csv", "There is no file none.csv"),
     "cluster": ("store -k 99", "must be between 1 and 20"),
     "advise": ("store --target 95", "--target must be a number above 0 and at most 1"),
     "finetune": ("photos -o tuned.txt", "must end in .onnx"),
@@ -169,6 +173,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache.keep(tiny_model(), "tiny-commands")
     (folder / "vectors.txt").write_text("good 1 0.5\nbad -1 0.5\n")
     tiny_pair(folder)
+    (folder / "decisions.csv").write_text("id,decision\ncats/01.jpg,keep\n")
     (folder / "names.txt").write_text("cats\ndogs\n")
     extract(folder / "photos", folder / "store", backbone=folder / "tiny.onnx")
     Probe.fit(folder / "store").save(folder / "head.onnx")

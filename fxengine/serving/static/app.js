@@ -1,16 +1,18 @@
 // The page: its views, and what they share.
 
 import { get } from "./api.js";
+import * as decide from "./decide.js";
 import { attempt, make, number, say } from "./dom.js";
 import { filters } from "./filters.js";
 import * as gallery from "./gallery.js";
+import * as label from "./label.js";
 import * as map from "./map.js";
 import * as reports from "./reports.js";
 import * as search from "./search.js";
 
 // A view is a module with `title`, `open(page)`, which returns its element, and, where they are so, `sorted`
 // (it has the order asked for), `unfiltered` and `shown(page)`, which is told when it is seen.
-const VIEWS = { gallery, search, map, reports };
+const VIEWS = { gallery, search, map, label, decide, reports };
 
 // What views share. Events: "rows" (the filters, or the order, have changed), "selection" (the rows that are selected),
 // "terms" (what is searched by).

@@ -43,6 +43,12 @@ export class Grid {
     return this.windows.get(Math.floor(index / WINDOW))?.rows?.[index % WINDOW];
   }
 
+  // Puts what `changed(row)` returns in the place of every row that is there, and draws those anew that are others then.
+  change(changed) {
+    for (const { rows } of this.windows.values()) rows?.forEach((row, i) => (rows[i] = changed(row)));
+    this.render();
+  }
+
   rowsBetween(first, last) {
     const found = [];
     for (let i = Math.min(first, last); i <= Math.max(first, last); i++) if (this.row(i)) found.push(this.row(i));

@@ -48,6 +48,7 @@ COMMANDS = (
     "map",
     "cluster",
     "serve",
+    "apply",
     "advise",
     "finetune",
     "fit",

@@ -9,7 +9,7 @@ from fxengine.ui.arguments import add_backbone, add_layer, call
 from fxengine.ui.console import complain, say_result
 from fxengine.ui.exit_codes import FINE
 
-TEXT = "look at a store in the browser: gallery, search, map"
+TEXT = "look at a store in the browser: gallery, search, map, labels, duplicates"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
