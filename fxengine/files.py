@@ -13,6 +13,7 @@ Imports the standard library alone: train/children/train_child.py loads this fil
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -31,6 +32,8 @@ if sys.platform != "win32":
 
 TEMPORARY = ".tmp-"
 _LONGEST = 200  # bytes of a name that are kept; file systems end at 255
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # said where there are none
+_HERE, _NOREPLACE = -100, 1  # AT_FDCWD and RENAME_NOREPLACE of Linux
 
 
 @contextmanager
@@ -118,10 +121,7 @@ class Replacement:
         if self._through:
             self._copy()
             return
-        _flush(self.path)
-        self._chmod(self._mode)
-        if self._lock is not None and not os.path.samestat(os.fstat(self._lock), os.lstat(self.path)):
-            raise OSError(errno.ESTALE, "Another file took its place while it was written", str(self.path))
+        self._settle()
         try:
             self.path.replace(self._target)
         except OSError as error:
@@ -129,6 +129,23 @@ class Replacement:
                 raise
             self._copy()  # mounted by itself, as containers do
         flush_folder(self._target.parent)
+
+    def create(self) -> bool:
+        """Flush it to the disk and put it where nothing is; return False where something was there first.
+
+        Of several processes that do so at once exactly one is told True, on shared file systems, too; an answer that a
+        network lost may come as False to the one that did it. Raises OSError.
+        """
+        self._settle()
+        created = create_as(self.path, self._target)
+        flush_folder(self._target.parent)
+        return created
+
+    def _settle(self) -> None:
+        _flush(self.path)
+        self._chmod(self._mode)
+        if self._lock is not None and not os.path.samestat(os.fstat(self._lock), os.lstat(self.path)):
+            raise OSError(errno.ESTALE, "Another file took its place while it was written", str(self.path))
 
     def _chmod(self, mode: int) -> None:
         # By the handle, where there is one: the name may be another file's by now.
@@ -142,6 +159,39 @@ class Replacement:
         """Remove it unless it was committed."""
         remove(self.path)
         _release(self._lock)
+
+
+def create_as(made: Path, target: Path) -> bool:
+    """Give a file the name `target` unless something has it; tell whether it got it.
+
+    Raises:
+        OSError: the file system can do so in no way that two processes cannot both succeed in.
+    """
+    try:
+        os.link(made, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _rename_to_nothing(made, target)
+    return True
+
+
+def _rename_to_nothing(made: Path, target: Path) -> bool:
+    """Rename a file unless that replaces another: what file systems without hard links may have instead."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    number = errno.ENOSYS
+    if rename is not None:
+        if rename(_HERE, os.fsencode(made), _HERE, os.fsencode(target), _NOREPLACE) == 0:
+            return True
+        number = ctypes.get_errno()
+    if number == errno.EEXIST:
+        return False
+    if number in (errno.EINVAL, *_NO_LINKS):
+        why = "Its file system has neither hard links nor a rename that replaces nothing, and many workers need one"
+        raise OSError(errno.ENOTSUP, why, str(target))
+    raise OSError(number, os.strerror(number), str(target))
 
 
 def _is_of_system(target: Path) -> bool:

@@ -336,10 +336,7 @@ class OpenPart:
     def commit(self, *, replace: bool = False) -> None:
         """Flush to the disk, check, rename; raises StoreError, and then leaves nothing behind."""
         with self._explained():
-            self._writer.close()
-            self._file.close()
-            if pq.read_metadata(self._new.path).num_rows != self._rows:
-                raise StoreError(f"{self._new.path} did not read back whole. Is the disk failing?")
+            self._close()
             if self._path.exists() and not replace:
                 raise StoreError(
                     f"{self._path} appeared while it was being written: is another process writing to "
@@ -347,6 +344,24 @@ class OpenPart:
                 )
             self._new.commit()
         self.discard()
+
+    def create(self) -> bool:
+        """Flush to the disk, check, and take the name if nothing has it, as `files.Replacement.create` does.
+
+        Raises:
+            StoreError: as `commit` does.
+        """
+        with self._explained():
+            self._close()
+            created = self._new.create()
+        self.discard()
+        return created
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._file.close()
+        if pq.read_metadata(self._new.path).num_rows != self._rows:
+            raise StoreError(f"{self._new.path} did not read back whole. Is the disk failing?")
 
     def discard(self) -> None:
         """Remove the temporary file unless it was committed."""

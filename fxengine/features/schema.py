@@ -60,6 +60,7 @@ TEXT_GROUPS = frozenset({"text", KEPT_GROUP, WORDS_GROUP})  # those that only st
 
 _LIMITS = {"max_pixels", "max_bytes"}
 _RUN = {"tokens", "threads"}
+_MADE_IN = {"run", "unit"}
 _READ = {"text", "id", "label", "split"}
 _LATER = {
     "groups",
@@ -69,6 +70,7 @@ _LATER = {
     "containers",
     "boxes",
     "margin",
+    "made_in",
 }  # entries that the first versions did not write
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
@@ -109,6 +111,7 @@ class Provenance:
             too.
         boxes: absolute path of the file or folder of boxes, escaped as a path is, or "" where rows are no boxes.
         margin: what was taken around a box, as a share of its edges.
+        made_in: of a part that one of many workers made, the "run" and its "unit"; empty elsewhere.
     """
 
     space: str
@@ -134,6 +137,7 @@ class Provenance:
     containers: bool = False
     boxes: str = ""
     margin: float = 0.0
+    made_in: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.space.isprintable() and len(self.space) <= 64):
@@ -147,6 +151,8 @@ class Provenance:
             raise ValueError(f"'read_columns' cannot be {self.read_columns!s:.60}")
         if self.run and (self.run.keys() != _RUN or min(self.run.values()) < 1):
             raise ValueError(f"'run' cannot be {self.run!s:.60}")
+        if self.made_in and self.made_in.keys() != _MADE_IN:
+            raise ValueError(f"'made_in' cannot be {self.made_in!s:.60}")
         if self.limits and (self.limits.keys() != _LIMITS or min(self.limits.values()) < 1):
             raise ValueError(f"'limits' cannot be {self.limits!s:.60}")
 

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from fxengine.errors import StoreError
 from fxengine.features import parts
-from fxengine.features.parts import OpenPart, Row, Vectors
+from fxengine.features.part_rows import PartRows
+from fxengine.features.parts import Row, Vectors
 from fxengine.features.row_numbers import note_next_row, noted_next_row
 from fxengine.features.schema import MOST_ROWS, Provenance, united_groups
 
@@ -38,11 +39,8 @@ class PartWriter:
         self.part_rows = min(part_rows, provenance.part_rows)
         self._number = parts.next_part_number(folder)
         self.part = parts.part_path(folder, self._number)
-        self._part: OpenPart | None = None
-        self._written = 0
-        self._rows: list[Row] = []
         self._group = min(self.part_rows, parts.group_rows(provenance))
-        self._vectors = {n: np.zeros((self._group, dim), provenance.dtype) for n, dim in provenance.columns.items()}
+        self._rows: PartRows | None = None
 
     def append(self, row: Row, vectors: Vectors | None) -> None:
         """Add a row; commits a part when it is full."""
@@ -52,41 +50,25 @@ class PartWriter:
         """Add rows with the vectors of the first of them, [n, dim]; commits a part when it is full."""
         begin = 0
         while begin < len(rows):
-            there = len(self._rows)
-            end = begin + min(self._group - there, self.part_rows - self._written - there)
-            taken = rows[begin:end]
-            for name, matrix in vectors.items():
-                values = matrix[begin:end]
-                self._vectors[name][there : there + len(values)] = values
-            self._rows += taken
+            if self._rows is None:
+                self._rows = PartRows(self.part, self.provenance, self._group)
+            taken = rows[begin : begin + self.part_rows - self._rows.rows]
+            end = begin + len(taken)
+            self._rows.extend(taken, {name: matrix[begin:end] for name, matrix in vectors.items()})
             self.next_row = max(self.next_row, 1 + max(row.row for row in taken))
-            full = self._written + len(self._rows) == self.part_rows
-            if full or len(self._rows) == self._group:
-                self._write_group()
-            if full:
+            if self._rows.rows == self.part_rows:
                 self.commit()
             begin = end
 
     def commit(self) -> None:
         """Commit what was collected since the last part, if anything."""
-        if self._rows:
-            self._write_group()
-        if self._part is not None:
-            self._part.commit()
+        if self._rows is not None:
+            rows, self._rows = self._rows, None
+            rows.finished().commit()
             self._number += 1
             self.part = parts.part_path(self.folder, self._number)
             # Not before: a run that is killed in between would leave numbers out. The next run notes them, too.
             note_next_row(self.folder, self.next_row)
-        self._part, self._written = None, 0
-
-    def _write_group(self) -> None:
-        filled = {name: matrix[: len(self._rows)] for name, matrix in self._vectors.items()}
-        table = parts.part_table(self._rows, filled, self.provenance)
-        if self._part is None:
-            self._part = OpenPart(self.part, table.schema)
-        self._part.write(table)
-        self._written += len(self._rows)
-        self._rows = []
 
 
 def rewrite_part(

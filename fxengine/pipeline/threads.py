@@ -24,7 +24,7 @@ from fxengine.decode import Filled, Inputs, Preparer
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session, in_order
 from fxengine.execute.shapes import Dealer, Rows, cut
-from fxengine.features.crash_note import CrashNote
+from fxengine.features.crash_note import AllSuspect, CrashNote
 from fxengine.pipeline.lookahead import READERS
 from fxengine.pipeline.queues import Budget, Channel, Stopped
 from fxengine.pipeline.stages import Stage
@@ -171,7 +171,7 @@ class Pipeline:
         steps: Steps,
         decoders: int,
         known_content: Container[str] = frozenset(),
-        note: CrashNote | None = None,
+        note: CrashNote | AllSuspect | None = None,
     ) -> None:
         session = steps.session
         self._batch_limits = steps.preparer.window(session.batch_size)
