@@ -6,9 +6,20 @@ import os
 import platform
 from pathlib import Path
 
+_most: list[int] = []  # of the cores, what this process may use, where it shares them with others of its kind
+
+
+def take_share(cores: int) -> None:
+    """Use at most so many cores from now on: the others belong to processes that work beside this one."""
+    _most[:] = [max(1, cores)]
+
 
 def usable_cores() -> int:
-    """Return the cores left by affinity and by the control group's quota, at least 1."""
+    """Return the cores left by affinity, by the control group's quota and by `take_share`, at least 1."""
+    return min(_cores(), *_most) if _most else _cores()
+
+
+def _cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(cores, int(quota + 0.5)) if quota else cores)

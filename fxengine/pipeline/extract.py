@@ -8,58 +8,47 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS, named_tower
+from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS
 from fxengine.backbones.options import ExportOptions, Pooling, Tower, WordWeights
-from fxengine.backbones.spec import BackboneFile, TextRecipe
-from fxengine.collect import Filters, Listing, TextColumns, collect
+from fxengine.backbones.spec import TextRecipe
+from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.paths import names_of
 from fxengine.collect.picture_table import holds_pictures
 from fxengine.collect.stored import is_there
-from fxengine.decode import preparer_of
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError, at_least, given, one_of, path_of
 from fxengine.execute import usable_cores
 from fxengine.features import parts
-from fxengine.features.crash_note import CrashNote
 from fxengine.features.lock import locked
 from fxengine.features.schema import KEPT_GROUP, Dtype
-from fxengine.features.update import StoreUpdate
 from fxengine.features.write import PART_ROWS
+from fxengine.pipeline.here import How, update_here
+from fxengine.pipeline.job import Job, Opened, open_job, wanted_of
+from fxengine.pipeline.many import (
+    Planning,
+    Workers,
+    ensure_fits,
+    finish_plan,
+    plan_units,
+    run_counted,
+    run_plan,
+    workers_of,
+)
 from fxengine.pipeline.plan import (
-    Asked,
-    RunPlan,
-    find_backbone,
     guard_prune,
     plan_run,
-    recorded_boxes,
-    recorded_containers,
     with_moves,
 )
-from fxengine.pipeline.precision import Wish, open_chosen
-from fxengine.pipeline.run import run
-from fxengine.pipeline.sink import Sink
-from fxengine.pipeline.suited import ensure_known, ensure_suited, holds_texts
+from fxengine.pipeline.precision import Wish
+from fxengine.pipeline.shards import Shard, find_plan, run_shard, shard_of
+from fxengine.pipeline.suited import holds_texts
 from fxengine.pipeline.summary import Progress, Summary, Watch
-from fxengine.pipeline.threads import Pipeline, Steps
-from fxengine.pipeline.units import NewRows, make_units
+from fxengine.pipeline.unit_plan import UnitPlan, open_plan
 from fxengine.trust import note_named
-
-
-@dataclass(frozen=True)
-class _How:
-    """How a run computes, and whom it tells."""
-
-    wish: Wish
-    decoders: int
-    decode_on: str
-    part_rows: int
-    allow_mixed_precision: bool
-    watch: Watch
 
 
 def extract(
@@ -101,6 +90,9 @@ def extract(
     yes: bool = False,
     allow_mixed_precision: bool = False,
     add_columns: str | Sequence[str] = (),
+    workers: int | str | None = None,
+    shard: str | None = None,
+    finish: bool = False,
     progress: Callable[[Progress], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Summary:
@@ -153,6 +145,11 @@ def extract(
         allow_mixed_precision: go on in another precision than the store's.
         add_columns: groups of further columns that the store is to have from now on (`features.schema.COLUMN_GROUPS`);
             rows that lack one are computed again.
+        workers: compute by so many processes of this machine, each with a GPU or a share of the cores; "ray" or
+            "ray://HOST:PORT" for the workers that a Ray cluster has room for. See docs/scale.md.
+        shard: compute a share of the new inputs, such as "3/16", beside processes that compute the others: there is no
+            driver, and the store's folder is all that they share.
+        finish: end a run of shares: takes in what changed or was renamed; refused while units are not there.
         progress: called after every batch.
         cancel: asked after every batch; True stops the run cleanly.
 
@@ -175,6 +172,7 @@ def extract(
             raise InputError(f"`{name}` must be the name of a column, a text. Got {given(called)}.")
     one_of("dtype", dtype, get_args(Dtype))
     one_of("decode_on", decode_on, ("cpu", "gpu"))
+    many, share = workers_of(workers), shard_of(shard)
     wish, folder, limits = (
         Wish(precision, device, batch_size),
         path_of("store", store),
@@ -186,45 +184,116 @@ def extract(
         chosen = listing is not None or any(patterns)
         backbone = _usual_backbone(inputs, columns, chosen=chosen)
     groups = (*names_of("add_columns", add_columns), *((KEPT_GROUP,) if keep_text else ()))
+    if share is not None:
+        others = {"workers": many, "finish": finish, "prune": prune, "retry_failed": retry_failed}
+        _refuse_beside_shard({**others, "add_columns": add_columns})
+    if (many or share) and isinstance(inputs, Listing):
+        raise InputError("`workers` and `shard` open the inputs anew: give a folder or a file as `inputs`.")
     _ensure_there(inputs)
-    with locked(folder):
-        parts.remove_leftovers(folder)
-        options = ExportOptions(
-            layers=names_of("layers", layers),
-            pooling=pooling,
-            tokens=tokens,
-            word_weights=word_weights,
-            words=words,
-            tower=tower,
-            prompt=prompt,
-        )
-        found = find_backbone(backbone, options, folder)
-        backbone = named_tower(backbone, tower, found)
-        if found.recipe.modality == "text":
-            _refuse_of_pictures(max_pixels, decode_on)
-        if not isinstance(inputs, Listing):
-            containers = containers or recorded_containers(folder)
-            boxed = _boxes(boxes, margin, folder)
-            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, boxed, containers=containers)
-        else:
-            boxed = None, 0.0
-        asked = Asked(backbone, dtype, limits, limit, retry_failed, groups, containers, *boxed)
-        made = plan_run(found, inputs, folder, asked)
-        note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
-        if prune:
-            guard_prune(made, yes=yes)
-        summary = Summary(str(store), found.facts.name, modality=found.recipe.modality)
-        if isinstance(found.recipe, TextRecipe):
-            summary.max_tokens = found.recipe.max_tokens
-        how = _How(
-            wish, decoders or usable_cores(), decode_on, part_rows, allow_mixed_precision, Watch(progress, cancel)
-        )
-        made = with_moves(made, how.watch)
-        summary.interrupted = made.stopped
-        _update(made, folder, how, summary, prune=prune)
-        summary.unreadable_folders = sorted(set(inputs.unreadable))
-    summary.seconds = time.perf_counter() - begin
+    options = ExportOptions(
+        layers=names_of("layers", layers),
+        pooling=pooling,
+        tokens=tokens,
+        word_weights=word_weights,
+        words=words,
+        tower=tower,
+        prompt=prompt,
+    )
+    job = Job(
+        inputs,
+        folder,
+        listing,
+        patterns,
+        columns,
+        boxes,
+        margin,
+        containers,
+        backbone,
+        options,
+        dtype,
+        limits,
+        limit,
+        retry_failed,
+        groups,
+        of_pictures=max_pixels is not None or decode_on != "cpu",
+    )
+    how = How(wish, decoders or usable_cores(), decode_on, part_rows, allow_mixed_precision, Watch(progress, cancel))
+    if share is not None:
+        summary = _extract_share(job, how, share)
+    else:
+        with locked(folder):
+            summary = _extract_all(job, how, many, finish=finish, prune=prune, yes=yes)
+    summary.store, summary.seconds = str(store), time.perf_counter() - begin
     return summary
+
+
+def _extract_all(job: Job, how: How, many: Workers | None, *, finish: bool, prune: bool, yes: bool) -> Summary:
+    """Take up what an earlier run over many workers left, then bring the store up to date, over many where asked."""
+    folder, unfinished = job.folder, open_plan(job.folder)
+    if unfinished is None:
+        parts.remove_leftovers(folder)  # beside a plan they may be those of workers
+    opened = open_job(job)
+    summary = _summary(opened, folder)
+    if unfinished is not None:
+        ensure_fits(unfinished, opened.found, wanted_of(opened))
+        if finish and unfinished.open_units():
+            finish_plan(unfinished)
+        run_plan(unfinished, many, how, summary)
+        if summary.interrupted or summary.units_open:
+            return summary  # what was given up would be tried at once, in this very run
+    made = plan_run(opened.found, opened.inputs, folder, opened.asked)
+    note_named("root", os.path.abspath(opened.inputs.root))  # from now on pages show what is below it
+    if prune:
+        guard_prune(made, yes=yes)
+    made = with_moves(made, how.watch)
+    summary.interrupted = made.stopped
+    if many is not None and opened.source is not None and not made.stopped:
+        if made.count > len(made.moves):
+            planning = Planning(opened.source, opened.asked.backbone, job.options, how)
+            run_plan(plan_units(made, folder, planning), many, how, summary)
+        made = replace(made, plan=replace(made.plan, again={}), moves_only=True)
+    if not summary.interrupted or made.stopped:
+        update_here(made, folder, how, summary, prune=prune)
+    summary.unreadable_folders = sorted(set(opened.inputs.unreadable))
+    return summary
+
+
+def _extract_share(job: Job, how: How, share: Shard) -> Summary:
+    """Compute a share of the new inputs, by a plan that the first process makes; the lock is held only for that."""
+    opened = open_job(job)
+    summary = _summary(opened, job.folder)
+
+    def make() -> UnitPlan | None:
+        made = with_moves(plan_run(opened.found, opened.inputs, job.folder, opened.asked), how.watch)
+        if made.stopped:
+            raise KeyboardInterrupt
+        note_named("root", os.path.abspath(opened.inputs.root))
+        if made.plan.new <= len(made.moves):
+            return None
+        assert opened.source is not None, "shares are refused for a listing"
+        planning = Planning(opened.source, opened.asked.backbone, job.options, how)
+        return plan_units(made, job.folder, planning, new_only=True)
+
+    plan = find_plan(job.folder, make)
+    if plan is not None:
+        ensure_fits(plan, opened.found, wanted_of(opened))
+        run_counted(summary, plan, lambda: run_shard(plan, share, how))
+        plan.close()
+    return summary
+
+
+def _summary(opened: Opened, folder: Path) -> Summary:
+    recipe = opened.found.recipe
+    summary = Summary(str(folder), opened.found.facts.name, modality=recipe.modality)
+    if isinstance(recipe, TextRecipe):
+        summary.max_tokens = recipe.max_tokens
+    return summary
+
+
+def _refuse_beside_shard(others: Mapping[str, object]) -> None:
+    for name, value in others.items():
+        if value:
+            raise InputError(f"`shard` computes new inputs alone: leave `{name}` for the run behind it, with `finish`.")
 
 
 def _ensure_there(inputs: str | Path | Listing) -> None:
@@ -243,55 +312,6 @@ def _usual_backbone(inputs: str | Path | Listing, columns: TextColumns, *, chose
     return DEFAULT_OF_TEXTS if not pictures and (texts or columns != TextColumns()) else DEFAULT
 
 
-def _refuse_of_pictures(max_pixels: int | None, decode_on: str) -> None:
-    if max_pixels is not None or decode_on != "cpu":
-        raise InputError("`max_pixels` and `decode_on` are about pictures, the backbone takes texts: leave them away.")
-
-
-def _collect(
-    inputs: str | Path,
-    listing: str | Path | None,
-    filters: Filters,
-    found: BackboneFile,
-    columns: TextColumns,
-    boxed: tuple[Path | None, float],
-    *,
-    containers: bool,
-) -> Listing:
-    if not isinstance(inputs, str | os.PathLike):
-        raise InputError(
-            f"`inputs` must be a folder or a file (text or pathlib.Path), or a listing. Got {given(inputs)}; "
-            "several go into a file, which `listing` names."
-        )
-    if listing is None:
-        ensure_suited(found, Path(inputs), columns, containers=containers)
-    return collect(
-        inputs,
-        listing=None if listing is None else path_of("listing", listing),
-        include=filters.include,
-        exclude=filters.exclude,
-        modality=found.recipe.modality,
-        columns=columns,
-        containers=containers,
-        boxes=boxed[0],
-        margin=boxed[1],
-    )
-
-
-def _boxes(boxes: str | Path | None, margin: float | None, store: Path) -> tuple[Path | None, float]:
-    """Return the boxes that are asked for, else those of the store, and their margin."""
-    stored = recorded_boxes(store)
-    path = stored[0] if boxes is None and stored is not None else boxes
-    if path is None:
-        if margin is not None:
-            raise InputError("`margin` is what is taken around `boxes`: give these, too.")
-        return None, 0.0
-    share = (stored[1] if stored is not None else 0.0) if margin is None else margin
-    if not 0 <= share <= 10:
-        raise InputError(f"`margin` must be a share from 0 to 10. Got {given(share)}.")
-    return Path(os.path.abspath(path_of("boxes", path))), float(share)
-
-
 def _limits(
     limits: Limits | Mapping[str, int] | None, max_pixels: int | None, max_bytes: int | None
 ) -> Limits | Mapping[str, int] | None:
@@ -300,62 +320,3 @@ def _limits(
     if isinstance(limits, Limits):
         return replace(limits, **given)
     return {**limits, **given} if limits is not None else given
-
-
-def _update(made: RunPlan, folder: Path, how: _How, summary: Summary, *, prune: bool) -> None:
-    """Compute what there is to compute, then relabel, remove and count."""
-    if made.stopped and not made.moves:
-        return
-    if made.count:
-        update = _compute(made, folder, how, summary)
-    else:
-        update = StoreUpdate(folder, made.provenance, made.plan, made.known.next_row, how.part_rows)
-    if not summary.interrupted:
-        _finish(update, made, summary, prune=prune)
-
-
-def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreUpdate:
-    """Run every unit of a plan; return what was committed to."""
-    known, plan, inputs = made.known, made.plan, made.inputs
-    stored = parts.read_provenance(known.paths[0]) if known.paths else None
-    session, choice = open_chosen(made.found, inputs, made.count, how.wish, stored=stored, limits=made.limits)
-    texts = made.found.recipe.modality == "text"
-    preparer = preparer_of(made.found, made.limits, on_gpu=how.decode_on == "gpu")
-    with closing(session), closing(CrashNote(folder, how.decoders)) as note:
-        if not known.paths:
-            ensure_known(made.found, preparer, made.new_items(), lambda item: inputs.read(item, made.limits.max_bytes))
-        wanted = replace(
-            made.provenance,
-            precision=session.precision,
-            engine=session.engine,
-            provider=session.provider,
-            decoder=preparer.decoder,
-            int8=choice.int8,
-            run={"tokens": session.batch_size, "threads": 1} if texts else {},
-            tried=[asdict(tried) for tried in choice.tried],
-        )
-        made.check_parts(wanted, allow_mixed_precision=how.allow_mixed_precision)
-        summary.provider, summary.precision = session.provider, session.precision
-        update = StoreUpdate(folder, wanted, plan, known.next_row, how.part_rows)
-        sink = Sink(update, made.movable, plan, summary, made.columns, wanted.dtype)
-        steps = Steps(inputs.read, made.limits.max_bytes, preparer, session, tuple(made.columns))
-        pipeline = Pipeline(steps, how.decoders, made.movable, None if texts else note)  # no text is a crash's cause
-        new = NewRows(made.new_items(), made.moves, update.next_row, update.part_rows)
-        run(make_units(folder, plan, new), pipeline, sink, how.watch)
-    return update
-
-
-def _finish(update: StoreUpdate, made: RunPlan, summary: Summary, *, prune: bool) -> None:
-    """Relabel, remove what moved or was pruned, and count."""
-    known, plan = made.known, made.plan
-    for part, row in known.superseded:
-        update.drop(part, [row])
-    summary.missing = sum(map(len, plan.missing.values()))
-    if prune:
-        for part, rows in plan.missing.items():
-            update.drop(part, rows)
-        summary.pruned = summary.missing
-    update.finish()
-    summary.changed = plan.changed
-    summary.unchanged = plan.unchanged + plan.widened - summary.widened
-    summary.relabelled = sum(map(len, plan.relabel.values()))

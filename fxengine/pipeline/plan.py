@@ -87,6 +87,7 @@ class RunPlan:
         movable: rows whose input is gone, by their content.
         moves: id of a new input -> the row that it takes over, since it has the content of one that is gone.
         stopped: whether it was stopped while these were looked for: then they are all that the run still does.
+        moves_only: whether all the rest was done elsewhere.
     """
 
     inputs: Listing
@@ -99,11 +100,12 @@ class RunPlan:
     movable: Movable
     moves: dict[str, Move] = field(default_factory=dict)
     stopped: bool = False
+    moves_only: bool = False
 
     @property
     def count(self) -> int:
         """How many inputs go through the run."""
-        if self.stopped:
+        if self.stopped or self.moves_only:
             return len(self.moves)
         return self.plan.new + sum(map(len, self.plan.again.values()))
 
@@ -116,7 +118,7 @@ class RunPlan:
     def new_items(self) -> Iterator[Item]:
         """Yield the inputs that the store has no row for, in their order."""
         new = new_items(self.known, islice(self.inputs, self.limit))
-        return (item for item in new if item.key in self.moves) if self.stopped else new
+        return (item for item in new if item.key in self.moves) if self.stopped or self.moves_only else new
 
     def check_parts(self, wanted: Provenance, *, allow_mixed_precision: bool) -> None:
         """Raise StoreError where rows made with `wanted` do not belong into the store."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,12 +16,16 @@ class Progress:
         failed: inputs that became error rows.
         total: inputs of this run.
         seconds: since the first input.
+        workers: of a run over many, those that are at work; else 0.
+        units_left: units of such a run that are not done.
     """
 
     done: int
     failed: int
     total: int
     seconds: float
+    workers: int = 0
+    units_left: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ class Summary:
         max_tokens: tokens that a net of texts takes, else 0.
         words: by word vectors, words of the texts that got a vector, else 0.
         known_words: of these, those that have a vector.
+        workers: of a run over many, how many there were; else 0.
+        units: units that they did.
+        units_open: units whose rows are left open: why, in a sentence each.
+        worker_deaths: workers that died, or hung and were ended.
     """
 
     store: str
@@ -98,6 +106,19 @@ class Summary:
     max_tokens: int = 0
     words: int = 0
     known_words: int = 0
+    workers: int = 0
+    units: int = 0
+    units_open: list[str] = field(default_factory=list)
+    worker_deaths: int = 0
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """Count rows that were stored elsewhere: name -> how many, of `failed` by error code."""
+        for name, count in counts.items():
+            if name == "failed":
+                for code, more in count.items():
+                    self.failed[code] = self.failed.get(code, 0) + more
+            else:
+                setattr(self, name, getattr(self, name) + count)
 
     @property
     def coverage(self) -> float | None:

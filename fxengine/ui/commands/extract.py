@@ -104,6 +104,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what decodes JPEGs; a GPU where the CPU cannot feed it (cpu)",
     )
     run.add_argument("--part-rows", type=positive, default=8192, metavar="N", help="rows of a part at most (8192)")
+    run.add_argument(
+        "--workers",
+        metavar="N",
+        help="compute by N processes, one a GPU or a share of the cores; or by Ray: ray, ray://HOST:PORT",
+    )
+    run.add_argument("--shard", metavar="I/N", help="compute one of N shares of the new inputs, as 3/16, without a driver")
+    run.add_argument("--finish", action="store_true", help="end a run of shares: take in what changed or was renamed")
     run.add_argument("--max-errors", type=int, metavar="N", help="exit with 2 where more inputs failed (all may)")
 
 
@@ -126,6 +133,8 @@ def run(options: argparse.Namespace) -> int:
     if summary.interrupted:
         return int(options.stopped)
     failed = sum(summary.failed.values())
+    if summary.units_open:
+        return TOO_MANY_ERRORS
     return TOO_MANY_ERRORS if options.max_errors is not None and failed > options.max_errors else FINE
 
 
@@ -143,6 +152,11 @@ def show(summary: Summary) -> None:
     ):
         if count:
             say(f"  {count} {name}")
+    if summary.units:
+        died = f", {summary.worker_deaths} of which died" if summary.worker_deaths else ""
+        say(f"  {summary.units} units by {summary.workers or 1} workers{died}")
+    for why in summary.units_open:
+        say(f"  left open for the next run: {why}")
     for code, count in sorted(summary.failed.items(), key=lambda pair: -pair[1]):
         say(f"  {count} failed: {code}")
     for folder in summary.unreadable_folders:

@@ -1,0 +1,96 @@
+"""A run without a driver: every process takes its share of the plan's units, then helps with those that are left."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from fxengine.errors import InputError, StoreLocked, given
+from fxengine.features.crash_note import CrashNote
+from fxengine.features.lock import locked
+from fxengine.pipeline.driver import Outcome
+from fxengine.pipeline.here import How
+from fxengine.pipeline.many import run_on
+from fxengine.pipeline.run_state import StateNote
+from fxengine.pipeline.unit_plan import RUN_FOLDER, UnitPlan, open_plan
+from fxengine.pipeline.unit_runner import Asked, UnitRunner, from_list
+
+_WAIT = 1.0  # seconds between two looks whether another process has written the plan
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several shares.
+
+    Attributes:
+        number: from 1.
+        of: how many there are.
+    """
+
+    number: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called by."""
+        return f"shard-{self.number}-of-{self.of}"
+
+
+def shard_of(text: str | None) -> Shard | None:
+    """Return the share that NUMBER/OF says, None for None; raises InputError where it is none."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text) if isinstance(text, str) else None
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise InputError(f"`shard` must be a share such as 3/16, from 1/16 to 16/16. Got {given(text)}.")
+    return Shard(int(found[1]), int(found[2]))
+
+
+def notes_of(store: Path, shard: Shard) -> Path:
+    """Return the folder in which a share notes what it decodes."""
+    return store / RUN_FOLDER / shard.name
+
+
+def find_plan(folder: Path, make: Callable[[], UnitPlan | None]) -> UnitPlan | None:
+    """Return the plan of a store; where there is none the first process that has the lock makes it, others wait."""
+    while True:
+        plan = open_plan(folder)
+        if plan is not None:
+            return plan
+        try:
+            with locked(folder):
+                return open_plan(folder) or make()
+        except StoreLocked:
+            time.sleep(_WAIT)
+
+
+def run_shard(plan: UnitPlan, shard: Shard, how: How) -> Outcome:
+    """Compute a share of a plan's units, and then those of others that are not there yet.
+
+    Raises:
+        StoreError: this process would make other rows than the plan is for, or another run writes there.
+    """
+    notes = notes_of(plan.folder, shard)
+    notes.mkdir(exist_ok=True)
+    state, outcome = StateNote(plan.folder, plan.facts.run, shard.name), Outcome()
+    mine = range(shard.number - 1, len(plan), shard.of)
+    with closing(CrashNote(notes, how.decoders)) as note:
+        if not plan.open_units():
+            return outcome
+        total = sum(plan.rows[unit] for unit in mine)
+        runner = UnitRunner(plan, how.decoders, note)
+        run_on(runner, from_list(map(Asked, _walk(plan, mine))), total, how, state, outcome)
+    outcome.results = [result for result in outcome.results if result.made]
+    return outcome
+
+
+def _walk(plan: UnitPlan, mine: range) -> Iterator[int]:
+    yield from mine
+    while left := plan.open_units():
+        # In no order: others that come to an end help, too.
+        yield random.choice(left)
