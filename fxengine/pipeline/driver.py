@@ -189,6 +189,7 @@ class _Driver:
         self._workers: dict[int, _Worker] = {}
         self._kills: Counter[int] = Counter()
         self._failed_starts = 0
+        self._counted = (0, 0)  # rows of units that are done, and error rows among them
 
     def run(self, tell: Callable[[State], bool]) -> None:
         while self._left:
@@ -217,7 +218,9 @@ class _Driver:
             raise StoreError(event.why)
         if worker is None:
             return
-        worker.since = self._place.now()
+        # One that hangs in native code may still answer, and says what it said.
+        if not isinstance(event, At) or worker.at != (event.done, event.failed):
+            worker.since = self._place.now()
         if isinstance(event, Ready):
             worker.is_ready, self._failed_starts = True, 0
         elif isinstance(event, Begun):
@@ -240,6 +243,7 @@ class _Driver:
             self._check(result)
             self._left.remove(result.unit)
             self.outcome.results.append(result)
+            self._counted = (self._counted[0] + rows, self._counted[1] + failed)
             if result.unit in self._waiting:
                 self._waiting.remove(result.unit)
 
@@ -282,7 +286,8 @@ class _Driver:
         for worker in sorted(self._workers.values(), key=lambda each: each.since):
             for place, (unit, _) in enumerate(worker.units.items()):
                 held.setdefault(unit, []).append(place > 0)
-        single = {unit: places for unit, places in held.items() if len(places) == 1 and not self._is_suspect(unit)}
+        left = {unit: places for unit, places in held.items() if unit in self._left and not self._is_suspect(unit)}
+        single = {unit: places for unit, places in left.items() if len(places) == 1}
         return next((unit for behind in (True, False) for unit, places in single.items() if places[0] is behind), None)
 
     def _end_hung(self) -> None:
@@ -314,10 +319,7 @@ class _Driver:
                 (self._waiting.append if self._is_suspect(unit) else self._waiting.appendleft)(unit)
 
     def _state(self) -> State:
-        done = failed = 0
-        for result in self.outcome.results:
-            lost = sum(result.counts["failed"].values())
-            done, failed = done + result.counts["extracted"] + lost, failed + lost
+        done, failed = self._counted
         for worker in self._workers.values():
             done += max(0, worker.at[0] - worker.counted[0])
             failed += max(0, worker.at[1] - worker.counted[1])

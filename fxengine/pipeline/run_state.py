@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fxengine.facts import FactsError, facts_from, read_json
+from fxengine.features.run_folder import RUN_FOLDER
 from fxengine.files import read_small, remove, replacing
-from fxengine.pipeline.unit_plan import RUN_FOLDER, open_plan
+from fxengine.pipeline.unit_plan import open_plan
 
 _FORMAT = 1
 _LONGEST = 1 << 20  # bytes

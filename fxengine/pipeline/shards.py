@@ -13,11 +13,12 @@ from pathlib import Path
 from fxengine.errors import InputError, StoreLocked, given
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.lock import locked
+from fxengine.features.run_folder import share_folder
 from fxengine.pipeline.driver import Outcome
 from fxengine.pipeline.here import How
 from fxengine.pipeline.many import run_on
 from fxengine.pipeline.run_state import StateNote
-from fxengine.pipeline.unit_plan import RUN_FOLDER, UnitPlan, open_plan
+from fxengine.pipeline.unit_plan import UnitPlan, open_plan
 from fxengine.pipeline.unit_runner import Asked, UnitRunner, from_list
 
 _WAIT = 1.0  # seconds between two looks whether another process has written the plan
@@ -51,11 +52,6 @@ def shard_of(text: str | None) -> Shard | None:
     return Shard(int(found[1]), int(found[2]))
 
 
-def notes_of(store: Path, shard: Shard) -> Path:
-    """Return the folder in which a share notes what it decodes."""
-    return store / RUN_FOLDER / shard.name
-
-
 def find_plan(folder: Path, make: Callable[[], UnitPlan | None]) -> UnitPlan | None:
     """Return the plan of a store; where there is none the first process that has the lock makes it, others wait."""
     while True:
@@ -75,7 +71,7 @@ def run_shard(plan: UnitPlan, shard: Shard, how: How) -> Outcome:
     Raises:
         StoreError: this process would make other rows than the plan is for, or another run writes there.
     """
-    notes = notes_of(plan.folder, shard)
+    notes = share_folder(plan.folder, f"{shard.number}/{shard.of}")
     notes.mkdir(exist_ok=True)
     state, outcome = StateNote(plan.folder, plan.facts.run, shard.name), Outcome()
     mine = range(shard.number - 1, len(plan), shard.of)

@@ -24,12 +24,12 @@ from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import note_next_row
+from fxengine.features.run_folder import RUN_FOLDER
 from fxengine.features.schema import Provenance
 from fxengine.files import Replacement, open_regular, remove, remove_temporaries
 from fxengine.pipeline.source import Source
 from fxengine.pipeline.units import Task
 
-RUN_FOLDER = "_run"  # readers of Parquet pass over names that begin so
 _NAME = "plan.parquet"
 _KEY = b"fxengine_plan"
 _FORMAT = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -62,7 +63,7 @@ def open_runner(folder: Path, run: str, decoders: int, note: CrashNote | None = 
         plan = UnitPlan(folder)
     except OSError as error:
         raise FxError(
-            f"A worker on {os.uname().nodename} finds no plan in {folder}: do all machines have that very folder? "
+            f"A worker on {socket.gethostname()} finds no plan in {folder}: do all machines have that very folder? "
             "Workers need a store in a file system that they share."
         ) from error
     if plan.facts.run != run:

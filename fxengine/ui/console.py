@@ -216,14 +216,15 @@ def progress_shown(doing: str, quiet: bool) -> Iterator[Callable[[Progress], Non
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.0f}/s"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[failed]} failed"),
+            TextColumn("{task.fields[failed]} failed{task.fields[workers]}"),
         )
         bar = Bar(*columns, console=_console(sys.stderr, on_terminal=True))
-        task = bar.add_task("", total=None, rate=0.0, failed=0)
+        task = bar.add_task("", total=None, rate=0.0, failed=0, workers="")
 
         def update(at: Progress) -> None:
             rate = at.done / at.seconds if at.seconds else 0.0
-            bar.update(task, completed=at.done, total=at.total, rate=rate, failed=at.failed)
+            shown = {"rate": rate, "failed": at.failed, "workers": _workers(at)}
+            bar.update(task, completed=at.done, total=at.total, **shown)
             bar.start()
 
         try:
@@ -243,9 +244,14 @@ def _plain_lines() -> Callable[[Progress], None]:
         last = now
         rate = at.done / at.seconds if at.seconds else 0.0
         left = (at.total - at.done) / rate if rate else 0.0
-        complain(f"{at.done} of {at.total}, {rate:.0f}/s, {left:.0f} s left, {at.failed} failed")
+        complain(f"{at.done} of {at.total}, {rate:.0f}/s, {left:.0f} s left, {at.failed} failed{_workers(at)}")
 
     return update
+
+
+def _workers(at: Progress) -> str:
+    """Return what there is to say of many workers, nothing where one process runs."""
+    return f", {at.workers} workers, {at.units_left} units left" if at.workers or at.units_left else ""
 
 
 def _console(file: TextIO, *, on_terminal: bool) -> Console:

@@ -14,6 +14,7 @@ from fxengine.errors import InputError
 from fxengine.facts import FactsError, read_json
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
+from fxengine.pipeline.run_state import run_facts
 from fxengine.train.runs import is_runs_folder, list_runs
 
 
@@ -57,7 +58,10 @@ def _facts(target: str | Path) -> dict[str, Any]:
     if path.is_dir() and is_runs_folder(path):
         return {"runs": list_runs(path)}
     if path.is_dir():
-        return _store(FeatureStore.open(path))
+        at_work = run_facts(path)
+        if at_work and not list_parts(path):  # no unit is done yet
+            return {"kind": "store", "path": str(path), "rows": 0, "workers_run": at_work}
+        return {**_store(FeatureStore.open(path)), **({"workers_run": at_work} if at_work else {})}
     if path.is_file():
         return _file(path)
     if str(target) in EMBEDDED or not ("/" in str(target) or path.suffix):

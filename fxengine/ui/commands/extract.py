@@ -109,7 +109,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="compute by N processes, one a GPU or a share of the cores; or by Ray: ray, ray://HOST:PORT",
     )
-    run.add_argument("--shard", metavar="I/N", help="compute one of N shares of the new inputs, as 3/16, without a driver")
+    run.add_argument(
+        "--shard", metavar="I/N", help="compute one of N shares of the new inputs, as 3/16, without a driver"
+    )
     run.add_argument("--finish", action="store_true", help="end a run of shares: take in what changed or was renamed")
     run.add_argument("--max-errors", type=int, metavar="N", help="exit with 2 where more inputs failed (all may)")
 
@@ -152,11 +154,7 @@ def show(summary: Summary) -> None:
     ):
         if count:
             say(f"  {count} {name}")
-    if summary.units:
-        died = f", {summary.worker_deaths} of which died" if summary.worker_deaths else ""
-        say(f"  {summary.units} units by {summary.workers or 1} workers{died}")
-    for why in summary.units_open:
-        say(f"  left open for the next run: {why}")
+    _show_units(summary)
     for code, count in sorted(summary.failed.items(), key=lambda pair: -pair[1]):
         say(f"  {count} failed: {code}")
     for folder in summary.unreadable_folders:
@@ -177,3 +175,11 @@ def show(summary: Summary) -> None:
             say("  the CPU does not feed the GPU: try --decode-on gpu (pip install 'fxengine[gpu-decode]')")
     if summary.interrupted:
         say("  interrupted: what was finished is in the store; the same command goes on from here")
+
+
+def _show_units(summary: Summary) -> None:
+    if summary.units:
+        died = f", {summary.worker_deaths} died on the way" if summary.worker_deaths else ""
+        say(f"  {summary.units} units by {summary.workers or 1} workers{died}")
+    for why in summary.units_open:
+        say(f"  left open for the next run: {why}")

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _telling(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts that say something: of a store of texts no limit of pixels, of no file what is empty."""
-    of_texts = facts["kind"] == "store" and facts["recipe"].get("modality") == "text"
+    of_texts = facts["kind"] == "store" and facts.get("recipe", {}).get("modality") == "text"
     if of_texts and "max_pixels" in facts["limits"]:
         facts = {**facts, "limits": {name: value for name, value in facts["limits"].items() if name != "max_pixels"}}
     return _without_empty(facts)
