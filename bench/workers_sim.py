@@ -142,8 +142,8 @@ def main() -> None:
         )
         done, lost = len(outcome.results), len(outcome.given_up)
         print(
-            f"seed {seed}: {took:.0f} s of {ideal:.0f} s ideal, {took / ideal:.3f}; {done} units done, {lost} given up, "
-            f"{outcome.deaths} deaths, {outcome.doubled} doubled"
+            f"seed {seed}: {took:.0f} s of {ideal:.0f} s ideal, {took / ideal:.3f}; {done} units done, {lost} given "
+            f"up, {outcome.deaths} deaths, {outcome.doubled} doubled"
         )
 
 

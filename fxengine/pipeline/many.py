@@ -188,7 +188,7 @@ def _run_units_there(
         spent = time.perf_counter() - begin
         return how.watch.tell(Progress(state.done, state.failed, total, spent, state.workers, state.left))
 
-    outcome = drive(place, left, room, tell=tell, check=lambda result: _ensure_seen(plan, result))
+    outcome = drive(place, left, room, tell=tell, check=lambda result: ensure_seen(plan, result))
     remove_temporaries(plan.folder)  # of workers that were ended
     failed = sum(sum(result.counts["failed"].values()) for result in outcome.results)
     rows = failed + sum(result.counts["extracted"] for result in outcome.results)
@@ -236,7 +236,7 @@ def run_on(
         state.write(workers=0, units=len(outcome.results), rows=at[0], failed=at[1], given_up=[], ended=True)
 
 
-def _ensure_seen(plan: UnitPlan, result: UnitResult) -> None:
+def ensure_seen(plan: UnitPlan, result: UnitResult) -> None:
     """Raise StoreError where the file that a worker says it made is not there for this process."""
     target, end = plan.target(result.unit), time.monotonic() + _SEEN_WITHIN
     while not target.exists():

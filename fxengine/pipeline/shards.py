@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ from fxengine.pipeline.driver import Outcome
 from fxengine.pipeline.here import How
 from fxengine.pipeline.many import run_on
 from fxengine.pipeline.run_state import StateNote
-from fxengine.pipeline.unit_plan import UnitPlan, open_plan
-from fxengine.pipeline.unit_runner import Asked, UnitRunner, from_list
+from fxengine.pipeline.unit_plan import UnitPlan, absent_from, open_plan
+from fxengine.pipeline.unit_runner import Asked, UnitRunner
 
 _WAIT = 1.0  # seconds between two looks whether another process has written the plan
 
@@ -80,13 +80,23 @@ def run_shard(plan: UnitPlan, shard: Shard, how: How) -> Outcome:
             return outcome
         total = sum(plan.rows[unit] for unit in mine)
         runner = UnitRunner(plan, how.decoders, note)
-        run_on(runner, from_list(map(Asked, _walk(plan, mine))), total, how, state, outcome)
+        run_on(runner, _Walk(plan, mine), total, how, state, outcome)
     outcome.results = [result for result in outcome.results if result.made]
     return outcome
 
 
-def _walk(plan: UnitPlan, mine: range) -> Iterator[int]:
-    yield from mine
-    while left := plan.open_units():
-        # In no order: others that come to an end help, too.
-        yield random.choice(left)
+class _Walk:
+    """Gives the units of a share, then others that are open, in no order: others that come to an end help, too."""
+
+    def __init__(self, plan: UnitPlan, mine: range) -> None:
+        self._plan, self._mine, self._given = plan, iter(mine), set[int]()
+
+    def __call__(self) -> Asked | None:
+        unit = next(self._mine, None)
+        if unit is None:
+            left = absent_from(self._plan.open_units(), [*self._given])
+            if not left:
+                return None
+            unit = random.choice(left)
+        self._given.add(unit)
+        return Asked(unit)

@@ -1,7 +1,7 @@
 """A worker with faults: `fxengine.pipeline.unit_worker`, but for what FXENGINE_FAULTS names, which is JSON.
 
-{"before": [units], "after": [units], "hang": [units], "always": [units], "pause": seconds, "marks": folder}: a worker is
-killed before it makes the file of a unit, or between that and its answer, or hangs there, each once; or always. It
+{"before": [units], "after": [units], "hang": [units], "always": [units], "pause": seconds, "marks": folder}: a worker
+is killed before it makes the file of a unit, or between that and its answer, or hangs there, each once; or always. It
 pauses before every file. A payload that begins with POISON kills it while it is decoded.
 """
 

@@ -51,7 +51,7 @@ def open_place(wanted: Wanted) -> tuple[Actors, int]:
     is_ours = not ray.is_initialized()
     if is_ours:
         _connect(wanted.address)
-    rooms = _rooms(ray.nodes(), on_gpu=wanted.on_gpu)
+    rooms = rooms_of(ray.nodes(), on_gpu=wanted.on_gpu)
     if not rooms:
         if is_ours:
             ray.shutdown()
@@ -84,7 +84,7 @@ class _Room:
     gpus: int
 
 
-def _rooms(nodes: list[dict[str, Any]], *, on_gpu: bool) -> list[_Room]:
+def rooms_of(nodes: list[dict[str, Any]], *, on_gpu: bool) -> list[_Room]:
     """Return the room for each worker that there may be."""
     rooms: list[_Room] = []
     for node in nodes:

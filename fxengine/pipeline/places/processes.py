@@ -72,7 +72,7 @@ class Processes:
         task = WorkerTask(
             folder=str(self._wanted.folder),
             run=self._wanted.run,
-            cores=_share(slot, self._wanted.workers, usable_cores()),
+            cores=share_of(slot, self._wanted.workers, usable_cores()),
             decoders=self._wanted.decoders,
             notes=str(notes),
             parent=os.getpid(),
@@ -83,7 +83,7 @@ class Processes:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=_environment(slot, on_gpu=self._wanted.on_gpu),
+            env=environment_of(slot, on_gpu=self._wanted.on_gpu),
             process_group=0,  # a Ctrl-C is the driver's, which ends its workers
         )
         assert popen.stdin is not None
@@ -172,12 +172,12 @@ def _event(number: int, said: dict[str, Any]) -> Event:
     return Refused(number, value)
 
 
-def _share(slot: int, workers: int, cores: int) -> int:
+def share_of(slot: int, workers: int, cores: int) -> int:
     """Return how many of the cores a worker gets; all of them together get all."""
     return max(1, cores * (slot + 1) // workers - cores * slot // workers)
 
 
-def _environment(slot: int, *, on_gpu: bool) -> dict[str, str]:
+def environment_of(slot: int, *, on_gpu: bool) -> dict[str, str]:
     """Return a worker's environment, in which it sees one of the GPUs that this process sees."""
     if not on_gpu:
         return {**os.environ}
