@@ -1,0 +1,260 @@
+"""Many workers against one process, what a plan costs, and how soon the first unit begins.
+
+python -m bench.workers [--rounds 5] [--photos 200] [--inputs 1000000] [--only rate|plan|resume]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from bench.machine import interleave, photos, print_table, save
+from bench.workers_sim import simulate
+from fxengine import FeatureStore, extract
+from fxengine.execute import usable_cores
+from fxengine.features.parts import OpenPart, list_parts
+from fxengine.pipeline import extract as extracting
+from fxengine.pipeline.driver import Begun, Ready, drive
+from fxengine.pipeline.places import Wanted, processes
+from fxengine.pipeline.unit_plan import UnitPlan
+from fxengine.pipeline.unit_runner import Asked, News, UnitRunner, from_list
+
+_PART_ROWS = 8192
+
+
+def rates(rounds: int, count: int) -> dict[str, Any]:
+    """Return images/s of one process on all cores, and of as many processes as cores, each from begin to end of its
+    work: what it takes until a process has loaded the backbone is told by `first_unit_seconds`.
+    """
+    workers = usable_cores()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        inputs = _linked(photos("imagenet_500"), folder / "photos", count)
+
+        def one() -> float:
+            shutil.rmtree(folder / "one", ignore_errors=True)
+            return extract(inputs, folder / "one", precision="fp32").images_per_second
+
+        def many() -> float:
+            shutil.rmtree(folder / "many", ignore_errors=True)
+            plan = _planned(inputs, folder / "many", -(-count // (2 * workers)))
+            return _rate_of(plan, workers, count)
+
+        found = interleave({"one process": one, f"{workers} processes of a core": many}, rounds)
+        assert len(FeatureStore.open(folder / "many")) == len(FeatureStore.open(folder / "one"))
+    return found
+
+
+def _rate_of(plan: UnitPlan, workers: int, count: int) -> float:
+    """Return images/s of workers from when all of them have loaded the backbone."""
+    place, _ = processes.open_place(Wanted(plan.folder, plan.facts.run, workers, "", False, 0))
+    ready: list[float] = []
+
+    def tell(state: Any) -> bool:
+        if state.workers == workers and not ready:
+            ready.append(time.perf_counter())
+        return False
+
+    with _all_at_once(place, workers):
+        drive(place, range(len(plan)), workers, tell=tell)
+    return count / (time.perf_counter() - ready[0])
+
+
+@contextmanager
+def _all_at_once(place: Any, workers: int) -> Iterator[None]:
+    """Hold the first workers back until the last one is ready, and leave out what closing takes."""
+    held: list[Any] = []
+    wait = place.wait
+
+    def waiting(seconds: float) -> list[Any]:
+        events = wait(seconds)
+        if len(held) < workers:
+            held.extend(event for event in events if isinstance(event, Ready))
+            return list(held) if len(held) == workers else []
+        return events  # type: ignore[no-any-return]
+
+    with mock.patch.object(place, "wait", waiting), mock.patch.object(place, "close", return_value=[]):
+        yield
+    processes.Processes.close(place)
+
+
+def _linked(source: Path, target: Path, count: int) -> Path:
+    target.mkdir()
+    found = sorted(path for path in source.rglob("*") if path.is_file())
+    for number in range(count):
+        (target / f"{number:06d}.jpg").symlink_to(found[number % len(found)])
+    return target
+
+
+def _planned(inputs: Path, store: Path, part_rows: int, **options: Any) -> UnitPlan:
+    """Return a plan that no driver runs."""
+    with mock.patch.object(extracting, "run_plan"), mock.patch.object(extracting, "update_here"):
+        extract(inputs, store, precision="fp32", part_rows=part_rows, workers=usable_cores(), **options)
+    return UnitPlan(store)
+
+
+def overhead() -> dict[str, float]:
+    """Return what planning and committing a unit of 8,192 rows takes, as a share of its computing, and the seconds
+    from the command to the first unit.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        inputs = _linked(photos("imagenet_500"), folder / "photos", _PART_ROWS)
+        begin = time.perf_counter()
+        plan = _planned(inputs, folder / "store", _PART_ROWS)
+        planning = time.perf_counter() - begin
+        spent = {"read": 0.0, "commit": 0.0}
+        runner = UnitRunner(plan, usable_cores())
+        create, unit = OpenPart.create, UnitPlan.unit
+
+        def timed_create(self: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return create(self)
+            finally:
+                spent["commit"] += time.perf_counter() - start
+
+        def timed_unit(self: Any, number: int) -> Any:
+            start = time.perf_counter()
+            try:
+                return unit(self, number)
+            finally:
+                spent["read"] += time.perf_counter() - start
+
+        begin = time.perf_counter()
+        with mock.patch.object(OpenPart, "create", timed_create), mock.patch.object(UnitPlan, "unit", timed_unit):
+            assert [each.made for each in runner.run(from_list([Asked(0)]), News())] == [True]
+        computing = time.perf_counter() - begin
+        share = (spent["read"] + spent["commit"] + planning) / computing
+        return {
+            "unit_seconds": round(computing, 1),
+            "planning_seconds": round(planning, 2),
+            "read_seconds": round(spent["read"], 3),
+            "commit_seconds": round(spent["commit"], 3),
+            "share": round(share, 4),
+        }
+
+
+def first_unit(rounds: int = 3) -> list[float]:
+    """Return the seconds from the call to the first unit that a worker begins."""
+    found = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            inputs = _linked(photos("imagenet_500"), folder / "photos", 64)
+            begin, seen = time.perf_counter(), []
+            wait = processes.Processes.wait
+
+            def watching(self: Any, seconds: float, wait: Any = wait, seen: list[float] = seen) -> Any:
+                events = wait(self, seconds)
+                if any(isinstance(event, Begun) for event in events):
+                    seen.append(time.perf_counter())
+                return events
+
+            with mock.patch.object(processes.Processes, "wait", watching):
+                extract(inputs, folder / "store", precision="fp32", part_rows=16, workers=usable_cores())
+            found.append(round(seen[0] - begin, 2))
+    return found
+
+
+_PLAN = """
+import resource, sys, time
+from pathlib import Path
+from unittest import mock
+from fxengine import extract
+from fxengine.pipeline import extract as extracting
+with mock.patch.object(extracting, "run_plan", lambda *_: None), mock.patch.object(extracting, "update_here"):
+    begin = time.perf_counter()
+    extract(sys.argv[1], sys.argv[2], precision="fp32", workers=2)
+print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def planning(count: int) -> dict[str, float]:
+    """Return seconds and megabytes of a process that plans so many inputs, empty files in folders of 1,000."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "photos")
+        for number in range(0, count, 1000):
+            inside = folder / f"{number // 1000:05d}"
+            inside.mkdir(parents=True)
+            for file in range(min(1000, count - number)):
+                os.close(os.open(inside / f"{file:04d}.jpg", os.O_CREAT | os.O_WRONLY))
+        command = [sys.executable, "-c", _PLAN, str(folder), str(Path(temporary, "store"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds, megabytes = map(float, done.stdout.split())
+        plan = UnitPlan(Path(temporary, "store"))
+        return {
+            "inputs": sum(plan.rows),
+            "units": len(plan),
+            "seconds": round(seconds, 1),
+            "megabytes": round(megabytes),
+            "plan_megabytes": round(sum(f.stat().st_size for f in (plan.folder / "_run").iterdir()) / 1e6, 1),
+        }
+
+
+def resuming(units: int) -> dict[str, float]:
+    """Return the seconds that the same command takes where every unit of its plan is there."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        source = photos("imagenet_500")
+        inputs = _linked(source, folder / "photos", units)
+        plan = _planned(inputs, folder / "store", 1)
+        runner = UnitRunner(plan, usable_cores())
+        assert all(each.made for each in runner.run(from_list(map(Asked, range(len(plan)))), News()))
+        assert len(list_parts(folder / "store")) == units
+        begin = time.perf_counter()
+        left = UnitPlan(folder / "store").open_units()
+        looked = time.perf_counter() - begin
+        begin = time.perf_counter()
+        summary = extract(inputs, folder / "store", precision="fp32", part_rows=1, workers=usable_cores())
+        assert (left, summary.extracted, summary.unchanged) == ([], 0, units)
+        return {
+            "units": units,
+            "looking_seconds": round(looked, 2),
+            "command_seconds": round(time.perf_counter() - begin, 2),
+        }
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--units", type=int, default=1000)
+    options = parser.parse_args()
+    took, ideal, outcome = simulate(64, 2000)
+    result: dict[str, Any] = {
+        "simulated": {"ratio": round(took / ideal, 3), "deaths": outcome.deaths, "doubled": outcome.doubled}
+    }
+    print(result, flush=True)
+    result["first_unit_seconds"] = first_unit()
+    print(result["first_unit_seconds"], flush=True)
+    result["planning"] = planning(options.inputs)
+    print(result["planning"], flush=True)
+    result["resuming"] = resuming(options.units)
+    print(result["resuming"], flush=True)
+    result["rates"] = rates(options.rounds, options.photos)
+    print_table(result["rates"], "images/s")
+    one, many = result["rates"].values()
+    result["ratio"] = {kind: round(many[kind] / one[kind], 3) for kind in ("best", "median")}
+    print(result["ratio"], flush=True)
+    result["unit"] = overhead()
+    print(result["unit"], flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MB")
+    save("workers", {"photos": options.photos, **result})
+
+
+if __name__ == "__main__":
+    main()
