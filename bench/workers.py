@@ -153,7 +153,7 @@ def first_unit(rounds: int = 3) -> list[float]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             inputs = _linked(photos("imagenet_500"), folder / "photos", 64)
-            begin, seen = time.perf_counter(), []
+            begin, seen = time.perf_counter(), list[float]()
             wait = processes.Processes.wait
 
             def watching(self: Any, seconds: float, wait: Any = wait, seen: list[float] = seen) -> Any:

@@ -88,6 +88,7 @@ class RunPlan:
         moves: id of a new input -> the row that it takes over, since it has the content of one that is gone.
         stopped: whether it was stopped while these were looked for: then they are all that the run still does.
         moves_only: whether all the rest was done elsewhere.
+        made_by: what each part of the store was made with.
     """
 
     inputs: Listing
@@ -101,6 +102,7 @@ class RunPlan:
     moves: dict[str, Move] = field(default_factory=dict)
     stopped: bool = False
     moves_only: bool = False
+    made_by: tuple[Provenance, ...] = ()
 
     @property
     def count(self) -> int:
@@ -122,8 +124,8 @@ class RunPlan:
 
     def check_parts(self, wanted: Provenance, *, allow_mixed_precision: bool) -> None:
         """Raise StoreError where rows made with `wanted` do not belong into the store."""
-        for path in self.known.paths:
-            check_fits(parts.read_provenance(path), wanted, path.parent, allow_mixed_precision=allow_mixed_precision)
+        for path, made in zip(self.known.paths, self.made_by, strict=True):
+            check_fits(made, wanted, path.parent, allow_mixed_precision=allow_mixed_precision)
 
 
 def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -> RunPlan:
@@ -134,12 +136,13 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
         StoreError: the store belongs to another backbone or root, or is damaged.
     """
     known, modality = Known.read(parts.list_parts(folder), hashes=_is_hashed(inputs)), found.recipe.modality
+    made_by = tuple(map(parts.read_provenance, known.paths))  # once: a store may have a thousand parts
     limits = asked.limits
     if not isinstance(limits, Limits):
-        limits = _with(recorded_limits(known.paths) or usual_limits(modality), limits or {})
+        found_limits = widest_limits(made_by)
+        limits = _with(Limits(**found_limits) if found_limits else usual_limits(modality), limits or {})
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
     own = ("text",) * (modality == "text") + (WORDS_GROUP,) * wanted.knows_words
-    made_by = map(parts.read_provenance, known.paths)
     groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words)
     pictures = inputs.pictures if isinstance(inputs, BoxListing) else inputs
     opened = asked.containers or isinstance(pictures, ArchiveListing)
@@ -150,7 +153,7 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
         raise InputError(f"A store keeps texts of up to {KEPT_BYTES} bytes: leave `max_bytes` or `keep_text` away.")
     if isinstance(inputs, TextTable):
         wanted = replace(wanted, read_columns={n: column for n, column in asdict(inputs.columns).items() if column})
-    made = RunPlan(inputs, asked.limit, found, limits, known, Plan(), wanted, Movable({}, inputs.root))
+    made = RunPlan(inputs, asked.limit, found, limits, known, Plan(), wanted, Movable({}, inputs.root), made_by=made_by)
     made.check_parts(wanted, allow_mixed_precision=True)
     plan = _compare(made, asked.retry_failed)
     # Where a folder could not be read, what lies in it only looks gone.
