@@ -223,8 +223,7 @@ def progress_shown(doing: str, quiet: bool) -> Iterator[Callable[[Progress], Non
 
         def update(at: Progress) -> None:
             rate = at.done / at.seconds if at.seconds else 0.0
-            shown = {"rate": rate, "failed": at.failed, "workers": _workers(at)}
-            bar.update(task, completed=at.done, total=at.total, **shown)
+            bar.update(task, completed=at.done, total=at.total, rate=rate, failed=at.failed, workers=_workers(at))
             bar.start()
 
         try:

@@ -70,6 +70,6 @@ def faulty_open(self: PicturePreparer, payload: Payload) -> Opened:
 
 if __name__ == "__main__":
     OpenPart.__init__, OpenPart.create = noted, faulty_create  # type: ignore[method-assign]
-    PicturePreparer.open = faulty_open  # type: ignore[method-assign]
+    PicturePreparer.open = faulty_open  # type: ignore[method-assign,assignment,unused-ignore]
     work(facts_from(WorkerTask, read_json(sys.argv[1]), 1))
     os._exit(0)

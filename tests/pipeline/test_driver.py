@@ -70,7 +70,12 @@ class Script:
 def test_every_unit_is_done_once_and_counted() -> None:
     states: list[State] = []
     place = Script()
-    outcome = drive(place, range(7), 3, tell=lambda state: states.append(state) is not None)
+
+    def tell(state: State) -> bool:
+        states.append(state)
+        return False
+
+    outcome = drive(place, range(7), 3, tell=tell)
     assert sorted(each.unit for each in outcome.results) == list(range(7))
     assert states[-1] == State(77, 7, 0, 3, ())
     assert (outcome.deaths, outcome.given_up) == (0, {})

@@ -22,11 +22,13 @@ from fxengine.features.parts import list_parts, read_part, read_provenance
 from fxengine.features.schema import Provenance
 from fxengine.pipeline import extract as extracting
 from fxengine.pipeline import many
+from fxengine.pipeline.driver import Outcome
 from fxengine.pipeline.many import finish_plan, shut, workers_of
 from fxengine.pipeline.run_state import run_facts
 from fxengine.pipeline.shards import shard_of
 from fxengine.pipeline.unit_plan import UnitPlan, open_plan, plan_path
 from fxengine.pipeline.unit_runner import Asked, News, UnitRunner, from_list
+from fxengine.pipeline.unit_sink import UnitResult
 from fxengine.pipeline.unit_worker import open_runner
 from fxengine.ui.info import info
 from tests.conftest import make_photo, tiny_model
@@ -246,7 +248,7 @@ def test_a_unit_that_the_driver_cannot_see_is_told(
     plan = planned(photos, tmp_path / "s", tiny, dying)
     monkeypatch.setattr(many, "_SEEN_WITHIN", 0.2)
     with pytest.raises(StoreError, match=r"part-000002.parquet is there, and for this process it is not"):
-        many.ensure_seen(plan, many.UnitResult(2, True, {"extracted": 6, "failed": {}}))
+        many.ensure_seen(plan, UnitResult(2, True, {"extracted": 6, "failed": {}}))
 
 
 def test_a_plan_of_another_backbone_or_root_is_refused(
@@ -301,7 +303,7 @@ def test_shares_make_the_store_of_one_process(photos: Path, tmp_path: Path, tiny
 def plan_only(photos: Path, store: Path, tiny: BackboneFile) -> None:
     """Let a share make the plan and go."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extracting, "run_shard", lambda *_: many.Outcome())
+        patch.setattr(extracting, "run_shard", lambda *_: Outcome())
         extract(photos, store, backbone=tiny.path, part_rows=PART_ROWS, shard="1/2")
 
 
@@ -336,7 +338,7 @@ def test_what_is_no_number_of_workers_is_refused(value: Any) -> None:
 def test_what_a_share_leaves_to_others_is_refused(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
     for options in ({"prune": True}, {"retry_failed": True}, {"finish": True}, {"workers": 2}):
         with pytest.raises(InputError, match=f"leave `{next(iter(options))}` for the run behind it"):
-            extract(photos, tmp_path / "s", backbone=tiny.path, shard="1/2", **options)  # type: ignore[arg-type]
+            extract(photos, tmp_path / "s", backbone=tiny.path, shard="1/2", **options)
 
 
 def test_a_second_driver_is_locked_out_and_harmless_without_the_lock(
@@ -384,7 +386,9 @@ def test_a_reader_of_all_parquet_files_sees_no_plan(
     plan = planned(photos, store, tiny, dying)
     run_units(plan, 0)
     assert ds.dataset(store, format="parquet").count_rows() == 6
-    assert duckdb.sql(f"select count(*) from '{store}/*.parquet'").fetchall() == [(6,)]
+    found = duckdb.sql(f"select count(*) from '{store}/*.parquet'")
+    assert found is not None
+    assert found.fetchall() == [(6,)]
     assert len(FeatureStore.open(store)) == 6
 
 
