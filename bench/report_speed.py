@@ -157,6 +157,28 @@ def _label(label: dict[str, Any]) -> list[Row]:
     ]
 
 
+def _workers(workers: dict[str, Any]) -> list[Row]:
+    ratio, unit, plan, resumed = workers["ratio"], workers["unit"], workers["planning"], workers["resuming"]
+    one, many = workers["rates"].values()
+    first = sorted(workers["first_unit_seconds"])
+    return [
+        (
+            f"a process a core against one process, {workers['photos']} photos, images/s",
+            f"{many['best']:.0f} best, {many['median']:.0f} median; one process {one['best']:.0f}, "
+            f"{one['median']:.0f}: **{ratio['best']:.2f}x, {ratio['median']:.2f}x**; planning and committing take "
+            f"{unit['share']:.1%} of a unit of 8,192 rows; first unit begun after {first[len(first) // 2]:.1f} s (median "
+            f"of {len(first)}); simulated, 64 workers: {workers['simulated']['ratio']:.2f} of the ideal time",
+            "`python -m bench.workers`",
+        ),
+        (
+            "a run over many workers planned, and a finished one taken up",
+            f"{plan['inputs']:,} inputs in {plan['seconds']:.1f} s and {plan['megabytes']} MB, the plan takes "
+            f"{plan['plan_megabytes']} MB; {resumed['units']:,} units in {resumed['command_seconds']:.1f} s",
+            "`python -m bench.workers`",
+        ),
+    ]
+
+
 SPEED = {
     "decode": _decode,
     "extract": _extract,
@@ -169,4 +191,5 @@ SPEED = {
     "update": _update,
     "serve": _serve,
     "label": _label,
+    "workers": _workers,
 }  # result -> rows of (what, figure, command)

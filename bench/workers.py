@@ -49,7 +49,7 @@ def rates(rounds: int, count: int) -> dict[str, Any]:
 
         def many() -> float:
             shutil.rmtree(folder / "many", ignore_errors=True)
-            plan = _planned(inputs, folder / "many", -(-count // (2 * workers)))
+            plan = _planned(inputs, folder / "many", -(-count // (8 * workers)))
             return _rate_of(plan, workers, count)
 
         found = interleave({"one process": one, f"{workers} processes of a core": many}, rounds)
@@ -240,9 +240,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=800)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--units", type=int, default=1000)
-    parser.add_argument(
-        "--rates-only", action="store_true", help="measure the rates again, keep the rest of the result"
-    )
+    parser.add_argument("--rates-only", action="store_true", help="measure the rates again, keep the rest")
     options = parser.parse_args()
     if options.rates_only:
         _save_rates(json.loads((RESULTS / "workers.json").read_text()), options.rounds, options.photos)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import errno
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -532,3 +534,52 @@ def test_temporaries_of_any_name_are_removed_but_for_those_that_are_written(tmp_
     child.wait()
     files.remove_temporaries(tmp_path)
     assert held not in names(tmp_path)
+
+
+def names_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("number", [0, errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_is_made_only_where_nothing_is(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on file systems without hard links, by Linux's rename that replaces nothing."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    if number:
+        if sys.platform != "linux":
+            pytest.skip("no rename that replaces nothing")
+        monkeypatch.setattr(os, "link", refuse)
+    target = tmp_path / "part"
+    for content, created in (("first", True), ("second", False)):
+        made = files.Replacement(target)
+        made.path.write_text(content)
+        assert made.create() is created
+        made.close()
+        assert target.read_text() == "first"
+    assert names_of(tmp_path) == ["part"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are hard links")
+def test_a_file_system_without_either_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    (tmp_path / "new").write_text("x")
+    with pytest.raises(OSError, match="neither hard links nor a rename that replaces nothing"):
+        files.create_as(tmp_path / "new", tmp_path / "part")
+    assert names_of(tmp_path) == ["new"]
+
+
+def test_of_many_that_make_a_file_exactly_one_is_told_so(tmp_path: Path) -> None:
+    def create(number: int) -> bool:
+        (tmp_path / f"new{number}").write_text(str(number))
+        return files.create_as(tmp_path / f"new{number}", tmp_path / "part")
+
+    with ThreadPoolExecutor(8) as pool:
+        created = [*pool.map(create, range(40))]
+    assert sum(created) == 1
+    assert (tmp_path / "part").read_text() == str(created.index(True))

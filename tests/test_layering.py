@@ -51,6 +51,7 @@ HEAVY = {
     "openvino",
     "starlette",
     "uvicorn",
+    "ray",
 }
 MODULES = sorted(PACKAGE.rglob("*.py")) + sorted((ROOT / "bench").rglob("*.py"))
 FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}

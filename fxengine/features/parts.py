@@ -346,11 +346,7 @@ class OpenPart:
         self.discard()
 
     def create(self) -> bool:
-        """Flush to the disk, check, and take the name if nothing has it, as `files.Replacement.create` does.
-
-        Raises:
-            StoreError: as `commit` does.
-        """
+        """Commit as `files.Replacement.create` does: tell whether nothing had the name; raises StoreError."""
         with self._explained():
             self._close()
             created = self._new.create()
