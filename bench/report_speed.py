@@ -166,8 +166,8 @@ def _workers(workers: dict[str, Any]) -> list[Row]:
             f"a process a core against one process, {workers['photos']} photos, images/s",
             f"{many['best']:.0f} best, {many['median']:.0f} median; one process {one['best']:.0f}, "
             f"{one['median']:.0f}: **{ratio['best']:.2f}x, {ratio['median']:.2f}x**; planning and committing take "
-            f"{unit['share']:.1%} of a unit of 8,192 rows; first unit begun after {first[len(first) // 2]:.1f} s (median "
-            f"of {len(first)}); simulated, 64 workers: {workers['simulated']['ratio']:.2f} of the ideal time",
+            f"{unit['share']:.1%} of a unit of 8,192 rows; first unit begun after {first[len(first) // 2]:.1f} s "
+            f"(median of {len(first)}); simulated, 64 workers: {workers['simulated']['ratio']:.2f} of the ideal time",
             "`python -m bench.workers`",
         ),
         (

@@ -25,8 +25,8 @@ from fxengine import FeatureStore, extract
 from fxengine.execute import usable_cores
 from fxengine.features.parts import OpenPart, list_parts
 from fxengine.pipeline import extract as extracting
-from fxengine.pipeline.driver import Begun, Ready, drive
-from fxengine.pipeline.places import Wanted, processes
+from fxengine.pipeline.driver import Begun, Ready, Wanted, drive
+from fxengine.pipeline.places import processes
 from fxengine.pipeline.unit_plan import UnitPlan
 from fxengine.pipeline.unit_runner import Asked, News, UnitRunner, from_list
 

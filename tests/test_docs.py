@@ -25,6 +25,9 @@ from tests.places import in_tar, in_zip
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What is in a line that is parsed, and not run.
 LINES_NOT_RUN = {
+    "--workers": "takes processes, or a cluster; tests/pipeline",
+    "--shard": "one of several; tests/pipeline",
+    "/shared": "a folder that is not here",
     "finetune": "trains for minutes, and needs Keras",
     "fit": "may train",
     "calibrate": "compares for half a minute",

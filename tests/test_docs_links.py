@@ -15,7 +15,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # flags of pytest, of the scripts, of benchmarks and of the other programs that the pages name
 OTHERS = {"--all", "--fix", "--logdir", "--large", "--missing", "--names", "--net", "--seeds", "--splits", "--x", "--y",
-          "--neighbors", "--vector", "--embedding_column_name", "--file_format"}  # fmt: skip
+          "--neighbors", "--vector", "--embedding_column_name", "--file_format",
+          "--address", "--entrypoint-num-gpus", "--array", "--cpus-per-task", "--dependency", "--gres", "--requeue",
+          "--time", "--wrap"}  # fmt: skip
 
 
 def anchors(page: Path) -> set[str]:

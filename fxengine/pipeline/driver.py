@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from fxengine.errors import StoreError
@@ -74,6 +75,27 @@ class Refused(NamedTuple):
 
 
 Event = Ready | Begun | At | Done | Stages | Died | Refused
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a place is asked for.
+
+    Attributes:
+        folder: the store, absolute.
+        run: the run.
+        workers: how many, 0 for as many as there is room for.
+        address: of a cluster, "" for the one that is there.
+        on_gpu: whether the run computes on GPUs.
+        decoders: decoding threads of a worker; one for each of its cores where it is 0.
+    """
+
+    folder: Path
+    run: str
+    workers: int
+    address: str
+    on_gpu: bool
+    decoders: int
 
 
 class Place(Protocol):

@@ -25,9 +25,9 @@ from fxengine.features.row_numbers import noted_next_row
 from fxengine.features.schema import Provenance
 from fxengine.features.write import check_fits, rewrite_part
 from fxengine.files import remove_temporaries
-from fxengine.pipeline.driver import Outcome, State, drive
+from fxengine.pipeline.driver import Outcome, State, Wanted, drive
 from fxengine.pipeline.here import How, load
-from fxengine.pipeline.places import Wanted, load_place
+from fxengine.pipeline.places import load_place
 from fxengine.pipeline.plan import RunPlan
 from fxengine.pipeline.run_state import StateNote, forget_states
 from fxengine.pipeline.source import Source

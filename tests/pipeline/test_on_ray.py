@@ -11,7 +11,8 @@ import pytest
 
 from fxengine import InputError, Progress, extract
 from fxengine.backbones.spec import BackboneFile
-from fxengine.pipeline.places import Wanted, load_place, on_ray
+from fxengine.pipeline.driver import Wanted
+from fxengine.pipeline.places import load_place, on_ray
 from tests.conftest import make_photo
 from tests.workers import leftovers, same_rows
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fxengine.pipeline.places import PLACES, PlaceModule, Wanted, load_place, on_ray, processes
+from fxengine.pipeline.driver import Wanted
+from fxengine.pipeline.places import PLACES, PlaceModule, load_place, on_ray, processes
 
 MODULES: dict[str, PlaceModule] = {"processes": processes, "ray": on_ray}
 

@@ -19,8 +19,7 @@ from typing import Any
 
 from fxengine.errors import FxError, InputError, first_line, reason
 from fxengine.execute.cpus import take_share
-from fxengine.pipeline.driver import At, Begun, Died, Done, Event, Ready, Refused, Stages
-from fxengine.pipeline.places import Wanted
+from fxengine.pipeline.driver import At, Begun, Died, Done, Event, Ready, Refused, Stages, Wanted
 from fxengine.pipeline.stages import Stage
 from fxengine.pipeline.unit_runner import Asked, News
 from fxengine.pipeline.unit_sink import UnitResult

@@ -18,8 +18,7 @@ from typing import IO, Any
 from fxengine.errors import InputError
 from fxengine.execute import gpu, usable_cores
 from fxengine.features.crash_note import read_suspects
-from fxengine.pipeline.driver import At, Begun, Died, Done, Event, Ready, Refused, Stages
-from fxengine.pipeline.places import Wanted
+from fxengine.pipeline.driver import At, Begun, Died, Done, Event, Ready, Refused, Stages, Wanted
 from fxengine.pipeline.stages import Stage
 from fxengine.pipeline.unit_runner import Asked
 from fxengine.pipeline.unit_sink import UnitResult
