@@ -82,10 +82,11 @@ def open_job(job: Job) -> Opened:
     if not isinstance(inputs, Listing):
         containers = job.containers or recorded_containers(job.folder)
         boxed = _boxes(job.boxes, job.margin, job.folder)
+        listed = _collect(job, found, boxed, containers=containers)
         source = source_of(
             inputs, found.recipe.modality, job.listing, job.patterns, job.columns, boxed, containers=containers
         )
-        inputs = _collect(job, found, boxed, containers=containers)
+        inputs = listed
     asked = Asked(backbone, job.dtype, job.limits, job.limit, job.retry_failed, job.groups, containers, *boxed)
     return Opened(found, inputs, asked, source)
 

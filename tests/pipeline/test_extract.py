@@ -589,7 +589,7 @@ def test_a_store_is_given_a_column_group_later(
         extract(photos, store, backbone=tiny.path, add_columns=["light"])
     monkeypatch.setitem(COLUMN_GROUPS, "light", (pa.field("brightness", pa.float32()),))
     made = preparer_for(tiny.recipe)
-    monkeypatch.setattr("fxengine.pipeline.extract.preparer_of", lambda *_, **__: WithBrightness(made))
+    monkeypatch.setattr("fxengine.pipeline.here.preparer_of", lambda *_, **__: WithBrightness(made))
     assert extract(photos, store, backbone=tiny.path).unchanged == 21  # nobody asked for the group
     monkeypatch.setattr("fxengine.collect.folder.read_input", _unreadable("dogs/04.jpg", read_input))
     summary = extract(photos, store, backbone=tiny.path, add_columns=["light"])
