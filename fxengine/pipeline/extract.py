@@ -38,6 +38,7 @@ from fxengine.pipeline.many import (
     run_plan,
     workers_of,
 )
+from fxengine.pipeline.places import load_place
 from fxengine.pipeline.plan import (
     guard_prune,
     plan_run,
@@ -173,6 +174,8 @@ def extract(
     one_of("dtype", dtype, get_args(Dtype))
     one_of("decode_on", decode_on, ("cpu", "gpu"))
     many, share = workers_of(workers), shard_of(shard)
+    if many is not None:
+        load_place(many.place).ensure_there(many.address)
     wish, folder, limits = (
         Wish(precision, device, batch_size),
         path_of("store", store),
@@ -241,6 +244,7 @@ def _extract_all(job: Job, how: How, many: Workers | None, *, finish: bool, prun
         run_plan(unfinished, many, how, summary)
         if summary.interrupted or summary.units_open:
             return summary  # what was given up would be tried at once, in this very run
+    taken_up = summary.extracted + sum(summary.failed.values())
     made = plan_run(opened.found, opened.inputs, folder, opened.asked)
     note_named("root", os.path.abspath(opened.inputs.root))  # from now on pages show what is below it
     if prune:
@@ -254,6 +258,7 @@ def _extract_all(job: Job, how: How, many: Workers | None, *, finish: bool, prun
         made = replace(made, plan=replace(made.plan, again={}), moves_only=True)
     if not summary.interrupted or made.stopped:
         update_here(made, folder, how, summary, prune=prune)
+        summary.unchanged = max(0, summary.unchanged - taken_up)  # which this very run has made
     summary.unreadable_folders = sorted(set(opened.inputs.unreadable))
     return summary
 

@@ -250,7 +250,7 @@ def _plain_lines() -> Callable[[Progress], None]:
 
 def _workers(at: Progress) -> str:
     """Return what there is to say of many workers, nothing where one process runs."""
-    return f", {at.workers} workers, {at.units_left} units left" if at.workers or at.units_left else ""
+    return f", workers: {at.workers}, units left: {at.units_left}" if at.workers or at.units_left else ""
 
 
 def _console(file: TextIO, *, on_terminal: bool) -> Console:

@@ -11,12 +11,9 @@ import pytest
 
 from fxengine import InputError, Progress, extract
 from fxengine.backbones.spec import BackboneFile
-from fxengine.pipeline.driver import Wanted
 from fxengine.pipeline.places import load_place, on_ray
 from tests.conftest import make_photo
 from tests.workers import leftovers, same_rows
-
-WANTED = Wanted(Path("/nowhere"), "0" * 16, 0, "", False, 0)
 
 
 @pytest.mark.slow
@@ -54,10 +51,10 @@ def test_without_ray_the_line_that_installs_it_is_said(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(on_ray, "version", missing)
     with pytest.raises(InputError, match=r"pip install 'fxengine\[ray\]'"):
-        load_place("ray").open_place(WANTED)
+        load_place("ray").ensure_there("")
     monkeypatch.setattr(on_ray, "version", lambda _: "2.9.3")
     with pytest.raises(InputError, match=r"needs Ray 2\.55 or newer, 2\.9\.3 is installed"):
-        load_place("ray").open_place(WANTED)
+        load_place("ray").ensure_there("")
 
 
 def test_an_address_that_does_not_answer_is_said_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +63,10 @@ def test_an_address_that_does_not_answer_is_said_within_seconds(monkeypatch: pyt
         port = server.getsockname()[1]  # free once it is closed
     begin = time.monotonic()
     with pytest.raises(InputError, match=f"No Ray cluster answers at ray://127.0.0.1:{port}: Connection refused"):
-        load_place("ray").open_place(Wanted(Path("/nowhere"), "0" * 16, 0, f"ray://127.0.0.1:{port}", False, 0))
+        load_place("ray").ensure_there(f"ray://127.0.0.1:{port}")
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     with pytest.raises(InputError, match=f"No Ray cluster answers at 127.0.0.1:{port}"):
-        load_place("ray").open_place(WANTED)
+        load_place("ray").ensure_there("")
     assert time.monotonic() - begin < 15
 
 

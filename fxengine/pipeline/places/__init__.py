@@ -17,6 +17,9 @@ PLACES = {"processes": "fxengine.pipeline.places.processes", "ray": "fxengine.pi
 class PlaceModule(Protocol):
     """A module of `PLACES`."""
 
+    def ensure_there(self, address: str, /) -> None:
+        """Raise InputError where there is no such place, before anything is planned for it."""
+
     def open_place(self, wanted: Wanted, /) -> tuple[Place, int]:
         """Return the place and how many workers it has room for; raises InputError where it is not to be had."""
 

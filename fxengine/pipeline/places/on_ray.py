@@ -33,23 +33,39 @@ _ASKED_EVERY = 1.0  # seconds between two questions how far an actor is
 _AT_ONCE = 5  # calls of an actor: `work`, two units, `told`, and one to spare
 
 
-def open_place(wanted: Wanted) -> tuple[Actors, int]:
-    """Return the actors of a cluster, none started, and how many it has room for.
-
-    Raises:
-        InputError: Ray is not installed or too old, the cluster does not answer, or has no room.
-    """
+def ensure_there(address: str) -> None:
+    """Raise InputError where Ray is not installed or too old, or nothing answers at the cluster's address."""
     try:
         found = version("ray")
     except PackageNotFoundError:
         raise InputError(f"`workers` ray needs Ray: {_INSTALL}.") from None
     if tuple(int(part) for part in found.split(".")[:2]) < LEAST:
         raise InputError(f"`workers` ray needs Ray {LEAST[0]}.{LEAST[1]} or newer, {found} is installed: {_INSTALL}.")
+    asked = _asked(address)
+    host, _, port = asked.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(f"No Ray cluster answers at {asked}: {reason(error)}.") from error
+
+
+def open_place(wanted: Wanted) -> tuple[Actors, int]:
+    """Return the actors of a cluster, none started, and how many it has room for.
+
+    Raises:
+        InputError: the cluster cannot be used, or has no room.
+    """
     import ray
 
     is_ours = not ray.is_initialized()
     if is_ours:
-        _connect(wanted.address)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked to tell anybody
+        asked = _asked(wanted.address)
+        try:
+            ray.init(asked or None, logging_level="error", log_to_driver=False)
+        except Exception as error:
+            raise InputError(f"Ray at {asked or 'this machine'} cannot be used: {first_line(error)}") from error
     rooms = rooms_of(ray.nodes(), on_gpu=wanted.on_gpu)
     if not rooms:
         if is_ours:
@@ -58,21 +74,8 @@ def open_place(wanted: Wanted) -> tuple[Actors, int]:
     return Actors(wanted, rooms, is_ours=is_ours), len(rooms)
 
 
-def _connect(address: str) -> None:
-    import ray
-
-    asked = address or os.environ.get("RAY_ADDRESS", "")
-    host, _, port = asked.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), timeout=_ANSWER).close()
-        except OSError as error:
-            raise InputError(f"No Ray cluster answers at {asked}: {reason(error)}.") from error
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked to tell anybody
-    try:
-        ray.init(asked or None, logging_level="error", log_to_driver=False)
-    except Exception as error:
-        raise InputError(f"Ray at {asked or 'this machine'} cannot be used: {first_line(error)}") from error
+def _asked(address: str) -> str:
+    return address or os.environ.get("RAY_ADDRESS", "")
 
 
 @dataclass(frozen=True)

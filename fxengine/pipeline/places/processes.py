@@ -29,10 +29,14 @@ _LEAVING = 1.0  # seconds that workers get to tell the last, and to end in
 _TAIL = 2000  # bytes of what a worker printed
 
 
-def open_place(wanted: Wanted) -> tuple[Processes, int]:
-    """Return the processes of this machine, none started, and how many there will be."""
+def ensure_there(_: str) -> None:
+    """Raise InputError where a system's pipes cannot be waited for as these are."""
     if os.name != "posix":
         raise InputError("`workers` as processes need Linux or macOS. Leave it away, or use `workers` ray.")
+
+
+def open_place(wanted: Wanted) -> tuple[Processes, int]:
+    """Return the processes of this machine, none started, and how many there will be."""
     return Processes(wanted), wanted.workers
 
 

@@ -180,6 +180,6 @@ def show(summary: Summary) -> None:
 def _show_units(summary: Summary) -> None:
     if summary.units:
         died = f", {summary.worker_deaths} died on the way" if summary.worker_deaths else ""
-        say(f"  {summary.units} units by {summary.workers or 1} workers{died}")
+        say(f"  units: {summary.units}, workers: {summary.workers or 1}{died}")
     for why in summary.units_open:
         say(f"  left open for the next run: {why}")
