@@ -136,7 +136,8 @@ def _serve(serve: dict[str, Any]) -> list[Row]:
             f"{serve['of_pillow']:.2f} of the rate of Pillow's scaled decoding alone, 200 kept ones in "
             f"{serve['kept_200_s']:.2f} s; search by a picture of 12 megapixels {serve['search_ms']} ms; "
             f"{serve['people']} people scrolling: a kept thumbnail in {serve['scroll_p95_ms']} ms (95%); "
-            f"a round of labelling {serve['label_round_s']:.1f} s; {serve['peak_own_mb']} MB of memory, mapped files not counted",
+            f"a round of labelling {serve['label_round_s']:.1f} s; {serve['peak_own_mb']} MB of memory, mapped files "
+            "not counted",
             "`scripts/bench serve`",
         )
     ]

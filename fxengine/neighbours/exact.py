@@ -48,17 +48,11 @@ def exact_search(
             room = np.empty((step, wanted.shape[1]), np.float32)
         if scores.shape[1] < len(block):
             scores = np.empty((len(slabs[0]), len(block)), np.float32)
+        if metric == "l2" and centre is None:
+            centre = _common(prepare(block[:_SOME], metric))
+            wanted -= centre
         for begin in range(0, len(block), step):
-            some = block[begin : begin + step]
-            rows = prepare(some, metric, room[: len(some)])
-            if metric == "l2":
-                if centre is None:
-                    centre = _common(rows[:_SOME])
-                    wanted -= centre
-                if centre.any():
-                    rows -= centre
-            # Ranks as minus the distance does: |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2)
-            offset = np.einsum("ij,ij->i", rows, rows) / 2 if metric == "l2" else None
+            rows, offset = _prepared(block[begin : begin + step], metric, room, centre)
             for i, slab in enumerate(slabs):
                 near = np.matmul(slab, rows.T, out=scores[: len(slab), begin : begin + len(rows)])
                 if offset is not None:
@@ -71,6 +65,21 @@ def exact_search(
         squares = np.einsum("ij,ij->i", wanted, wanted)[:, None] - 2 * best
         return found, -np.sqrt(np.maximum(squares, 0))
     return found, best
+
+
+def _prepared(
+    block: np.ndarray, metric: str, room: np.ndarray, centre: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return rows as they are multiplied, in `room`, and what is taken from their scores, for l2 alone.
+
+    These rank as minus the distance does: |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2).
+    """
+    rows = prepare(block, metric, room[: len(block)])
+    if centre is None:
+        return rows, None
+    if centre.any():
+        rows -= centre
+    return rows, np.einsum("ij,ij->i", rows, rows) / 2
 
 
 def _step(rows: int, queries: np.ndarray) -> int:
