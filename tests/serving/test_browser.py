@@ -260,6 +260,30 @@ def test_a_million_rows_are_scrolled(page: Browser) -> None:
     assert told["took"] < 100  # milliseconds a step, on a busy machine
 
 
+POINTS = """
+(async () => {
+  const { drawer } = await import("/static/points.js");
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1280, height: 720 });
+  const points = drawer(canvas);
+  const gl = canvas.getContext("webgl");
+  points.set(Float32Array.from({ length: 200_000 }, () => Math.random() * 2 - 1));
+  points.paint(new Uint8Array(400_000).fill(190));
+  const took = [];
+  for (let i = 0; i < 5; i++) {
+    const began = performance.now();
+    points.draw({ x: 0, y: 0, scale: 300 + i, size: 3 });
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4)); // waits for the drawing
+    took.push(performance.now() - began);
+  }
+  return Math.min(...took);
+})()
+"""
+
+
+def test_a_hundred_thousand_points_are_drawn_without_a_gpu(page: Browser) -> None:
+    assert page.value(POINTS) < 500  # milliseconds
+
+
 def test_texts_are_seen_and_searched_by_words(tmp_path: Path, tiny_texts: BackboneFile, browser: Browser) -> None:
     table = tmp_path / "texts.csv"
     table.write_text("text\n" + "\n".join(f"<i>good {i} words" if i % 2 else f"bad {i} day" for i in range(40)) + "\n")
