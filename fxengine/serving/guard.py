@@ -31,6 +31,10 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "x-frame-options": "SAMEORIGIN",
 }
+_ENTRANCE = (
+    b'<!doctype html><html lang="en"><title>fxengine</title><meta http-equiv="refresh" content="0; url=/">'
+    b'<a href="/">Open the page</a></html>'
+)
 TOKEN_HEADER = "x-fxengine-token"
 _LONGEST = 100  # characters of a secret that is compared
 
@@ -133,14 +137,18 @@ class Guard:
         return None
 
     async def _enter(self, send: Send, headers: dict[str, str], token: str) -> None:
-        """Turn the link's token into the cookie, and let the page be opened without it in the address."""
+        """Turn the link's token into the cookie, and let the page be opened without it in the address.
+
+        By a page that goes on by itself, no redirection: where the link stood on another site's page (a terminal in a
+        browser), a browser sends the new cookie only to what our own page asks for.
+        """
         session = self._keys.take(token)
         if session is None and not self._keys.opens(headers["cookie"]):
             await _refuse(send, 403, "This link was used already, or is of another run: start `fxengine serve` again.")
             return
         cookie = f"{self._keys.cookie}={session}; Path=/; HttpOnly; SameSite=Strict"
         further = [] if session is None else [(b"set-cookie", cookie.encode())]
-        await _answer(send, 303, b"", [(b"location", b"/"), *further])
+        await _answer(send, 200, _ENTRANCE, [(b"content-type", b"text/html; charset=utf-8"), *further])
 
 
 def _same(given: str, wanted: str) -> bool:
