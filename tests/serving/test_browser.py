@@ -201,6 +201,8 @@ def test_without_webgl_the_map_says_so(page: Browser) -> None:
         f"{drawn}.getContext('2d').getImageData(0, 0, {drawn}.width, {drawn}.height).data.some((each) => each > 0)"
     )
     page.command("Page.removeScriptToEvaluateOnNewDocument", identifier=known)
+    page.value("location.reload()")
+    page.until("document.body?.innerText.includes('25 points') && !document.body.innerText.includes('no WebGL')")
 
 
 MILLION = """
@@ -317,7 +319,9 @@ def test_texts_are_seen_and_searched_by_words(tmp_path: Path, tiny_texts: Backbo
 def test_every_view_of_real_photos(tmp_path: Path, shared_data: Callable[[str], Path], browser: Browser) -> None:
     photos, names = tmp_path / "photos", ("laptop", "pizza", "rooster", "wild_cat")
     for name in names:
-        shutil.copytree(shared_data("caltech_20") / name, photos / name)
+        (photos / name).mkdir(parents=True)
+        for photo in sorted((shared_data("caltech_20") / name).glob("*.jpg"))[:15]:
+            shutil.copy(photo, photos / name)
     extract(photos, tmp_path / "store", device="cpu")
     with served(tmp_path / "store") as link:
         browser.complaints.clear()
@@ -326,12 +330,12 @@ def test_every_view_of_real_photos(tmp_path: Path, shared_data: Callable[[str], 
         browser.value("document.querySelector('.grid .card').click()")
         browser.until("document.querySelectorAll('#detail .strip .card').length === 12")
         browser.value("document.getElementById('detail').querySelectorAll('button')[2].click()")
-        browser.until("document.querySelectorAll('.found .card').length === 119")
+        browser.until("document.querySelectorAll('.found .card').length === 59")
         near = [each.partition("/")[0] for each in shown(browser, ".found")[:10]]
         assert near.count("laptop") >= 9
         browser.value("location.hash = 'map'")
         browser.until("document.querySelectorAll('.legend button').length === 4")
-        assert "120 points" in browser.value(f"{HERE}.innerText")
+        assert "60 points" in browser.value(f"{HERE}.innerText")
 
         browser.value("location.hash = 'label'")
         browser.until(f"{HERE}.querySelectorAll('.grid .card img').length >= 12")
