@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from fxengine.collect.folder import FolderListing, list_folder
 from fxengine.collect.item import SPLITS, Filters, Item, Payload, Place, TextColumns, escape_path, stamp
+from fxengine.collect.members import TEXT
 from fxengine.collect.opened import is_archive, open_archive
 from fxengine.collect.picture_table import holds_pictures
 from fxengine.collect.stored import read_stored
@@ -129,9 +131,12 @@ def open_listing(place: Place) -> ArchiveListing:
         raise InputError(f"{place.root} has no columns: name none.")
     listing = ArchiveListing(place.root.parent, None, place.root.name, place)
     unfiltered = replace(listing, place=replace(place, filters=Filters()), unreadable=[])
-    if next(iter(unfiltered), None) is None:
+    items = iter(unfiltered)
+    if (first := next(items, None)) is None:
         noun = "text (.txt)" if place.modality == "text" else "picture"
         raise InputError(". ".join([f"{place.root} holds no {noun}", *unfiltered.unreadable]) + ".")
+    if place.modality == "picture" and all(item.key.lower().endswith(TEXT) for item in chain([first], items)):
+        raise InputError(f"{place.root} holds no picture, but texts ({TEXT}): name a backbone of texts as `backbone`.")
     return listing
 
 

@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from fxengine.files import open_regular
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
-_SIDE = r"-?\d+(?:\.\d+)?(?:e[-+]?\d{1,2})?"
+_SIDE = r"-?\d+(?:\.\d+)?(?:e[-+]?\d{1,3})?"
 _BOX = re.compile(rf"(.+){XYWH}((?:percent:)?{_SIDE},{_SIDE},{_SIDE},{_SIDE})", re.DOTALL)
 
 
@@ -91,9 +92,17 @@ def open_place(path: Path) -> tuple[BufferedReader, int]:
 
 
 def _box_in(path: str) -> tuple[str, str] | None:
-    """Return the picture and the region of a place that is a box; a file that is called so is a file."""
+    """Return the picture and the region of a place that is a box; a file or member that is called so is that."""
     found = _BOX.fullmatch(path) if XYWH in path else None
-    return None if found is None or os.path.lexists(path) else (found[1], found[2])
+    return None if found is None or os.path.lexists(path) or _is_member(path) else (found[1], found[2])
+
+
+def _is_member(path: str) -> bool:
+    """Tell whether a path is that of a member of a container."""
+    with suppress(InputError, OSError):
+        if (found := archive_above(path)) is not None:
+            return open_archive(found[0])[0].find(found[1]) is not None
+    return False
 
 
 def read_stored(item: Item, max_bytes: int) -> tuple[Payload, Item]:

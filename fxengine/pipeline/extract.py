@@ -223,6 +223,7 @@ def extract(
         summary.interrupted = made.stopped
         _update(made, folder, how, summary, prune=prune)
         summary.unreadable_folders = sorted(set(inputs.unreadable))
+        summary.absent = getattr(inputs, "absent", "")
     summary.seconds = time.perf_counter() - begin
     return summary
 

@@ -281,6 +281,8 @@ def _compare(made: RunPlan, retry_failed: bool) -> Plan:
     count = inputs.count()
     plan = Plan(new=count if limit is None else min(count, limit))
     if not plan.new:
+        if isinstance(inputs, BoxListing) and inputs.absent:
+            raise InputError(f"There is no box to extract in {inputs.root}: {inputs.absent}.")
         hint = f" {len(inputs.unreadable)} folders could not be read." if inputs.unreadable else ""
         file = "file" if made.found.recipe.modality == "picture" else ".txt file"
         raise InputError(f"There is no {file} to extract from in {inputs.root}.{hint} Hidden files are left out.")
