@@ -22,9 +22,14 @@ def check_rule(frames: str | None) -> str | None:
     Raises:
         InputError: it is neither "keyframes" nor "every" nor a rate such as "1/s".
     """
-    if frames is None or (isinstance(frames, str) and (frames in (KEYFRAMES, EVERY) or _rate_of(frames))):
+    if frames is None or (isinstance(frames, str) and is_rule(frames)):
         return frames
     raise InputError(f'`frames` must be "keyframes", "every", or a rate such as "1/s" or "0.5/s". Got {given(frames)}.')
+
+
+def is_rule(frames: str) -> bool:
+    """Tell whether it says which frames are taken."""
+    return frames in (KEYFRAMES, EVERY) or _rate_of(frames) > 0
 
 
 def chosen(rule: str, times: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -146,6 +146,8 @@ class Place:
         modality: what the inputs are, a name of `decode.MODALITIES`.
         columns: what is what in a table of texts, or of pictures.
         containers: whether tars, zips and Parquet files of pictures that lie in a folder are opened, too.
+        frames: which frames of videos are inputs, as `frames.check_rule` takes it; None where videos that lie in a
+            folder are not opened.
     """
 
     root: Path
@@ -154,6 +156,7 @@ class Place:
     modality: str = "picture"
     columns: TextColumns = TextColumns()
     containers: bool = False
+    frames: str | None = None
 
 
 def columns_refused(why: str) -> InputError:

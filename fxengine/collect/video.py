@@ -29,17 +29,22 @@ from fxengine.collect.whole import is_cut_short
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.files import open_regular
 
+_MOST_PIXELS = 1 << 26  # of a frame, whatever a run allows: twice 8K
 # Those that are one file: a playlist would have FFmpeg open others, and addresses.
-_OPTIONS = {"format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg", "protocol_whitelist": "none"}
+_OPTIONS = {
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg",
+    "protocol_whitelist": "none",
+    "max_pixels": str(_MOST_PIXELS),
+}
 _OPEN_TIMES = {"mpegts", "mpeg"}  # formats whose times begin anywhere
 _COUNTED = "avi"  # whose packets have no times of their own, but an order
 _READ = 1 << 20  # bytes at once
-_MOST_PIXELS = 1 << 28  # of a frame, whatever a run allows
 _MOST_FRAMES = 1 << 24
 _REORDERED = 32  # packets: B-frames come later by at most so many; what is later still goes backwards
 _AGAIN = 16  # frames that are decoded rather than sought
 _KEPT = 4  # frames that were passed, for another reader who asks for them next
 _CURSORS = 6  # at once, of all videos: one for every length of the seconds' number, as ids sort by it
+_REOPENED = 10  # times that a video is read from its beginning to find a keyframe
 _BACK = (0, 1, 10)  # seconds before a keyframe that it is sought from, where that fails
 
 _cursors: OrderedDict[tuple[int, int], _Cursor] = OrderedDict()
@@ -78,15 +83,21 @@ class Video:
             self.size = stamp(os.fstat(file.fileno()))[0]
             if is_cut_short(file):
                 self.cut = f"{path} is cut short"
-        self._index, why = _Cursor(path).index(self.size)
+        cursor = _Cursor(path)
+        self._edges = cursor.edges
+        self._index, why = cursor.index(self.size)
         if not len(self._index.times):
             raise InputError(f"{path} holds no frame that can be read.")
         if why:
             self.cut = f"{path} {why}"
         self._wanted, self._rule = np.zeros(len(self._index.times), bool), ""
+        self._lost = np.zeros(len(self._index.times), bool)  # what did not come out, and is not looked for again
         self._kept: OrderedDict[int, VideoFrame] = OrderedDict()
         self._lock = threading.Lock()
         self._digest, self._number = "", next(_numbers)
+
+    def __len__(self) -> int:
+        return len(self._index.times)
 
     def times(self, rule: str) -> list[int]:
         """Return the milliseconds of the frames that a rule takes, ascending; raises InputError where it has none."""
@@ -112,6 +123,9 @@ class Video:
         with self._lock:
             if (at := self._find(time)) < 0:
                 raise DecodeError("vanished", f"The video has no frame at {time / 1000:.3f} seconds (any more).")
+            _check_size(*self._edges)
+            if self._lost[at]:
+                raise _lost()
             with _explained():
                 frame = self._kept.pop(at, None) or self._decoded(at)
         with _explained():
@@ -140,16 +154,20 @@ class Video:
             return cursor.keyframe(index, at)
         if not (cursor.at < at and at - cursor.at <= at - key + _AGAIN and cursor.begun):
             cursor.begin(index, key)
+        before = cursor.at
         for passed, frame in cursor.frames(index):
+            self._lost[before + 1 : passed] = True
+            before = passed
             if passed == at:
                 return frame
-            if passed > at:
-                break
             if self._wanted[passed]:
                 self._kept[passed] = frame
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
-        raise DecodeError("corrupt", "The video is damaged here: this frame does not come out of its decoder.")
+            if passed > at:
+                raise _lost()
+        self._lost[before + 1 :] = True
+        raise _lost()
 
 
 class _Cursor:
@@ -166,7 +184,13 @@ class _Cursor:
         self._path, self.at, self.begun = path, -1, False
         self._container, self._stream = self._opened()
         self._waiting: list[VideoFrame] = []
+        self._reopened = 0
         self.is_counted = _COUNTED in self._container.format.name.split(",")
+
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Width and height in pixels, as they are coded."""
+        return self._stream.codec_context.width, self._stream.codec_context.height
 
     def index(self, size: int) -> tuple[_Index, str]:
         """Return the frames in it, by its packets alone, and what is wrong with them, or "".
@@ -223,6 +247,7 @@ class _Cursor:
             raise InputError(f"{self._path} is no video that can be read: {_why(error)}.") from error
         for stream in container.streams.video:
             if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
+                stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
                 stream.codec_context.thread_count = 1  # several videos are decoded at once by several readers
                 stream.codec_context.thread_type = "NONE"
                 return container, stream
@@ -251,6 +276,9 @@ class _Cursor:
         # By its time, as formats with an index want it; others by that of its packet, and from before it.
         for to in (pts, *(int(min(pts, dts) - back / unit) for back in _BACK), None):
             if to is None:
+                self._reopened += 1
+                if self._reopened > _REOPENED:  # a hostile one would be read whole for every frame
+                    break
                 self._container, self._stream = self._opened()
             else:
                 with suppress(FFmpegError):
@@ -301,10 +329,18 @@ def _pixels(frame: VideoFrame) -> np.ndarray:
     """Return a frame upright, RGB, uint8 [height, width, 3]; raises DecodeError where it is damaged or too large."""
     if frame.is_corrupt:
         raise DecodeError("corrupt", "The video is damaged here: its decoder says that this frame is.")
-    if frame.width * frame.height > _MOST_PIXELS:
-        raise DecodeError("too_large", f"{frame.width} x {frame.height} pixels: no frame is so large.")
+    _check_size(frame.width, frame.height)
     require(6 * frame.width * frame.height, "Decoding it")
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > _MOST_PIXELS:
+        raise DecodeError("too_large", f"{width} x {height} pixels: a frame has {_MOST_PIXELS >> 20} million at most.")
+
+
+def _lost() -> DecodeError:
+    return DecodeError("corrupt", "The video is damaged here: this frame does not come out of its decoder.")
 
 
 @contextmanager
