@@ -34,7 +34,7 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps([summary.extracted, summary.seconds, peak]))
 """
 
-_PEAK = "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024"
+_PEAK = "int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024"  # of this program alone
 _VIDEO_RUNS = {
     "fxengine": f"""
 import json, resource, sys, time

@@ -26,6 +26,7 @@ from fxengine.files import open_regular
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
+_FRAME = 3840 * 2160 * 3  # bytes
 _SIDE = r"-?\d+(?:\.\d+)?(?:e[-+]?\d{1,3})?"
 _BOX = re.compile(rf"(.+){XYWH}((?:percent:)?{_SIDE},{_SIDE},{_SIDE},{_SIDE})", re.DOTALL)
 
@@ -150,6 +151,12 @@ def read_stored(item: Item, max_bytes: int) -> tuple[Payload, Item]:
     known = hash_in(item.source)
     data, (size, mtime_ns) = read_place(item.source, max_bytes)
     return data, item._replace(size=size, mtime_ns=mtime_ns, content_hash=known)
+
+
+def bytes_held(item: Item, max_bytes: int) -> int:
+    """Return about how many bytes an item's payload takes from when it is read: of a frame those of 4K."""
+    is_frame = TIME in item.source and is_video(item.source.rpartition(TIME)[0])
+    return _FRAME if is_frame else max(0, min(item.size, max_bytes))
 
 
 def stat_place(key: str, place: str) -> Item:

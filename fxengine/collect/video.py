@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,9 +41,10 @@ _OPEN_TIMES = {"mpegts", "mpeg"}  # formats whose times begin anywhere
 _COUNTED = "avi"  # whose packets have no times of their own, but an order
 _READ = 1 << 20  # bytes at once
 _MOST_FRAMES = 1 << 24
+_LAST = 10**14  # milliseconds
 _REORDERED = 32  # packets: B-frames come later by at most so many; what is later still goes backwards
 _AGAIN = 16  # frames that are decoded rather than sought
-_KEPT = 4  # frames that were passed, for another reader who asks for them next
+_KEPT = 2  # frames
 _CURSORS = 6  # at once, of all videos: one for every length of the seconds' number, as ids sort by it
 _REOPENED = 10  # times that a video is read from its beginning to find a keyframe
 _BACK = (0, 1, 10)  # seconds before a keyframe that it is sought from, where that fails
@@ -92,7 +94,6 @@ class Video:
             self.cut = f"{path} {why}"
         self._wanted, self._rule = np.zeros(len(self._index.times), bool), ""
         self._lost = np.zeros(len(self._index.times), bool)  # what did not come out, and is not looked for again
-        self._kept: OrderedDict[int, VideoFrame] = OrderedDict()
         self._lock = threading.Lock()
         self._digest, self._number = "", next(_numbers)
 
@@ -106,7 +107,6 @@ class Video:
         with self._lock:
             self._rule, self._wanted = rule, np.zeros(len(index.times), bool)
             self._wanted[taken] = True
-            self._kept.clear()
         times: list[int] = index.times[taken].tolist()
         return times
 
@@ -127,7 +127,7 @@ class Video:
             if self._lost[at]:
                 raise _lost()
             with _explained():
-                frame = self._kept.pop(at, None) or self._decoded(at)
+                frame = self._decoded(at)
         with _explained():
             return _pixels(frame)
 
@@ -152,6 +152,8 @@ class Video:
         cursor = _cursor_of(self._path, self._number, 0 if alone else len(str(index.times[at] // 1000)))
         if alone:
             return cursor.keyframe(index, at)
+        if (kept := cursor.kept.pop(at, None)) is not None:
+            return kept
         if not (cursor.at < at and at - cursor.at <= at - key + _AGAIN and cursor.begun):
             cursor.begin(index, key)
         before = cursor.at
@@ -161,9 +163,9 @@ class Video:
             if passed == at:
                 return frame
             if self._wanted[passed]:
-                self._kept[passed] = frame
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+                cursor.kept[passed] = frame
+                while len(cursor.kept) > _KEPT:
+                    cursor.kept.popitem(last=False)
             if passed > at:
                 raise _lost()
         self._lost[before + 1 :] = True
@@ -177,6 +179,7 @@ class _Cursor:
         at: position of the last frame that came out of it.
         begun: whether frames can come.
         is_counted: whether frames are told by their order and not by their times.
+        kept: frames that were passed and that another reader asks for next, by their positions.
     """
 
     def __init__(self, path: Path) -> None:
@@ -184,6 +187,7 @@ class _Cursor:
         self._path, self.at, self.begun = path, -1, False
         self._container, self._stream = self._opened()
         self._waiting: list[VideoFrame] = []
+        self.kept: OrderedDict[int, VideoFrame] = OrderedDict()
         self._reopened = 0
         self.is_counted = _COUNTED in self._container.format.name.split(",")
 
@@ -198,19 +202,21 @@ class _Cursor:
         Args:
             size: bytes of the file; packets that are longer together are no real ones.
         """
-        found, left, why = list[tuple[int, int, bool]](), 16 * size + (1 << 24), ""
+        pts, dts, keys, left, why = array("q"), array("q"), bytearray(), 16 * size + (1 << 24), ""
         try:
             for packet in self._container.demux(self._stream):
-                pts = self._time_of(packet)
+                time = self._time_of(packet)
                 left -= packet.size
-                if left < 0 or len(found) >= _MOST_FRAMES:
+                if left < 0 or len(pts) >= _MOST_FRAMES:
                     why = "says that it holds more than it does"
                     break
-                if pts is not None and packet.size and not packet.is_discard:
-                    found.append((pts, pts if packet.dts is None else packet.dts, packet.is_keyframe))
+                if time is not None and packet.size and not packet.is_discard:
+                    pts.append(time)
+                    dts.append(time if packet.dts is None else packet.dts)
+                    keys.append(packet.is_keyframe)
         except (FFmpegError, OSError) as error:
             why = f"is damaged: {_why(error)}"
-        return self._sorted(found, why)
+        return self._sorted(np.array(pts), np.array(dts), np.array(keys, bool), why)
 
     def begin(self, index: _Index, key: int) -> None:
         """Go to a keyframe, a position in the index; raises DecodeError where it is not found again."""
@@ -253,9 +259,8 @@ class _Cursor:
                 return container, stream
         raise InputError(f"{self._path} holds no video that can be decoded.")
 
-    def _sorted(self, found: list[tuple[int, int, bool]], why: str) -> tuple[_Index, str]:
+    def _sorted(self, pts: np.ndarray, dts: np.ndarray, keys: np.ndarray, why: str) -> tuple[_Index, str]:
         """Return packets in the order of their times; those whose times go backwards are left out."""
-        pts = np.array([pts for pts, _, _ in found], np.int64)
         late = np.zeros(len(pts), bool)
         late[_REORDERED:] = pts[_REORDERED:] < np.maximum.accumulate(pts)[:-_REORDERED] if len(pts) else False
         if late.any() and not why:
@@ -263,12 +268,12 @@ class _Cursor:
         kept = np.flatnonzero(~late)
         kept = kept[np.argsort(pts[kept], kind="stable")]
         start = self._stream.start_time if self._container.format.name in _OPEN_TIMES else 0
-        start, unit = min([start or 0, *pts[kept[:1]].tolist()]), Fraction(self._stream.time_base or 1) * 1000
-        times = np.array([round((p - start) * unit) for p in pts[kept].tolist()], np.int64)
+        ticks = pts[kept].astype(np.float64)
+        ticks -= min([start or 0, *ticks[:1]])
+        times = np.clip(np.rint(ticks * float(1000 * (self._stream.time_base or 1))), 0, _LAST).astype(np.int64)
         first = np.flatnonzero(np.diff(times, prepend=-1) > 0)  # of one millisecond
-        kept, times = kept[first], times[first]
-        dts = np.array([found[i][1] for i in kept], np.int64)
-        return _Index(times, pts[kept], dts, np.array([found[i][2] for i in kept], bool)), why
+        kept = kept[first]
+        return _Index(times[first], pts[kept], dts[kept], keys[kept]), why
 
     def _from(self, index: _Index, key: int) -> Iterator[Packet[VideoStream]]:
         """Yield packets from that of a keyframe on."""
@@ -299,11 +304,12 @@ class _Cursor:
 
     def _decode_next(self) -> bool:
         """Decode packets until frames wait; tell whether there are some."""
-        for packet in self._packets:
-            with suppress(FFmpegError):  # a damaged packet costs the frames that need it
-                self._waiting += packet.decode()
-            if self._waiting:
-                return True
+        with suppress(FFmpegError):  # the file is damaged, or cut short: this is its end
+            for packet in self._packets:
+                with suppress(FFmpegError):  # a damaged packet costs the frames that need it
+                    self._waiting += packet.decode()
+                if self._waiting:
+                    return True
         return False
 
     def _position(self, index: _Index, frame: VideoFrame) -> int:
