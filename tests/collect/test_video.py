@@ -336,3 +336,11 @@ def test_a_listing_says_what_it_opens(photos: Path, tmp_path: Path) -> None:
     assert isinstance(of_zip, ArchiveListing)
     assert (of_zip.opens_archives, of_zip.frames) == (True, "")
     assert sha256_of(np.zeros((2, 2, 3), np.uint8)) == hashlib.sha256(bytes(12)).hexdigest()
+
+
+def test_a_stream_without_an_end_has_one(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = video_of(photos, tmp_path / "a.webm", every(60))
+    monkeypatch.setattr("fxengine.collect.video._MOST_FRAMES", 20)
+    listing = collect(path, frames="every")
+    assert listing.count() == 20
+    assert listing.unreadable == [f"{path} says that it holds more than it does"]
