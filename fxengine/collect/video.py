@@ -88,6 +88,7 @@ class Video:
         cursor = _Cursor(path)
         self._edges = cursor.edges
         self._index, why = cursor.index(self.size)
+        cursor.close()
         if not len(self._index.times):
             raise InputError(f"{path} holds no frame that can be read.")
         if why:
@@ -120,15 +121,14 @@ class Video:
         Raises:
             DecodeError: there is none, it is damaged, or takes more memory than is free.
         """
-        with self._lock:
-            if (at := self._find(time)) < 0:
-                raise DecodeError("vanished", f"The video has no frame at {time / 1000:.3f} seconds (any more).")
-            _check_size(*self._edges)
-            if self._lost[at]:
-                raise _lost()
-            with _explained():
-                frame = self._decoded(at)
+        if (at := self._find(time)) < 0:
+            raise DecodeError("vanished", f"The video has no frame at {time / 1000:.3f} seconds (any more).")
+        _check_size(*self._edges)
         with _explained():
+            if self._index.keys[at] and self._rule in ("", KEYFRAMES):  # by itself, for each thread by its own decoder
+                return _pixels(_cursor_of(self._path, self._number, -threading.get_ident()).keyframe(self._index, at))
+            with self._lock:
+                frame = self._decoded(at)
             return _pixels(frame)
 
     def digest(self) -> str:
@@ -146,12 +146,11 @@ class Video:
 
     def _decoded(self, at: int) -> VideoFrame:
         """Return a frame, decoded from the last keyframe before it, or on from where a cursor is."""
+        if self._lost[at]:
+            raise _lost()
         index = self._index
         key = int(np.flatnonzero(index.keys[: at + 1])[-1]) if index.keys[: at + 1].any() else 0
-        alone = key == at and self._rule in ("", KEYFRAMES)
-        cursor = _cursor_of(self._path, self._number, 0 if alone else len(str(index.times[at] // 1000)))
-        if alone:
-            return cursor.keyframe(index, at)
+        cursor = _cursor_of(self._path, self._number, len(str(index.times[at] // 1000)))
         if (kept := cursor.kept.pop(at, None)) is not None:
             return kept
         if not (cursor.at < at and at - cursor.at <= at - key + _AGAIN and cursor.begun):
@@ -190,6 +189,10 @@ class _Cursor:
         self.kept: OrderedDict[int, VideoFrame] = OrderedDict()
         self._reopened = 0
         self.is_counted = _COUNTED in self._container.format.name.split(",")
+
+    def close(self) -> None:
+        """Give back what it takes; it is not used again."""
+        self._container.close()
 
     @property
     def edges(self) -> tuple[int, int]:
