@@ -59,4 +59,8 @@ def within_named(folder: str | Path) -> bool:
 
 
 def _note(kind: Named, value: str) -> str:
-    return f"named/{kind}-{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()}"
+    try:
+        data = value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # the dots and slashes of a container's names that climb, which no file has
+        data = value.encode(errors="surrogatepass")
+    return f"named/{kind}-{hashlib.sha256(data).hexdigest()}"

@@ -21,6 +21,7 @@ from fxengine.ui.commands import COMMANDS
 from fxengine.ui.exit_codes import FINE
 from tests.conftest import ROOT, make_photo
 from tests.places import in_tar, in_zip
+from tests.videos import video_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What is in a line that is parsed, and not run.
@@ -116,7 +117,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_places(folder: Path) -> None:
-    """Write the containers and the boxes that the pages name."""
+    """Write the containers, the videos and the boxes that the pages name."""
+    (folder / "clips").mkdir()
+    for clip in (folder / "clip.mp4", folder / "clips" / "a.mp4"):
+        video_of(folder / "photos", clip, [0, 6.24, 12.48])
     (folder / "shards").mkdir()
     in_tar(folder / "photos", folder / "shard-000012.tar")
     in_tar(folder / "photos", folder / "shards" / "shard-000000.tar")

@@ -37,6 +37,7 @@ ORDER = (
 GROUND = ("errors", "facts", "files", "cache", "trust")  # imported from anywhere, each only by what stands after it
 ROOT_FILES = ("__init__", "__main__")  # the public names, and `python -m fxengine`
 HEAVY = {
+    "av",
     "faiss",
     "keras",
     "matplotlib",

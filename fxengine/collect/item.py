@@ -81,7 +81,7 @@ class Item(NamedTuple):
     content_hash: str | None = None
 
 
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1  # that a column of a store holds
 
 
 def stamp(status: os.stat_result) -> tuple[int, int]:
@@ -91,9 +91,9 @@ def stamp(status: os.stat_result) -> tuple[int, int]:
     that fills an `Item` takes them from here, so that an unchanged file compares equal in the next run.
     """
     size, mtime_ns = status.st_size, status.st_mtime_ns
-    if 0 <= size <= _LARGEST and -_LARGEST <= mtime_ns <= _LARGEST:  # the rule, asked for every file of a listing
+    if 0 <= size <= LARGEST and -LARGEST <= mtime_ns <= LARGEST:  # the rule, asked for every file of a listing
         return size, mtime_ns
-    return max(-(2**63), min(_LARGEST, size)), max(-(2**63), min(_LARGEST, mtime_ns))
+    return max(-(2**63), min(LARGEST, size)), max(-(2**63), min(LARGEST, mtime_ns))
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,8 @@ class Place:
         modality: what the inputs are, a name of `decode.MODALITIES`.
         columns: what is what in a table of texts, or of pictures.
         containers: whether tars, zips and Parquet files of pictures that lie in a folder are opened, too.
+        frames: which frames of videos are inputs, as `frames.check_rule` takes it; None where videos that lie in a
+            folder are not opened.
     """
 
     root: Path
@@ -154,6 +156,7 @@ class Place:
     modality: str = "picture"
     columns: TextColumns = TextColumns()
     containers: bool = False
+    frames: str | None = None
 
 
 def columns_refused(why: str) -> InputError:

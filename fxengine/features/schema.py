@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.frames import is_rule
 from fxengine.collect.item import TextColumns
 from fxengine.errors import InputError, StoreError
 from fxengine.facts import FactsError, facts_from, read_json
@@ -69,6 +70,7 @@ _LATER = {
     "containers",
     "boxes",
     "margin",
+    "frames",
 }  # entries that the first versions did not write
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
@@ -109,6 +111,8 @@ class Provenance:
             too.
         boxes: absolute path of the file or folder of boxes, escaped as a path is, or "" where rows are no boxes.
         margin: what was taken around a box, as a share of its edges.
+        frames: which frames of videos the rows are, as `collect.frames.check_rule` takes it, which an update takes,
+            too; "" where videos were not opened.
     """
 
     space: str
@@ -134,6 +138,7 @@ class Provenance:
     containers: bool = False
     boxes: str = ""
     margin: float = 0.0
+    frames: str = ""
 
     def __post_init__(self) -> None:
         if not (self.space.isprintable() and len(self.space) <= 64):
@@ -147,6 +152,8 @@ class Provenance:
             raise ValueError(f"'read_columns' cannot be {self.read_columns!s:.60}")
         if self.run and (self.run.keys() != _RUN or min(self.run.values()) < 1):
             raise ValueError(f"'run' cannot be {self.run!s:.60}")
+        if self.frames and not is_rule(self.frames):
+            raise ValueError(f"'frames' cannot be {self.frames!s:.60}")
         if self.limits and (self.limits.keys() != _LIMITS or min(self.limits.values()) < 1):
             raise ValueError(f"'limits' cannot be {self.limits!s:.60}")
 

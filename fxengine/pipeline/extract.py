@@ -17,6 +17,7 @@ from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS, named_tower
 from fxengine.backbones.options import ExportOptions, Pooling, Tower, WordWeights
 from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Filters, Listing, TextColumns, collect
+from fxengine.collect.opened import usual_frames
 from fxengine.collect.paths import names_of
 from fxengine.collect.picture_table import holds_pictures
 from fxengine.collect.stored import is_there
@@ -38,6 +39,7 @@ from fxengine.pipeline.plan import (
     plan_run,
     recorded_boxes,
     recorded_containers,
+    recorded_frames,
     with_moves,
 )
 from fxengine.pipeline.precision import Wish, open_chosen
@@ -87,6 +89,7 @@ def extract(
     containers: bool = False,
     boxes: str | Path | None = None,
     margin: float | None = None,
+    frames: str | None = None,
     limit: int | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
@@ -107,9 +110,9 @@ def extract(
     """Extract features of every input below `inputs` into the store, or bring the store up to date.
 
     Args:
-        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a table of texts (.csv,
-            .tsv, .jsonl, .parquet), a .txt of a text a line, a folder of .txt files of a text each, or a listing that
-            was made already. The backbone says which.
+        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a video, a table of texts
+            (.csv, .tsv, .jsonl, .parquet), a .txt of a text a line, a folder of .txt files of a text each, or a listing
+            that was made already. The backbone says which.
         store: folder of Parquet parts, made where it is not there.
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
             given, minilm_l6 for a table or a folder of nothing but .txt.
@@ -136,6 +139,9 @@ def extract(
         boxes: a file of boxes in the pictures (COCO's .json, or a table with the columns path, x, y, width, height and
             label), or a folder of labels as YOLO has it: a row is a box then. An update takes those of the store.
         margin: what is taken around a box, as a share of its edges; that of the store, else 0.
+        frames: which frames of videos are rows: "keyframes" (at least a second apart), "every", or a rate such as "1/s"
+            or "0.5/s"; videos in a folder are opened then, too, as they are by `containers` in a new store. Those of
+            the store, else keyframes. A video that is given as `inputs` is opened always.
         keep_text: store the texts, too, so that pages show them wherever the table is (column group `kept_text`).
         limit: take only the first so many inputs, in the order of their ids.
         max_pixels: refuse larger pictures; that of the store, else 128 million, unless given.
@@ -203,9 +209,11 @@ def extract(
         if found.recipe.modality == "text":
             _refuse_of_pictures(max_pixels, decode_on)
         if not isinstance(inputs, Listing):
-            containers = containers or recorded_containers(folder)
             boxed = _boxes(boxes, margin, folder)
-            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, boxed, containers=containers)
+            plain = listing is None and boxed[0] is None and found.recipe.modality == "picture"
+            frames = _frames(frames, folder, containers=containers, plain=plain)
+            containers = containers or recorded_containers(folder)
+            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, boxed, frames, containers=containers)
         else:
             boxed = None, 0.0
         asked = Asked(backbone, dtype, limits, limit, retry_failed, groups, containers, *boxed)
@@ -223,6 +231,7 @@ def extract(
         summary.interrupted = made.stopped
         _update(made, folder, how, summary, prune=prune)
         summary.unreadable_folders = sorted(set(inputs.unreadable))
+        summary.absent = getattr(inputs, "absent", "")
     summary.seconds = time.perf_counter() - begin
     return summary
 
@@ -255,6 +264,7 @@ def _collect(
     found: BackboneFile,
     columns: TextColumns,
     boxed: tuple[Path | None, float],
+    frames: str | None,
     *,
     containers: bool,
 ) -> Listing:
@@ -275,7 +285,22 @@ def _collect(
         containers=containers,
         boxes=boxed[0],
         margin=boxed[1],
+        frames=frames,
     )
+
+
+def _frames(frames: str | None, store: Path, *, containers: bool, plain: bool) -> str | None:
+    """Return which frames of videos are rows: those that are asked for, else those of the store.
+
+    Args:
+        frames: what is asked for.
+        store: its folder; one that was made without videos stays so.
+        containers: whether containers are opened.
+        plain: whether whole pictures of a folder are extracted: neither texts nor boxes, nor what a list names.
+    """
+    if frames is not None or not plain:
+        return frames
+    return recorded_frames(store) if parts.list_parts(store) else usual_frames(None, containers=containers, boxed=False)
 
 
 def _boxes(boxes: str | Path | None, margin: float | None, store: Path) -> tuple[Path | None, float]:

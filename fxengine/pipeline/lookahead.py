@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from fxengine.collect.item import Item, Payload, sha256_of
+from fxengine.collect.stored import hash_in
 from fxengine.errors import DecodeError
 
 T = TypeVar("T")
@@ -41,10 +42,12 @@ def hash_each(
         if item.content_hash is not None:
             return [(item, item.content_hash)]
         try:
+            if (known := hash_in(item.source)) is not None:  # of a frame, which is not decoded for it
+                return [(item, known)]
             payload, item = read(item, max_bytes)
         except DecodeError:
             return []
-        return [(item, sha256_of(payload))]
+        return [(item, item.content_hash or sha256_of(payload))]
 
     with ThreadPoolExecutor(READERS) as pool:
         waiting = deque[Future[list[tuple[Item, str]]]]()

@@ -140,8 +140,11 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
     made_by = map(parts.read_provenance, known.paths)
     groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words)
     pictures = inputs.pictures if isinstance(inputs, BoxListing) else inputs
-    opened = asked.containers or isinstance(pictures, ArchiveListing)
-    wanted = replace(wanted, groups=groups, containers=opened)
+    opened = isinstance(pictures, ArchiveListing) and pictures.opens_archives
+    frames = pictures.frames if isinstance(pictures, ArchiveListing) else ""
+    wanted = replace(wanted, groups=groups, containers=asked.containers or opened, frames=frames)
+    if frames:
+        wanted = replace(wanted, versions={**wanted.versions, "av": version("av")})
     if asked.boxes is not None:
         wanted = replace(wanted, boxes=escape_path(str(asked.boxes)), margin=asked.margin)
     if KEPT_GROUP in wanted.groups and limits.max_bytes > KEPT_BYTES:
@@ -203,6 +206,12 @@ def recorded_boxes(folder: Path) -> tuple[Path, float] | None:
     """Return the boxes that a store is of, and their margin, None where it is of whole pictures."""
     made = [parts.read_provenance(path) for path in parts.list_parts(folder)]
     return next(((Path(unescape_path(each.boxes)), each.margin) for each in reversed(made) if each.boxes), None)
+
+
+def recorded_frames(folder: Path) -> str | None:
+    """Return which frames of videos a store is of, None where videos were not opened."""
+    made = [parts.read_provenance(path) for path in parts.list_parts(folder)]
+    return next((each.frames for each in reversed(made) if each.frames), None)
 
 
 def recorded_limits(paths: Sequence[Path]) -> Limits | None:
@@ -281,6 +290,8 @@ def _compare(made: RunPlan, retry_failed: bool) -> Plan:
     count = inputs.count()
     plan = Plan(new=count if limit is None else min(count, limit))
     if not plan.new:
+        if isinstance(inputs, BoxListing) and inputs.absent:
+            raise InputError(f"There is no box to extract in {inputs.root}: {inputs.absent}.")
         hint = f" {len(inputs.unreadable)} folders could not be read." if inputs.unreadable else ""
         file = "file" if made.found.recipe.modality == "picture" else ".txt file"
         raise InputError(f"There is no {file} to extract from in {inputs.root}.{hint} Hidden files are left out.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.item import Item, Payload
+from fxengine.collect.opened import usual_frames
 from fxengine.collect.picture_table import holds_pictures
 from fxengine.collect.stored import is_there
 from fxengine.collect.table_rows import READERS
@@ -31,6 +32,7 @@ def collect_for(
     containers: bool = False,
     boxes: Path | None = None,
     margin: float = 0.0,
+    frames: str | None = None,
 ) -> Listing:
     """Return the inputs that a backbone is to take.
 
@@ -40,7 +42,17 @@ def collect_for(
     modality = found.recipe.modality
     if modality == "picture" and holds_texts(inputs) and not _names_picture_column(inputs, columns):
         raise _unsuited(found, f"{inputs} holds texts")
-    listing = collect(inputs, modality=modality, columns=columns, containers=containers, boxes=boxes, margin=margin)
+    if modality == "picture":
+        frames = usual_frames(frames, containers=containers, boxed=boxes is not None)
+    listing = collect(
+        inputs,
+        modality=modality,
+        columns=columns,
+        containers=containers,
+        boxes=boxes,
+        margin=margin,
+        frames=frames,
+    )
     if modality == "text" and os.path.isdir(inputs) and next(iter(listing), None) is None:  # noqa: PTH112
         raise _unsuited(found, f"{inputs} holds no {SUFFIX} file")
     return listing

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fxengine.collect.item import Item, Payload, sha256_of
+from fxengine.collect.stored import bytes_held
 from fxengine.decode import Filled, Inputs, Preparer
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session, in_order
@@ -320,7 +321,7 @@ class Pipeline:
         stage = Stage(0)
         while (together := _timed_get(self._to_read, stage)) is not None:
             begin, most, jobs = time.perf_counter(), self._steps.max_bytes, together[1]
-            size = sum(max(0, min(job.item.size, most)) for job in jobs if not job.moved)
+            size = sum(bytes_held(job.item, most) for job in jobs if not job.moved)
             self._read_budget.take(size)
             taken = time.perf_counter()
             stage.blocked += taken - begin

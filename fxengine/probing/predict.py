@@ -49,6 +49,7 @@ def predict(
     containers: bool = False,
     boxes: str | Path | None = None,
     margin: float = 0.0,
+    frames: str | None = None,
     model: str | Path | None = None,
     backbone: str | Path | None = None,
     top: int = 5,
@@ -64,7 +65,7 @@ def predict(
     """Return a prediction for every input below `inputs`, by id, or for every row of a store, failed rows last.
 
     Args:
-        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, or a feature store
+        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a video, or a feature store
             (then `model` is needed). Where the backbone of
             the head takes texts: a table of texts, a .txt of a text a line, or a folder of .txt files of a text each.
         text: instead, a text or several, in the order given; the id of each is the text itself in a line, shortened to
@@ -75,6 +76,7 @@ def predict(
         containers: open tars, zips and Parquet files of pictures that lie in a folder, too.
         boxes: a file or folder of boxes in the pictures, as for `extract`: each is predicted by itself.
         margin: what is taken around a box, as a share of its edges.
+        frames: which frames of videos, as for `extract`.
         model: a head file; without one the backbone's own classes are used.
         backbone: a name or file; with `model` only where its space is not found otherwise.
         top: how many classes to name.
@@ -109,6 +111,7 @@ def predict(
         containers,
         None if boxes is None else path_of("boxes", boxes),
         margin,
+        frames,
     )
     if spans:
         found = _spans(asked, model, backbone, wish, watch)
@@ -141,6 +144,7 @@ class _Asked:
     containers: bool
     boxes: Path | None
     margin: float
+    frames: str | None
 
     def __post_init__(self) -> None:
         if (self.inputs is None) == (not self.texts):
@@ -168,6 +172,7 @@ class _Asked:
             containers=self.containers,
             boxes=self.boxes,
             margin=self.margin,
+            frames=self.frames,
         )
 
 

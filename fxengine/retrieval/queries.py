@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from fxengine.collect import collect
 from fxengine.collect.item import unescape_path
-from fxengine.collect.opened import is_archive
+from fxengine.collect.opened import is_archive, is_video
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.features.unit import unit_length
@@ -160,7 +160,7 @@ def _kind_of(term: Term) -> Modality:
 
 def _files(path: Path, own: Modality) -> tuple[Modality, list[Path]]:
     """Return what a path names: in a folder or container, for a store of texts, its .txt files, if any, else all."""
-    if not (path.is_dir() or (is_archive(path.name) and path.is_file())):
+    if not (path.is_dir() or ((is_archive(path.name) or is_video(path.name)) and path.is_file())):
         return _kind_of(path), [path]
     found = [Path(item.source) for item in collect(path)]
     texts = [file for file in found if _kind_of(file) == "text"]

@@ -129,6 +129,11 @@ def run(options: argparse.Namespace) -> int:
     return TOO_MANY_ERRORS if options.max_errors is not None and failed > options.max_errors else FINE
 
 
+def _not_read(summary: Summary) -> list[str]:
+    folders = [f"could not be read: {folder}" for folder in summary.unreadable_folders]
+    return [*folders, summary.absent] if summary.absent else folders
+
+
 def show(summary: Summary) -> None:
     """Print what an extraction did."""
     failed = sum(summary.failed.values())
@@ -145,8 +150,8 @@ def show(summary: Summary) -> None:
             say(f"  {count} {name}")
     for code, count in sorted(summary.failed.items(), key=lambda pair: -pair[1]):
         say(f"  {count} failed: {code}")
-    for folder in summary.unreadable_folders:
-        say(f"  could not be read: {folder}")
+    for line in _not_read(summary):
+        say(f"  {line}")
     if summary.truncated:
         say(f"  {summary.truncated} of {summary.extracted} texts were cut at {summary.max_tokens} tokens")
     if summary.coverage is not None:
