@@ -70,6 +70,7 @@ class Item(NamedTuple):
         label: class folder, or None.
         split: one of `SPLITS` where the folders say so, or None.
         content_hash: SHA-256 in hex, where the listing has read the content already, or None.
+        etag: of what lies on a server what it says changes with the content, "" where it says nothing; else None.
     """
 
     key: str
@@ -79,6 +80,7 @@ class Item(NamedTuple):
     label: str | None = None
     split: str | None = None
     content_hash: str | None = None
+    etag: str | None = None
 
 
 _LARGEST = 2**63 - 1
@@ -140,12 +142,13 @@ class Place:
     """What a listing is asked for.
 
     Attributes:
-        root: absolute path of a folder or of one file.
+        root: absolute path of a folder or of one file, or a remote place.
         listing: a file that names inputs, relative to `root`; None where `root` itself says them.
         filters: which files count.
         modality: what the inputs are, a name of `decode.MODALITIES`.
         columns: what is what in a table of texts, or of pictures.
         containers: whether tars, zips and Parquet files of pictures that lie in a folder are opened, too.
+        allow_private: whether addresses of the web may be those of private networks.
     """
 
     root: Path
@@ -154,6 +157,7 @@ class Place:
     modality: str = "picture"
     columns: TextColumns = TextColumns()
     containers: bool = False
+    allow_private: bool = False
 
 
 def columns_refused(why: str) -> InputError:

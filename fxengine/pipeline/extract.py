@@ -30,6 +30,7 @@ from fxengine.features.lock import locked
 from fxengine.features.schema import KEPT_GROUP, Dtype
 from fxengine.features.update import StoreUpdate
 from fxengine.features.write import PART_ROWS
+from fxengine.pipeline.lookahead import readers_of
 from fxengine.pipeline.plan import (
     Asked,
     RunPlan,
@@ -47,6 +48,7 @@ from fxengine.pipeline.suited import ensure_known, ensure_suited, holds_texts
 from fxengine.pipeline.summary import Progress, Summary, Watch
 from fxengine.pipeline.threads import Pipeline, Steps
 from fxengine.pipeline.units import NewRows, make_units
+from fxengine.storage import absolute
 from fxengine.trust import note_named
 
 
@@ -87,6 +89,7 @@ def extract(
     containers: bool = False,
     boxes: str | Path | None = None,
     margin: float | None = None,
+    allow_private: bool = False,
     limit: int | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
@@ -136,6 +139,7 @@ def extract(
         boxes: a file of boxes in the pictures (COCO's .json, or a table with the columns path, x, y, width, height and
             label), or a folder of labels as YOLO has it: a row is a box then. An update takes those of the store.
         margin: what is taken around a box, as a share of its edges; that of the store, else 0.
+        allow_private: read addresses of a list that lie in private networks, too.
         keep_text: store the texts, too, so that pages show them wherever the table is (column group `kept_text`).
         limit: take only the first so many inputs, in the order of their ids.
         max_pixels: refuse larger pictures; that of the store, else 128 million, unless given.
@@ -205,12 +209,14 @@ def extract(
         if not isinstance(inputs, Listing):
             containers = containers or recorded_containers(folder)
             boxed = _boxes(boxes, margin, folder)
-            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, boxed, containers=containers)
+            inputs = _collect(
+                inputs, listing, Filters(*patterns), found, columns, boxed, containers=containers, private=allow_private
+            )
         else:
             boxed = None, 0.0
         asked = Asked(backbone, dtype, limits, limit, retry_failed, groups, containers, *boxed)
         made = plan_run(found, inputs, folder, asked)
-        note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
+        note_named("root", absolute(inputs.root))  # from now on pages show what is below it
         if prune:
             guard_prune(made, yes=yes)
         summary = Summary(str(store), found.facts.name, modality=found.recipe.modality)
@@ -257,6 +263,7 @@ def _collect(
     boxed: tuple[Path | None, float],
     *,
     containers: bool,
+    private: bool,
 ) -> Listing:
     if not isinstance(inputs, str | os.PathLike):
         raise InputError(
@@ -275,6 +282,7 @@ def _collect(
         containers=containers,
         boxes=boxed[0],
         margin=boxed[1],
+        allow_private=private,
     )
 
 
@@ -338,7 +346,9 @@ def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreU
         summary.provider, summary.precision = session.provider, session.precision
         update = StoreUpdate(folder, wanted, plan, known.next_row, how.part_rows)
         sink = Sink(update, made.movable, plan, summary, made.columns, wanted.dtype)
-        steps = Steps(inputs.read, made.limits.max_bytes, preparer, session, tuple(made.columns))
+        steps = Steps(
+            inputs.read, made.limits.max_bytes, preparer, session, tuple(made.columns), readers_of(inputs.root)
+        )
         pipeline = Pipeline(steps, how.decoders, made.movable, None if texts else note)  # no text is a crash's cause
         new = NewRows(made.new_items(), made.moves, update.next_row, update.part_rows)
         run(make_units(folder, plan, new), pipeline, sink, how.watch)

@@ -14,10 +14,12 @@ from fxengine.collect import (
     Container,
     Listing,
     archive,
+    bucket,
     collect,
     folder,
     load_container,
     paths,
+    remote_list,
     text_files,
     text_table,
 )
@@ -28,6 +30,8 @@ from tests.places import in_tar
 # Checked by mypy: each module is what the table says it is.
 MODULES: dict[str, Container] = {
     "archive": archive,
+    "bucket": bucket,
+    "remote_list": remote_list,
     "folder": folder,
     "paths": paths,
     "text_files": text_files,
