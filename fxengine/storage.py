@@ -27,8 +27,7 @@ _PLACE = re.compile(rf"({'|'.join([*BUCKETS, WEB])}|http):(?:/+(.*))?", re.DOTAL
 _QUERY = re.compile(r"\?[^/?=]*=")
 _STATUS, _CODE = re.compile(r"status code: (\d{3})"), re.compile(r"<Code>(\w{1,60})</Code>")
 _RETRIES = 4
-_PATIENCE = timedelta(seconds=60)  # for a request with its retries
-_WAIT, _CONNECT = "30s", "5s"
+_PATIENCE = timedelta(seconds=60)  # for a request with its retries; each waits 30 seconds for an answer
 _INSTALL = "pip install 'fxengine[cloud]'"
 
 
@@ -116,10 +115,9 @@ class Bucket:
         self._obstore = obstore
         kind: Any = getattr(obstore.store, BUCKETS[scheme])
         retry = {"max_retries": _RETRIES, "retry_timeout": _PATIENCE}
-        client = {"timeout": _WAIT, "connect_timeout": _CONNECT}
         try:
             further = _profile() if scheme == "s3" else {}
-            self._store: Any = kind(name, retry_config=retry, client_options=client, **further)
+            self._store: Any = kind(name, retry_config=retry, **further)
         except InputError:
             raise
         except Exception as error:

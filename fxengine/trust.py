@@ -60,4 +60,8 @@ def within_named(folder: str | Path) -> bool:
 
 
 def _note(kind: Named, value: str) -> str:
-    return f"named/{kind}-{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()}"
+    try:
+        told = value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # an escaped "/" or ".." of a container or an address, which no path on a disk has
+        told = value.encode(errors="surrogatepass")
+    return f"named/{kind}-{hashlib.sha256(told).hexdigest()}"
