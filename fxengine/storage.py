@@ -120,10 +120,10 @@ class Bucket:
             self._store: Any = kind(name, retry_config=retry, **further)
         except InputError:
             raise
-        except Exception as error:
+        except Exception:
             raise InputError(
                 f"{self.called} cannot be opened: its name, or what the environment says of credentials, is wrong."
-            ) from error
+            ) from None
 
     def pages(self, prefix: str, after: str | None = None) -> Iterator[list[Found]]:
         """Yield what lies below a folder, a request at once, in the order of the server.
@@ -167,7 +167,7 @@ class Bucket:
             explained = self._error(error)
             told = isinstance(explained, FileNotFoundError | PermissionError)
             self.unanswered = 0 if told else self.unanswered + 1  # about: threads count without a lock
-            raise explained from error
+            raise explained from None  # what obstore says has addresses, which may hold a signature
         self.unanswered = 0
         return answer
 

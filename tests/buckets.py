@@ -56,8 +56,8 @@ class Served:
 @contextmanager
 def served(patch: pytest.MonkeyPatch, *, threaded: bool = True) -> Iterator[Served]:
     import boto3
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.models import s3_backends
-    from moto.server import DomainDispatcherApplication, create_backend_app
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=threaded)

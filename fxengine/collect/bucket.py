@@ -190,9 +190,15 @@ def _is_there(bucket: Bucket, found: Found) -> bool:
     return True
 
 
-def names_in(place: str, most: int) -> list[str]:
-    """Return the names of the first files below a folder, without hidden ones; raises as `kind_of` does."""
-    return [item.key.rpartition("/")[2] for item in islice(BucketListing(Path(place)), most)]
+def names_in(place: str) -> list[str]:
+    """Return the names of the first files below a folder, as many as a request tells; raises as `kind_of` does."""
+    scheme, name, prefix = split(place)
+    try:
+        found = next(open_bucket(scheme, name).pages(prefix), [])
+    except OSError as error:
+        raise refused(Path(place), error) from error
+    names = (each.key.rpartition("/")[2] for each in found if each.size)
+    return [name for name in names if not name.startswith(".")]
 
 
 def takes(place: Place) -> bool:

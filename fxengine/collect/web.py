@@ -27,7 +27,7 @@ from fxengine.errors import DecodeError
 from fxengine.storage import WEB, Found, nanoseconds
 from fxengine.trust import note_named, was_named
 
-_WAIT = 20.0  # seconds for a connection, and between two pieces of an answer
+_WAIT = 15.0  # seconds for a connection, and between two pieces of an answer
 _WHOLE = 300.0  # seconds for an answer
 _TRIES, _PAUSE = 4, 0.5  # seconds before the second try, each further one twice that
 _REDIRECTS = 5
@@ -38,6 +38,7 @@ _RANGE = re.compile(r"bytes 0-\d+/(\d+)")
 _AGAIN = frozenset({408, 425, 429})  # and all from 500 on
 _SAFE = "/%:@!$&'()*+,;=~?"
 _kept = threading.local()  # the last connection of each thread
+_silent = set[str]()  # hosts whose last tries were all in vain, each of which takes long: they are tried once then
 
 
 class _Passing(OSError):
@@ -109,12 +110,15 @@ def fetch(url: str, max_bytes: int, *, private: bool = False) -> tuple[bytes, Fo
 
 def _tried(url: str, most: int | None, *, private: bool) -> tuple[bytes, Found]:
     """Ask, and ask again where that may help; `most` is None where only the facts are wanted."""
-    pause = _PAUSE
-    for left in reversed(range(_TRIES)):
+    pause, name = _PAUSE, _parts(url)[0].name
+    for left in reversed(range(1 if name in _silent else _TRIES)):
         try:
-            return _followed(url, most, private=private)
+            found = _followed(url, most, private=private)
+            _silent.discard(name)
+            return found
         except _Passing as error:
             if not left:
+                _silent.add(name)
                 raise OSError(errno.EIO, error.strerror) from error
             time.sleep(pause)
             pause *= 2

@@ -20,8 +20,6 @@ from fxengine.errors import DecodeError, InputError
 from fxengine.pipeline.given_texts import SUFFIX
 from fxengine.storage import BUCKETS, absolute, is_remote, split
 
-_LOOKED_AT = 1000  # keys of a bucket, where the first of them say what all are
-
 WANTED = {
     "picture": "a picture, or a folder of pictures",
     "text": f"a table of texts ({', '.join(READERS)}), or a folder of {SUFFIX} files",
@@ -119,11 +117,11 @@ def _is_named_table(name: str) -> bool:
 
 def _names(folder: Path) -> Iterator[str]:
     """Yield the names of the files in a folder, in no order, so that the first ones are there at once; of a bucket's
-    only so many.
+    only the first.
     """
     if is_remote(folder):
         place = absolute(folder)
-        yield from names_in(place, _LOOKED_AT) if split(place)[0] in BUCKETS and kind_of(place) == "folder" else ()
+        yield from names_in(place) if split(place)[0] in BUCKETS and kind_of(place) == "folder" else ()
         return
     waiting = [os.fspath(folder)]
     while waiting:

@@ -135,6 +135,7 @@ def served(certificate: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
     web._context.cache_clear()
     web._kept.connection = None
+    web._silent.clear()
     yield found
     server.shutdown()
     server.server_close()
@@ -215,7 +216,12 @@ def test_a_redirect_is_looked_at_as_the_first_address_is(served: Web, monkeypatc
 
 def test_a_name_is_resolved_once(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = list[str]()
-    monkeypatch.setattr(web, "is_public", lambda address: bool(seen.append(address)) or True)
+
+    def is_public(address: str) -> bool:
+        seen.append(address)
+        return True
+
+    monkeypatch.setattr(web, "is_public", is_public)
     served.holds("/a.jpg", b"fine")
     real, answers = socket.getaddrinfo, iter([["127.0.0.1"], ["127.0.0.9"]])
 

@@ -235,7 +235,8 @@ def test_a_network_that_ends_leaves_what_was_committed(
         for i in range(60):
             bucket.put(f"photos/{i:02d}.jpg", make_photo(tmp_path / "a.jpg", i).read_bytes())
         calls = []
-        real = remote.open_bucket(*("s3", NAME)).get
+        opened = open_bucket("s3", NAME)
+        real = opened.get
 
         def get(key: str) -> object:
             calls.append(key)
@@ -244,7 +245,7 @@ def test_a_network_that_ends_leaves_what_was_committed(
                 bucket.server.server_close()
             return real(key)
 
-        monkeypatch.setattr(remote.open_bucket("s3", NAME), "get", get)
+        monkeypatch.setattr(opened, "get", get)
         with pytest.raises(InputError, match=r"had no answer .* run the same command again"):
             extract(PLACE, tmp_path / "store", backbone=tiny.path, part_rows=4)
     assert 0 < len(FeatureStore.open(tmp_path / "store").rows()) < 60
