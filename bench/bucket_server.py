@@ -1,6 +1,6 @@
-"""An S3 server that waits before each answer, in a process of its own: as many keys as wanted, whose listing is generated.
+"""An S3 server of its own process that waits before each answer, and generates its listing of as many keys as wanted.
 
-python -m bench.bucket_server FOLDER KEYS [--latency 0.02]     prints the port; the pictures are those of FOLDER, again and again
+python -m bench.bucket_server FOLDER KEYS [--latency 0.02]     prints the port; the pictures are those of FOLDER
 """
 
 from __future__ import annotations

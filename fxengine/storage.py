@@ -22,6 +22,11 @@ from fxengine.errors import InputError
 BUCKETS = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}  # scheme -> obstore's class
 WEB = "https"
 SORTED = ("s3", "gs")  # whose listings may begin anywhere
+CREDENTIALS = {  # what the environment says them by
+    "s3": "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_SKIP_SIGNATURE=true for a public bucket",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, the path of a key file",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or another of Azure's ways",
+}
 PAGE = 1000  # keys that a request lists
 _PLACE = re.compile(rf"({'|'.join([*BUCKETS, WEB])}|http):(?:/+(.*))?", re.DOTALL)
 _QUERY = re.compile(r"\?[^/?=]*=")
@@ -122,7 +127,8 @@ class Bucket:
             raise
         except Exception:
             raise InputError(
-                f"{self.called} cannot be opened: its name, or what the environment says of credentials, is wrong."
+                f"{self.called} cannot be opened: its name is wrong, or what the environment says. Set "
+                f"{CREDENTIALS[scheme]}."
             ) from None
 
     def pages(self, prefix: str, after: str | None = None) -> Iterator[list[Found]]:
@@ -183,9 +189,7 @@ class Bucket:
         code = next(iter(_CODE.findall(said)), "")
         answer = f" ({' '.join(filter(None, (status, code)))})" if status else ""
         if "169.254.169.254" in said or "metadata.google" in said:
-            return PermissionError(
-                errno.EACCES, "no credentials were found; set them, or AWS_SKIP_SIGNATURE=true for a public bucket"
-            )
+            return PermissionError(errno.EACCES, "no credentials were found")
         if code in ("NoSuchBucket", "ContainerNotFound"):
             return FileNotFoundError(errno.ENOENT, f"there is no bucket {self.called}")
         if isinstance(error, FileNotFoundError) or status == "404" or "NotFound" in kind or kind == "ValueError":

@@ -11,7 +11,7 @@ from pathlib import Path
 from fxengine.collect.memory import require
 from fxengine.collect.web import facts_of, fetch
 from fxengine.errors import DecodeError, InputError
-from fxengine.storage import WEB, Bucket, Found, open_bucket, shown, split
+from fxengine.storage import CREDENTIALS, WEB, Bucket, Found, open_bucket, shown, split
 
 _GONE = 100  # reads without an answer, one after the other, after which the network is taken for gone
 
@@ -108,7 +108,7 @@ def _is_key(bucket: Bucket, key: str) -> bool:
 def refused(place: Path, error: OSError) -> InputError:
     """Return what to say where a bucket cannot be listed."""
     if isinstance(error, PermissionError):
-        advice = "Set credentials that may list it (such as AWS_PROFILE)."
+        advice = f"Set credentials that may list it: {CREDENTIALS[split(shown(place))[0]]}."
     elif isinstance(error, FileNotFoundError):
         advice = "Look at its name, and at the region or the endpoint (AWS_REGION, AWS_ENDPOINT_URL)."
     else:
