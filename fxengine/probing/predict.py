@@ -66,8 +66,8 @@ def predict(
     """Return a prediction for every input below `inputs`, by id, or for every row of a store, failed rows last.
 
     Args:
-        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, or a feature store
-            (then `model` is needed). Where the backbone of
+        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, what lies in a bucket or at
+            an address, or a feature store (then `model` is needed). Where the backbone of
             the head takes texts: a table of texts, a .txt of a text a line, or a folder of .txt files of a text each.
         text: instead, a text or several, in the order given; the id of each is the text itself in a line, shortened to
             60 characters.
