@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 _A_FOLDER = 1000  # keys
@@ -19,7 +19,8 @@ _TIME = "2026-11-28T10:00:00.000Z"
 _HTTP_TIME = "Sat, 28 Nov 2026 10:00:00 GMT"
 
 
-class Keys(NamedTuple):
+@dataclass(frozen=True)
+class Keys:
     """What the bucket holds: keys "NNNNNN/NNNNNNNNN.jpg".
 
     Attributes:

@@ -76,7 +76,7 @@ def absolute(place: str | os.PathLike[str]) -> str:
             f"What is given as {scheme}:// holds a name or a password: leave them away, and set them as the "
             "provider's tools want them (such as AWS_ACCESS_KEY_ID)."
         )
-    if _QUERY.search(inside):
+    if _QUERY.search(inside) or (scheme == WEB and "?" in inside):
         raise InputError(
             f"What is given as {scheme}:// has a query, which is never kept: leave it away"
             + (", or give addresses with queries in a `listing`." if scheme == WEB else ".")
@@ -87,9 +87,15 @@ def absolute(place: str | os.PathLike[str]) -> str:
 
 
 def shown(place: str | os.PathLike[str]) -> str:
-    """Return a place as people write it: "s3://bucket/photos"; a path as it is."""
+    """Return a place as people write it ("s3://bucket/a"), without names, passwords and queries; a path as it is."""
     path = os.fspath(place)
-    return path.replace(":", "://", 1).replace(":///", "://", 1) if is_remote(path) and "://" not in path else path
+    if not is_remote(path):
+        return path
+    scheme, _, inside = path.partition(":")
+    host, slash, rest = inside.lstrip("/").partition("/")
+    if scheme == WEB or _QUERY.search(rest):
+        rest = rest.partition("?")[0]
+    return f"{scheme}://{host.partition('?')[0].rpartition('@')[2]}{slash}{rest}"
 
 
 def split(place: str | os.PathLike[str]) -> tuple[str, str, str]:

@@ -150,8 +150,8 @@ def _parts(url: str) -> tuple[Host, str]:
     try:
         parts = urlsplit(url)
         name, port = (parts.hostname or "").encode("idna").decode() if parts.hostname else "", parts.port or _PORT
-    except ValueError as error:
-        raise OSError(errno.EINVAL, "it is no address") from error
+    except ValueError:
+        raise OSError(errno.EINVAL, "it is no address") from None  # which the error repeats, with its password
     if parts.scheme != WEB:
         raise PermissionError(errno.EACCES, f"it leads to {parts.scheme[:10]}://, and only https:// is read")
     if not name or parts.username is not None or parts.password is not None:

@@ -112,8 +112,8 @@ def extract(
     Args:
         inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a table of texts (.csv,
             .tsv, .jsonl, .parquet), a .txt of a text a line, a folder of .txt files of a text each, or a listing that
-            was made already; what lies in a bucket (s3://, gs://, az://), or at an address (https://). The backbone says
-            which.
+            was made already; what lies in a bucket (s3://, gs://, az://), or at an address (https://). The backbone
+            says which.
         store: folder of Parquet parts, made where it is not there.
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
             given, minilm_l6 for a table or a folder of nothing but .txt.

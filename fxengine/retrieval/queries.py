@@ -148,6 +148,8 @@ def sort_out(asked: Asked, store: FeatureStore) -> Sorted:
     known = ids_among(asked.mixed, store)
     terms: dict[Modality, list[Term]] = {"picture": [], "text": []}
     for term in dict.fromkeys(term for term in asked.mixed if term not in known):
+        if not isinstance(term, Words) and is_remote(term):
+            absolute(term)  # refused, where it holds what must not be said
         kind = _kind_of(term)
         if kind != own and store.provenance.of_words:
             raise InputError(f"{store.path} has no word {str(term)!r}, and it is no {SUFFIX} file.")

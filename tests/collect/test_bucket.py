@@ -155,6 +155,17 @@ def test_places_have_one_spelling(given: str, place: str, said: str) -> None:
     assert shown(place) == shown(given.rstrip("/") if "/../" not in given and given != "https://" else place) == said
 
 
+@pytest.mark.parametrize(
+    "given", ["https://me:word@host/a.jpg?sig=word", "https:/host/a.jpg?word", "s3://b/a.jpg?X-Amz-Signature=word&b=/c"]
+)
+def test_what_is_shown_holds_no_secret(given: str) -> None:
+    assert "word" not in shown(given)
+    assert shown(given).endswith("/a.jpg")
+    with pytest.raises(InputError) as caught:
+        absolute(given)
+    assert "word" not in str(caught.value).replace("password", "")
+
+
 @pytest.mark.parametrize("path", ["/a/s3:/b", "photos", "s3", "ftp://a/b", "a:b", "s3x://a"])
 def test_paths_are_paths(path: str) -> None:
     assert not is_remote(path)

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from fxengine import FeatureStore, extract, predict, search, verify
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import web
-from fxengine.collect.remote_list import RemoteList
 from fxengine.errors import DecodeError, InputError
 from tests.conftest import make_photo
 
@@ -361,6 +360,9 @@ def test_lists_that_are_refused(tmp_path: Path, tiny: BackboneFile, lines: str, 
     assert "word@" not in str(caught.value)
 
 
-def test_an_address_stands_for_itself(served: Web) -> None:
-    listing = RemoteList(Path("https:"), {"a.example/x": "https://a.example/x"})
-    assert listing.count() == 1
+def test_a_list_of_addresses_is_none_of_a_folder(tmp_path: Path, tiny: BackboneFile) -> None:
+    listing = tmp_path / "urls.txt"
+    listing.write_text("https://a.example/x?token=word\n")
+    with pytest.raises(InputError, match="such as https://, as `inputs`") as caught:
+        extract(tmp_path, tmp_path / "store", backbone=tiny.path, listing=listing)
+    assert "word" not in str(caught.value)

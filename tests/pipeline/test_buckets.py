@@ -15,9 +15,12 @@ import pytest
 
 from fxengine import FeatureStore, apply, duplicates, extract, info, predict, search, verify
 from fxengine.backbones.spec import BackboneFile
-from fxengine.errors import InputError, StoreError
+from fxengine.errors import FxError, InputError, StoreError
 from fxengine.features.parts import list_parts
 from fxengine.features.texts import texts_of
+from fxengine.serving.opened import Opened
+from fxengine.serving.pictures import thumb
+from fxengine.serving.route import Asked
 from fxengine.storage import open_bucket
 from fxengine.ui.pages.html import stored_inputs
 from tests.buckets import KEY, NAME, SECRET, Served, served
@@ -75,6 +78,8 @@ def test_rows_are_those_of_the_folder_and_are_read_again_everywhere(
     assert search(store, plus=[f"{PLACE}/{key}"], backbone=tiny.path, k=1).answers[0].neighbours[0].id == key
     answers, of_folder = (predict(each, backbone=tiny.path, top=1).predictions for each in (PLACE, photos))
     assert [(p.id, p.probabilities) for p in answers] == [(p.id, p.probabilities) for p in of_folder]
+    served_row = Asked({"row": str(found[0][3]["row"])})
+    assert thumb(Opened(FeatureStore.open(store)), served_row).body.startswith(b"\xff\xd8")
     assert "base64," in stored_inputs(str(store), PLACE, [key]).draw(key, "a photo")
     assert extract(f"{PLACE}/{key}", tmp_path / "one", backbone=tiny.path).extracted == 1
     assert extract(Path(PLACE), store, backbone=tiny.path, limit=3).unchanged == 3
@@ -84,6 +89,24 @@ def test_rows_are_those_of_the_folder_and_are_read_again_everywhere(
         apply(store, table, move=tmp_path / "to")
     stored = b"".join(path.read_bytes() for path in store.iterdir() if path.is_file())
     assert not any(secret.encode() in stored for secret in (KEY, SECRET, "127.0.0.1"))
+
+
+def test_a_damaged_part_is_mended_from_the_bucket(
+    photos: Path, tmp_path: Path, tiny: BackboneFile, bucket: Served
+) -> None:
+    bucket.put_folder(photos, "photos/")
+    store = tmp_path / "store"
+    extract(PLACE, store, backbone=tiny.path)
+    expected, (part,) = rows_of(store), list_parts(store)
+    content = bytearray(part.read_bytes())
+    content[100:600] = bytes(500)
+    part.write_bytes(content)
+    assert verify(store, repair=True, backbone=tiny.path).bad_parts.keys() == {part.name}
+    numbers = [row.pop("row") for each in (rows_of(store)[0], expected[0]) for row in each]
+    assert len(set(numbers)) == len(numbers)  # what the part held is not known any more: no number comes again
+    assert [{**row, "row": 0} for row in rows_of(store)[0]] == [{**row, "row": 0} for row in expected[0]]
+    np.testing.assert_array_equal(rows_of(store)[1], expected[1])
+    assert extract(PLACE, store, backbone=tiny.path).unchanged == 20
 
 
 def test_copies_are_proved_by_their_pixels(photos: Path, tmp_path: Path, tiny: BackboneFile, bucket: Served) -> None:
@@ -153,6 +176,7 @@ def test_texts_in_a_bucket(tmp_path: Path, tiny_texts: BackboneFile, bucket: Ser
 def test_what_cannot_be_read_is_a_sentence_and_nothing_is_left(
     tmp_path: Path, tiny: BackboneFile, bucket: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    extract(make_photo(tmp_path / "a.jpg", 1), tmp_path / "one", backbone=tiny.path)
     for place, said in (
         ("s3://no-such-bucket/photos", "there is no bucket s3://no-such-bucket. Look at its name"),
         (f"s3://{NAME}/nothing", "There is nothing in s3://"),
@@ -166,6 +190,9 @@ def test_what_cannot_be_read_is_a_sentence_and_nothing_is_left(
             extract(place, tmp_path / "store", backbone=tiny.path)
         assert "secretword" not in str(caught.value)
         assert "\n" not in str(caught.value)
+        with pytest.raises(FxError) as caught_of_query:
+            search(tmp_path / "one", plus=[place], backbone=tiny.path)
+        assert "secretword" not in str(caught_of_query.value)
     bucket.put("odd//a.jpg", b"x")
     with pytest.raises(InputError, match='keys with "//"'):
         extract(f"s3://{NAME}/odd", tmp_path / "store", backbone=tiny.path)
