@@ -38,11 +38,15 @@ _RANGE = re.compile(r"bytes 0-\d+/(\d+)")
 _AGAIN = frozenset({408, 425, 429})  # and all from 500 on
 _SAFE = "/%:@!$&'()*+,;=~?"
 _kept = threading.local()  # the last connection of each thread
-_silent = set[str]()  # hosts whose last tries were all in vain, each of which takes long: they are tried once then
+_silent = set[str]()  # hosts that did not answer the last tries, each of which takes long: they are tried once then
 
 
 class _Passing(OSError):
     """What another try may mend."""
+
+
+class _Mute(_Passing):
+    """That a host does not answer at all."""
 
 
 class Host(NamedTuple):
@@ -118,7 +122,8 @@ def _tried(url: str, most: int | None, *, private: bool) -> tuple[bytes, Found]:
             return found
         except _Passing as error:
             if not left:
-                _silent.add(name)
+                if isinstance(error, _Mute):
+                    _silent.add(name)
                 raise OSError(errno.EIO, error.strerror) from error
             time.sleep(pause)
             pause *= 2
@@ -135,12 +140,19 @@ def _followed(url: str, most: int | None, *, private: bool) -> tuple[bytes, Foun
         try:
             location = answer.headers.get("Location")
             if answer.status in (301, 302, 303, 307, 308) and location:
-                url, first = urljoin(f"{WEB}://{_netloc(host)}{target}", location), False
+                url, first = _joined(f"{WEB}://{_netloc(host)}{target}", location), False
                 continue
             return _taken(answer, most, host)
         finally:
             _leave(connection, answer)
     raise OSError(errno.ELOOP, f"{host.name} redirects more than {_REDIRECTS} times")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise OSError(errno.EINVAL, "it leads to what is no address") from None
 
 
 def _parts(url: str) -> tuple[Host, str]:
@@ -183,7 +195,7 @@ def _asked(
             raise OSError(errno.EIO, f"the certificate of {host.name} is not valid") from error
         except (OSError, http.client.HTTPException):
             connection.close()
-    raise _Passing(errno.EIO, f"{host.name} does not answer")
+    raise _Mute(errno.EIO, f"{host.name} does not answer")
 
 
 def _connections(host: Host, *, private: bool) -> Iterator[_Connection]:

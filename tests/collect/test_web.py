@@ -206,6 +206,10 @@ def test_a_redirect_is_looked_at_as_the_first_address_is(served: Web, monkeypatc
             web.fetch(served.url(path), 100)
     served.says("/fine", 301, Location="/a.jpg")
     assert web.fetch(served.url("/fine"), 100)[0] == b"fine"
+    for path, to in (("/odd", "https://[odd"), ("/port", "https://photos.example:word/")):
+        served.says(path, 302, Location=to)
+        with pytest.raises(OSError, match="no address"):
+            web.fetch(served.url(path), 100)
     served.says("/loop", 302, Location="/loop")
     with pytest.raises(OSError, match="redirects more than 5 times"):
         web.fetch(served.url("/loop"), 100)

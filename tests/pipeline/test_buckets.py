@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine import FeatureStore, apply, duplicates, extract, info, predict, search, verify
+from fxengine import FeatureStore, apply, duplicates, extract, finetune, info, predict, search, verify
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import FxError, InputError, StoreError
 from fxengine.features.parts import list_parts
@@ -199,6 +199,8 @@ def test_what_cannot_be_read_is_a_sentence_and_nothing_is_left(
     bucket.put("a.tar", b"x")
     with pytest.raises(InputError, match="copy it to a disk"):
         extract(f"s3://{NAME}/a.tar", tmp_path / "store", backbone=tiny.path)
+    with pytest.raises(InputError, match=f"copy {PLACE} to one"):
+        finetune(PLACE, tmp_path / "tuned.onnx")
     monkeypatch.setitem(sys.modules, "obstore", None)
     open_bucket.cache_clear()
     with pytest.raises(InputError, match=r"pip install 'fxengine\[cloud\]'"):
