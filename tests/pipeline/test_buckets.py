@@ -49,6 +49,7 @@ def rows_of(store: Path) -> tuple[list[dict[str, object]], np.ndarray]:
     return opened.rows(COLUMNS).to_pylist(), opened.vectors()
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_the_folder_and_are_read_again_everywhere(
     photos: Path, tmp_path: Path, tiny: BackboneFile, bucket: Served
 ) -> None:
@@ -152,6 +153,17 @@ def test_lists_name_keys(photos: Path, tmp_path: Path, tiny: BackboneFile, bucke
         extract(PLACE, tmp_path / "store", backbone=tiny.path, listing=listing)
 
 
+def test_boxes_in_pictures_of_a_bucket(photos: Path, tmp_path: Path, tiny: BackboneFile, bucket: Served) -> None:
+    bucket.put_folder(photos, "photos/")
+    boxes, store = tmp_path / "boxes.csv", tmp_path / "store"
+    boxes.write_text("path,x,y,width,height,label\ncats/01.jpg,2,2,30,30,ear\ndogs/02.jpg,0,0,20,20,nose\n")
+    assert extract(PLACE, store, backbone=tiny.path, boxes=boxes).extracted == 2
+    extract(photos, tmp_path / "folder", backbone=tiny.path, boxes=boxes)
+    np.testing.assert_array_equal(rows_of(store)[1], rows_of(tmp_path / "folder")[1])
+    assert extract(PLACE, store, backbone=tiny.path).unchanged == 2
+    assert verify(store, sample=2, backbone=tiny.path).sampled == 2
+
+
 def test_texts_in_a_bucket(tmp_path: Path, tiny_texts: BackboneFile, bucket: Served) -> None:
     bucket.put("reviews.csv", b"review,stars\ngood,5\nbad,1\n")
     place = f"s3://{NAME}/reviews.csv"
@@ -226,6 +238,7 @@ RUN = (
 )
 
 
+@pytest.mark.slow
 def test_kill_9_during_a_run_leaves_the_rows_of_an_uninterrupted_one(
     photos: Path, tmp_path: Path, tiny: BackboneFile, bucket: Served
 ) -> None:
@@ -253,6 +266,7 @@ def test_kill_9_during_a_run_leaves_the_rows_of_an_uninterrupted_one(
     np.testing.assert_array_equal(found[1], expected[1])
 
 
+@pytest.mark.slow
 def test_a_network_that_ends_leaves_what_was_committed(
     tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
