@@ -50,6 +50,9 @@ LINES_NOT_RUN = {
     "uci_": "what a run over real reviews printed",
     "IVF1024": "wants thousands of rows",
     "--dim 256": "wants hundreds of rows",
+    "s3://": "a bucket; tests/pipeline/test_buckets.py",
+    "gs://": "a bucket",
+    "https:": "a network; tests/collect/test_web.py",
 }
 # What is in a block that is compiled, and not run.
 BLOCKS_NOT_RUN = {

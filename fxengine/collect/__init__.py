@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +12,7 @@ from fxengine.collect.frames import check_rule
 from fxengine.collect.item import Filters, Item, Payload, Place, TextColumns, columns_refused
 from fxengine.collect.opened import ensure_videos
 from fxengine.errors import InputError
+from fxengine.storage import absolute
 
 __all__ = ["CONTAINERS", "Container", "Filters", "Listing", "TextColumns", "collect", "load_container"]
 
@@ -21,6 +21,8 @@ __all__ = ["CONTAINERS", "Container", "Filters", "Listing", "TextColumns", "coll
 CONTAINERS = {
     "archive": "fxengine.collect.archive",
     "text_table": "fxengine.collect.text_table",
+    "remote_list": "fxengine.collect.remote_list",
+    "bucket": "fxengine.collect.bucket",
     "text_files": "fxengine.collect.text_files",
     "paths": "fxengine.collect.paths",
     "folder": "fxengine.collect.folder",
@@ -82,11 +84,13 @@ def collect(
     boxes: Path | None = None,
     margin: float = 0.0,
     frames: str | None = None,
+    allow_private: bool = False,
 ) -> Listing:
     """Return the inputs in a folder or a container, those that a list names, a single file, or a table's rows.
 
     Args:
-        source: a folder, one picture, a tar, a zip, a Parquet file of pictures, a video, or a table of texts.
+        source: a folder, one picture, a tar, a zip, a Parquet file of pictures, a video, or a table of texts; a folder
+            or a key of a bucket, or an address.
         listing: a file that names paths, relative to `source`.
         include: patterns of which a file must fit one.
         exclude: patterns of which a file must fit none.
@@ -97,14 +101,16 @@ def collect(
         margin: what is taken around a box, as a share of its edges.
         frames: which frames of videos, "keyframes" (at least a second apart), "every", or a rate such as "1/s"; videos
             in a folder are opened then, too. Keyframes unless given.
+        allow_private: whether addresses of the web may be those of private networks.
 
     Raises:
         InputError: the folder, the list or the table is not there or cannot be read, or what is asked for does not
             suit it.
     """
     filters = Filters(tuple(include), tuple(exclude))
-    root = Path(os.path.abspath(source))
-    asked = Place(root, listing, filters, modality, columns, containers, check_rule(frames))
+    asked = Place(
+        Path(absolute(source)), listing, filters, modality, columns, containers, check_rule(frames), allow_private
+    )
     if frames is not None:
         _ensure_frames(asked, boxes)
     if listing is not None and asked.root.is_file():

@@ -70,6 +70,7 @@ class Item(NamedTuple):
         label: class folder, or None.
         split: one of `SPLITS` where the folders say so, or None.
         content_hash: SHA-256 in hex, where the listing has read the content already, or None.
+        etag: of what lies on a server what it says changes with the content, "" where it says nothing; else None.
     """
 
     key: str
@@ -79,6 +80,7 @@ class Item(NamedTuple):
     label: str | None = None
     split: str | None = None
     content_hash: str | None = None
+    etag: str | None = None
 
 
 LARGEST = 2**63 - 1  # that a column of a store holds
@@ -140,7 +142,7 @@ class Place:
     """What a listing is asked for.
 
     Attributes:
-        root: absolute path of a folder or of one file.
+        root: absolute path of a folder or of one file, or a remote place.
         listing: a file that names inputs, relative to `root`; None where `root` itself says them.
         filters: which files count.
         modality: what the inputs are, a name of `decode.MODALITIES`.
@@ -148,6 +150,7 @@ class Place:
         containers: whether tars, zips and Parquet files of pictures that lie in a folder are opened, too.
         frames: which frames of videos are inputs, as `frames.check_rule` takes it; None where videos that lie in a
             folder are not opened.
+        allow_private: whether addresses of the web may be those of private networks.
     """
 
     root: Path
@@ -157,6 +160,7 @@ class Place:
     columns: TextColumns = TextColumns()
     containers: bool = False
     frames: str | None = None
+    allow_private: bool = False
 
 
 def columns_refused(why: str) -> InputError:

@@ -85,7 +85,7 @@ def in_order(members: Iterable[Member], read: Callable[[Member], bytes], *, text
     keys = {_stem(path) for path in pictures} | {os.path.splitext(path)[0] for path in pictures}
     wanted = [path for path in shown if (_suffix(path) == TEXT if texts else not _is_beside(path, keys))]
     by_name = {_stem(path) + _suffix(path): m for path, m in shown.items() if _suffix(path) in (_CLASS, _FACTS)}
-    of_folders = label_rule(_folders_in([path for path in wanted if texts or _suffix(path) in PICTURE_SUFFIXES]))
+    of_folders = label_rule(folders_in([path for path in wanted if texts or _suffix(path) in PICTURE_SUFFIXES]))
     for path in sorted(wanted, key=lambda path: escape_path(path).encode()):
         label, split = of_folders(path)
         yield shown[path]._replace(label=_label_beside(_stem(path), by_name, read) or label, split=split)
@@ -131,7 +131,7 @@ def _label_in(facts: Any) -> str | None:
     return None
 
 
-def _folders_in(paths: Iterable[str]) -> Callable[[str], list[str]]:
+def folders_in(paths: Iterable[str]) -> Callable[[str], list[str]]:
     """Return prefix -> names of the folders there that hold inputs, as they lie on a disk."""
     found = dict[str, dict[str, None]]()
     for path in paths:

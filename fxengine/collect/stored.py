@@ -21,8 +21,10 @@ from fxengine.collect.frames import TIME, fragment, frame_hash, time_in
 from fxengine.collect.item import XYWH, Crop, Item, Payload, sha256_of, stamp, unescape_path
 from fxengine.collect.local import read_file, stat_item
 from fxengine.collect.opened import archive_above, is_video, open_archive, open_video
+from fxengine.collect.remote import kind_of, open_remote, read_remote, stat_remote
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.files import open_regular
+from fxengine.storage import WEB, absolute, is_remote, split
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
@@ -55,6 +57,9 @@ def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[Payload, 
 
 def read_file_at(path: str, max_bytes: int) -> tuple[bytes, tuple[int, int]]:
     """Return the bytes of a file, or of a member of a container, as `read_place` does."""
+    if is_remote(path):
+        data, told = read_remote(path, max_bytes)
+        return data, (told.size, told.mtime_ns)
     if (found := archive_above(path)) is None:
         return read_file(path, max_bytes)
     container, inside = found
@@ -80,7 +85,12 @@ def _told(what: str) -> Iterator[None]:
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path leads to a file or a folder, or to what lies in a container."""
+    """Tell whether a path leads to a file or a folder, or to what lies in a container; raises InputError where a
+    bucket cannot be asked.
+    """
+    if is_remote(path):
+        place = absolute(path)
+        return split(place)[0] == WEB or kind_of(place) is not None
     return os.path.exists(path) or stat_place("", os.fspath(path)).size >= 0  # noqa: PTH110 - a name may be too long
 
 
@@ -91,6 +101,8 @@ def open_place(path: Path) -> tuple[BufferedReader, int]:
         InputError: the container is none, or the member cannot be read.
         OSError: it is not there, or may not be read.
     """
+    if is_remote(path):
+        return open_remote(str(path))
     if archive_above(str(path)) is None:
         opened = open_regular(path, follow=True)
         return opened, stamp(os.fstat(opened.fileno()))[1]
@@ -159,6 +171,17 @@ def bytes_held(item: Item, max_bytes: int) -> int:
     return _FRAME if is_frame else max(0, min(item.size, max_bytes))
 
 
+def is_gone(path: str) -> bool:
+    """Tell whether there is nothing at a path, not even a broken link; what a server does not tell is not gone."""
+    if not is_remote(path):
+        return not os.path.lexists(path)
+    try:
+        stat_remote(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
 def stat_place(key: str, place: str) -> Item:
     """Return the item of a place as it is now, with size -1 where it is gone, and neither label nor split."""
     if (box := _box_in(place)) is not None:
@@ -169,6 +192,12 @@ def stat_place(key: str, place: str) -> Item:
             if video.has(frame[1]):
                 return Item(key, place, video.size, mtime_ns)
         return Item(key, place, -1, 0)
+    if is_remote(place):
+        try:
+            told = stat_remote(place)
+        except OSError:
+            return Item(key, place, -1, 0)
+        return Item(key, place, told.size, told.mtime_ns, etag=told.etag)
     if (found := archive_above(place)) is None:
         return stat_item(key, place)
     container, inside = found

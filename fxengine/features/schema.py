@@ -45,6 +45,7 @@ Dtype = Literal["float16", "float32"]
 
 KEPT_GROUP, KEPT_TEXT = "kept_text", "text"  # the group of texts that a store keeps, and its column
 WORDS_GROUP = "words"  # the group of what only word vectors tell
+ETAG_GROUP = "etag"  # the group, and its column, of what servers say of inputs that lie in a bucket or on the web
 
 # Name of a group -> its further columns, which a store has where it was asked for them. To add a group: name it here,
 # after those that are there, with nullable columns of one value a row, whose names no other column has; the first must
@@ -55,6 +56,7 @@ COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {
     "text": (pa.field("tokens", pa.int32()), pa.field("truncated", pa.bool_())),
     KEPT_GROUP: (pa.field(KEPT_TEXT, pa.string()),),  # the text itself
     WORDS_GROUP: (pa.field("coverage", pa.float32()),),  # the share of a text's words that the vocabulary knows
+    ETAG_GROUP: (pa.field(ETAG_GROUP, pa.string()),),  # the ETag of the input, "" where its server says none
 }
 KEPT_BYTES = 1_000_000  # of a text in the store, at most: a part's texts have a bound when it is read
 TEXT_GROUPS = frozenset({"text", KEPT_GROUP, WORDS_GROUP})  # those that only stores of texts can have
@@ -250,7 +252,12 @@ def widest_limits(made: Sequence[Provenance]) -> dict[str, int]:
 
 
 def united_groups(
-    made: Iterable[Provenance], asked: Iterable[str] = (), modality: str = "text", *, knows_words: bool = False
+    made: Iterable[Provenance],
+    asked: Iterable[str] = (),
+    modality: str = "text",
+    *,
+    knows_words: bool = False,
+    remote: bool = False,
 ) -> list[str]:
     """Return the column groups that a store has or is to have, in the order of the table: it keeps what a part has.
 
@@ -259,6 +266,7 @@ def united_groups(
         asked: groups to add.
         modality: what the store is made from.
         knows_words: whether by a vocabulary.
+        remote: whether its inputs lie on servers.
 
     Raises:
         InputError: a store of this modality has no such group; lists what there is.
@@ -267,11 +275,14 @@ def united_groups(
     others = set() if modality == "text" else set(TEXT_GROUPS)
     if not knows_words:
         others.add(WORDS_GROUP)
+    if not remote:
+        others.add(ETAG_GROUP)
     for group in asked:
         possible = [name for name in COLUMN_GROUPS if name not in others]
         if group not in possible:
             there = ", ".join(possible) or "none in this version"
             of = "" if group not in COLUMN_GROUPS else " of pictures" if modality == "picture" else " of such a net"
+            of = " of inputs on a disk" if group == ETAG_GROUP else of
             raise InputError(f"There is no column group {group!r}{of}. Available: {there}.")
     wanted = {*asked, *(group for provenance in made for group in provenance.groups)}
     return [group for group in COLUMN_GROUPS if group in wanted]

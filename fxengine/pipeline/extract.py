@@ -31,6 +31,7 @@ from fxengine.features.lock import locked
 from fxengine.features.schema import KEPT_GROUP, Dtype
 from fxengine.features.update import StoreUpdate
 from fxengine.features.write import PART_ROWS
+from fxengine.pipeline.lookahead import readers_of
 from fxengine.pipeline.plan import (
     Asked,
     RunPlan,
@@ -49,6 +50,7 @@ from fxengine.pipeline.suited import ensure_known, ensure_suited, holds_texts
 from fxengine.pipeline.summary import Progress, Summary, Watch
 from fxengine.pipeline.threads import Pipeline, Steps
 from fxengine.pipeline.units import NewRows, make_units
+from fxengine.storage import absolute
 from fxengine.trust import note_named
 
 
@@ -90,6 +92,7 @@ def extract(
     boxes: str | Path | None = None,
     margin: float | None = None,
     frames: str | None = None,
+    allow_private: bool = False,
     limit: int | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
@@ -112,7 +115,8 @@ def extract(
     Args:
         inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a video, a table of texts
             (.csv, .tsv, .jsonl, .parquet), a .txt of a text a line, a folder of .txt files of a text each, or a listing
-            that was made already. The backbone says which.
+            that was made already; what lies in a bucket (s3://, gs://, az://), or at an address (https://). The
+            backbone says which.
         store: folder of Parquet parts, made where it is not there.
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
             given, minilm_l6 for a table or a folder of nothing but .txt.
@@ -142,6 +146,7 @@ def extract(
         frames: which frames of videos are rows: "keyframes" (at least a second apart), "every", or a rate such as "1/s"
             or "0.5/s"; videos in a folder are opened then, too, as they are by `containers` in a new store. Those of
             the store, else keyframes. A video that is given as `inputs` is opened always.
+        allow_private: read addresses of a list that lie in private networks, too.
         keep_text: store the texts, too, so that pages show them wherever the table is (column group `kept_text`).
         limit: take only the first so many inputs, in the order of their ids.
         max_pixels: refuse larger pictures; that of the store, else 128 million, unless given.
@@ -213,12 +218,13 @@ def extract(
             plain = listing is None and boxed[0] is None and found.recipe.modality == "picture"
             frames = _frames(frames, folder, containers=containers, plain=plain)
             containers = containers or recorded_containers(folder)
-            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, boxed, frames, containers=containers)
+            opening = {"containers": containers, "private": allow_private}
+            inputs = _collect(inputs, listing, Filters(*patterns), found, columns, boxed, frames, **opening)
         else:
             boxed = None, 0.0
         asked = Asked(backbone, dtype, limits, limit, retry_failed, groups, containers, *boxed)
         made = plan_run(found, inputs, folder, asked)
-        note_named("root", os.path.abspath(inputs.root))  # from now on pages show what is below it
+        note_named("root", absolute(inputs.root))  # from now on pages show what is below it
         if prune:
             guard_prune(made, yes=yes)
         summary = Summary(str(store), found.facts.name, modality=found.recipe.modality)
@@ -267,6 +273,7 @@ def _collect(
     frames: str | None,
     *,
     containers: bool,
+    private: bool,
 ) -> Listing:
     if not isinstance(inputs, str | os.PathLike):
         raise InputError(
@@ -286,6 +293,7 @@ def _collect(
         boxes=boxed[0],
         margin=boxed[1],
         frames=frames,
+        allow_private=private,
     )
 
 
@@ -363,7 +371,9 @@ def _compute(made: RunPlan, folder: Path, how: _How, summary: Summary) -> StoreU
         summary.provider, summary.precision = session.provider, session.precision
         update = StoreUpdate(folder, wanted, plan, known.next_row, how.part_rows)
         sink = Sink(update, made.movable, plan, summary, made.columns, wanted.dtype)
-        steps = Steps(inputs.read, made.limits.max_bytes, preparer, session, tuple(made.columns))
+        steps = Steps(
+            inputs.read, made.limits.max_bytes, preparer, session, tuple(made.columns), readers_of(inputs.root)
+        )
         pipeline = Pipeline(steps, how.decoders, made.movable, None if texts else note)  # no text is a crash's cause
         new = NewRows(made.new_items(), made.moves, update.next_row, update.part_rows)
         run(make_units(folder, plan, new), pipeline, sink, how.watch)

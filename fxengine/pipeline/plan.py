@@ -26,6 +26,7 @@ from fxengine.errors import InputError
 from fxengine.features import parts
 from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.schema import (
+    ETAG_GROUP,
     FEATURE,
     KEPT_BYTES,
     KEPT_GROUP,
@@ -38,9 +39,10 @@ from fxengine.features.schema import (
 )
 from fxengine.features.update import Movable
 from fxengine.features.write import check_fits
-from fxengine.pipeline.lookahead import hash_each
+from fxengine.pipeline.lookahead import hash_each, readers_of
 from fxengine.pipeline.summary import Progress, Watch
 from fxengine.pipeline.units import Move
+from fxengine.storage import is_remote, shown
 
 _PRUNE_GUARD = 0.2
 
@@ -136,9 +138,10 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
     if not isinstance(limits, Limits):
         limits = _with(recorded_limits(known.paths) or usual_limits(modality), limits or {})
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
-    own = ("text",) * (modality == "text") + (WORDS_GROUP,) * wanted.knows_words
+    remote = is_remote(inputs.root) and not _is_hashed(inputs)
+    own = ("text",) * (modality == "text") + (WORDS_GROUP,) * wanted.knows_words + (ETAG_GROUP,) * remote
     made_by = map(parts.read_provenance, known.paths)
-    groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words)
+    groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words, remote=remote)
     pictures = inputs.pictures if isinstance(inputs, BoxListing) else inputs
     opened = isinstance(pictures, ArchiveListing) and pictures.opens_archives
     frames = pictures.frames if isinstance(pictures, ArchiveListing) else ""
@@ -165,7 +168,9 @@ def with_moves(made: RunPlan, watch: Watch) -> RunPlan:
     moves: dict[str, Move] = {}
     begin, stopped = time.perf_counter(), False
     try:
-        with closing(hash_each(made.inputs.read, made.limits.max_bytes, candidates)) as hashed:
+        with closing(
+            hash_each(made.inputs.read, made.limits.max_bytes, candidates, readers_of(made.inputs.root))
+        ) as hashed:
             for item, digest in hashed:
                 claimed = made.movable.claim(digest) if digest in made.movable else None
                 if claimed is not None:
@@ -237,7 +242,7 @@ def provenance_of(found: BackboneFile, source: str, root: Path, dtype: Dtype, li
         space=found.fingerprint,
         source=source,
         recipe=found.recipe.canonical() if isinstance(found.recipe, TextRecipe) else asdict(found.recipe),
-        root=escape_path(str(root)),
+        root=escape_path(shown(root)),
         dim=found.facts.dim,
         layers=dict(found.facts.layers),
         dtype=dtype,
@@ -294,5 +299,7 @@ def _compare(made: RunPlan, retry_failed: bool) -> Plan:
             raise InputError(f"There is no box to extract in {inputs.root}: {inputs.absent}.")
         hint = f" {len(inputs.unreadable)} folders could not be read." if inputs.unreadable else ""
         file = "file" if made.found.recipe.modality == "picture" else ".txt file"
-        raise InputError(f"There is no {file} to extract from in {inputs.root}.{hint} Hidden files are left out.")
+        raise InputError(
+            f"There is no {file} to extract from in {shown(inputs.root)}.{hint} Hidden files are left out."
+        )
     return plan

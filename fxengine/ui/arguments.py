@@ -77,6 +77,7 @@ def add_places(parser: argparse.ArgumentParser, otherwise: str, *, margin: float
     )
     share = f"what is taken around a box, as a share of its edges ({otherwise})"
     group.add_argument("--margin", type=float, default=margin, metavar="SHARE", help=share)
+    group.add_argument("--allow-private", action="store_true", help="read addresses in private networks, too")
 
 
 def add_pooling(parser: argparse.ArgumentParser) -> None:

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_inputs(
         parser,
-        "a folder, searched recursively, a picture, a tar, zip or Parquet file of them, a table or folder of texts",
+        "a folder, searched recursively, a picture, a tar, zip or Parquet file of them, a table or folder of texts, or "
+        "what lies at s3://, gs:// or az://; https:// with --list",
     )
     add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
     add_backbone(parser, default_shown=f"{BACKBONE}; for a table of texts {BACKBONE_OF_TEXTS}")
