@@ -132,11 +132,12 @@ def _serve(serve: dict[str, Any]) -> list[Row]:
     return [
         (
             f"the page over {serve['rows']:,} rows x 1280",
-            f"first rows {serve['first_rows_s']:.1f} s after the link; thumbnails of 12-megapixel photos at "
+            f"first rows {serve['first_rows_s']:.2f} s after the link; thumbnails of 12-megapixel photos at "
             f"{serve['of_pillow']:.2f} of the rate of Pillow's scaled decoding alone, 200 kept ones in "
             f"{serve['kept_200_s']:.2f} s; search by a picture of 12 megapixels {serve['search_ms']} ms; "
             f"{serve['people']} people scrolling: a kept thumbnail in {serve['scroll_p95_ms']} ms (95%); "
-            f"{serve['peak_mb']} MB of memory",
+            f"a round of labelling {serve['label_round_s']:.1f} s; {serve['peak_own_mb']} MB of memory, mapped files "
+            "not counted",
             "`scripts/bench serve`",
         )
     ]

@@ -1,4 +1,4 @@
-"""The page's server over 100,000 rows: the first page, thumbnails cold and kept, search by a picture, fifty people.
+"""The page's server over 100,000 rows: first page, thumbnails cold and kept, search by a picture, fifty people, memory.
 
 python -m bench.serve [--rows 100000] [--thumbs 60] [--seconds 60]
 """
@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ from fxengine.trust import name_pictures
 
 _LINKED = 50  # photos of 12 megapixels that the rows are links to
 _PEOPLE = 50
+_TOGETHER = 6  # that a browser asks one server for at once
 _EDGE = 240  # pixels of a thumbnail's longer edge
 
 
@@ -189,23 +191,52 @@ def scroll(page: Page, rows: int, thumbs: int, seconds: float) -> list[float]:
         return [each for took in pool.map(one, range(_PEOPLE)) for each in took]
 
 
-def peak_mb(process: int) -> float:
-    """Return the most memory that a process has held, in MB."""
-    said = Path(f"/proc/{process}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", said)[1]) / 1000  # type: ignore[index]
+class Memory:
+    """The most memory of its own that a process holds, in MB, looked at every 20 ms: what is mapped from a file is not
+    counted, since the system takes it back when it wants to.
+    """
+
+    def __init__(self, process: int) -> None:
+        self.peak = 0.0
+        self._status, self._ended = Path(f"/proc/{process}/status"), threading.Event()
+        self._watching = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Memory:
+        self._watching.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._watching.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.02):
+            held = int(re.search(r"RssAnon:\s+(\d+)", self._status.read_text())[1])  # type: ignore[index]
+            self.peak = max(self.peak, held / 1000)
+
+
+def label_round(page: Page, rows: int) -> float:
+    """Give sixty rows one of twenty names, and return the seconds of a round after it."""
+    connection = page.connection()
+    for name in range(20):
+        answer = {"rows": [*range(name, min(rows, 60), 20)], "label": f"name {name}"}
+        page.ask(connection, "/api/label/answer", json.dumps(answer).encode())
+    page.ask(connection, "/api/label/learn", b"{}")
+    return timed(lambda: page.ask(connection, "/api/label/learn", b"{}"))
 
 
 def measure(store: Path, rows: int, thumbs: int, seconds: float) -> dict[str, Any]:
     """Measure everything over a store."""
     root = store.parent / "photos"
-    with served(store) as (page, times):
+    with served(store) as (page, times), Memory(page.process) as memory:
         cold, alone = [], []
         for half in range(2):  # A B A B
             some = range(half * thumbs, (half + 1) * thumbs)
             alone.append(thumbs / timed(lambda some=some: pillow_alone([root / f"000/{i:06d}.jpg" for i in some])))  # type: ignore[misc]
             paths = [f"/thumb/{i}" for i in some]
-            cold.append(thumbs / timed(lambda paths=paths: ask_all(page, paths, usable_cores())))  # type: ignore[misc]
-        kept = timed(lambda: ask_all(page, [f"/thumb/{i % (2 * thumbs)}" for i in range(200)], 6))
+            cold.append(thumbs / timed(lambda paths=paths: ask_all(page, paths, _TOGETHER)))  # type: ignore[misc]
+        kept = timed(lambda: ask_all(page, [f"/thumb/{i % (2 * thumbs)}" for i in range(200)], _TOGETHER))
+        page.ask(page.connection(), "/api/search/ready")  # as the page does when its search is opened
         query, connection = (root / "000/000007.jpg").read_bytes(), page.connection()
         took = []
         for i in range(9):
@@ -214,7 +245,9 @@ def measure(store: Path, rows: int, thumbs: int, seconds: float) -> dict[str, An
             page.ask(connection, "/api/search", json.dumps({"plus": [{"picture": brought}]}).encode())
             took.append(time.perf_counter() - began)
         scrolled = scroll(page, rows, 2 * thumbs, seconds)
-        peak = peak_mb(page.process)
+        learned = label_round(page, rows)
+        mapped = timed(lambda: page.ask(page.connection(), "/api/map/places"))
+        load = os.getloadavg()[1]
     return {
         "rows": rows,
         "link_s": round(times["link"], 2),
@@ -229,7 +262,10 @@ def measure(store: Path, rows: int, thumbs: int, seconds: float) -> dict[str, An
         "people": _PEOPLE,
         "scrolled_thumbs": len(scrolled),
         "scroll_p95_ms": round(1000 * float(np.percentile(scrolled, 95))),
-        "peak_mb": round(peak),
+        "label_round_s": round(learned, 2),
+        "map_s": round(mapped, 1),
+        "peak_own_mb": round(memory.peak),
+        "load": round(load, 1),
     }
 
 

@@ -14,14 +14,15 @@ from typing import Literal
 
 from fxengine.cache import find, keep
 from fxengine.errors import InputError
+from fxengine.storage import absolute, is_remote
 
 _DEEPEST = 100
-Named = Literal["root", "backbone"]
+Named = Literal["root", "backbone", "private"]
 
 
 def note_named(kind: Named, value: str) -> None:
-    """Note that this user named a root (its absolute path) or a backbone (its source, as a store says it), where
-    that can be noted.
+    """Note that this user named a root (as `storage.absolute` says it), a backbone (its source, as a store says it) or
+    a host (`NAME:PORT`) at a private address, where that can be noted.
     """
     with suppress(InputError):
         if not was_named(kind, value):
@@ -40,11 +41,11 @@ def name_pictures(folder: str | Path) -> None:
     """Note what this user gave as `pictures`: what lies below it may be shown and read from now on.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder; whether there is a remote one, is not asked.
     """
-    if not Path(folder).is_dir():
+    if not is_remote(folder) and not Path(folder).is_dir():
         raise InputError(f"There is no folder {folder}, which `pictures` names.")
-    note_named("root", os.path.abspath(folder))
+    note_named("root", absolute(folder))
 
 
 def within_named(folder: str | Path) -> bool:
@@ -59,4 +60,8 @@ def within_named(folder: str | Path) -> bool:
 
 
 def _note(kind: Named, value: str) -> str:
-    return f"named/{kind}-{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()}"
+    try:
+        told = value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # an escaped "/" or ".." of a container or an address, which no path on a disk has
+        told = value.encode(errors="surrogatepass")
+    return f"named/{kind}-{hashlib.sha256(told).hexdigest()}"

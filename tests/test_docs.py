@@ -21,6 +21,7 @@ from fxengine.ui.commands import COMMANDS
 from fxengine.ui.exit_codes import FINE
 from tests.conftest import ROOT, make_photo
 from tests.places import in_tar, in_zip
+from tests.videos import video_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What is in a line that is parsed, and not run.
@@ -52,6 +53,9 @@ LINES_NOT_RUN = {
     "uci_": "what a run over real reviews printed",
     "IVF1024": "wants thousands of rows",
     "--dim 256": "wants hundreds of rows",
+    "s3://": "a bucket; tests/pipeline/test_buckets.py",
+    "gs://": "a bucket",
+    "https:": "a network; tests/collect/test_web.py",
 }
 # What is in a block that is compiled, and not run.
 BLOCKS_NOT_RUN = {
@@ -119,7 +123,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_places(folder: Path) -> None:
-    """Write the containers and the boxes that the pages name."""
+    """Write the containers, the videos and the boxes that the pages name."""
+    (folder / "clips").mkdir()
+    for clip in (folder / "clip.mp4", folder / "clips" / "a.mp4"):
+        video_of(folder / "photos", clip, [0, 6.24, 12.48])
     (folder / "shards").mkdir()
     in_tar(folder / "photos", folder / "shard-000012.tar")
     in_tar(folder / "photos", folder / "shards" / "shard-000000.tar")

@@ -34,9 +34,17 @@ ORDER = (
     "ui",
     "bench",
 )
-GROUND = ("errors", "facts", "files", "cache", "trust")  # imported from anywhere, each only by what stands after it
+GROUND = (
+    "errors",
+    "facts",
+    "files",
+    "cache",
+    "storage",
+    "trust",
+)  # imported from anywhere, each only by what stands after it
 ROOT_FILES = ("__init__", "__main__")  # the public names, and `python -m fxengine`
 HEAVY = {
+    "av",
     "faiss",
     "keras",
     "matplotlib",
@@ -52,6 +60,7 @@ HEAVY = {
     "starlette",
     "uvicorn",
     "ray",
+    "obstore",
 }
 MODULES = sorted(PACKAGE.rglob("*.py")) + sorted((ROOT / "bench").rglob("*.py"))
 FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
@@ -70,6 +79,8 @@ PRIVATE = {
 PUBLIC = {"_exit", "_fields", "_replace"}  # of os and of named tuples: public, in spite of their names
 # Who has a pool of threads, and for what: one function over blocks, and nothing that outlives it.
 POOLS = {
+    "fxengine/collect/bucket.py",  # lists the next ranges of keys while one is used
+    "fxengine/collect/remote_list.py",  # asks servers for what a list names
     "fxengine/features/blocks.py",  # reads the next block while one is worked on
     "fxengine/heads/evaluate/scores.py",  # the area under the curve of every class
     "fxengine/heads/streams/closed_form.py",  # the model without each fold

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from fxengine.collect.boxes import BoxListing
+from fxengine.collect.frames import check_rule
 from fxengine.collect.item import Filters, Item, Payload, Place, TextColumns, columns_refused
+from fxengine.collect.opened import ensure_videos
 from fxengine.errors import InputError
+from fxengine.storage import absolute
 
 __all__ = ["CONTAINERS", "Container", "Filters", "Listing", "TextColumns", "collect", "load_container"]
 
@@ -19,6 +21,8 @@ __all__ = ["CONTAINERS", "Container", "Filters", "Listing", "TextColumns", "coll
 CONTAINERS = {
     "archive": "fxengine.collect.archive",
     "text_table": "fxengine.collect.text_table",
+    "remote_list": "fxengine.collect.remote_list",
+    "bucket": "fxengine.collect.bucket",
     "text_files": "fxengine.collect.text_files",
     "paths": "fxengine.collect.paths",
     "folder": "fxengine.collect.folder",
@@ -79,11 +83,14 @@ def collect(
     containers: bool = False,
     boxes: Path | None = None,
     margin: float = 0.0,
+    frames: str | None = None,
+    allow_private: bool = False,
 ) -> Listing:
     """Return the inputs in a folder or a container, those that a list names, a single file, or a table's rows.
 
     Args:
-        source: a folder, one picture, a tar, a zip, a Parquet file of pictures, or a table of texts.
+        source: a folder, one picture, a tar, a zip, a Parquet file of pictures, a video, or a table of texts; a folder
+            or a key of a bucket, or an address.
         listing: a file that names paths, relative to `source`.
         include: patterns of which a file must fit one.
         exclude: patterns of which a file must fit none.
@@ -92,13 +99,20 @@ def collect(
         containers: whether tars, zips and Parquet files of pictures in a folder are opened, too.
         boxes: a file or folder of boxes in the pictures: a row is a box then.
         margin: what is taken around a box, as a share of its edges.
+        frames: which frames of videos, "keyframes" (at least a second apart), "every", or a rate such as "1/s"; videos
+            in a folder are opened then, too. Keyframes unless given.
+        allow_private: whether addresses of the web may be those of private networks.
 
     Raises:
         InputError: the folder, the list or the table is not there or cannot be read, or what is asked for does not
             suit it.
     """
     filters = Filters(tuple(include), tuple(exclude))
-    asked = Place(Path(os.path.abspath(source)), listing, filters, modality, columns, containers)
+    asked = Place(
+        Path(absolute(source)), listing, filters, modality, columns, containers, check_rule(frames), allow_private
+    )
+    if frames is not None:
+        _ensure_frames(asked, boxes)
     if listing is not None and asked.root.is_file():
         raise InputError(
             f"`listing` names files in a folder, and {source} is a file: give the folder that they are in, or leave "
@@ -116,3 +130,13 @@ def collect(
         return BoxListing(found, boxes, margin)
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror or error}.") from error
+
+
+def _ensure_frames(place: Place, boxes: Path | None) -> None:
+    """Raise InputError where there can be no frames."""
+    if place.modality != "picture":
+        raise InputError("`frames` are those of videos, and the backbone takes texts: leave them away.")
+    if boxes is not None or place.listing is not None:
+        other = "`boxes` lie in pictures" if boxes is not None else "`listing` names files"
+        raise InputError(f"{other}, `frames` in videos: leave one of the two away.")
+    ensure_videos()

@@ -1,4 +1,4 @@
-"""Lists what is in a tar, a zip or a Parquet file of pictures, or in a folder with such files among others."""
+"""Lists what is in a tar, a zip, a Parquet file of pictures or a video, or in a folder with such files among others."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from fxengine.collect.folder import FolderListing, list_folder
+from fxengine.collect.frames import KEYFRAMES, TIME, fragment
 from fxengine.collect.item import SPLITS, Filters, Item, Payload, Place, TextColumns, escape_path, stamp
-from fxengine.collect.opened import is_archive, open_archive
+from fxengine.collect.members import TEXT
+from fxengine.collect.opened import ensure_videos, is_archive, is_video, open_archive, open_video
 from fxengine.collect.picture_table import holds_pictures
 from fxengine.collect.stored import read_stored
 from fxengine.collect.text_files import utf8_of
@@ -18,6 +22,7 @@ from fxengine.errors import InputError
 
 # What Hugging Face calls the shards of a split, and those who write tars after it.
 _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d+(-of-\d+)?\.", re.IGNORECASE)
+_FRAMES = f"{TIME}/"  # how the listing of a folder says that a file is a video: sorted where its frames are
 _TEXTS = ("*.[tT][xX][tT]",)
 
 
@@ -43,13 +48,32 @@ class ArchiveListing:
     labelled: bool = True
     unreadable: list[str] = field(default_factory=list)
 
+    @property
+    def opens_archives(self) -> bool:
+        """Whether what is in tars, zips and Parquet files is listed."""
+        return self.place.containers or (self.files is None and not is_video(self.only))
+
+    @property
+    def frames(self) -> str:
+        """Which frames of videos are listed, "" where videos are not opened."""
+        return self.place.frames or (KEYFRAMES if is_video(self.only) else "")
+
     def __iter__(self) -> Iterator[Item]:
+        if self.files is None and is_video(self.only):
+            yield from self._frames(self.only, str(self.root / self.only), None, None)
+            return
         if self.files is None:
             yield from self._inside(self.only, str(self.root / self.only), None, None)
             return
+        video = ""
         for path, entry, label, split in self.files.files():
-            if path.endswith("/"):
+            if path.endswith(_FRAMES):
+                video = path.removesuffix("/")  # a file that is called as one of its frames would be that frame
+                yield from self._in_video(path.removesuffix(_FRAMES), entry, label, split)
+            elif path.endswith("/"):
                 yield from self._in_folder(path[:-1], entry, label, split)
+            elif video and path.startswith(video):
+                self._tell(f"{entry.path}, which is called as a frame of the video beside it: rename it")
             else:
                 yield _item(path, entry, label, split)
 
@@ -81,8 +105,7 @@ class ArchiveListing:
         self, path: str, source: str, label: str | None, split: str | None, columns: TextColumns | None = None
     ) -> Iterator[Item]:
         archive, mtime_ns = open_archive(source)
-        if archive.cut and archive.cut not in self.unreadable:
-            self.unreadable.append(archive.cut)
+        self._tell(archive.cut)
         shard = _SHARD.match(os.path.basename(path))  # noqa: PTH119
         split = split or (shard[1].lower() if shard else None)
         columns = self.place.columns if columns is None else columns
@@ -97,13 +120,41 @@ class ArchiveListing:
                     member.split or split,
                 )
 
+    def _in_video(self, path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Iterator[Item]:
+        """Yield the frames of a video of a folder; a file that is none is a file as others."""
+        if not self.place.filters.admit(path):
+            return
+        try:
+            found = self._frames(path, entry.path, label, split)
+            first = next(found, None)
+        except (InputError, OSError):
+            first = None
+        if first is None:
+            yield _item(path, entry, label, split)
+            return
+        yield first
+        yield from found
+
+    def _frames(self, path: str, source: str, label: str | None, split: str | None) -> Iterator[Item]:
+        video, mtime_ns = open_video(source)
+        self._tell(video.cut)
+        # In the order of their ids, which is that of the text: 10.000 stands before 9.000.
+        for of_frame in sorted(map(fragment, video.times(self.frames))):
+            yield Item(escape_path(path) + of_frame, source + of_frame, video.size, mtime_ns, label, split)
+
+    def _tell(self, sentence: str) -> None:
+        if sentence and sentence not in self.unreadable:
+            self.unreadable.append(sentence)
+
 
 def takes(place: Place) -> bool:
     """Tell whether it lists such a place: a container, or a folder whose containers are to be opened."""
     if place.listing is not None:
         return False
-    if place.containers and place.root.is_dir():
+    if (place.containers or place.frames is not None) and place.root.is_dir():
         return True
+    if is_video(place.root.name) and place.root.is_file():
+        return place.modality == "picture"
     if not is_archive(place.root.name) or not place.root.is_file():
         return False
     if place.root.suffix.lower() == ".parquet":  # else one of texts, or a store's part
@@ -121,18 +172,30 @@ def open_listing(place: Place) -> ArchiveListing:
         filters = place.filters
         if place.modality == "text" and not filters.include:
             filters = replace(filters, include=_TEXTS)
-        files = replace(list_folder(place.root, filters), is_archive=is_archive)
+        files = replace(list_folder(place.root, filters), mark=partial(_mark, place))
         listing = ArchiveListing(place.root, files, "", replace(place, filters=filters))
         listing.unreadable = files.unreadable
         return listing
+    if is_video(place.root.name):
+        ensure_videos()
     if place.root.suffix.lower() != ".parquet" and place.columns != TextColumns():
         raise InputError(f"{place.root} has no columns: name none.")
     listing = ArchiveListing(place.root.parent, None, place.root.name, place)
     unfiltered = replace(listing, place=replace(place, filters=Filters()), unreadable=[])
-    if next(iter(unfiltered), None) is None:
+    items = iter(unfiltered)
+    if (first := next(items, None)) is None:
         noun = "text (.txt)" if place.modality == "text" else "picture"
         raise InputError(". ".join([f"{place.root} holds no {noun}", *unfiltered.unreadable]) + ".")
+    if place.modality == "picture" and all(item.key.lower().endswith(TEXT) for item in chain([first], items)):
+        raise InputError(f"{place.root} holds no picture, but texts ({TEXT}): name a backbone of texts as `backbone`.")
     return listing
+
+
+def _mark(place: Place, name: str) -> str:
+    """Return what stands behind a file's name in the ids of what it holds, "" where it is not opened."""
+    if place.containers and is_archive(name):
+        return "/"
+    return _FRAMES if place.frames is not None and is_video(name) else ""
 
 
 def _item(path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Item:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,8 +17,14 @@ from fxengine.collect.table import id_columns, read_table, read_text_file
 from fxengine.errors import InputError, reason
 
 _NAMED = 5  # missing pictures in a sentence
+_FAR = 1e300  # outside of any picture, and further than that is infinity
 _NAMES = re.compile(r"^\s*-?\s*(?:(\d+)\s*:\s*)?['\"]?([^'\"\[\]{}:#]+?)['\"]?\s*$")
-_SIDES = {"x": ("x", "left", "xmin"), "y": ("y", "top", "ymin"), "width": ("width", "w"), "height": ("height", "h")}
+_SIDES = {
+    "x": ("x", "left", "xmin"),
+    "y": ("y", "top", "ymin"),
+    "width": ("width", "w", "xmax"),
+    "height": ("height", "h", "ymax"),
+}
 
 
 class _Box(NamedTuple):
@@ -34,7 +41,8 @@ class _Box(NamedTuple):
         """Return what a W3C media fragment says of it, with so much of its edges more on each side."""
         across, down = margin * self.width, margin * self.height
         sides = (self.x - across, self.y - down, self.width + 2 * across, self.height + 2 * down)
-        return ("percent:" if self.percent else "") + ",".join(f"{side:.8g}" for side in sides)
+        finite = (max(-_FAR, min(_FAR, side)) for side in sides)
+        return ("percent:" if self.percent else "") + ",".join(f"{side:.8g}" for side in finite)
 
 
 class _Pictures(Protocol):
@@ -54,7 +62,8 @@ class BoxListing:
         margin: what is taken around a box, as a share of its edges.
         root: that of the pictures.
         labelled: boxes tell labels.
-        unreadable: as that of the pictures, and which pictures of boxes are not there.
+        unreadable: that of the pictures.
+        absent: which pictures of boxes are not there, a sentence, or "".
     """
 
     pictures: _Pictures
@@ -63,6 +72,7 @@ class BoxListing:
     labelled: bool = True
     root: Path = field(init=False)
     unreadable: list[str] = field(init=False)
+    absent: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self.root, self.unreadable = self.pictures.root, self.pictures.unreadable
@@ -81,9 +91,9 @@ class BoxListing:
         self._items = sorted(items.values(), key=lambda item: item.key.encode())
         if missing:
             named = ", ".join([*missing][:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
-            self.unreadable.append(
-                f"{len(missing)} pictures that {self.boxes} names are not there: {escape_path(named)}"
-            )
+            said = "1 picture" if len(missing) == 1 else f"{len(missing)} pictures"
+            are = "is" if len(missing) == 1 else "are"
+            self.absent = f"{said} that {self.boxes} names {are} not there: {escape_path(named)}"
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self._items)
@@ -115,14 +125,38 @@ def _in_file(path: Path) -> dict[str, list[_Box]]:
 
 
 def _in_coco(facts: Any) -> dict[str, list[_Box]]:
-    names = {image["id"]: str(image["file_name"]) for image in facts["images"]}
     classes = {each["id"]: str(each["name"]) for each in facts.get("categories", ())}
+    names: dict[Any, str] = {}
+    for number, image in enumerate(facts["images"]):
+        with _named(f"image {number} (counted from 0)"):
+            if names.setdefault(image["id"], str(image["file_name"])) != str(image["file_name"]):
+                raise ValueError(f"two images have the id {image['id']!r:.60}")
     found: dict[str, list[_Box]] = {}
-    for each in facts["annotations"]:
-        x, y, width, height = map(_number, each["bbox"])
-        label = classes.get(each.get("category_id"))
-        found.setdefault(names[each["image_id"]], []).append(_Box(x, y, width, height, _label(label)))
+    for number, each in enumerate(facts["annotations"]):
+        with _named(f"annotation {number} (counted from 0)"):
+            x, y, width, height = _four(each["bbox"])
+            if each["image_id"] not in names:
+                raise ValueError(f"there is no image with the id {each['image_id']!r:.60}")
+            label = classes.get(each.get("category_id"))
+            found.setdefault(names[each["image_id"]], []).append(_Box(x, y, width, height, _label(label)))
     return found
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say of which line or entry an error is."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        why = f"there is no {error}" if isinstance(error, KeyError) else reason(error)
+        raise ValueError(f"{what}: {why}") from error
+
+
+def _four(values: Any) -> list[float]:
+    numbers = [_number(value) for value in values]
+    if len(numbers) != 4:
+        raise ValueError(f"a box has 4 numbers, not {len(numbers)}")
+    return numbers
 
 
 def _in_table(path: Path) -> dict[str, list[_Box]]:
@@ -136,12 +170,14 @@ def _in_table(path: Path) -> dict[str, list[_Box]]:
         )
     labels = table[lower["label"]].to_pylist() if "label" in lower else [None] * len(table)
     sides = [table[str(columns[side])].to_pylist() for side in _SIDES]
+    edges = columns["width"] == lower.get("xmax"), columns["height"] == lower.get("ymax")
     found: dict[str, list[_Box]] = {}
     for record, (name, label, *four) in enumerate(zip(table[ids[0]].to_pylist(), labels, *sides, strict=True)):
         try:
             x, y, width, height = map(_number, four)
         except (ValueError, TypeError) as error:
             raise InputError(f"Record {record} (counted from 0) of {path} has no box: {reason(error)}.") from error
+        width, height = width - x * edges[0], height - y * edges[1]
         found.setdefault(str(name), []).append(_Box(x, y, width, height, _label(label)))
     return found
 
@@ -152,11 +188,14 @@ def _in_folder(path: Path) -> dict[str, list[_Box]]:
     found: dict[str, list[_Box]] = {}
     for file in sorted(path.rglob("*.txt")):
         try:
-            lines = [line.split() for line in read_text_file(file, str(file)).decode().splitlines() if line.strip()]
             boxes = []
-            for number, *four in lines:
-                x, y, width, height = (100 * _number(side) for side in four)
-                label = classes.get(int(number), number)
+            for line, text in enumerate(read_text_file(file, str(file)).decode("utf-8-sig").splitlines(), 1):
+                if not text.strip():
+                    continue
+                with _named(f"line {line}"):
+                    number, *four = text.split()
+                    x, y, width, height = (100 * side for side in _four(four))
+                    label = classes.get(int(number), number)
                 boxes.append(_Box(x - width / 2, y - height / 2, width, height, _label(label), percent=True))
         except (ValueError, OSError) as error:
             raise InputError(f"{file} holds no lines of class, x, y, width and height: {reason(error)}.") from error
@@ -182,9 +221,12 @@ def _classes_beside(path: Path) -> dict[int, str]:
 
 
 def _number(value: Any) -> float:
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{value!r} is no number of pixels")
+        raise ValueError(f"{str(value)[:60]} is no number of pixels")
     return number
 
 

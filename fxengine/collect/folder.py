@@ -31,8 +31,8 @@ class FolderListing:
         unreadable: folders that could not be listed, filled while iterating.
         labelled: folders tell labels.
         suffixes: a folder that holds a file with one of them, or with none, may be a class.
-        is_archive: tells by its name which file is a folder to be listed by others, where any are: `files` gives it
-            with a "/" behind its path.
+        mark: tells by its name which file is a folder to be listed by others, where any are: returns what stands behind
+            its path in the ids of what it holds, with a "/" at the end, as `files` gives it; "" for all others.
     """
 
     root: Path
@@ -40,7 +40,7 @@ class FolderListing:
     unreadable: list[str] = field(default_factory=list)
     labelled: bool = True
     suffixes: frozenset[str] = PICTURE_SUFFIXES
-    is_archive: Callable[[str], bool] | None = None
+    mark: Callable[[str], str] | None = None
 
     def __iter__(self) -> Iterator[Item]:
         for path, entry, label, split in self.files():
@@ -73,7 +73,7 @@ class FolderListing:
             if entry is None:
                 levels.pop()
                 inside.pop()
-            elif name[-1] == "/" and not self._is_archive(entry):
+            elif name[-1] == "/" and not self._mark(entry):
                 if (below := self._entries(entry.path, inside)) is not None:
                     levels.append((prefix + name, iter(below)))
             elif name[-1] == "/" or (_is_input(entry) and self.filters.admit(prefix + name)):
@@ -88,7 +88,7 @@ class FolderListing:
                 return None
             with os.scandir(folder) as entries:
                 visible = [e for e in entries if e.name[0] != "."]
-                found = [(e.name + "/" if _is_folder(e) or self._is_archive(e) else e.name, e) for e in visible]
+                found = [(e.name + ("/" if _is_folder(e) else self._mark(e)), e) for e in visible]
         except OSError:
             if folder not in self.unreadable:
                 self.unreadable.append(folder)
@@ -97,8 +97,8 @@ class FolderListing:
         # A folder sorts by its name with the slash, so that the whole listing is in the order of the paths.
         return sorted(found, key=lambda pair: escape_path(pair[0]).encode())
 
-    def _is_archive(self, entry: os.DirEntry[str]) -> bool:
-        return self.is_archive is not None and self.is_archive(entry.name) and not _is_folder(entry)
+    def _mark(self, entry: os.DirEntry[str]) -> str:
+        return "" if self.mark is None or _is_folder(entry) else self.mark(entry.name)
 
     def _folders_with_inputs(self, prefix: str) -> list[str]:
         try:
@@ -111,7 +111,7 @@ class FolderListing:
     def _has_input(self, folder: str, prefix: str) -> bool:
         root = os.stat(self.root)
         # Without the filters: which folders are classes must not depend on what is extracted this time.
-        found = FolderListing(self.root, unreadable=self.unreadable, is_archive=self.is_archive)._walk(
+        found = FolderListing(self.root, unreadable=self.unreadable, mark=self.mark)._walk(
             folder, prefix, ((root.st_dev, root.st_ino),)
         )
         suffixes = (os.path.splitext(path)[1].lower() for path, _ in found)  # a path with a "/" behind it has none

@@ -70,6 +70,7 @@ class Item(NamedTuple):
         label: class folder, or None.
         split: one of `SPLITS` where the folders say so, or None.
         content_hash: SHA-256 in hex, where the listing has read the content already, or None.
+        etag: of what lies on a server what it says changes with the content, "" where it says nothing; else None.
     """
 
     key: str
@@ -79,9 +80,10 @@ class Item(NamedTuple):
     label: str | None = None
     split: str | None = None
     content_hash: str | None = None
+    etag: str | None = None
 
 
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1  # that a column of a store holds
 
 
 def stamp(status: os.stat_result) -> tuple[int, int]:
@@ -91,9 +93,9 @@ def stamp(status: os.stat_result) -> tuple[int, int]:
     that fills an `Item` takes them from here, so that an unchanged file compares equal in the next run.
     """
     size, mtime_ns = status.st_size, status.st_mtime_ns
-    if 0 <= size <= _LARGEST and -_LARGEST <= mtime_ns <= _LARGEST:  # the rule, asked for every file of a listing
+    if 0 <= size <= LARGEST and -LARGEST <= mtime_ns <= LARGEST:  # the rule, asked for every file of a listing
         return size, mtime_ns
-    return max(-(2**63), min(_LARGEST, size)), max(-(2**63), min(_LARGEST, mtime_ns))
+    return max(-(2**63), min(LARGEST, size)), max(-(2**63), min(LARGEST, mtime_ns))
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,15 @@ class Place:
     """What a listing is asked for.
 
     Attributes:
-        root: absolute path of a folder or of one file.
+        root: absolute path of a folder or of one file, or a remote place.
         listing: a file that names inputs, relative to `root`; None where `root` itself says them.
         filters: which files count.
         modality: what the inputs are, a name of `decode.MODALITIES`.
         columns: what is what in a table of texts, or of pictures.
         containers: whether tars, zips and Parquet files of pictures that lie in a folder are opened, too.
+        frames: which frames of videos are inputs, as `frames.check_rule` takes it; None where videos that lie in a
+            folder are not opened.
+        allow_private: whether addresses of the web may be those of private networks.
     """
 
     root: Path
@@ -154,6 +159,8 @@ class Place:
     modality: str = "picture"
     columns: TextColumns = TextColumns()
     containers: bool = False
+    frames: str | None = None
+    allow_private: bool = False
 
 
 def columns_refused(why: str) -> InputError:

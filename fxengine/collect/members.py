@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from fxengine.collect.folder import PICTURE_SUFFIXES, label_rule
-from fxengine.collect.item import escape_path
+from fxengine.collect.item import LARGEST, escape_path
 from fxengine.collect.memory import require
 from fxengine.errors import DecodeError
 
 RATIO = 100  # what unpacks to more than so many times its size is no picture, but a trap
-_CLASS, _FACTS, _CAPTION = ".cls", ".json", ".txt"  # of webdataset, beside the picture of the same name
+_CLASS, _FACTS, TEXT = ".cls", ".json", ".txt"  # of webdataset, beside the picture of the same name
 _LABELS = ("label", "cls", "class")  # of which a .json has one
 _LONGEST = 1 << 16  # bytes of a file that is read for a label
+_LONGEST_NAME = 4096  # bytes: what a path has at most on a disk
 
 
 class Member(NamedTuple):
@@ -48,6 +49,16 @@ def ensure_readable(member: Member, max_bytes: int) -> None:
     require(member.size, "Reading it")
 
 
+def is_too_long(name: str) -> bool:
+    """Tell whether a member's name is longer than that of any file can be."""
+    return len(name.encode(errors="surrogatepass")) > _LONGEST_NAME
+
+
+def size_of(said: int) -> int:
+    """Return what a container says of a member's size as a store can hold it."""
+    return min(said, LARGEST)
+
+
 def inner_path(name: str) -> str:
     r"""Return a member's name as a path that stays below the container, and is another for every other place.
 
@@ -70,9 +81,11 @@ def in_order(members: Iterable[Member], read: Callable[[Member], bytes], *, text
         texts: whether texts are wanted, which are .txt; else all files.
     """
     shown = {m.path: m for m in members if not any(part.startswith(".") for part in m.path.split("/"))}
-    wanted = [path for path in shown if (_suffix(path) == _CAPTION if texts else not _is_beside(path, shown))]
+    pictures = {path for path in shown if _suffix(path) in PICTURE_SUFFIXES}
+    keys = {_stem(path) for path in pictures} | {os.path.splitext(path)[0] for path in pictures}
+    wanted = [path for path in shown if (_suffix(path) == TEXT if texts else not _is_beside(path, keys))]
     by_name = {_stem(path) + _suffix(path): m for path, m in shown.items() if _suffix(path) in (_CLASS, _FACTS)}
-    of_folders = label_rule(_folders_in([path for path in wanted if texts or _suffix(path) in PICTURE_SUFFIXES]))
+    of_folders = label_rule(folders_in([path for path in wanted if texts or _suffix(path) in PICTURE_SUFFIXES]))
     for path in sorted(wanted, key=lambda path: escape_path(path).encode()):
         label, split = of_folders(path)
         yield shown[path]._replace(label=_label_beside(_stem(path), by_name, read) or label, split=split)
@@ -88,11 +101,10 @@ def _stem(path: str) -> str:
     return f"{folder}/{name.partition('.')[0]}"
 
 
-def _is_beside(path: str, shown: Mapping[str, Member]) -> bool:
-    if _suffix(path) not in (_CLASS, _FACTS, _CAPTION):
-        return False
-    stem = path[: len(path) - len(_suffix(path))]
-    return any(stem + suffix in shown or stem + suffix.upper() in shown for suffix in PICTURE_SUFFIXES)
+def _is_beside(path: str, keys: Container[str]) -> bool:
+    """Tell whether a file says something of a picture: `keys` has their names up to the first and the last dot."""
+    is_such = _suffix(path) in (_CLASS, _FACTS, TEXT)
+    return is_such and (_stem(path) in keys or os.path.splitext(path)[0] in keys)
 
 
 def _label_beside(stem: str, by_name: Mapping[str, Member], read: Callable[[Member], bytes]) -> str | None:
@@ -101,18 +113,25 @@ def _label_beside(stem: str, by_name: Mapping[str, Member], read: Callable[[Memb
         if member is None or member.size > _LONGEST or member.refused:
             continue
         with suppress(ValueError, RecursionError, DecodeError):
-            said = read(member).decode().strip()
+            said = read(member).decode("utf-8-sig").strip()
             found = said if suffix == _CLASS else _label_in(json.loads(said))
-            if isinstance(found, str | int) and found != "":
-                return escape_path(str(found))
+            if found:
+                return escape_path(found)
     return None
 
 
-def _label_in(facts: Any) -> Any:
-    return next((facts[name] for name in _LABELS if name in facts), None) if isinstance(facts, dict) else None
+def _label_in(facts: Any) -> str | None:
+    """Return the first name or number of a class in what a .json says; a truth value only where there is none."""
+    values = [facts[name] for name in _LABELS if name in facts] if isinstance(facts, dict) else []
+    for value in sorted(values, key=lambda value: isinstance(value, bool)):
+        if isinstance(value, float) and value.is_integer():
+            return str(int(value))
+        if isinstance(value, str | int) and value != "":
+            return str(value)
+    return None
 
 
-def _folders_in(paths: Iterable[str]) -> Callable[[str], list[str]]:
+def folders_in(paths: Iterable[str]) -> Callable[[str], list[str]]:
     """Return prefix -> names of the folders there that hold inputs, as they lie on a disk."""
     found = dict[str, dict[str, None]]()
     for path in paths:

@@ -1,17 +1,22 @@
-"""Containers that are open: which files are some, and the few that were asked for last, kept open."""
+"""Containers and videos that are open: which files are some, and the few that were asked for last, kept open."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
+from fxengine.collect.frames import KEYFRAMES
 from fxengine.collect.item import TextColumns, stamp
 from fxengine.collect.members import Member
+from fxengine.errors import InputError, reason
 
 # End of a container's name -> module and class that opens it. To add a format, write the class and name it here.
 FORMATS = {
@@ -21,7 +26,15 @@ FORMATS = {
     ".zip": ("fxengine.collect.zipped", "Zipped"),
     ".parquet": ("fxengine.collect.picture_table", "PictureTable"),
 }
-_OPEN = 8  # at once
+VIDEOS = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv"),
+    *(".flv", ".ogv"),
+)
+_VIDEO = ("fxengine.collect.video", "Video")
+_INSTALL = "Videos need the package av (PyAV): pip install 'fxengine[video]'"
+_OPEN = 8  # containers at once
+_FRAMES = 4_000_000  # of videos at once, which take some 25 bytes each
+_videos: OrderedDict[tuple[str, int, int], Frames] = OrderedDict()
 _opening = threading.Lock()  # a large one is not opened by two readers
 
 
@@ -49,6 +62,68 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith((*FORMATS,))
 
 
+def is_video(name: str) -> bool:
+    """Tell by a file's name whether it is a video."""
+    return name.lower().endswith(VIDEOS)
+
+
+def ensure_videos() -> None:
+    """Raise InputError where there is nothing that decodes videos."""
+    try:
+        import_module(_VIDEO[0])
+    except ImportError as error:
+        raise InputError(f"{_INSTALL} ({reason(error)}).") from error
+
+
+def usual_frames(frames: str | None, *, containers: bool, boxed: bool) -> str | None:
+    """Return which frames are asked for: keyframes where containers are opened and nothing else is said.
+
+    Where nothing decodes videos, these are files as others then.
+    """
+    if frames is not None or not containers or boxed:
+        return frames
+    try:
+        ensure_videos()
+    except InputError:
+        return None
+    return KEYFRAMES
+
+
+class Frames(Protocol):
+    """A video that is open: frames told by milliseconds.
+
+    Attributes:
+        cut: what is missing in it, a sentence, or "".
+        size: bytes of the file.
+    """
+
+    cut: str
+    size: int
+
+    def __len__(self) -> int:
+        """Return how many frames there are."""
+
+    def times(self, rule: str, /) -> list[int]:
+        """Return the milliseconds of the frames that a rule takes, ascending."""
+
+    def has(self, time: int, /) -> bool:
+        """Tell whether there is a frame at so many milliseconds."""
+
+    def read(self, time: int, /) -> np.ndarray:
+        """Return that frame, upright, RGB, uint8 [height, width, 3], any thread may ask; raises DecodeError."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file, in hex; raises OSError."""
+
+
+def open_video(path: str) -> tuple[Frames, int]:
+    """Return a video and the mtime_ns that it has now; raises InputError where it is none, and OSError."""
+    ensure_videos()
+    size, mtime_ns = stamp(os.stat(path))
+    with _opening:
+        return _open_video(path, size, mtime_ns), mtime_ns
+
+
 def open_archive(path: str) -> tuple[Archive, int]:
     """Return a container and the mtime_ns that it has now; raises InputError where it is none, and OSError."""
     size, mtime_ns = stamp(os.stat(path))
@@ -65,6 +140,17 @@ def archive_above(path: str) -> tuple[str, str] | None:
         if is_archive(container) and os.path.isfile(container):  # noqa: PTH113 - a name may be too long
             return container, inside
     return None
+
+
+def _open_video(path: str, size: int, mtime_ns: int) -> Frames:
+    """Return a video; those that were asked for last are kept, since listing one reads all of it."""
+    video = _videos.pop((path, size, mtime_ns), None)
+    if video is None:
+        video = getattr(import_module(_VIDEO[0]), _VIDEO[1])(Path(path))
+    _videos[path, size, mtime_ns] = video
+    while len(_videos) > 1 and sum(map(len, _videos.values())) > _FRAMES:
+        _videos.popitem(last=False)
+    return video
 
 
 @lru_cache(_OPEN)

@@ -24,6 +24,7 @@ from fxengine.collect.table import (
     read_text_file,
 )
 from fxengine.errors import InputError, given, path_of
+from fxengine.storage import is_remote
 
 
 @dataclass
@@ -71,7 +72,13 @@ def takes(place: Place) -> bool:
 def open_listing(place: Place) -> PathListing:
     """Return what the list names, or the one file; raises InputError as `list_paths` does."""
     if place.listing is not None:
-        return list_paths(place.listing, place.root, place.filters)
+        found = list_paths(place.listing, place.root, place.filters)
+        if "://" in found.paths[0] and is_remote(found.paths[0]):
+            raise InputError(
+                f"The list {place.listing} names what lies on servers, and {place.root} on a disk: give what all of it "
+                "lies in, such as https://, as `inputs`."
+            )
+        return found
     return PathListing(place.root.parent, [place.root.name])
 
 

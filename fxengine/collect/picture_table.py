@@ -17,14 +17,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fxengine.collect.item import SPLITS, TextColumns, escape_path
-from fxengine.collect.members import Member, inner_path
+from fxengine.collect.members import RATIO, Member, inner_path
 from fxengine.collect.memory import require
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.files import open_regular
 
+_SMALL = 1 << 24  # bytes that a row group may unpack to, however small it is
 _DIGITS = 9  # of a row's number, so that bytes sort as numbers
 _STORE = b"fxengine"  # the metadata of a feature store's part
-_KEPT = 2  # row groups in memory: what two readers of neighbouring rows want
+_KEPT = 1 << 27  # bytes of rows in memory, and so many at once: what two readers of neighbouring rows want
+_AT_ONCE = 32  # rows
+_CURSORS = 2
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 
 
@@ -48,7 +51,8 @@ class PictureTable:
             raise InputError(f"{path} is no Parquet file that can be read: {reason(error)}.") from error
         groups = range(self._file.metadata.num_row_groups)
         self._starts: list[int] = [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
-        self._kept: OrderedDict[tuple[int, str], pa.Array] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str, int], pa.Array] = OrderedDict()
+        self._cursors: OrderedDict[tuple[int, str], tuple[int, Iterator[pa.RecordBatch]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def members(self, *, texts: bool, columns: TextColumns = TextColumns()) -> Iterator[Member]:  # noqa: B008 - frozen
@@ -61,6 +65,8 @@ class PictureTable:
         name = self._column(columns.text)
         prefix = "" if self._found == [name] else f"{_inner(name)}/"
         labels = columns.label or ("label" if "label" in self._schema.names else None)
+        for each in (labels, columns.split):
+            self._ensure_single(each)
         classes = self._class_names(labels)
         for group, start in enumerate(self._starts[:-1]):
             size = self._share(group, name)
@@ -89,14 +95,12 @@ class PictureTable:
         group, name = self._group_of(member.at), self._name_in(member.path)
         assert name is not None, "a member has a column"
         try:
-            value: Any = self._values_of(group, name)[member.at - self._starts[group]]
+            value = self._value(group, name, member.at - self._starts[group])
         except (pa.ArrowException, OSError) as error:
             raise DecodeError("corrupt", f"Its row cannot be read: {reason(error)}.") from error
-        if isinstance(value, pa.StructScalar):
-            value = value.get("bytes") if value.is_valid else None
-        if value is None or not value.is_valid:
+        data = _data_in(value)
+        if data is None:
             raise DecodeError("empty", "The row holds no bytes of a picture.")
-        data = value.as_buffer()
         if data.size > max_bytes:
             raise DecodeError("too_large", f"{data.size} bytes; `max_bytes` allows {max_bytes}.")
         return bytes(data)
@@ -112,22 +116,46 @@ class PictureTable:
         fields = (field for field in self._schema if _is_struct(field.type) or _is_bytes(field.type))
         return next((str(field.name) for field in fields if _inner(field.name) == column), None)
 
-    def _values_of(self, group: int, name: str) -> pa.Array:
+    def _value(self, group: int, name: str, row: int) -> pa.Scalar:
+        """Return what a row of a group holds. Rows are read some at once, and the last ones are kept."""
+        rows = self._at_once(group, name)
         with self._lock:
-            if (group, name) in self._kept:
-                self._kept.move_to_end((group, name))
-                return self._kept[group, name]
-            require(self._bytes(group, name), "Reading its row group")
-            values: pa.Array = self._file.read_row_group(group, [name]).column(0).combine_chunks()
-            self._kept[group, name] = values
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            return values
+            while (found := self._kept.get((group, name, row // rows))) is None:
+                self._read_on(group, name, row // rows)
+            self._kept.move_to_end((group, name, row // rows))
+            return found[row % rows]
 
-    def _bytes(self, group: int, name: str) -> int:
+    def _read_on(self, group: int, name: str, wanted: int) -> None:
+        """Read the rows that follow in a group, from its first where those that are wanted lie before."""
+        number, batches = self._cursors.pop((group, name), (0, None))
+        if batches is None or number > wanted:
+            number, batches = 0, self._batches(group, name)
+        batch = next(batches, None)
+        if batch is None:
+            raise pa.ArrowInvalid("it has fewer rows than it says")
+        self._cursors[group, name] = number + 1, batches
+        self._kept[group, name, number] = batch.column(0)
+        while len(self._kept) > 1 and sum(values.nbytes for values in self._kept.values()) > _KEPT:
+            self._kept.popitem(last=False)
+        while len(self._cursors) > _CURSORS:
+            self._cursors.popitem(last=False)
+
+    def _batches(self, group: int, name: str) -> Iterator[pa.RecordBatch]:
+        size = self._bytes(group, name)
+        if size > max(_SMALL, RATIO * self._bytes(group, name, packed=True)):
+            raise DecodeError("not_a_file", f"Its row group unpacks to over {RATIO} times its size, as no pictures do.")
+        require(min(size, _KEPT), "Reading its row group")
+        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(self._at_once(group, name), [group], [name])
+        return batches
+
+    def _at_once(self, group: int, name: str) -> int:
+        """Return how many rows are read at once; a group's bytes may be those of one value that all rows have."""
+        return max(1, min(_AT_ONCE, _KEPT // max(1, self._bytes(group, name))))
+
+    def _bytes(self, group: int, name: str, *, packed: bool = False) -> int:
         there = self._file.metadata.row_group(group)
-        columns = map(there.column, range(there.num_columns))
-        return int(sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] == name))
+        columns = (column for column in map(there.column, range(there.num_columns)) if _top(column) == name)
+        return int(sum(max(0, c.total_compressed_size if packed else c.total_uncompressed_size) for c in columns))
 
     def _share(self, group: int, name: str) -> int:
         rows: int = self._starts[group + 1] - self._starts[group]
@@ -135,6 +163,8 @@ class PictureTable:
 
     def _column(self, named: str | None) -> str:
         if named is None:
+            for name in self._found:
+                self._ensure_single(name)
             if len(self._found) == 1:
                 return self._found[0]
             there = ", ".join(self._found or self._schema.names)
@@ -144,6 +174,7 @@ class PictureTable:
             raise InputError(f"{self._path} {what}: name one as `column`.")
         if named not in self._schema.names:
             raise InputError(f"{self._path} has no column {named!r}. It has: {', '.join(self._schema.names)}.")
+        self._ensure_single(named)
         kind = self._schema.field(named).type
         if not (_is_struct(kind) or _is_bytes(kind)):
             raise InputError(f"The column {named!r} of {self._path} holds {kind}, not bytes of pictures: name another.")
@@ -152,11 +183,23 @@ class PictureTable:
     def _holds_pictures(self, field: pa.Field) -> bool:
         if _is_struct(field.type):
             return True
-        if not _is_bytes(field.type) or not self._file.metadata.num_row_groups:
+        if not _is_bytes(field.type):
             return False
-        batch = next(self._file.iter_batches(1, [0], [field.name]), None)
-        first = batch.column(0)[0].as_py() if batch is not None and len(batch) else None
-        return first is not None and (first.startswith(_MAGIC) or first[4:8] == b"ftyp")
+        first = self._first(field.name)
+        return first.startswith(_MAGIC) or first[4:8] == b"ftyp"
+
+    def _first(self, name: str) -> bytes:
+        """Return how the first value of a column begins that is not null."""
+        for group in range(self._file.metadata.num_row_groups):
+            for batch in self._file.iter_batches(self._at_once(group, name), [group], [name]):
+                for value in batch.column(0) if batch.column(0).null_count < len(batch) else ():
+                    if (data := _data_in(value)) is not None:
+                        return bytes(data[:16])
+        return b""
+
+    def _ensure_single(self, name: str | None) -> None:
+        if name is not None and self._schema.names.count(name) > 1:
+            raise InputError(f"{self._path} has two columns that are called {name!r}: give one of them another name.")
 
     def _class_names(self, column: str | None) -> list[str]:
         facts: Any = {}
@@ -189,12 +232,27 @@ def _inner(column: str) -> str:
 def _named(label: Any, classes: list[str]) -> str | None:
     if label is None or label == "":
         return None
-    number = int(label) if str(label).isdecimal() else len(classes)
+    number = int(label) if str(label).isdecimal() and len(str(label)) <= _DIGITS else len(classes)
     return escape_path(classes[number] if number < len(classes) else str(label))
 
 
+def _top(column: pq.ColumnChunkMetaData) -> str:
+    """Return the name of the column of the table that a column of the file is a part of."""
+    return str(column.path_in_schema).split(".")[0]
+
+
+def _data_in(value: Any) -> pa.Buffer | None:
+    """Return the bytes that a row holds, in a struct, in a dictionary, or by themselves."""
+    if isinstance(value, pa.StructScalar):
+        value = value.get("bytes") if value.is_valid else None
+    if isinstance(value, pa.DictionaryScalar):
+        value = value.value
+    return value.as_buffer() if value is not None and value.is_valid else None
+
+
 def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def _is_struct(kind: pa.DataType) -> bool:

@@ -1,9 +1,9 @@
 """Where the inputs of a store lie, and how a place is read: a file, or what lies in a container.
 
 A place is text: a path, which may lead on into a container ("shard.tar/a.jpg"),
-and to a box of a picture ("a.jpg#xywh=160,120,320,240"). A root and an id make one, and it says
-all that is needed to read it again: verification, queries, pages and duplicates have nothing else. What a store says of
-its root is believed only where this user named the folder.
+to a box of a picture ("a.jpg#xywh=160,120,320,240"), or to a frame of a video ("clip.mp4#t=12.480"). A root and an id
+make one, and it says all that is needed to read it again: verification, queries, pages and duplicates have nothing
+else. What a store says of its root is believed only where this user named the folder.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
-from fxengine.collect.item import XYWH, Crop, Item, Payload, stamp, unescape_path
+from fxengine.collect.frames import TIME, fragment, frame_hash, time_in
+from fxengine.collect.item import XYWH, Crop, Item, Payload, sha256_of, stamp, unescape_path
 from fxengine.collect.local import read_file, stat_item
-from fxengine.collect.opened import archive_above, open_archive
+from fxengine.collect.opened import archive_above, is_video, open_archive, open_video
+from fxengine.collect.remote import kind_of, open_remote, read_remote, stat_remote
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.files import open_regular
+from fxengine.storage import WEB, absolute, is_remote, split
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
-_SIDE = r"-?\d+(?:\.\d+)?(?:e[-+]?\d{1,2})?"
+_FRAME = 3840 * 2160 * 3  # bytes
+_SIDE = r"-?\d+(?:\.\d+)?(?:e[-+]?\d{1,3})?"
 _BOX = re.compile(rf"(.+){XYWH}((?:percent:)?{_SIDE},{_SIDE},{_SIDE},{_SIDE})", re.DOTALL)
 
 
@@ -43,30 +48,49 @@ def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[Payload, 
     if (box := _box_in(path)) is not None:
         data, stamped = read_file_at(box[0], max_bytes)
         return Crop(data, box[1]), stamped
+    if (frame := _frame_in(path)) is not None:
+        with _told("Its video"):
+            video, mtime_ns = open_video(frame[0])
+        return video.read(frame[1]), (video.size, mtime_ns)
     return read_file_at(path, max_bytes)
 
 
 def read_file_at(path: str, max_bytes: int) -> tuple[bytes, tuple[int, int]]:
     """Return the bytes of a file, or of a member of a container, as `read_place` does."""
+    if is_remote(path):
+        data, told = read_remote(path, max_bytes)
+        return data, (told.size, told.mtime_ns)
     if (found := archive_above(path)) is None:
         return read_file(path, max_bytes)
     container, inside = found
-    try:
+    with _told("Its container"):
         archive, mtime_ns = open_archive(container)
         member = archive.find(inside)
-    except FileNotFoundError as error:
-        raise DecodeError("vanished", "The file is not there (any more).") from error
-    except OSError as error:
-        raise DecodeError("io", f"Its container cannot be read: {reason(error)}.") from error
-    except InputError as error:
-        raise DecodeError("corrupt", str(error)) from error
     if member is None:
         raise DecodeError("vanished", "It is not in its container (any more).")
     return archive.read(member, max_bytes), (member.size, mtime_ns)
 
 
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn what goes wrong while a container or video is opened into its reason."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DecodeError("vanished", "The file is not there (any more).") from error
+    except OSError as error:
+        raise DecodeError("io", f"{what} cannot be read: {reason(error)}.") from error
+    except InputError as error:
+        raise DecodeError("corrupt", str(error)) from error
+
+
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path leads to a file or a folder, or to what lies in a container."""
+    """Tell whether a path leads to a file or a folder, or to what lies in a container; raises InputError where a
+    bucket cannot be asked.
+    """
+    if is_remote(path):
+        place = absolute(path)
+        return split(place)[0] == WEB or kind_of(place) is not None
     return os.path.exists(path) or stat_place("", os.fspath(path)).size >= 0  # noqa: PTH110 - a name may be too long
 
 
@@ -77,6 +101,8 @@ def open_place(path: Path) -> tuple[BufferedReader, int]:
         InputError: the container is none, or the member cannot be read.
         OSError: it is not there, or may not be read.
     """
+    if is_remote(path):
+        return open_remote(str(path))
     if archive_above(str(path)) is None:
         opened = open_regular(path, follow=True)
         return opened, stamp(os.fstat(opened.fileno()))[1]
@@ -91,23 +117,87 @@ def open_place(path: Path) -> tuple[BufferedReader, int]:
 
 
 def _box_in(path: str) -> tuple[str, str] | None:
-    """Return the picture and the region of a place that is a box; a file that is called so is a file."""
+    """Return the picture and the region of a place that is a box; a file or member that is called so is that."""
     found = _BOX.fullmatch(path) if XYWH in path else None
-    return None if found is None or os.path.lexists(path) else (found[1], found[2])
+    return None if found is None or os.path.lexists(path) or _is_member(path) else (found[1], found[2])
+
+
+def _is_member(path: str) -> bool:
+    """Tell whether a path is that of a member of a container."""
+    with suppress(InputError, OSError):
+        if (found := archive_above(path)) is not None:
+            return open_archive(found[0])[0].find(found[1]) is not None
+    return False
+
+
+def _frame_in(path: str) -> tuple[str, int] | None:
+    """Return the video and the milliseconds of a place that is a frame; a file that is called so is a file."""
+    video, _, seconds = path.rpartition(TIME)
+    time = time_in(seconds) if is_video(video) else None
+    if time is None or os.path.lexists(path) or not os.path.isfile(video):  # noqa: PTH113 - a name may be too long
+        return None
+    return video, time
+
+
+def hash_in(place: str | os.PathLike[str]) -> str | None:
+    """Return the `content_hash` of a place that tells it without being decoded, which is a frame; None of others.
+
+    Raises:
+        DecodeError: its video cannot be read.
+    """
+    if (frame := _frame_in(os.fspath(place))) is None:
+        return None
+    with _told("Its video"):
+        return frame_hash(open_video(frame[0])[0].digest(), fragment(frame[1]))
+
+
+def hash_of(place: str | os.PathLike[str], payload: Payload) -> str:
+    """Return the `content_hash` of a place that holds a payload; raises DecodeError as `hash_in` does."""
+    return hash_in(place) or sha256_of(payload)
 
 
 def read_stored(item: Item, max_bytes: int) -> tuple[Payload, Item]:
     """Return what the place of an item holds, and the item as it was when it was read; raises DecodeError as
     `read_place` does.
     """
+    known = hash_in(item.source)
     data, (size, mtime_ns) = read_place(item.source, max_bytes)
-    return data, item._replace(size=size, mtime_ns=mtime_ns)
+    return data, item._replace(size=size, mtime_ns=mtime_ns, content_hash=known)
+
+
+def bytes_held(item: Item, max_bytes: int) -> int:
+    """Return about how many bytes an item's payload takes from when it is read: of a frame those of 4K."""
+    is_frame = TIME in item.source and is_video(item.source.rpartition(TIME)[0])
+    return _FRAME if is_frame else max(0, min(item.size, max_bytes))
+
+
+def is_gone(path: str) -> bool:
+    """Tell whether there is nothing at a path, not even a broken link; what a server does not tell is not gone."""
+    if not is_remote(path):
+        return not os.path.lexists(path)
+    try:
+        stat_remote(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def stat_place(key: str, place: str) -> Item:
     """Return the item of a place as it is now, with size -1 where it is gone, and neither label nor split."""
     if (box := _box_in(place)) is not None:
         return stat_place(key, box[0])._replace(source=place)
+    if (frame := _frame_in(place)) is not None:
+        with suppress(InputError, OSError):
+            video, mtime_ns = open_video(frame[0])
+            if video.has(frame[1]):
+                return Item(key, place, video.size, mtime_ns)
+        return Item(key, place, -1, 0)
+    if is_remote(place):
+        try:
+            told = stat_remote(place)
+        except OSError:
+            return Item(key, place, -1, 0)
+        return Item(key, place, told.size, told.mtime_ns, etag=told.etag)
     if (found := archive_above(place)) is None:
         return stat_item(key, place)
     container, inside = found

@@ -9,9 +9,9 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
-from fxengine.collect.members import RATIO, Member, ensure_readable, in_order, inner_path
+from fxengine.collect.members import RATIO, Member, ensure_readable, in_order, inner_path, is_too_long, size_of
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.files import open_regular
 
@@ -84,25 +84,43 @@ class Tar:
         return whole
 
     def _index(self, path: Path, size: int) -> None:
-        end = 0
+        end = too_long = 0
         try:
-            with tarfile.open(fileobj=self._file, mode="r:") as tar:
+            with tarfile.open(fileobj=cast("IO[bytes]", _Headers(self._file, size)), mode="r:") as tar:
                 for found in tar:
                     if found.size < 0 or (
                         found.isreg() and not found.issparse() and found.offset_data + found.size > size
                     ):
                         break
                     end = tar.offset
-                    if found.isreg() or found.issym() or found.islnk():
+                    if is_too_long(found.name):
+                        too_long += 1
+                    elif found.isreg() or found.issym() or found.islnk():
                         member = _member(found)
                         self._members.pop(member.path, None)
                         self._members[member.path] = member
                     tar.members = []  # type: ignore[attr-defined]  # which tarfile would keep, ten times as large
-        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             if not end:
-                raise InputError(f"{path} is no tar that can be read: {reason(error)}.") from error
+                why = "its headers have too many headers" if isinstance(error, RecursionError) else reason(error)
+                raise InputError(f"{path} is no tar that can be read: {why}.") from error
         if not self.cut and os.pread(self._file.fileno(), _BLOCK, end) != bytes(_BLOCK):
             self.cut = f"{path} is cut short or damaged behind its {len(self._members)} first members"
+        if too_long and not self.cut:
+            self.cut = f"{path} has {too_long} members whose names no file can have, which are left out"
+
+
+class _Headers:
+    """A file of which no more is read at once than it has: a header may say any size of what follows it."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size = file, size
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, count: int) -> bytes:
+        if count > self._size:
+            raise tarfile.ReadError("a header is longer than the file")
+        return self._file.read(count)
 
 
 def _member(found: tarfile.TarInfo) -> Member:
@@ -111,4 +129,4 @@ def _member(found: tarfile.TarInfo) -> Member:
         refused = "It is a link in a tar, which is not followed."
     elif found.issparse():
         refused = "It is a sparse file, which is not read from a tar."
-    return Member(inner_path(found.name), found.size, found.offset_data, refused=refused)
+    return Member(inner_path(found.name), size_of(found.size), found.offset_data, refused=refused)

@@ -14,8 +14,8 @@ from fxengine.collect.table import marked_encoding
 from fxengine.collect.table_rows import READERS
 from fxengine.errors import DecodeError, InputError
 
-_SUFFIXES = frozenset([".txt"])  # for the question which folders are classes
-_INCLUDE = ("*.[tT][xX][tT]",)
+SUFFIXES = frozenset([".txt"])  # for the question which folders are classes
+TEXTS = ("*.[tT][xX][tT]",)
 
 
 @dataclass
@@ -95,5 +95,5 @@ def open_listing(place: Place) -> TextFiles:
         raise columns_refused(f"{place.root} is a folder of texts.")
     if place.listing is not None:
         return TextFiles(list_paths(place.listing, place.root, place.filters))
-    filters = place.filters if place.filters.include else replace(place.filters, include=_INCLUDE)
-    return TextFiles(list_folder(place.root, filters, _SUFFIXES))
+    filters = place.filters if place.filters.include else replace(place.filters, include=TEXTS)
+    return TextFiles(list_folder(place.root, filters, SUFFIXES))

@@ -30,6 +30,7 @@ from fxengine.collect.stored import open_place
 from fxengine.collect.table import ensure_single
 from fxengine.collect.table_rows import LONGEST, READERS, Rows, open_rows
 from fxengine.errors import DecodeError, InputError, reason
+from fxengine.storage import shown
 
 _DIGITS = 9  # of a record's number in an id
 _MOST_ROWS = 10**_DIGITS
@@ -68,7 +69,7 @@ class TextTable:
         self.labelled = columns.label is not None or columns.split is not None
         self.unreadable: list[str] = []
         self._prefix = f"{escape_path(path.name)}#"
-        self._called = called = str(path)
+        self._called = called = shown(path)
         try:
             opened, self._mtime_ns = open_place(path)
             with opened:

@@ -156,12 +156,13 @@ def check_finite(x: np.ndarray, rows: np.ndarray, store: FeatureStore) -> None:
         )
 
 
-def matrix_blocks(x: np.ndarray) -> Blocks:
-    """Return the blocks of rows in memory, float32 or float16 [n, dim], scaled to length 1."""
+def matrix_blocks(x: np.ndarray, some: np.ndarray | None = None) -> Blocks:
+    """Return the blocks of rows in memory, float32 or float16 [n, dim], or of `some`, int64 [k], scaled to length 1."""
+    count = len(x) if some is None else len(some)
 
     def read() -> Iterator[Block]:
-        for start in range(0, len(x), _ROWS):
-            rows = widen(x[start : start + _ROWS])
+        for start in range(0, count, _ROWS):
+            rows = widen(x[start : start + _ROWS] if some is None else x[some[start : start + _ROWS]])
             unit_length(rows, out=rows, squares=np.einsum("ij,ij->i", rows, rows))
             yield Block(rows, np.arange(start, start + len(rows)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from fxengine.collect.item import Item
 from fxengine.features import parts
 from fxengine.features.row_numbers import older_halves
-from fxengine.features.schema import COLUMN_GROUPS, TRANSIENT_ERRORS, Provenance
+from fxengine.features.schema import COLUMN_GROUPS, ETAG_GROUP, TRANSIENT_ERRORS, Provenance
 
 _COLUMNS = ["row", "id", "label", "split", "size", "mtime_ns", "error_code", "content_hash"]
 _CHUNK = 65_536
@@ -26,7 +27,8 @@ class Known:
 
     Attributes:
         table: columns row, id, label, split, size, mtime_ns, error_code, content_hash (null unless it was asked for),
-            part (index into `paths`), and for every column group, named like its first column, whether the row has it.
+            part (index into `paths`), and for every column group, named like its first column, whether the row has it;
+            of `etag` its value.
         paths: the parts.
         superseded: (part, row) of rows that another part holds under a newer id: half of a rename.
         next_row: the first row number that was never given out.
@@ -59,6 +61,8 @@ class Known:
                 index = table.schema.get_field_index(name)
                 table = table.set_column(index, name, pc.dictionary_encode(table.column(name)))
             for name in groups:
+                if name == ETAG_GROUP:
+                    continue
                 table = table.set_column(table.schema.get_field_index(name), name, pc.is_valid(table.column(name)))
             tables.append(
                 table.append_column("part", pa.array(np.full(len(table), number, np.int32))).replace_schema_metadata()
@@ -152,6 +156,7 @@ class _KnownRow(NamedTuple):
     error_code: str | None
     content_hash: str | None
     part: int
+    etag: str | None
     lacks: bool
 
 
@@ -162,6 +167,8 @@ def _plan_known(plan: Plan, path: Path, row: _KnownRow, item: Item, retry_failed
         return
     if hashed:
         changed = row.content_hash != item.content_hash
+    elif row.etag and item.etag:  # whatever the clocks say
+        changed = (row.size, row.etag) != (item.size, item.etag)
     else:
         changed = (row.size, row.mtime_ns) != (item.size, item.mtime_ns)
     retry = row.error_code is not None and (retry_failed or row.error_code in TRANSIENT_ERRORS)
@@ -208,8 +215,14 @@ def _iterate(table: pa.Table, groups: Sequence[str]) -> Iterator[_KnownRow]:
         columns = [_values(chunk.column(name)) for name in [*_COLUMNS, "part"]]
         lacks = np.zeros(len(chunk), bool)
         for group in groups:
-            lacks |= ~np.asarray(chunk.column(_mark(group)))
-        yield from map(_KnownRow, *columns, lacks.tolist())
+            has = chunk.column(_mark(group))
+            lacks |= ~np.asarray(pc.is_valid(has) if group == ETAG_GROUP else has)
+        yield from map(_KnownRow, *columns, _etags(chunk), lacks.tolist())
+
+
+def _etags(chunk: pa.Table) -> Iterable[str | None]:
+    has = ETAG_GROUP in chunk.column_names and chunk[ETAG_GROUP].null_count < len(chunk)
+    return _values(chunk[ETAG_GROUP]) if has else repeat(None, len(chunk))
 
 
 def _mark(group: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.frames import is_rule
 from fxengine.collect.item import TextColumns
 from fxengine.errors import InputError, StoreError
 from fxengine.facts import FactsError, facts_from, read_json
@@ -44,6 +45,7 @@ Dtype = Literal["float16", "float32"]
 
 KEPT_GROUP, KEPT_TEXT = "kept_text", "text"  # the group of texts that a store keeps, and its column
 WORDS_GROUP = "words"  # the group of what only word vectors tell
+ETAG_GROUP = "etag"  # the group, and its column, of what servers say of inputs that lie in a bucket or on the web
 
 # Name of a group -> its further columns, which a store has where it was asked for them. To add a group: name it here,
 # after those that are there, with nullable columns of one value a row, whose names no other column has; the first must
@@ -54,6 +56,7 @@ COLUMN_GROUPS: dict[str, tuple[pa.Field, ...]] = {
     "text": (pa.field("tokens", pa.int32()), pa.field("truncated", pa.bool_())),
     KEPT_GROUP: (pa.field(KEPT_TEXT, pa.string()),),  # the text itself
     WORDS_GROUP: (pa.field("coverage", pa.float32()),),  # the share of a text's words that the vocabulary knows
+    ETAG_GROUP: (pa.field(ETAG_GROUP, pa.string()),),  # the ETag of the input, "" where its server says none
 }
 KEPT_BYTES = 1_000_000  # of a text in the store, at most: a part's texts have a bound when it is read
 TEXT_GROUPS = frozenset({"text", KEPT_GROUP, WORDS_GROUP})  # those that only stores of texts can have
@@ -71,6 +74,7 @@ _LATER = {
     "boxes",
     "margin",
     "made_in",
+    "frames",
 }  # entries that the first versions did not write
 
 MOST_NUMBERS = 2**31 - 1  # in a part's column of vectors: they are counted in 32 bits
@@ -112,6 +116,8 @@ class Provenance:
         boxes: absolute path of the file or folder of boxes, escaped as a path is, or "" where rows are no boxes.
         margin: what was taken around a box, as a share of its edges.
         made_in: of a part that one of many workers made, the "run" and its "unit"; empty elsewhere.
+        frames: which frames of videos the rows are, as `collect.frames.check_rule` takes it, which an update takes,
+            too; "" where videos were not opened.
     """
 
     space: str
@@ -138,6 +144,7 @@ class Provenance:
     boxes: str = ""
     margin: float = 0.0
     made_in: dict[str, Any] = field(default_factory=dict)
+    frames: str = ""
 
     def __post_init__(self) -> None:
         if not (self.space.isprintable() and len(self.space) <= 64):
@@ -153,6 +160,8 @@ class Provenance:
             raise ValueError(f"'run' cannot be {self.run!s:.60}")
         if self.made_in and self.made_in.keys() != _MADE_IN:
             raise ValueError(f"'made_in' cannot be {self.made_in!s:.60}")
+        if self.frames and not is_rule(self.frames):
+            raise ValueError(f"'frames' cannot be {self.frames!s:.60}")
         if self.limits and (self.limits.keys() != _LIMITS or min(self.limits.values()) < 1):
             raise ValueError(f"'limits' cannot be {self.limits!s:.60}")
 
@@ -249,7 +258,12 @@ def widest_limits(made: Sequence[Provenance]) -> dict[str, int]:
 
 
 def united_groups(
-    made: Iterable[Provenance], asked: Iterable[str] = (), modality: str = "text", *, knows_words: bool = False
+    made: Iterable[Provenance],
+    asked: Iterable[str] = (),
+    modality: str = "text",
+    *,
+    knows_words: bool = False,
+    remote: bool = False,
 ) -> list[str]:
     """Return the column groups that a store has or is to have, in the order of the table: it keeps what a part has.
 
@@ -258,6 +272,7 @@ def united_groups(
         asked: groups to add.
         modality: what the store is made from.
         knows_words: whether by a vocabulary.
+        remote: whether its inputs lie on servers.
 
     Raises:
         InputError: a store of this modality has no such group; lists what there is.
@@ -266,11 +281,14 @@ def united_groups(
     others = set() if modality == "text" else set(TEXT_GROUPS)
     if not knows_words:
         others.add(WORDS_GROUP)
+    if not remote:
+        others.add(ETAG_GROUP)
     for group in asked:
         possible = [name for name in COLUMN_GROUPS if name not in others]
         if group not in possible:
             there = ", ".join(possible) or "none in this version"
             of = "" if group not in COLUMN_GROUPS else " of pictures" if modality == "picture" else " of such a net"
+            of = " of inputs on a disk" if group == ETAG_GROUP else of
             raise InputError(f"There is no column group {group!r}{of}. Available: {there}.")
     wanted = {*asked, *(group for provenance in made for group in provenance.groups)}
     return [group for group in COLUMN_GROUPS if group in wanted]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fxengine.collect.item import unescape_path
+from fxengine.collect.stored import is_gone, stored_path
 from fxengine.features import parts
 from fxengine.features.known import Plan
 from fxengine.features.parts import Row, Vectors
@@ -156,7 +155,7 @@ class Movable:
         """
         for part, row, key in self._rows[digest][self._claimed.get(digest, 0) :]:
             self._claimed[digest] = self._claimed.get(digest, 0) + 1
-            if not os.path.lexists(self._root / unescape_path(key)):
+            if is_gone(stored_path(str(self._root), key)):
                 return part, row
         return None
 

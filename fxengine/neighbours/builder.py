@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -19,12 +20,15 @@ from fxengine.neighbours.choose import Wanted, candidates
 from fxengine.neighbours.exact import in_blocks
 from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.file import IndexFacts
+from fxengine.neighbours.held_out import NOTHING, HeldOut, Read, hold_out
 from fxengine.neighbours.rows import check_searchable, searchable_rows
 from fxengine.neighbours.tune import Trial, Truth
 
-HELD_OUT = 2_000  # rows that are asked for their neighbours before they are added themselves
+HELD_OUT = 2_000  # rows, at most, that are asked for their neighbours before they are added themselves
 _SAMPLE_BYTES = 2**29  # of float32 vectors to train with and to compare indexes on
 _REBUILD = 0.2  # share of the vectors that changed since the index was trained, from which on it is trained again
+_AGAIN = 0.01  # share that changed from which on, and each time that it did, recall is measured again
+_ASKED_AGAIN = 500  # rows
 _TRYING = 300.0  # seconds of trying indexes, after which no further one is begun
 _Say = Callable[[str], None]
 
@@ -42,6 +46,15 @@ class Built:
     index: FaissIndex
     rows: pa.Table
     facts: IndexFacts
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """What an index is asked to tune it: raw vectors [q, dim], which are siblings, int [q], and what they are."""
+
+    vectors: np.ndarray
+    group: np.ndarray
+    named: str
 
 
 @dataclass(frozen=True)
@@ -71,13 +84,11 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _S
     dim = store.provenance.dim_of(wanted.layer)
     if asked is not None and (asked.ndim != 2 or asked.shape[1] != dim or not len(asked)):
         raise InputError(f"Queries to tune with must be [n, {dim}]. Got an array of shape {list(asked.shape)}.")
-    held, sample, rest = _parted(len(table), dim, HELD_OUT if asked is None else 0)
-    base = _vectors(store, table, sample, wanted.layer)
-    if asked is not None:
-        queries, named = asked, f"{len(asked)} given queries"
-    else:
-        queries = _vectors(store, table, held, wanted.layer) if len(held) else base
-        named = f"{len(queries)} held-out rows" if len(held) else "its own rows"
+    read = partial(_vectors, store, table, layer=wanted.layer)
+    held = NOTHING if asked is not None else hold_out(read, len(table), HELD_OUT, store.provenance.modality)
+    sample, rest = _parted(np.setdiff1d(np.arange(len(table)), held.rows), dim)
+    base = read(sample)
+    queries = _given(asked) if asked is not None else _held_out(held, read, base)
     if wanted.factory is not None:
         factories = [wanted.factory]
     else:
@@ -86,13 +97,13 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _S
     if len(rest):
         say(f"adding the other {len(rest)} rows to {best.trial.factory}")
         best = _finish(best, store, table, (sample, rest), queries, wanted)
-    last = faiss_build.add(best.index, in_blocks(queries), wanted.metric) if len(held) else np.empty(0, bool)
-    order = np.concatenate([sample, rest, held])[np.concatenate([best.added, last])]
+    last = faiss_build.add(best.index, _blocks(store, table, held.rows, wanted.layer), wanted.metric)
+    order = np.concatenate([sample, rest, held.rows])[np.concatenate([best.added, last])]
     facts = IndexFacts(
         space=store.provenance.space,
         store=store_fingerprint(store),
         wanted=wanted,
-        queries=named,
+        queries=queries.named,
         trials=(best.trial, *(trial for trial in trials if trial.factory != best.trial.factory)),
         versions={"faiss-cpu": version("faiss-cpu"), "fxengine": version("fxengine")},
     )
@@ -121,6 +132,7 @@ def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say
     numbers, before = np.asarray(old["row"]), len(old) - facts.added
     others = np.concatenate([numbers[:before][~living[:before]], numbers[before:], np.asarray(table["row"])[new]])
     changed = len(np.unique(others))
+    before_changed = int((~np.asarray(old["living"])[:before]).sum()) + facts.added
     if changed > _REBUILD * facts.trial.rows:
         say(f"{changed} rows came, went or changed since the index was trained on {facts.trial.rows}: a full rebuild")
         return build(store, facts.wanted, asked, say)
@@ -129,14 +141,41 @@ def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say
     kept = old.set_column(3, "living", pa.array(living))
     rows = pa.concat_tables([kept.cast(file.ROWS_SCHEMA), _index_rows(table.take(pa.array(new)))])
     facts = replace(facts, store=store_fingerprint(store), added=facts.added + len(new), removed=facts.removed + gone)
-    return Built(made.index, rows, facts)
+    made = Built(made.index, rows, facts)
+    step = max(1, round(_AGAIN * facts.trial.rows))
+    return _measured_again(store, table, made, say) if changed // step > before_changed // step else made
+
+
+def _measured_again(store: FeatureStore, table: pa.Table, made: Built, say: _Say) -> Built:
+    """Return the index with its recall as it is now, on rows that it may not find, nor their siblings.
+
+    Where it is no longer as right as asked, it looks at more from now on.
+    """
+    wanted, trial = made.facts.wanted, made.facts.trial
+    read = partial(_vectors, store, table, layer=wanted.layer)
+    held = hold_out(read, len(table), _ASKED_AGAIN, store.provenance.modality)
+    at = np.asarray(pc.index_in(made.rows["row"], table["row"].combine_chunks()).fill_null(-1))
+    may = np.asarray(made.rows["living"]) & ~np.isin(at, held.rows)
+    if not len(held.asked) or not may.any():
+        return made
+    queries, numbers = _held_out(held, read, np.empty(0)), np.flatnonzero(may)
+    blocks = _blocks(store, table, at[numbers], wanted.layer)
+    truth = tune.find_truth(blocks, queries.vectors, wanted.metric, queries.group).among(numbers, may)
+    recall, parameters = tune.recall(truth, tune.ask(made.index, truth, trial.parameters)), trial.parameters
+    if recall.low < wanted.recall:
+        parameters = tune.tune(made.index, truth, wanted.recall)
+        recall = tune.recall(truth, tune.ask(made.index, truth, parameters))
+    say(f"measured again: recall@10 {recall.at_10:.1%} on {queries.named}")
+    now = replace(trial, recall=recall, parameters=parameters)
+    facts = replace(made.facts, queries=queries.named, trials=(now, *made.facts.trials[1:]))
+    return replace(made, facts=facts)
 
 
 def _compare(
-    factories: list[str], base: np.ndarray, queries: np.ndarray, wanted: Wanted, say: _Say
+    factories: list[str], base: np.ndarray, queries: _Queries, wanted: Wanted, say: _Say
 ) -> tuple[_Tried, list[Trial]]:
     """Return the best index of the sample, and what was tried."""
-    truth = tune.find_truth(in_blocks(base), queries, wanted.metric)
+    truth = tune.find_truth(in_blocks(base), queries.vectors, wanted.metric, queries.group)
     best: _Tried | None = None
     trials: list[Trial] = []
     end = time.perf_counter() + _TRYING
@@ -170,14 +209,15 @@ def _finish(
     store: FeatureStore,
     table: pa.Table,
     parts: tuple[np.ndarray, np.ndarray],
-    queries: np.ndarray,
+    queries: _Queries,
     wanted: Wanted,
 ) -> _Tried:
     """Return the index with the rows that were not in the sample added, tuned again on all of them."""
     begin = time.perf_counter()
     added = faiss_build.add(best.index, _blocks(store, table, parts[1], wanted.layer), wanted.metric)
     seconds = best.trial.build_seconds + time.perf_counter() - begin
-    truth = tune.find_truth(_blocks(store, table, np.concatenate(parts), wanted.layer), queries, wanted.metric)
+    blocks = _blocks(store, table, np.concatenate(parts), wanted.layer)
+    truth = tune.find_truth(blocks, queries.vectors, wanted.metric, queries.group)
     return _measured(best.index, best.trial.factory, np.concatenate([best.added, added]), truth, wanted, seconds)
 
 
@@ -198,12 +238,24 @@ def _measured(
     return _Tried(index, added, trial)
 
 
-def _parted(rows: int, dim: int, held_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return positions to hold out, to train and compare on, and the rest: at random, each in the store's order."""
-    order = np.random.default_rng(0).permutation(rows)
-    held = min(held_out, rows // 10)
-    most = held + max(1, _SAMPLE_BYTES // (4 * dim))
-    return np.sort(order[:held]), np.sort(order[held:most]), np.sort(order[most:])
+def _given(asked: np.ndarray) -> _Queries:
+    return _Queries(asked, np.arange(len(asked)), f"{len(asked)} given queries")
+
+
+def _held_out(held: HeldOut, read: Read, base: np.ndarray) -> _Queries:
+    """Return the rows held out as queries; those of `base` where there are too few to hold any out."""
+    if not len(held.asked):
+        return _Queries(base, np.arange(len(base)), "its own rows")
+    groups = len(np.unique(held.group))
+    siblings = f" in {groups} groups of siblings" if groups < len(held.asked) else ""
+    return _Queries(read(held.asked), held.group, f"{len(held.asked)} held-out rows{siblings}")
+
+
+def _parted(places: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return places to train and compare on, and the rest: at random, each in the store's order."""
+    order = np.random.default_rng(0).permutation(places)
+    most = max(1, _SAMPLE_BYTES // (4 * dim))
+    return np.sort(order[:most]), np.sort(order[most:])
 
 
 def _vectors(store: FeatureStore, table: pa.Table, part: np.ndarray, layer: str | None) -> np.ndarray:

@@ -10,6 +10,7 @@ from fxengine.features.float16 import widen
 from fxengine.neighbours.metric import prepare
 
 _BLOCK_BYTES = 2**24  # of float32 vectors at a time
+_CACHED_BYTES = 5 * 2**18  # the same for a single query, which a core's own cache must hold: see `_step`
 _PAIR_BYTES = 2**19  # of float64 vectors that are compared pair by pair at a time
 _QUERIES = 1024  # whose scores are held at a time
 _SOME = 512  # rows of the first block that a centre is taken from
@@ -42,29 +43,54 @@ def exact_search(
     # Kept from block to block: where memory is touched for the first time costs as much as a third of the product.
     room, scores = np.empty((0, wanted.shape[1]), np.float32), np.empty((0, 0), np.float32)
     for block in blocks:
-        if len(room) < len(block):
-            room = np.empty((len(block), wanted.shape[1]), np.float32)
+        step = _step(len(block), wanted)
+        if len(room) < step:
+            room = np.empty((step, wanted.shape[1]), np.float32)
+        if scores.shape[1] < len(block):
             scores = np.empty((len(slabs[0]), len(block)), np.float32)
-        rows = prepare(block, metric, room[: len(block)])
-        if metric == "l2":
-            if centre is None:
-                centre = _common(rows[:_SOME])
-                wanted -= centre
-            if centre.any():
-                rows -= centre
-        # Ranks as minus the distance does: |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2)
-        offset = np.einsum("ij,ij->i", rows, rows) / 2 if metric == "l2" else None
-        for i, slab in enumerate(slabs):
-            near = np.matmul(slab, rows.T, out=scores[: len(slab), : len(block)])
-            if offset is not None:
-                near -= offset
-            nearest[i] = _merged(*nearest[i], near, start, k)
+        if metric == "l2" and centre is None:
+            centre = _common(prepare(block[:_SOME], metric))
+            wanted -= centre
+        for begin in range(0, len(block), step):
+            rows, offset = _prepared(block[begin : begin + step], metric, room, centre)
+            for i, slab in enumerate(slabs):
+                near = np.matmul(slab, rows.T, out=scores[: len(slab), begin : begin + len(rows)])
+                if offset is not None:
+                    near -= offset
+                if begin + step >= len(block):
+                    nearest[i] = _merged(*nearest[i], scores[: len(slab), : len(block)], start, k)
         start += len(block)
     found, best = (np.concatenate(parts) for parts in zip(*nearest, strict=True))
     if metric == "l2":
         squares = np.einsum("ij,ij->i", wanted, wanted)[:, None] - 2 * best
         return found, -np.sqrt(np.maximum(squares, 0))
     return found, best
+
+
+def _prepared(
+    block: np.ndarray, metric: str, room: np.ndarray, centre: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return rows as they are multiplied, in `room`, and what is taken from their scores, for l2 alone.
+
+    These rank as minus the distance does: |q - r|^2 = |q|^2 - 2 (q r - |r|^2 / 2).
+    """
+    rows = prepare(block, metric, room[: len(block)])
+    if centre is None:
+        return rows, None
+    if centre.any():
+        rows -= centre
+    return rows, np.einsum("ij,ij->i", rows, rows) / 2
+
+
+def _step(rows: int, queries: np.ndarray) -> int:
+    """Return how many of a block's rows are looked at together.
+
+    For one query most of the time is moving rows, so that they are widened, scaled and multiplied while a core's own
+    cache holds them. Many more at once are too many for it, and BLAS shares such a product out among threads, which
+    wait for each other; many less are cast by NumPy (see `widen`).
+    """
+    pieces = rows * queries.shape[1] * 4 // _CACHED_BYTES if len(queries) == 1 else 1
+    return max(1, -(-rows // max(1, pieces)))
 
 
 def _common(rows: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -22,7 +23,7 @@ from fxengine.neighbours.pairs import neighbour_pairs
 _BLOCK = 2048  # rows of a tile of the product: 16 MB in float32
 ALL_PAIRS = 30_000  # rows up to which each is compared with each
 _ROUNDING = 1e-6  # cosine of a vector with itself, in float32, may be this far below 1
-_SAMPLE = 20_000  # rows to learn the whitening from
+WHITENED_FROM = 20_000  # rows that the whitening is learnt from
 _ASKED = 2_000  # rows to learn the threshold from
 _BEYOND = 10  # the neighbour that is taken for another picture
 
@@ -75,6 +76,32 @@ def candidate_pairs(
         start += len(block)
 
 
+@dataclass(frozen=True)
+class Whitening:
+    """What turns vectors into those in which copies stand out; see `whiten`.
+
+    Attributes:
+        mean: float32 [dim], of unit vectors.
+        turn: float32 [dim, components], onto the principal components, each divided by its spread.
+    """
+
+    mean: np.ndarray
+    turn: np.ndarray
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """Return raw vectors, [n, dim], whitened, float32 [n, components] of length 1."""
+        return _unit((_unit(vectors) - self.mean) @ self.turn)
+
+
+def learn_whitening(vectors: np.ndarray) -> Whitening:
+    """Return the whitening of these raw vectors, [n, dim], of which there are two at least."""
+    moments = collect(matrix_blocks(vectors)).without(None).centred()
+    variances, components = principal_components(moments.scatter, len(vectors))
+    rank = max(1, min(len(variances), len(vectors) - 1))
+    scale = np.sqrt(variances + max(variances.sum() / rank, 1e-12))
+    return Whitening(moments.mean.astype(np.float32), (components.T / scale).astype(np.float32))
+
+
 def whiten(vectors: np.ndarray) -> np.ndarray:
     """Return vectors in which copies of a picture stand out from pictures of the same kind, float16 [n, dim].
 
@@ -88,18 +115,19 @@ def whiten(vectors: np.ndarray) -> np.ndarray:
     """
     if len(vectors) < 2:
         return vectors.astype(np.float16)
-    chosen = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
-    moments = collect(matrix_blocks(vectors[np.sort(chosen)])).without(None).centred()
-    variances, components = principal_components(moments.scatter, len(chosen))
-    rank = max(1, min(len(variances), len(chosen) - 1))
-    scale = np.sqrt(variances + max(variances.sum() / rank, 1e-12))
-    mean, turn = moments.mean.astype(np.float32), (components.T / scale).astype(np.float32)
-    whitened = np.empty((len(vectors), turn.shape[1]), np.float16)
+    chosen = np.random.default_rng(0).permutation(len(vectors))[:WHITENED_FROM]
+    whitening = learn_whitening(vectors[np.sort(chosen)])
+    whitened = np.empty((len(vectors), whitening.turn.shape[1]), np.float16)
     start = 0
     for block in in_blocks(vectors):
-        whitened[start : start + len(block)] = _unit((_unit(block) - mean) @ turn)
+        whitened[start : start + len(block)] = whitening(block)
         start += len(block)
     return whitened
+
+
+def by_chance(rows: int, dim: int) -> float:
+    """Return the cosine that the nearest of so many unrelated directions reach, sqrt(2 ln(n^2 / 2) / dim)."""
+    return math.sqrt(2 * math.log(max(2, rows * rows / 2)) / max(1, min(dim, rows - 1)))
 
 
 def choose_threshold(whitened: np.ndarray) -> float:
@@ -118,8 +146,7 @@ def choose_threshold(whitened: np.ndarray) -> float:
         asked = np.random.default_rng(0).permutation(n)[:_ASKED]
         scores = exact_search(in_blocks(whitened), whitened[asked], _BEYOND + 1, "cosine")[1]
         level = max(0.0, float(np.percentile(scores[:, _BEYOND], 99)))
-    chance = math.sqrt(2 * math.log(max(2, n * n / 2)) / max(1, min(dim, n - 1)))
-    return round(min(0.95, max(level + (1 - level) / 3, chance)), 3)
+    return round(min(0.95, max(level + (1 - level) / 3, by_chance(n, dim))), 3)
 
 
 def _near_pairs(vectors: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -29,7 +29,7 @@ from fxengine.neighbours.rows import check_searchable, searchable_rows
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
 _SPARE = 8  # answers more than are asked for: which of those that are as near come first is told pair by pair
-_IN_MEMORY = 2**28  # bytes of vectors that are simply read
+_IN_MEMORY = 2**26  # bytes of vectors that are simply read
 _LESS = "Free memory, or ask for an index that takes less."
 
 

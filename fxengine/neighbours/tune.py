@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import faiss
 import numpy as np
 
 from fxengine.neighbours.choose import Wanted
@@ -32,6 +33,8 @@ class Truth:
         first: bool, the same shape: as near as the nearest.
         near: bool, the same shape: as near as the K-th.
         k: 10, or less where there are fewer rows.
+        group: int [q], queries that are siblings have the same number.
+        may: bool [vectors], which of the index's may be found; all where None.
     """
 
     queries: np.ndarray
@@ -39,6 +42,12 @@ class Truth:
     first: np.ndarray
     near: np.ndarray
     k: int
+    group: np.ndarray
+    may: np.ndarray | None = None
+
+    def among(self, numbers: np.ndarray, may: np.ndarray) -> Truth:
+        """Return it for an index in which the rows have numbers, int64 [rows], and may be found, bool [vectors]."""
+        return replace(self, found=numbers[self.found], may=may)
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Recall:
     Attributes:
         at_1: how often the nearest was found.
         at_10: mean share of the 10 nearest that was found.
-        low: of `at_10`, by the normal approximation over the queries.
+        low: of `at_10`, by the normal approximation over the groups of queries.
         high: of `at_10`.
     """
 
@@ -95,13 +104,16 @@ class Trial:
         Wanted(factory=self.factory)  # as far as that can be an index's name
 
 
-def find_truth(blocks: Iterable[np.ndarray], queries: np.ndarray, metric: str) -> Truth:
+def find_truth(
+    blocks: Iterable[np.ndarray], queries: np.ndarray, metric: str, group: np.ndarray | None = None
+) -> Truth:
     """Return what exact search answers over those rows that an index holds.
 
     Args:
         blocks: the rows, [n, dim] raw vectors at a time.
         queries: [q, dim] raw vectors.
         metric: "cosine", "ip" or "l2".
+        group: int [q], which queries are siblings; none are unless given.
     """
     held = (block[findable(block, metric)] for block in blocks)
     found, scores = exact_search(held, queries, _TIES, metric)
@@ -112,6 +124,7 @@ def find_truth(blocks: Iterable[np.ndarray], queries: np.ndarray, metric: str) -
         first=scores >= scores[:, :1] - _LEVEL,
         near=scores >= scores[:, k - 1 : k] - _LEVEL,
         k=k,
+        group=np.arange(len(queries)) if group is None else group,
     )
 
 
@@ -120,8 +133,19 @@ def recall(truth: Truth, found: np.ndarray) -> Recall:
     hits = is_hit(truth.found, truth.near, found).sum(axis=1) / truth.k
     first = is_hit(truth.found, truth.first, found[:, :1]).any(axis=1)
     mean = float(hits.mean())
-    spread = 1.96 * float(hits.std(ddof=1)) / len(hits) ** 0.5 if len(hits) > 1 else 1.0
+    spread = _spread(hits - mean, truth.group)
     return Recall(float(first.mean()), mean, max(0.0, mean - spread), min(1.0, mean + spread))
+
+
+def _spread(residuals: np.ndarray, group: np.ndarray) -> float:
+    """Return half the 95% interval of a mean over groups whose members are not independent of each other.
+
+    By the sandwich estimator with groups / (groups - 1): of groups of one it is that of independent values.
+    """
+    _, number = np.unique(group, return_inverse=True)
+    sums = np.bincount(number, residuals)
+    n = len(sums)
+    return 1.96 * float(np.sqrt((sums**2).sum() * n / (n - 1))) / len(residuals) if n > 1 else 1.0
 
 
 def is_hit(truth: np.ndarray, counted: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -171,7 +195,15 @@ def fits(index: FaissIndex, parameters: Mapping[str, int]) -> bool:
 
 def ask(index: FaissIndex, truth: Truth, parameters: Mapping[str, int]) -> np.ndarray:
     """Return what the index finds for the queries, int64 [q, k]."""
-    return index.search(truth.queries, truth.k, params=search_parameters(index, parameters))[1]
+    selector, share = _selector(truth)
+    return index.search(truth.queries, truth.k, params=search_parameters(index, parameters, selector, share))[1]
+
+
+def _selector(truth: Truth) -> tuple[object, float]:
+    """Return FAISS's selector of what may be found, None for all, and its share."""
+    if truth.may is None:
+        return None, 1.0
+    return faiss.IDSelectorBitmap(np.packbits(truth.may, bitorder="little")), float(truth.may.mean())
 
 
 def rate(index: FaissIndex, truth: Truth, parameters: Mapping[str, int]) -> float:
@@ -186,7 +218,8 @@ def rate(index: FaissIndex, truth: Truth, parameters: Mapping[str, int]) -> floa
 
 def latency_ms(index: FaissIndex, truth: Truth, parameters: Mapping[str, int]) -> float:
     """Return the median time of one query, in milliseconds."""
-    set_to = search_parameters(index, parameters)
+    selector, share = _selector(truth)
+    set_to = search_parameters(index, parameters, selector, share)
     spans = []
     for query in truth.queries[:_SINGLES]:
         begin = time.perf_counter()

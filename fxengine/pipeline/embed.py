@@ -23,10 +23,12 @@ from fxengine.errors import DecodeError, InputError, at_least
 from fxengine.execute import open_session, usable_cores
 from fxengine.execute.session import Session
 from fxengine.features.schema import Provenance
+from fxengine.pipeline.lookahead import READERS, readers_of
 from fxengine.pipeline.precision import open_stored
 from fxengine.pipeline.rate import warm_rows_per_second
 from fxengine.pipeline.threads import Job, Pipeline, Steps
 from fxengine.pipeline.units import Task
+from fxengine.storage import shown
 
 _FEW = 2  # files that are embedded before the threads of a run have begun (a query: 9 ms against 12 to 20)
 
@@ -154,7 +156,7 @@ class Backbone:
             raise InputError(f"{modality} {number}: {error}") from error
         except DecodeError as error:
             paths = (str, os.PathLike) if modality == "picture" else os.PathLike
-            name = os.fspath(given) if isinstance(given, paths) else f"{modality} {number}"
+            name = shown(given) if isinstance(given, paths) else f"{modality} {number}"
             raise DecodeError(error.code, f"{name}: {error}") from error
 
     @cached_property
@@ -179,6 +181,7 @@ def run_files(
     tasks: Iterable[Task],
     layer: str | None = None,
     read: Callable[[Item, int], tuple[Payload, Item]] = read_stored,
+    readers: int = READERS,
 ) -> Iterator[tuple[Job, np.ndarray | None]]:
     """Yield files that went through a backbone by the threads of a run, in the order given, each with its vector.
 
@@ -187,12 +190,13 @@ def run_files(
         tasks: the files.
         layer: a further layer's name.
         read: returns what an item holds, where that is not a file's bytes, as `Listing.read` does.
+        readers: how many are read at once.
 
     Yields:
         The job, and its raw vector, float32 [dim], or None where the job's `error` says why there is none.
     """
     output, _ = net._output(layer)
-    steps = Steps(read, net.limits.max_bytes, net._preparer, net._session, (output,))
+    steps = Steps(read, net.limits.max_bytes, net._preparer, net._session, (output,), readers)
     with closing(Pipeline(steps, usable_cores()).results(tasks)) as batches:
         for batch in batches:
             for job in batch.jobs:
@@ -208,9 +212,10 @@ def embed_files(net: Backbone, paths: Sequence[str | Path], layer: str | None = 
     if len(paths) <= _FEW:
         return net.embed(paths, layer=layer)
     vectors: list[np.ndarray] = []
-    for job, vector in run_files(net, [Task(stat_place(str(path), str(path))) for path in paths], layer):
+    tasks = [Task(stat_place(str(path), str(path))) for path in paths]
+    for job, vector in run_files(net, tasks, layer, readers=max(map(readers_of, paths))):
         if job.error is not None:
-            raise DecodeError(job.error.code, f"{job.item.source}: {job.error}") from job.error
+            raise DecodeError(job.error.code, f"{shown(job.item.source)}: {job.error}") from job.error
         vectors.append(np.asarray(vector)[None])
     return np.concatenate(vectors)
 

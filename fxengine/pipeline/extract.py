@@ -49,6 +49,7 @@ from fxengine.pipeline.shards import Shard, find_plan, run_shard, shard_of
 from fxengine.pipeline.suited import holds_texts
 from fxengine.pipeline.summary import Progress, Summary, Watch
 from fxengine.pipeline.unit_plan import UnitPlan, open_plan
+from fxengine.storage import absolute
 from fxengine.trust import note_named
 
 
@@ -77,6 +78,8 @@ def extract(
     containers: bool = False,
     boxes: str | Path | None = None,
     margin: float | None = None,
+    frames: str | None = None,
+    allow_private: bool = False,
     limit: int | None = None,
     max_pixels: int | None = None,
     max_bytes: int | None = None,
@@ -100,9 +103,10 @@ def extract(
     """Extract features of every input below `inputs` into the store, or bring the store up to date.
 
     Args:
-        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a table of texts (.csv,
-            .tsv, .jsonl, .parquet), a .txt of a text a line, a folder of .txt files of a text each, or a listing that
-            was made already. The backbone says which.
+        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a video, a table of texts
+            (.csv, .tsv, .jsonl, .parquet), a .txt of a text a line, a folder of .txt files of a text each, or a listing
+            that was made already; what lies in a bucket (s3://, gs://, az://), or at an address (https://). The
+            backbone says which.
         store: folder of Parquet parts, made where it is not there.
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
             given, minilm_l6 for a table or a folder of nothing but .txt.
@@ -129,6 +133,10 @@ def extract(
         boxes: a file of boxes in the pictures (COCO's .json, or a table with the columns path, x, y, width, height and
             label), or a folder of labels as YOLO has it: a row is a box then. An update takes those of the store.
         margin: what is taken around a box, as a share of its edges; that of the store, else 0.
+        frames: which frames of videos are rows: "keyframes" (at least a second apart), "every", or a rate such as "1/s"
+            or "0.5/s"; videos in a folder are opened then, too, as they are by `containers` in a new store. Those of
+            the store, else keyframes. A video that is given as `inputs` is opened always.
+        allow_private: read addresses of a list that lie in private networks, too.
         keep_text: store the texts, too, so that pages show them wherever the table is (column group `kept_text`).
         limit: take only the first so many inputs, in the order of their ids.
         max_pixels: refuse larger pictures; that of the store, else 128 million, unless given.
@@ -211,6 +219,8 @@ def extract(
         boxes,
         margin,
         containers,
+        frames,
+        allow_private,
         backbone,
         options,
         dtype,
@@ -246,7 +256,7 @@ def _extract_all(job: Job, how: How, many: Workers | None, *, finish: bool, prun
             return summary  # what was given up would be tried at once, in this very run
     taken_up = summary.extracted + sum(summary.failed.values())
     made = plan_run(opened.found, opened.inputs, folder, opened.asked)
-    note_named("root", os.path.abspath(opened.inputs.root))  # from now on pages show what is below it
+    note_named("root", absolute(opened.inputs.root))  # from now on pages show what is below it
     if prune:
         guard_prune(made, yes=yes)
     made = with_moves(made, how.watch)
@@ -260,6 +270,7 @@ def _extract_all(job: Job, how: How, many: Workers | None, *, finish: bool, prun
         update_here(made, folder, how, summary, prune=prune)
         summary.unchanged = max(0, summary.unchanged - taken_up)  # which this very run has made
     summary.unreadable_folders = sorted(set(opened.inputs.unreadable))
+    summary.absent = getattr(opened.inputs, "absent", "")
     return summary
 
 
@@ -272,7 +283,7 @@ def _extract_share(job: Job, how: How, share: Shard) -> Summary:
         made = with_moves(plan_run(opened.found, opened.inputs, job.folder, opened.asked), how.watch)
         if made.stopped:
             raise KeyboardInterrupt
-        note_named("root", os.path.abspath(opened.inputs.root))
+        note_named("root", absolute(opened.inputs.root))
         if made.plan.new <= len(made.moves):
             return None
         assert opened.source is not None, "shares are refused for a listing"

@@ -12,6 +12,7 @@ from fxengine.features import parts
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.schema import Provenance
 from fxengine.features.update import StoreUpdate
+from fxengine.pipeline.lookahead import readers_of
 from fxengine.pipeline.plan import RunPlan
 from fxengine.pipeline.precision import Choice, Wish, open_chosen
 from fxengine.pipeline.run import run
@@ -115,7 +116,14 @@ def _compute(made: RunPlan, folder: Path, how: How, summary: Summary) -> StoreUp
         summary.provider, summary.precision = session.provider, session.precision
         update = StoreUpdate(folder, wanted, plan, known.next_row, how.part_rows)
         sink = Sink(update, made.movable, plan, summary, made.columns, wanted.dtype)
-        steps = Steps(inputs.read, made.limits.max_bytes, loaded.preparer, session, tuple(made.columns))
+        steps = Steps(
+            inputs.read,
+            made.limits.max_bytes,
+            loaded.preparer,
+            session,
+            tuple(made.columns),
+            readers_of(inputs.root),
+        )
         pipeline = Pipeline(steps, how.decoders, made.movable, None if texts else note)  # no text is a crash's cause
         new = NewRows(made.new_items(), made.moves, update.next_row, update.part_rows)
         run(make_units(folder, plan, new), pipeline, sink, how.watch)

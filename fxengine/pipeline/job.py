@@ -11,10 +11,19 @@ from fxengine.backbones import named_tower, source_name
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import Listing, TextColumns, collect
+from fxengine.collect.opened import usual_frames
 from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import InputError, given, path_of
+from fxengine.features import parts
 from fxengine.features.schema import Dtype, Provenance
-from fxengine.pipeline.plan import Asked, find_backbone, provenance_of, recorded_boxes, recorded_containers
+from fxengine.pipeline.plan import (
+    Asked,
+    find_backbone,
+    provenance_of,
+    recorded_boxes,
+    recorded_containers,
+    recorded_frames,
+)
 from fxengine.pipeline.source import Source, source_of
 from fxengine.pipeline.suited import ensure_suited
 
@@ -28,7 +37,8 @@ class Job:
     Attributes:
         inputs: what was given.
         folder: the store.
-        listing, patterns, columns, boxes, margin, containers: which inputs, as `extract` is asked for them.
+        listing, patterns, columns, boxes, margin, containers, frames, allow_private: which inputs, as `extract` is
+            asked for them.
         backbone: what computes.
         options: of its export.
         dtype, limits, limit, retry_failed, groups: as `plan.Asked` has them.
@@ -43,6 +53,8 @@ class Job:
     boxes: str | Path | None
     margin: float | None
     containers: bool
+    frames: str | None
+    allow_private: bool
     backbone: str | Path
     options: ExportOptions
     dtype: Dtype
@@ -80,11 +92,20 @@ def open_job(job: Job) -> Opened:
     source, boxed = None, _NO_BOXES
     containers = job.containers
     if not isinstance(inputs, Listing):
-        containers = job.containers or recorded_containers(job.folder)
         boxed = _boxes(job.boxes, job.margin, job.folder)
-        listed = _collect(job, found, boxed, containers=containers)
+        frames = _frames(job, plain=job.listing is None and boxed[0] is None and found.recipe.modality == "picture")
+        containers = job.containers or recorded_containers(job.folder)
+        listed = _collect(job, found, boxed, frames, containers=containers)
         source = source_of(
-            inputs, found.recipe.modality, job.listing, job.patterns, job.columns, boxed, containers=containers
+            inputs,
+            found.recipe.modality,
+            job.listing,
+            job.patterns,
+            job.columns,
+            boxed,
+            frames,
+            containers=containers,
+            allow_private=job.allow_private,
         )
         inputs = listed
     asked = Asked(backbone, job.dtype, job.limits, job.limit, job.retry_failed, job.groups, containers, *boxed)
@@ -97,7 +118,9 @@ def wanted_of(opened: Opened) -> Provenance:
     return provenance_of(opened.found, source_name(asked.backbone), opened.inputs.root, asked.dtype, limits)
 
 
-def _collect(job: Job, found: BackboneFile, boxed: tuple[Path | None, float], *, containers: bool) -> Listing:
+def _collect(
+    job: Job, found: BackboneFile, boxed: tuple[Path | None, float], frames: str | None, *, containers: bool
+) -> Listing:
     inputs = job.inputs
     if not isinstance(inputs, str | os.PathLike):
         raise InputError(
@@ -116,7 +139,23 @@ def _collect(job: Job, found: BackboneFile, boxed: tuple[Path | None, float], *,
         containers=containers,
         boxes=boxed[0],
         margin=boxed[1],
+        frames=frames,
+        allow_private=job.allow_private,
     )
+
+
+def _frames(job: Job, *, plain: bool) -> str | None:
+    """Return which frames of videos are rows: those that are asked for, else those of the store.
+
+    Args:
+        job: what is asked for; a store that was made without videos stays so.
+        plain: whether whole pictures of a folder are extracted: neither texts nor boxes, nor what a list names.
+    """
+    if job.frames is not None or not plain:
+        return job.frames
+    if parts.list_parts(job.folder):
+        return recorded_frames(job.folder)
+    return usual_frames(None, containers=job.containers, boxed=False)
 
 
 def _boxes(boxes: str | Path | None, margin: float | None, store: Path) -> tuple[Path | None, float]:

@@ -26,6 +26,7 @@ from fxengine.errors import InputError
 from fxengine.features import parts
 from fxengine.features.known import Known, Plan, make_plan, new_items
 from fxengine.features.schema import (
+    ETAG_GROUP,
     FEATURE,
     KEPT_BYTES,
     KEPT_GROUP,
@@ -38,9 +39,10 @@ from fxengine.features.schema import (
 )
 from fxengine.features.update import Movable
 from fxengine.features.write import check_fits
-from fxengine.pipeline.lookahead import hash_each
+from fxengine.pipeline.lookahead import hash_each, readers_of
 from fxengine.pipeline.summary import Progress, Watch
 from fxengine.pipeline.units import Move
+from fxengine.storage import is_remote, shown
 
 _PRUNE_GUARD = 0.2
 
@@ -142,11 +144,15 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
         found_limits = widest_limits(made_by)
         limits = _with(Limits(**found_limits) if found_limits else usual_limits(modality), limits or {})
     wanted = provenance_of(found, source_name(asked.backbone), inputs.root, asked.dtype, limits)
-    own = ("text",) * (modality == "text") + (WORDS_GROUP,) * wanted.knows_words
-    groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words)
+    remote = is_remote(inputs.root) and not _is_hashed(inputs)
+    own = ("text",) * (modality == "text") + (WORDS_GROUP,) * wanted.knows_words + (ETAG_GROUP,) * remote
+    groups = united_groups(made_by, (*own, *asked.add_columns), modality, knows_words=wanted.knows_words, remote=remote)
     pictures = inputs.pictures if isinstance(inputs, BoxListing) else inputs
-    opened = asked.containers or isinstance(pictures, ArchiveListing)
-    wanted = replace(wanted, groups=groups, containers=opened)
+    opened = isinstance(pictures, ArchiveListing) and pictures.opens_archives
+    frames = pictures.frames if isinstance(pictures, ArchiveListing) else ""
+    wanted = replace(wanted, groups=groups, containers=asked.containers or opened, frames=frames)
+    if frames:
+        wanted = replace(wanted, versions={**wanted.versions, "av": version("av")})
     if asked.boxes is not None:
         wanted = replace(wanted, boxes=escape_path(str(asked.boxes)), margin=asked.margin)
     if KEPT_GROUP in wanted.groups and limits.max_bytes > KEPT_BYTES:
@@ -167,7 +173,9 @@ def with_moves(made: RunPlan, watch: Watch) -> RunPlan:
     moves: dict[str, Move] = {}
     begin, stopped = time.perf_counter(), False
     try:
-        with closing(hash_each(made.inputs.read, made.limits.max_bytes, candidates)) as hashed:
+        with closing(
+            hash_each(made.inputs.read, made.limits.max_bytes, candidates, readers_of(made.inputs.root))
+        ) as hashed:
             for item, digest in hashed:
                 claimed = made.movable.claim(digest) if digest in made.movable else None
                 if claimed is not None:
@@ -210,6 +218,12 @@ def recorded_boxes(folder: Path) -> tuple[Path, float] | None:
     return next(((Path(unescape_path(each.boxes)), each.margin) for each in reversed(made) if each.boxes), None)
 
 
+def recorded_frames(folder: Path) -> str | None:
+    """Return which frames of videos a store is of, None where videos were not opened."""
+    made = [parts.read_provenance(path) for path in parts.list_parts(folder)]
+    return next((each.frames for each in reversed(made) if each.frames), None)
+
+
 def recorded_limits(paths: Sequence[Path]) -> Limits | None:
     """Return the widest limits that parts were made with, None where none says."""
     found = widest_limits([parts.read_provenance(path) for path in paths])
@@ -233,7 +247,7 @@ def provenance_of(found: BackboneFile, source: str, root: Path, dtype: Dtype, li
         space=found.fingerprint,
         source=source,
         recipe=found.recipe.canonical() if isinstance(found.recipe, TextRecipe) else asdict(found.recipe),
-        root=escape_path(str(root)),
+        root=escape_path(shown(root)),
         dim=found.facts.dim,
         layers=dict(found.facts.layers),
         dtype=dtype,
@@ -286,7 +300,11 @@ def _compare(made: RunPlan, retry_failed: bool) -> Plan:
     count = inputs.count()
     plan = Plan(new=count if limit is None else min(count, limit))
     if not plan.new:
+        if isinstance(inputs, BoxListing) and inputs.absent:
+            raise InputError(f"There is no box to extract in {inputs.root}: {inputs.absent}.")
         hint = f" {len(inputs.unreadable)} folders could not be read." if inputs.unreadable else ""
         file = "file" if made.found.recipe.modality == "picture" else ".txt file"
-        raise InputError(f"There is no {file} to extract from in {inputs.root}.{hint} Hidden files are left out.")
+        raise InputError(
+            f"There is no {file} to extract from in {shown(inputs.root)}.{hint} Hidden files are left out."
+        )
     return plan

@@ -219,7 +219,8 @@ def calibrate(
     sample = _sample(found, inputs, count, _COMPARED + _CALIBRATION, limits or usual_limits(found.recipe.modality))
     there = rows_in(sample)
     if there < 2 * _FEWEST:
-        raise InputError(f"Only {there} pictures of {inputs.root} can be decoded; comparing needs {2 * _FEWEST}.")
+        things = "1 input" if there == 1 else f"{there} inputs"
+        raise InputError(f"Only {things} of {inputs.root} can be decoded; comparing needs {2 * _FEWEST}.")
     aside = np.arange(there) % 5 == 4
     compared, calibration = _taken(sample, ~aside), _taken(sample, aside)
     reference = _open(found, Choice(Way("onnxruntime", "fp32", usable_cores())), device, batch_size)

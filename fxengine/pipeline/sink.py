@@ -13,7 +13,7 @@ from fxengine.decode import Filled
 from fxengine.errors import DecodeError
 from fxengine.features.known import Plan
 from fxengine.features.parts import Row, Vectors
-from fxengine.features.schema import Dtype
+from fxengine.features.schema import ETAG_GROUP, Dtype
 from fxengine.features.update import Movable, StoreUpdate
 from fxengine.features.write import bad_feature, to_store_type
 from fxengine.pipeline.summary import Summary
@@ -107,7 +107,8 @@ def row_of(job: Job, filled: Filled) -> Row:
     """Return the row of a job, with what the store says of it beside its vector."""
     task, error = job.task, job.error
     code, why = (None, None) if error is None else (error.code, str(error))
-    return Row(task.row, job.item, job.content_hash, filled.width, filled.height, code, why, filled.further)
+    further = filled.further if job.item.etag is None else {**filled.further, ETAG_GROUP: job.item.etag}
+    return Row(task.row, job.item, job.content_hash, filled.width, filled.height, code, why, further)
 
 
 def count_rows(summary: Summary, rows: Sequence[Row]) -> None:

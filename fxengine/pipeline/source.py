@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.item import escape_path, unescape_path
+from fxengine.storage import absolute
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Source:
         containers: whether containers in a folder are opened.
         boxes: a file or folder of boxes, or "".
         margin: what is taken around a box.
+        frames: which frames of videos, or "".
+        allow_private: whether addresses may lie in private networks.
     """
 
     inputs: str
@@ -36,6 +38,8 @@ class Source:
     containers: bool = False
     boxes: str = ""
     margin: float = 0.0
+    frames: str = ""
+    allow_private: bool = False
 
     def open(self) -> Listing:
         """Return the listing; raises InputError as `collect` does."""
@@ -49,6 +53,8 @@ class Source:
             containers=self.containers,
             boxes=_path(self.boxes),
             margin=self.margin,
+            frames=self.frames or None,
+            allow_private=self.allow_private,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,8 +69,10 @@ def source_of(
     patterns: tuple[tuple[str, ...], tuple[str, ...]],
     columns: TextColumns,
     boxed: tuple[Path | None, float],
+    frames: str | None,
     *,
     containers: bool,
+    allow_private: bool,
 ) -> Source:
     """Return the source that `collect` is asked for by these arguments."""
     return Source(
@@ -76,11 +84,13 @@ def source_of(
         containers,
         _text(boxed[0]),
         boxed[1],
+        frames or "",
+        allow_private,
     )
 
 
 def _text(path: str | Path | None) -> str:
-    return "" if path is None else escape_path(os.path.abspath(path))
+    return "" if path is None else escape_path(absolute(path))
 
 
 def _path(text: str) -> Path | None:

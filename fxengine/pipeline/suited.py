@@ -9,13 +9,17 @@ from pathlib import Path
 
 from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
+from fxengine.collect.bucket import names_in
 from fxengine.collect.item import Item, Payload
+from fxengine.collect.opened import usual_frames
 from fxengine.collect.picture_table import holds_pictures
+from fxengine.collect.remote import kind_of
 from fxengine.collect.stored import is_there
 from fxengine.collect.table_rows import READERS
 from fxengine.decode import Preparer
 from fxengine.errors import DecodeError, InputError
 from fxengine.pipeline.given_texts import SUFFIX
+from fxengine.storage import BUCKETS, absolute, is_remote, split
 
 WANTED = {
     "picture": "a picture, or a folder of pictures",
@@ -31,6 +35,8 @@ def collect_for(
     containers: bool = False,
     boxes: Path | None = None,
     margin: float = 0.0,
+    frames: str | None = None,
+    allow_private: bool = False,
 ) -> Listing:
     """Return the inputs that a backbone is to take.
 
@@ -40,8 +46,20 @@ def collect_for(
     modality = found.recipe.modality
     if modality == "picture" and holds_texts(inputs) and not _names_picture_column(inputs, columns):
         raise _unsuited(found, f"{inputs} holds texts")
-    listing = collect(inputs, modality=modality, columns=columns, containers=containers, boxes=boxes, margin=margin)
-    if modality == "text" and os.path.isdir(inputs) and next(iter(listing), None) is None:  # noqa: PTH112
+    if modality == "picture":
+        frames = usual_frames(frames, containers=containers, boxed=boxes is not None)
+    listing = collect(
+        inputs,
+        modality=modality,
+        columns=columns,
+        containers=containers,
+        boxes=boxes,
+        margin=margin,
+        frames=frames,
+        allow_private=allow_private,
+    )
+    is_folder = os.path.isdir(inputs) or is_remote(inputs)  # noqa: PTH112
+    if modality == "text" and is_folder and next(iter(listing), None) is None:
         raise _unsuited(found, f"{inputs} holds no {SUFFIX} file")
     return listing
 
@@ -84,8 +102,10 @@ def is_table(inputs: Path) -> bool:
 
 def holds_texts(inputs: Path) -> bool:
     """Tell whether it is a table of texts, or a folder of nothing but .txt files."""
-    if not os.path.isdir(inputs):  # noqa: PTH112
-        return is_table(inputs)
+    if is_table(inputs):
+        return True
+    if not os.path.isdir(inputs) and not is_remote(inputs):  # noqa: PTH112
+        return False
     kinds = (name.lower().endswith(SUFFIX) for name in _names(inputs))
     return next(kinds, False) and all(kinds)
 
@@ -101,7 +121,13 @@ def _is_named_table(name: str) -> bool:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Yield the names of the files in a folder, in no order, so that the first ones are there at once."""
+    """Yield the names of the files in a folder, in no order, so that the first ones are there at once; of a bucket's
+    only the first.
+    """
+    if is_remote(folder):
+        place = absolute(folder)
+        yield from names_in(place) if split(place)[0] in BUCKETS and kind_of(place) == "folder" else ()
+        return
     waiting = [os.fspath(folder)]
     while waiting:
         with suppress(OSError), os.scandir(waiting.pop()) as entries:

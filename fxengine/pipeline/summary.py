@@ -66,6 +66,7 @@ class Summary:
         missing: rows whose input is not there any more.
         pruned: of these, rows that were removed.
         unreadable_folders: folders that could not be listed.
+        absent: which pictures that a file of boxes names are not there, a sentence, or "".
         seconds: from the first listing to the last commit.
         compute_seconds: of these, while the pipeline ran.
         stage_share: stage -> its share of the threads' working time.
@@ -96,6 +97,7 @@ class Summary:
     missing: int = 0
     pruned: int = 0
     unreadable_folders: list[str] = field(default_factory=list)
+    absent: str = ""
     seconds: float = 0.0
     compute_seconds: float = 0.0
     stage_share: dict[str, float] = field(default_factory=dict)

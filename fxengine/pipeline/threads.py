@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fxengine.collect.item import Item, Payload, sha256_of
+from fxengine.collect.stored import bytes_held
 from fxengine.decode import Filled, Inputs, Preparer
 from fxengine.errors import DecodeError
 from fxengine.execute.session import Session, in_order
@@ -52,6 +53,7 @@ class Steps:
         preparer: turns that into a row of the graph's inputs.
         session: the loaded backbone.
         outputs: which of its outputs to compute.
+        readers: how many inputs are read at once.
     """
 
     read: Callable[[Item, int], tuple[Payload, Item]]
@@ -59,6 +61,7 @@ class Steps:
     preparer: Preparer
     session: Session
     outputs: tuple[str, ...]
+    readers: int = READERS
 
 
 @dataclass(slots=True)
@@ -176,16 +179,18 @@ class Pipeline:
         session = steps.session
         self._batch_limits = steps.preparer.window(session.batch_size)
         # What is read together comes from one file, in order, and goes on to the first thread that is free.
-        readers = READERS if self._batch_limits.together == 1 else 1
+        readers = steps.readers if self._batch_limits.together == 1 or steps.readers > READERS else 1
         self.stages = {"read": Stage(readers), "decode": Stage(decoders), "model": Stage(session.streams)}
         self._steps, self._known_content, self._note = steps, known_content, note
         self._numbers = itertools.count()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
-        self._to_read: Channel[_Together] = Channel(READERS * 2, self._stop)
+        self._to_read: Channel[_Together] = Channel(steps.readers * 2, self._stop)
         self._to_decode: Channel[_Together] = Channel(decoders * 4, self._stop)
         # A window of several runs keeps every runner at work: while it does, the next one is filled.
         buffers = _WINDOWS if self._batch_limits.size is not None else session.streams + _SPARE_BUFFERS
+        if steps.readers > READERS:  # each of them wants an input that it waits for, and one that waits for it
+            buffers += -(-2 * steps.readers // self._batch_limits.rows)
         self._to_run: Channel[tuple[Batch, Rows]] = Channel(buffers, self._stop)
         self._done: Channel[Batch] = Channel(buffers, self._stop)
         self._buffers: Channel[Inputs] = Channel(buffers, self._stop)
@@ -320,7 +325,7 @@ class Pipeline:
         stage = Stage(0)
         while (together := _timed_get(self._to_read, stage)) is not None:
             begin, most, jobs = time.perf_counter(), self._steps.max_bytes, together[1]
-            size = sum(max(0, min(job.item.size, most)) for job in jobs if not job.moved)
+            size = sum(bytes_held(job.item, most) for job in jobs if not job.moved)
             self._read_budget.take(size)
             taken = time.perf_counter()
             stage.blocked += taken - begin

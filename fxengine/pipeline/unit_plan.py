@@ -44,6 +44,7 @@ _SCHEMA = pa.schema(
         pa.field("split", pa.string()),
         pa.field("content_hash", pa.string()),
         pa.field("kept", pa.bool_(), nullable=False),
+        pa.field("etag", pa.string()),
     ]
 )
 _DIGITS = 16  # of a unit's digest
@@ -184,8 +185,8 @@ class UnitPlan:
             raise _damaged(plan_path(self.folder), "is damaged: a unit's digest is another")
         target, columns = self.target(number), [column.to_pylist() for column in table.columns]
         tasks, kept = [], []
-        for row, key, source, size, mtime_ns, label, split, content_hash, is_kept in zip(*columns, strict=True):
-            item = Item(key, unescape_path(source), size, mtime_ns, label, split, content_hash)
+        for row, key, source, size, mtime_ns, label, split, content_hash, is_kept, etag in zip(*columns, strict=True):
+            item = Item(key, unescape_path(source), size, mtime_ns, label, split, content_hash, etag)
             tasks.append(Task(item, row, target))
             if is_kept:
                 kept.append(row)
@@ -323,8 +324,8 @@ def _tables(
 
 
 def _table(numbers: Sequence[int], items: Sequence[Item], kept: Sequence[bool]) -> pa.Table:
-    keys, sources, sizes, times, labels, splits, hashes = zip(*items, strict=True)
-    columns = [numbers, keys, list(map(escape_path, sources)), sizes, times, labels, splits, hashes, kept]
+    keys, sources, sizes, times, labels, splits, hashes, etags = zip(*items, strict=True)
+    columns = [numbers, keys, list(map(escape_path, sources)), sizes, times, labels, splits, hashes, kept, etags]
     arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=_SCHEMA)
 

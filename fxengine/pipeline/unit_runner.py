@@ -23,6 +23,7 @@ from fxengine.execute.int8 import int8_file
 from fxengine.execute.session import Session
 from fxengine.features.crash_note import AllSuspect, CrashNote
 from fxengine.features.schema import FEATURE, layer_column
+from fxengine.pipeline.lookahead import readers_of
 from fxengine.pipeline.stages import Stage
 from fxengine.pipeline.threads import Pipeline, Steps
 from fxengine.pipeline.unit_plan import UnitPlan
@@ -102,7 +103,14 @@ class UnitRunner:
             self.note = None  # no text is a crash's cause
         layers = {layer_output(name): layer_column(name) for name, _ in found.facts.layers}
         self._columns = {layer_output(None): FEATURE, **layers}
-        self._steps = Steps(self._read, facts.provenance.limits["max_bytes"], preparer, self.session, (*self._columns,))
+        self._steps = Steps(
+            self._read,
+            facts.provenance.limits["max_bytes"],
+            preparer,
+            self.session,
+            (*self._columns,),
+            readers_of(self._listing.root),
+        )
 
     def run(self, units: Callable[[], Asked | None], news: News) -> Generator[UnitResult, None, None]:
         """Compute units until there is none any more; yield what became of each, as soon as it is known.

@@ -30,6 +30,7 @@ from fxengine.features.table_file import check_suffix
 from fxengine.features.texts import beginning
 from fxengine.heads.file import Head
 from fxengine.pipeline.given_texts import GivenTexts
+from fxengine.pipeline.lookahead import readers_of
 from fxengine.pipeline.precision import Wish, open_chosen
 from fxengine.pipeline.suited import WANTED, collect_for, is_table
 from fxengine.pipeline.summary import Progress, Watch
@@ -49,6 +50,8 @@ def predict(
     containers: bool = False,
     boxes: str | Path | None = None,
     margin: float = 0.0,
+    frames: str | None = None,
+    allow_private: bool = False,
     model: str | Path | None = None,
     backbone: str | Path | None = None,
     top: int = 5,
@@ -64,8 +67,8 @@ def predict(
     """Return a prediction for every input below `inputs`, by id, or for every row of a store, failed rows last.
 
     Args:
-        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, or a feature store
-            (then `model` is needed). Where the backbone of
+        inputs: a folder of pictures, one picture, a tar, a zip, a Parquet file of pictures, a video, what lies in a
+            bucket or at an address, or a feature store (then `model` is needed). Where the backbone of
             the head takes texts: a table of texts, a .txt of a text a line, or a folder of .txt files of a text each.
         text: instead, a text or several, in the order given; the id of each is the text itself in a line, shortened to
             60 characters.
@@ -75,6 +78,8 @@ def predict(
         containers: open tars, zips and Parquet files of pictures that lie in a folder, too.
         boxes: a file or folder of boxes in the pictures, as for `extract`: each is predicted by itself.
         margin: what is taken around a box, as a share of its edges.
+        frames: which frames of videos, as for `extract`.
+        allow_private: read an address that lies in a private network, too.
         model: a head file; without one the backbone's own classes are used.
         backbone: a name or file; with `model` only where its space is not found otherwise.
         top: how many classes to name.
@@ -109,6 +114,8 @@ def predict(
         containers,
         None if boxes is None else path_of("boxes", boxes),
         margin,
+        frames,
+        allow_private,
     )
     if spans:
         found = _spans(asked, model, backbone, wish, watch)
@@ -141,6 +148,8 @@ class _Asked:
     containers: bool
     boxes: Path | None
     margin: float
+    frames: str | None
+    allow_private: bool
 
     def __post_init__(self) -> None:
         if (self.inputs is None) == (not self.texts):
@@ -168,6 +177,8 @@ class _Asked:
             containers=self.containers,
             boxes=self.boxes,
             margin=self.margin,
+            frames=self.frames,
+            allow_private=self.allow_private,
         )
 
 
@@ -306,7 +317,7 @@ def _from_inputs(run: _Run, namer: _Namer, watch: Watch) -> Iterator[Prediction]
     count = inputs.count()
     total = count if limit is None else min(count, limit)
     session, _ = open_chosen(run.found, inputs, total, run.wish)
-    steps = Steps(inputs.read, limits.max_bytes, preparer, session, (namer.output,))
+    steps = Steps(inputs.read, limits.max_bytes, preparer, session, (namer.output,), readers_of(inputs.root))
     done, failed, begin = 0, 0, time.perf_counter()
     notes = None if run.found.recipe.modality == "text" else run.notes  # no text takes a decoder down
     with closing(session), _noted(notes, threads) as note:

@@ -67,7 +67,8 @@ def open_inputs(made: Provenance, keys: Iterable[str], *, repair: bool) -> Store
     if made.modality == "picture":
         ensure_named(root, keys)
         boxes = Path(unescape_path(made.boxes)) if made.boxes else None
-        everything = partial(collect, root, containers=made.containers, boxes=boxes, margin=made.margin)
+        frames = made.frames or None
+        everything = partial(collect, root, containers=made.containers, boxes=boxes, margin=made.margin, frames=frames)
         return StoredInputs(partial(_file_item, root), read_stored, everything)
     named = within_named(root)
     if KEPT_GROUP in made.groups and not (named and Path(root).exists()) and (named or not repair):

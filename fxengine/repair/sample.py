@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.item import unescape_path
 from fxengine.decode.limits import TAKEN_IN
 from fxengine.features import parts
 from fxengine.features.schema import FEATURE, KEPT_GROUP, KEPT_TEXT, Provenance
 from fxengine.pipeline.embed import Backbone, run_files
+from fxengine.pipeline.lookahead import readers_of
 from fxengine.pipeline.threads import Job
 from fxengine.pipeline.units import Task
 from fxengine.repair.inputs import StoredInputs, StoredRow, note_kept
@@ -52,7 +54,7 @@ def check_sample(
             asked.append(row)
             yield Task(inputs.item(StoredRow(row.key, row.content_hash)))
 
-    for job, fresh in run_files(net, tasks(), read=inputs.read):
+    for job, fresh in run_files(net, tasks(), read=inputs.read, readers=readers_of(unescape_path(reference.root))):
         row = asked.popleft()
         _judge(job, row, report)
         sampled += job.content_hash == row.content_hash

@@ -165,7 +165,7 @@ def _neighbours(index: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _pca(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     """Return unit vectors on their first two principal components, float32 [n, 2], and the share of the variance."""
     chosen = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
-    moments = collect(matrix_blocks(vectors[np.sort(chosen)])).without(None).centred()
+    moments = collect(matrix_blocks(vectors, np.sort(chosen))).without(None).centred()
     variances, components = principal_components(moments.scatter, len(chosen))
     mean, first = moments.mean.astype(np.float32), components[:2].T
     places = np.concatenate([(prepare(block, "cosine") - mean) @ first for block in in_blocks(vectors)])

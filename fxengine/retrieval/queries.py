@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from fxengine.collect import collect
 from fxengine.collect.item import unescape_path
-from fxengine.collect.opened import is_archive
+from fxengine.collect.opened import is_archive, is_video
+from fxengine.collect.remote import kind_of
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.features.unit import unit_length
@@ -22,6 +23,7 @@ from fxengine.features.vector_file import read_vectors
 from fxengine.pipeline.embed import Backbone, embed_files
 from fxengine.pipeline.given_texts import SUFFIX, read_text, text_name
 from fxengine.retrieval.other_tower import Towers
+from fxengine.storage import WEB, absolute, is_remote, shown, split
 
 _VECTORS = ".npy"
 Modality = Literal["picture", "text"]
@@ -125,7 +127,7 @@ def ids_among(names: Sequence[Term], store: FeatureStore) -> frozenset[str]:
 
 
 def _is_there(name: str) -> bool:
-    return os.path.lexists(name) if "\0" not in name else False
+    return is_remote(name) or os.path.lexists(name) if "\0" not in name else False
 
 
 def sort_out(asked: Asked, store: FeatureStore) -> Sorted:
@@ -146,6 +148,8 @@ def sort_out(asked: Asked, store: FeatureStore) -> Sorted:
     known = ids_among(asked.mixed, store)
     terms: dict[Modality, list[Term]] = {"picture": [], "text": []}
     for term in dict.fromkeys(term for term in asked.mixed if term not in known):
+        if not isinstance(term, Words) and is_remote(term):
+            absolute(term)  # refused, where it holds what must not be said
         kind = _kind_of(term)
         if kind != own and store.provenance.of_words:
             raise InputError(f"{store.path} has no word {str(term)!r}, and it is no {SUFFIX} file.")
@@ -160,12 +164,16 @@ def _kind_of(term: Term) -> Modality:
 
 def _files(path: Path, own: Modality) -> tuple[Modality, list[Path]]:
     """Return what a path names: in a folder or container, for a store of texts, its .txt files, if any, else all."""
-    if not (path.is_dir() or (is_archive(path.name) and path.is_file())):
+    if is_remote(path):
+        path = Path(absolute(path))
+        if split(path)[0] == WEB or kind_of(str(path)) == "file":
+            return _kind_of(path), [path]
+    elif not (path.is_dir() or ((is_archive(path.name) or is_video(path.name)) and path.is_file())):
         return _kind_of(path), [path]
     found = [Path(item.source) for item in collect(path)]
     texts = [file for file in found if _kind_of(file) == "text"]
     if not found:
-        raise InputError(f"The folder {path} holds no {'picture' if own == 'picture' else f'{SUFFIX} file'}.")
+        raise InputError(f"The folder {shown(path)} holds no {'picture' if own == 'picture' else f'{SUFFIX} file'}.")
     return ("text", texts) if texts and (own == "text" or len(texts) == len(found)) else ("picture", found)
 
 
@@ -227,8 +235,8 @@ def _embedded(net: Backbone, files: Sequence[Path], texts: Sequence[str], layer:
     """Return the queries of files and texts."""
     parts = []
     if files:
-        names = [str(path) for path in files]
-        pictures: list[str | None] = [*names] if net.file.recipe.modality == "picture" else _none(names)
+        names = [*map(shown, files)]
+        pictures: list[str | None] = [*map(str, files)] if net.file.recipe.modality == "picture" else _none(names)
         parts.append(Queries(names, _vectors_of(net, files, layer), _none(names), pictures, _all(names)))
     if texts:
         vectors, none = net.embed(texts, layer=layer), _none(texts)

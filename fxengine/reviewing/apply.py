@@ -22,6 +22,7 @@ from fxengine.reviewing.decisions import CHOICES, DUPLICATE, LABEL, hashes_of
 from fxengine.reviewing.journal import make_folder, review_folder
 from fxengine.reviewing.labels import checked_name
 from fxengine.reviewing.undo import DELETED, FILE, MOVED, UndoLog
+from fxengine.storage import is_remote, shown
 from fxengine.trust import name_pictures
 
 CORRECTED = "corrected.csv"
@@ -177,6 +178,10 @@ def _root_of(opened: FeatureStore) -> Path:
     root = Path(unescape_path(made.root))
     if made.modality != "picture" or made.of_words:
         raise StoreError(f"{opened.path} is of texts: files are moved and deleted for stores of pictures alone.")
+    if is_remote(root):
+        raise StoreError(
+            f"The pictures of {opened.path} lie in {shown(root)}: files are moved and deleted on disks alone."
+        )
     ensure_named(str(root), ())
     if not root.is_dir():
         raise InputError(f"The pictures of {opened.path} are not there: there is no folder {root}.")

@@ -136,6 +136,17 @@ def nearest(
     )
 
 
+def make_ready(opened: Opened) -> None:
+    """Read the vectors and load the net that queries go through, so that the first search waits for neither.
+
+    Raises:
+        InputError: no backbone is to be had.
+    """
+    _ = index_of(opened)
+    if not opened.store.provenance.of_words:
+        _ = opened.once("net", lambda: _own_net(opened))
+
+
 def bring(opened: Opened, content: bytes) -> str:
     """Embed a picture and return the name by which it is asked with.
 

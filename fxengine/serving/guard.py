@@ -12,7 +12,6 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from hmac import compare_digest
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -32,6 +31,10 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "x-frame-options": "SAMEORIGIN",
 }
+_ENTRANCE = (
+    b'<!doctype html><html lang="en"><title>fxengine</title><meta http-equiv="refresh" content="0; url=/">'
+    b'<a href="/">Open the page</a></html>'
+)
 TOKEN_HEADER = "x-fxengine-token"
 _LONGEST = 100  # characters of a secret that is compared
 
@@ -70,12 +73,13 @@ class Keys:
         return self._session
 
     def opens(self, cookies: str) -> bool:
-        """Tell whether a Cookie header holds the session."""
-        try:
-            found = SimpleCookie(cookies).get(self.cookie)
-        except CookieError:
-            return False
-        return found is not None and _same(found.value, self._session)
+        """Tell whether a Cookie header holds the session.
+
+        A server beside this one may have put others of the name there, which shut nobody out. It is taken apart here:
+        `http.cookies` takes seconds for a long one full of backslashes (CVE-2024-7592).
+        """
+        pairs = (each.strip().partition("=") for each in cookies.split(";"))
+        return any(name == self.cookie and _same(value, self._session) for name, _, value in pairs)
 
     def is_here(self, host: str) -> bool:
         """Tell whether a Host header names this server.
@@ -133,14 +137,18 @@ class Guard:
         return None
 
     async def _enter(self, send: Send, headers: dict[str, str], token: str) -> None:
-        """Turn the link's token into the cookie, and let the page be opened without it in the address."""
+        """Turn the link's token into the cookie, and let the page be opened without it in the address.
+
+        By a page that goes on by itself, no redirection: where the link stood on another site's page (a terminal in a
+        browser), a browser sends the new cookie only to what our own page asks for.
+        """
         session = self._keys.take(token)
         if session is None and not self._keys.opens(headers["cookie"]):
             await _refuse(send, 403, "This link was used already, or is of another run: start `fxengine serve` again.")
             return
         cookie = f"{self._keys.cookie}={session}; Path=/; HttpOnly; SameSite=Strict"
         further = [] if session is None else [(b"set-cookie", cookie.encode())]
-        await _answer(send, 303, b"", [(b"location", b"/"), *further])
+        await _answer(send, 200, _ENTRANCE, [(b"content-type", b"text/html; charset=utf-8"), *further])
 
 
 def _same(given: str, wanted: str) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fxengine.reviewing.labelling import Labelling
 from fxengine.serving.ask import index_of
 from fxengine.serving.opened import Opened, Refused
 from fxengine.serving.route import Asked, Route
 from fxengine.serving.view import described, mask
+
+if TYPE_CHECKING:
+    from fxengine.reviewing.labelling import Labelling
 
 _WINDOW = 500  # rows at once
 _ANSWERED = 5000  # rows in one answer
@@ -76,6 +78,8 @@ def learn(opened: Opened, asked: Asked) -> dict[str, Any]:
 
 
 def _labelling(opened: Opened) -> Labelling:
+    from fxengine.reviewing.labelling import Labelling  # loads scipy, which no first page waits for
+
     def make() -> Labelling:
         labelling = Labelling(opened.store, opened.searchable, lambda: index_of(opened).matrix)
         if labelling.labels.given:

@@ -71,7 +71,7 @@ def thumb(opened: Opened, asked: Asked) -> Content:
     path, stamp = _source(opened, asked)
     kept = opened.once("thumbnails", lambda: Thumbnails(working_folder("thumbnails"), _KEPT))
     # By what the file was when it was extracted: that is what the row is about.
-    name = hashlib.sha256(f"{path}\0{stamp}\0{_EDGE}".encode(errors="surrogateescape")).hexdigest() + ".jpg"
+    name = hashlib.sha256(f"{path}\0{stamp}\0{_EDGE}".encode(errors="surrogatepass")).hexdigest() + ".jpg"
     content = kept.find(name)
     if content is None:
         content = _drawn(opened, path, _EDGE)

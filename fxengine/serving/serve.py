@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from fxengine.collect.paths import several
 from fxengine.errors import InputError, at_least, reason
 from fxengine.features.read import FeatureStore
@@ -161,12 +163,14 @@ def _server(opened: Opened, keys: Keys, listening: socket.socket) -> Callable[[]
     """Return what serves until a signal ends it; what is under way then is not waited for."""
     from uvicorn import Config, Server
 
+    from fxengine.serving.connection import TimelyProtocol
     from fxengine.serving.server import application
 
     _ = opened.rows  # a damaged store is said here, and not on the page
+    pa.default_memory_pool().release_unused()  # what its columns were read by, several times what they take
     config = Config(
         application(opened, keys),
-        http="h11",
+        http=TimelyProtocol,
         ws="none",
         lifespan="off",
         loop="asyncio",

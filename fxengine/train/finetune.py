@@ -32,6 +32,7 @@ from fxengine.files import replacing
 from fxengine.heads.estimator import Kind
 from fxengine.pipeline.extract import extract
 from fxengine.pipeline.suited import holds_texts
+from fxengine.storage import is_remote, shown
 from fxengine.train import layout
 from fxengine.train.data import TrainingData, load_training_data, write_samples
 from fxengine.train.options import (
@@ -159,6 +160,8 @@ def finetune(
         unfreeze, rate, optimizer, epochs, patience, batch, label_smoothing, balanced, augment, validation, test, near,
         seed, net, units, max_words, kind,
     )  # fmt: skip
+    if is_remote(inputs):
+        raise InputError(f"A net is trained on files of a disk: copy {shown(inputs)} to one, and give the folder.")
     if not inputs.exists():  # said before a net is fetched for it
         raise InputError(f"There is no file or folder {inputs}.")
     refuse_texts_without_vectors(inputs, backbone)

@@ -64,16 +64,20 @@ def add_layers(parser: argparse.ArgumentParser) -> None:
 
 
 def add_places(parser: argparse.ArgumentParser, otherwise: str, *, margin: float | None = None) -> None:
-    """Declare --containers, --boxes and --margin, which is `margin` unless given: `otherwise`, in words."""
-    group = parser.add_argument_group("pictures in archives, and boxes in pictures")
+    """Declare --containers, --frames, --boxes and --margin, which is `margin` unless given: `otherwise`, in words."""
+    group = parser.add_argument_group("pictures in archives, frames of videos, and boxes in pictures")
     group.add_argument(
         "--containers", action="store_true", help="open tars, zips and Parquet files of pictures in a folder, too"
+    )
+    group.add_argument(
+        "--frames", metavar="WHICH", help="of videos: keyframes (a second apart or more), every, or a rate such as 1/s"
     )
     group.add_argument(
         "--boxes", type=Path, metavar="FILE", help="a row a box: COCO's .json, a table, or a folder of YOLO's labels"
     )
     share = f"what is taken around a box, as a share of its edges ({otherwise})"
     group.add_argument("--margin", type=float, default=margin, metavar="SHARE", help=share)
+    group.add_argument("--allow-private", action="store_true", help="read addresses in private networks, too")
 
 
 def add_pooling(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,26 +15,41 @@ from fxengine.collect import (
     Container,
     Listing,
     archive,
+    bucket,
     collect,
     folder,
     load_container,
     paths,
+    remote_list,
     text_files,
     text_table,
 )
 from fxengine.collect.item import Filters, Place, TextColumns, escape_path
 from fxengine.errors import DecodeError, InputError
+from fxengine.storage import open_bucket
+from tests.buckets import NAME, Served, served
 from tests.places import in_tar
 
 # Checked by mypy: each module is what the table says it is.
 MODULES: dict[str, Container] = {
     "archive": archive,
+    "bucket": bucket,
+    "remote_list": remote_list,
     "folder": folder,
     "paths": paths,
     "text_files": text_files,
     "text_table": text_table,
 }
 TABLES = {"text_table"}  # of which one file holds all inputs
+SERVED: Served | None = None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server() -> Iterator[None]:
+    global SERVED
+    with pytest.MonkeyPatch.context() as patch, served(patch) as SERVED:
+        yield
+    SERVED = None
 
 
 @dataclass(frozen=True)
@@ -42,12 +58,12 @@ class Case:
 
     Attributes:
         place: where they are.
-        files: id -> the file that holds an input.
+        files: id -> the file, or the key, that holds an input.
         contents: id -> what is read of it.
     """
 
     place: Place
-    files: dict[str, Path]
+    files: Mapping[str, Path | Key]
     contents: dict[str, bytes]
 
 
@@ -97,8 +113,37 @@ def in_a_table(photos: Path) -> Case:
     return Case(Place(table, modality="text", columns=TextColumns(id="id")), dict.fromkeys(texts, table), contents)
 
 
+class Key:
+    """A key of a bucket, as far as a file is asked for here."""
+
+    def __init__(self, served: Served, key: str) -> None:
+        self._served, self._key = served, key
+
+    def stat(self) -> SimpleNamespace:
+        return SimpleNamespace(st_mtime_ns=open_bucket("s3", NAME).stat(self._key).mtime_ns)
+
+    def unlink(self) -> None:
+        self._served.delete(self._key)
+
+
+def in_a_bucket(photos: Path) -> Case:
+    assert SERVED is not None
+    SERVED.put_folder(photos, "photos/")
+    found = {str(path.relative_to(photos)): path.read_bytes() for path in photos.rglob("*.jpg")}
+    files = {key: Key(SERVED, f"photos/{key}") for key in found}
+    return Case(Place(Path(f"s3:/{NAME}/photos")), files, found)
+
+
+def in_a_list_of_keys(photos: Path) -> Case:
+    case, listing = in_a_bucket(photos), photos.parent / "keys.txt"
+    listing.write_text("".join(f"{key}\n" for key in sorted(case.contents, reverse=True)))
+    return replace(case, place=replace(case.place, listing=listing))
+
+
 CASES: dict[str, Callable[[Path], Case]] = {
     "archive": in_an_archive,
+    "bucket": in_a_bucket,
+    "remote_list": in_a_list_of_keys,
     "folder": in_a_folder,
     "paths": in_a_list,
     "text_files": in_text_files,
@@ -128,6 +173,8 @@ def test_it_is_chosen_for_its_own_places(photos: Path, name: str) -> None:
     of_pictures = replace(place, modality="picture")
     assert next(each for each in CONTAINERS if load_container(each).takes(of_pictures)) in {
         "archive",
+        "bucket",
+        "remote_list",
         "folder",
         "paths",
     }

@@ -269,7 +269,7 @@ def test_the_union_of_groups(groups: None) -> None:
 def test_a_version_without_groups_says_so() -> None:
     message = rf"There is no column group 'x'. Available: {', '.join(COLUMN_GROUPS) or 'none in this version'}\."
     with pytest.raises(InputError, match=message):
-        united_groups([], ["x"], knows_words=True)
+        united_groups([], ["x"], knows_words=True, remote=True)
 
 
 def check_table() -> None:

@@ -11,7 +11,7 @@ from fxengine.collect.item import Item
 from fxengine.features import parts
 from fxengine.features.known import Known, make_plan, new_items
 from fxengine.features.parts import Row
-from fxengine.features.schema import FEATURE
+from fxengine.features.schema import ETAG_GROUP, FEATURE
 from tests.features.test_parts import provenance
 
 
@@ -46,6 +46,23 @@ def test_each_input_gets_its_verdict(tmp_path: Path) -> None:
     assert [item.key for item in new_items(known, listing)] == ["z"]
     retried = make_plan(known, listing, retry_failed=True)
     assert [item.key for _, item in retried.again[first]] == ["b", "c", "d"]
+
+
+def test_an_etag_decides_where_both_have_one(tmp_path: Path) -> None:
+    rows = [replace_etag(known_row(i, key), etag) for i, (key, etag) in enumerate([("a", "1"), ("b", "1"), ("c", "")])]
+    made = provenance(groups=[ETAG_GROUP])
+    parts.write_part(parts.part_table(rows, {FEATURE: np.ones((3, 4), np.float16)}, made), parts.part_path(tmp_path, 0))
+    known = Known.read(parts.list_parts(tmp_path))
+    later = [Item("a", "", 10, 99, etag="1"), Item("b", "", 10, 20, etag="2"), Item("c", "", 10, 20, etag="3")]
+    plan = make_plan(known, later, groups=[ETAG_GROUP])
+    assert [item.key for _, item in plan.again[known.paths[0]]] == ["b"]
+    assert (plan.unchanged, plan.changed, plan.widened) == (2, 1, 0)
+    without = [Item("a", "", 10, 99, etag=""), Item("b", "", 11, 20, etag="1"), Item("c", "", 10, 21, etag="")]
+    assert make_plan(known, without, groups=[ETAG_GROUP]).changed == 3
+
+
+def replace_etag(row: Row, etag: str) -> Row:
+    return row._replace(further={ETAG_GROUP: etag})
 
 
 def test_the_older_half_of_a_rename_is_superseded(tmp_path: Path) -> None:

@@ -41,6 +41,20 @@ def test_neighbours_are_those_of_the_definition(n: int, q: int, k: int, block: i
     assert scores.dtype == np.float32
 
 
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_one_query_is_answered_piece_by_piece_as_by_the_definition(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "_CACHED_BYTES", 4 * 6 * 20)
+    rng = np.random.default_rng(5)
+    base, query = rng.normal(1, 2, (1003, 6)).astype(np.float16), rng.normal(0, 3, (1, 6)).astype(np.float32)
+    found, scores = exact_search((base[i : i + 130] for i in range(0, 1003, 130)), query, 30, metric)
+    wanted = plain(base, query, metric)
+    best = np.argsort(-wanted, axis=1)[:, :30]
+    np.testing.assert_array_equal(found, best)
+    np.testing.assert_allclose(scores, np.take_along_axis(wanted, best, 1), atol=1e-4)
+
+
 def test_rows_that_are_as_near_keep_their_order() -> None:
     base = np.ones((5, 2), np.float32)
     found, _ = exact_search([base[:3], base[3:]], base[:1], 5, "cosine")

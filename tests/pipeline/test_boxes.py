@@ -13,6 +13,7 @@ from PIL import Image
 from fxengine import Backbone, FeatureStore, duplicates, extract, predict, search, verify
 from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import collect
+from fxengine.collect.boxes import BoxListing
 from fxengine.collect.item import Crop
 from fxengine.decode.limits import Limits
 from fxengine.decode.picture import crop
@@ -123,7 +124,8 @@ def test_margin_missing_pictures_and_a_container(photos: Path, tmp_path: Path, t
     listing = collect(photos, boxes=boxes, margin=0.5)
     (item,) = listing
     assert item.key == "cats/01.jpg#xywh=-6,0,48,24"
-    assert listing.unreadable == [f"1 pictures that {boxes} names are not there: cats/gone.jpg"]
+    assert isinstance(listing, BoxListing)
+    assert listing.absent == f"1 picture that {boxes} names is not there: cats/gone.jpg"
     box = in_zip(photos, tmp_path / "a.zip")
     table = in_csv(photos, [("a.zip/cats/01.jpg", 6, 6, 24, 12, "ear")])
     assert extract(box, tmp_path / "store", backbone=tiny.path, boxes=table).extracted == 1
@@ -161,3 +163,15 @@ def test_what_is_no_file_of_boxes_is_refused(
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=said):
         collect(photos, boxes=tmp_path / name)
+
+
+def test_boxes_of_pictures_that_are_gone_are_named_and_pruned(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
+    boxes, store = in_csv(photos, [*BOXES, ("cats/03.jpg", 0, 0, 20, 20, "x")]), tmp_path / "store"
+    with pytest.raises(InputError, match=r"no box to extract .*: 3 pictures that .* are not there: cats/01"):
+        extract(photos / "dogs", tmp_path / "other", backbone=tiny.path, boxes=boxes)
+    extract(photos, store, backbone=tiny.path, boxes=boxes)
+    (photos / "cats" / "03.jpg").unlink()
+    summary = extract(photos, store, backbone=tiny.path, prune=True, yes=True)
+    assert (summary.pruned, summary.unchanged) == (1, 3)
+    assert summary.absent == f"1 picture that {boxes} names is not there: cats/03.jpg"
+    assert summary.unreadable_folders == []

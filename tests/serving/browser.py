@@ -21,6 +21,12 @@ _ARGUMENTS = (
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
 )  # fmt: skip
 _PATIENCE = 60.0  # seconds
+# Keys that the browser itself does something with, and what it takes them by.
+_DOING: dict[str, dict[str, Any]] = {
+    "Tab": {"windowsVirtualKeyCode": 9},
+    "Enter": {"windowsVirtualKeyCode": 13, "text": "\r"},
+    "Escape": {"windowsVirtualKeyCode": 27},
+}
 
 
 class Browser:
@@ -131,8 +137,9 @@ class Browser:
 
     def key(self, name: str) -> None:
         """Press a key."""
+        further = _DOING.get(name, {})
         for kind in ("keyDown", "keyUp"):
-            self.command("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+            self.command("Input.dispatchKeyEvent", type=kind, key=name, code=name, **further)
 
     def picture(self, path: Path) -> None:
         """Write what is seen as a PNG, for a person who wants to see what a test has seen."""

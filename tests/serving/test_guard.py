@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 from starlette.websockets import WebSocketDisconnect
@@ -17,7 +18,8 @@ def test_the_link_works_once_and_becomes_a_cookie(opened: Opened) -> None:
     assert client.get("/").status_code == 403
     assert client.get("/?token=wrong").status_code == 403
     entered = client.get(keys.url)
-    assert (entered.status_code, entered.headers["location"]) == (303, "/")
+    assert (entered.status_code, 'content="0; url=/"' in entered.text) == (200, True)
+    assert keys.page not in entered.text
     cookie = entered.headers["set-cookie"]
     assert cookie.startswith(f"fxengine-{PORT}=")
     assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict")
@@ -37,6 +39,24 @@ def test_nothing_is_told_without_the_cookie(opened: Opened, path: str) -> None:
     assert client.get(path).status_code == 403
     client.cookies.set(f"fxengine-{PORT}", "x" * 43)
     assert client.get(path).status_code == 403
+
+
+def test_cookies_of_others_neither_open_nor_shut(opened: Opened) -> None:
+    client, keys = client_of(opened)
+    name, _, session = client.get(keys.url).headers["set-cookie"].partition(";")[0].partition("=")
+    client.cookies.clear()
+
+    def status(cookie: str) -> int:
+        return client.get("/api/about", headers={"cookie": cookie}).status_code
+
+    assert status(f"{name}=tossed; {name}={session}; {name}=; other; =; {name}") == 200
+    for forged in (f"{name}={session[:-1]}", f"{name}={session}x", f'{name}="{session}"', f"{name}0={session}",
+                   f"fxengine-{PORT + 1}={session}", f"{name.upper()}={session}", session, ";" * 9000):  # fmt: skip
+        assert status(forged) == 403
+    began = time.monotonic()
+    assert status(f'{name}="' + "\\" * 60_000 + '"') == 403
+    assert time.monotonic() - began < 1
+    assert client.get(keys.url).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import zlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,17 @@ def test_what_cannot_be_searched_is_refused_in_a_sentence(person: Person, conten
 def test_a_question_that_is_no_json_is_refused(person: Person) -> None:
     answer = person.client.post("/api/search", content=b"plus=1", headers=person.own())
     assert answer.status_code == 415
+
+
+def test_ten_thousand_fields_and_deep_filters_are_answered_in_a_sentence(
+    person: Person, stranger: Callable[..., Any]
+) -> None:
+    many = "&".join(["x=1"] * 10_000)
+    assert person.client.get(f"/api/rows?{many}&count=0").json()["total"] == 26
+    assert stranger("GET", f"/?{many}&token=x").status_code == 403
+    for deep in ("(" * 5000, "not " * 5000 + "row > 1", " and ".join(["row > 1"] * 3000), "row in (" + "1," * 5000):
+        answer = person.client.get("/api/rows", params={"where": deep, "count": 0})
+        assert answer.status_code in (200, 400), answer.text[:200]
 
 
 @pytest.mark.parametrize("words", ["count=501", "count=-1", "from=x", "sort=colour", "where=nothing", "picked=none"])

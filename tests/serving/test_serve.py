@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
 import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fxengine import InputError, StoreError, serve
+from fxengine import Index, InputError, StoreError, serve
 from fxengine.serving.serve import open_for_page
 from tests.serving.conftest import let_in
 from tests.stores import write_store
@@ -65,6 +67,68 @@ def test_a_store_that_changes_is_shown_as_it_was(tmp_path: Path) -> None:
     answer = fresh.client.get("/api/row/2")  # which has yet to read the vectors
     assert (answer.status_code, "open it again" in answer.json()["error"]) == (400, True)
     assert let_in(open_for_page(tmp_path / "store")).get("/api/rows")["total"] == 6
+
+
+def test_an_index_that_is_made_and_changed_meanwhile_changes_no_answer(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(2).normal(size=(300, 8))
+    store = write_store(tmp_path / "store", vectors)
+    exactly = let_in(open_for_page(tmp_path / "store"))
+    near = [row["id"] for row in exactly.get("/api/row/7")["neighbours"]]
+    Index.build(store, factory="IVF2,Flat", recall=0.9).save()
+    assert [row["id"] for row in exactly.get("/api/row/7")["neighbours"]] == near
+
+    indexed = let_in(open_for_page(tmp_path / "store"))
+    assert indexed.post("/api/search", {"plus": [{"row": 7}]})["method"] != "exact"
+    near = [row["id"] for row in indexed.get("/api/row/7")["neighbours"]]
+    Index.build(store, factory="IVF3,Flat", recall=0.9).save()
+    assert [row["id"] for row in indexed.get("/api/row/7")["neighbours"]] == near
+    shutil.rmtree(tmp_path / "store" / "_index")
+    assert [row["id"] for row in indexed.get("/api/row/7")["neighbours"]] == near
+
+    old = let_in(open_for_page(tmp_path / "store"))
+    Index.build(store, factory="IVF2,Flat", recall=0.9).save()
+    write_store(tmp_path / "store", vectors[:200])
+    answer = old.client.get("/api/row/7")  # vectors and index are of another state than its rows
+    assert (answer.status_code, "open it again" in answer.json()["error"]) == (400, True)
+    fresh = let_in(open_for_page(tmp_path / "store"))
+    found = fresh.post("/api/search", {"plus": [{"row": 7}]})
+    assert (found["method"], found["searched"]) == ("exact", 200)
+    assert "changed" in found["warning"]
+
+
+def test_answers_outlive_a_store_that_is_computed_anew(tmp_path: Path) -> None:
+    write_store(tmp_path / "store", np.eye(6), ids=[f"{i}.jpg" for i in range(6)])
+    before = let_in(open_for_page(tmp_path / "store"))
+    before.post("/api/label/answer", {"rows": [1], "label": "cat"})
+    write_store(tmp_path / "store", np.eye(7), ids=[f"{i}.jpg" for i in range(7)])
+    before.post("/api/label/answer", {"rows": [2], "label": "dog"})
+    after = let_in(open_for_page(tmp_path / "store"))
+    after.post("/api/label/answer", {"rows": [6], "label": "dog"})
+    table = (tmp_path / "store.review" / "labels.csv").read_text().splitlines()
+    assert table == ["id,label", "1.jpg,cat", "2.jpg,dog", "6.jpg,dog"]
+
+
+def test_ids_and_labels_of_html_and_formulas_are_data(tmp_path: Path) -> None:
+    ids = [
+        "=cmd|' /C calc'!A0",
+        "+1.jpg",
+        "@SUM(A1).jpg",
+        "<script>alert(1)</script>.jpg",
+        '"><img src=x>.jpg',
+        "\u202egpj.jpg",
+    ]
+    labels: list[str | None] = ["<b>", '"', "'", "</script>", "&amp;", "=1+1"]
+    write_store(tmp_path / "store", np.eye(6), ids=ids, labels=labels)
+    person = let_in(open_for_page(tmp_path / "store"))
+    rows = person.get("/api/rows")["rows"]
+    assert {row["id"]: row["label"] for row in rows} == dict(zip(ids, labels, strict=True))
+    assert {each["name"] for each in person.get("/api/about")["labels"]} == set(labels)
+    assert person.get("/api/rows", label="</script>")["rows"][0]["id"] == ids[3]
+    person.post("/api/label/answer", {"rows": [*range(6)], "label": "<i>x</i>"})
+    with (tmp_path / "store.review" / "labels.csv").open(newline="") as file:
+        written = [line["id"] for line in csv.DictReader(file)]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in written)
+    assert {cell.removeprefix("./") for cell in written} == set(ids)
 
 
 def test_a_store_without_vectors_is_shown(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 import fxengine
-from fxengine import FeatureStore
+from fxengine import FeatureStore, extract
 from fxengine.heads.file import Head
 from fxengine.serving import places
 from fxengine.serving.opened import Opened
 from fxengine.serving.pictures import Thumbnails
 from fxengine.serving.serve import open_for_page
+from tests.conftest import make_photo
+from tests.pairs import tiny_pair
 from tests.serving.conftest import Person, let_in
 
 
@@ -112,6 +114,23 @@ def test_a_search_is_that_of_the_library(person: Person, looked_at: Path) -> Non
     wanted = fxengine.search(store, id="cats/01.jpg", k=12, where="label == 'dogs'").answers[0].neighbours
     assert [each["id"] for each in among["rows"]] == [each.id for each in wanted]
     assert among["searched"] == 12
+
+
+def test_pictures_are_found_by_words_where_the_net_is_of_a_pair(tmp_path: Path) -> None:
+    tiny_pair(tmp_path)
+    for i in range(12):
+        make_photo(tmp_path / "photos" / f"{i:02d}.png", i)
+    extract(tmp_path / "photos", tmp_path / "store", backbone=tmp_path / "tiny.image.onnx")
+    person = let_in(open_for_page(tmp_path / "store", backbone=tmp_path / "tiny.text.onnx"))
+    about = person.get("/api/about")
+    assert (about["words"], about["pictures"]) == (True, True)
+    assert person.get("/api/search/ready") in ({"ready": True}, {"ready": False})
+    found = person.post("/api/search", {"plus": [{"text": "good dog"}]})
+    wanted = fxengine.search(tmp_path / "store", text="good dog", k=12, backbone=tmp_path / "tiny.text.onnx")
+    assert [each["id"] for each in found["rows"]] == [each.id for each in wanted.answers[0].neighbours]
+    mixed = person.post("/api/search", {"plus": [{"text": "good dog"}, {"row": 3}], "minus": [{"text": "bad cat"}]})
+    assert len(mixed["rows"]) == 11
+    assert 3 not in {each["row"] for each in mixed["rows"]}
 
 
 def test_the_map_is_that_of_the_library(person: Person, looked_at: Path) -> None:

@@ -145,6 +145,7 @@ MISTAKES = {
 OWN = {
     "extract": {"max_errors"},  # the exit code
     "probe": {"report", "pictures"},  # write_page
+    "compare": {"report"},
     "mislabeled": {"report", "pictures", "top"},  # write_page; how many rows are printed
     "pca": {"plot"},  # write_page
     "search": {"report", "pictures"},

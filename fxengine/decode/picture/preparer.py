@@ -14,7 +14,7 @@ from fxengine.decode.limits import Limits
 from fxengine.decode.picture import choose_decoder, decode_into, memory_needed, read_header, versions
 from fxengine.decode.picture.apart import decode_apart
 from fxengine.decode.picture.crop import crop_of
-from fxengine.decode.picture.formats import Header, Picture, upright_size
+from fxengine.decode.picture.formats import Header, Picture, check_size, upright_size
 from fxengine.decode.picture.given import payload_of
 from fxengine.decode.picture.resize import resize_into
 from fxengine.decode.rows import Filled, Inputs, Opened, Window
@@ -72,6 +72,8 @@ class PicturePreparer:
         if isinstance(payload, Crop):
             header = read_header(payload.data, self.limits)
             return Opened(header.memory_at(1), partial(self._crop, payload))
+        if isinstance(payload, np.ndarray):
+            check_size(payload.shape[1], payload.shape[0], self.limits)
         picture = payload if isinstance(payload, Picture) else Picture(payload, 1)
         return Opened(0, partial(self._resize, picture))
 

@@ -35,6 +35,6 @@ def thumbnail(path: str | Path, edge: int = 192) -> bytes:
 
 def _decoded(data: bytes, edge: int) -> Picture:
     header = read_header(data, TAKEN_IN)
-    shrink = next((f for f in (8, 4, 2) if min(header.width, header.height) >= 2 * f * edge), 1)
+    shrink = next((f for f in (8, 4, 2) if max(header.width, header.height) >= 2 * f * edge), 1)
     require(header.memory_at(shrink), "Decoding it")
     return load_decoder(choose_decoder(header, on_gpu=False)).decode(data, header, shrink)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
 
 _TAIL = 0.025
 
@@ -29,9 +28,11 @@ def exact_interval(share: float, trials: float) -> Interval:
         share: of the trials.
         trials: how many there were; need not be whole.
     """
+    from scipy.special import betaincinv  # quantiles of the beta distribution; no first page waits for it
+
     wins, losses = share * trials, (1 - share) * trials
-    low = 0.0 if wins == 0 else float(beta.ppf(_TAIL, wins, losses + 1))
-    high = 1.0 if losses == 0 else float(beta.ppf(1 - _TAIL, wins + 1, losses))
+    low = 0.0 if wins == 0 else float(betaincinv(wins, losses + 1, _TAIL))
+    high = 1.0 if losses == 0 else float(betaincinv(wins + 1, losses, 1 - _TAIL))
     return Interval(share, min(share, low), max(share, high))
 
 

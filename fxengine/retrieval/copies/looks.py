@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fxengine.collect.item import sha256_of
-from fxengine.collect.stored import stored_path
+from fxengine.collect.stored import hash_of, stored_path
 from fxengine.decode.picture.small import read_small
 from fxengine.errors import DecodeError
 from fxengine.execute import usable_cores
@@ -77,6 +76,6 @@ class Looks:
             return None
         try:
             pixels, size, data = read_small(path, edge)
+            return (pixels, size) if hash_of(path, data) == self._hashes[row] else None
         except DecodeError:
             return None
-        return (pixels, size) if sha256_of(data) == self._hashes[row] else None

@@ -77,8 +77,9 @@ async function start() {
   document.title = `${name} – fxengine`;
   document.getElementById("store").textContent = name;
   const failed = about.rows - about.vectors;
-  document.getElementById("facts").textContent =
+  const facts =
     `${number(about.rows)} ${about.modality}s${failed ? `, ${number(failed)} failed` : ""}, ${about.dim} numbers by ${about.source}`;
+  document.getElementById("facts").textContent = document.getElementById("store").title = facts;
   const links = Object.entries(VIEWS).map(([key, view]) => make("a", { href: `#${key}`, textContent: view.title }));
   document.getElementById("views").append(...links);
   document.getElementById("filters").append(filters(page));

@@ -1,6 +1,6 @@
 // All rows as a grid, in the order and with the filters asked for.
 
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { content, name } from "./card.js";
 import * as detail from "./detail.js";
 import { attempt, make, number, say } from "./dom.js";
@@ -50,11 +50,19 @@ export function open(page) {
     grid.reset(total, async (first, count) => (await get("/api/rows", { ...words, from: first, count })).rows);
   });
   const selected = make("span", { className: "told" });
+  const only = make("button", { hidden: true, textContent: "Only these", title: "Show only the selected rows, in every view", onclick: () => attempt(async () => {
+    const found = await post("/api/picked", { rows: [...page.selection] });
+    page.select([]);
+    page.pickedRows = found.rows;
+    page.filter({ picked: found.picked });
+    grid.element.focus();
+  }) });
   page.addEventListener("rows", load);
   page.addEventListener("selection", () => {
+    only.hidden = !page.selection.size;
     selected.textContent = page.selection.size ? `${number(page.selection.size)} selected` : "";
     grid.render();
   });
   load();
-  return make("section", {}, make("div", { className: "bar slim" }, tell, selected), grid.element);
+  return make("section", {}, make("div", { className: "bar slim" }, tell, selected, only), grid.element);
 }

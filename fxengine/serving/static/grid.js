@@ -31,6 +31,8 @@ export class Grid {
     this.clear();
     this.focused = 0;
     this.top = this.last = this.element.scrollTop = 0;
+    if (total) this.element.setAttribute("aria-activedescendant", "card-0");
+    else this.element.removeAttribute("aria-activedescendant");
     this.render();
   }
 

@@ -12,6 +12,8 @@ const NAMED = ["#4c78c8", "#e0823d", "#3f9e6a", "#c8504f", "#8d68bd", "#9a7156",
 const OTHERS = [140, 144, 150];
 const RAMP = [[68, 60, 150], [48, 110, 160], [40, 150, 140], [100, 190, 90], [240, 200, 60]];
 
+const SCORES = ["outlier", "probability", "doubt"];
+
 const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
 // A header in JSON and the arrays behind it, as the server packs them.
@@ -30,7 +32,7 @@ class PointMap {
   constructor(page) {
     this.page = page;
     this.view = { x: 0, y: 0, scale: 1, size: 5 };
-    this.canvas = make("canvas", { className: "points" });
+    this.canvas = make("canvas", { className: "points", "aria-hidden": "true" });
     this.over = make("canvas", { className: "over", tabIndex: 0, role: "application",
       "aria-label": "Map of all rows. Arrows move it, plus and minus zoom, 0 shows all. The legend filters without a pointer." });
     this.drawer = drawer(this.canvas);
@@ -70,6 +72,7 @@ class PointMap {
     const [header, at] = unpacked(buffer);
     this.by = by;
     this.names = header.names;
+    this.isScore = SCORES.includes(by);
     this.values = new Float32Array(buffer, at, this.count);
     say("");
     this.drawLegend();
@@ -89,12 +92,11 @@ class PointMap {
 
   paint() {
     const colours = new Uint8Array(4 * this.count);
-    const finite = this.names.length ? [] : [...this.values].sort((a, b) => a - b);
-    const [low, high] = [finite[0] ?? 0, finite.at(-1) ?? 1];
+    const [low, high] = this.range();
     const all = this.kept.every(Boolean);
     for (let i = 0; i < this.count; i++) {
       const value = this.values[i];
-      const shade = !this.names.length ? ramp((value - low) / (high - low || 1))
+      const shade = this.isScore ? ramp((value - low) / (high - low || 1))
         : value >= 0 && value < NAMED.length ? this.palette[value] : OTHERS;
       colours.set(shade, 4 * i);
       colours[4 * i + 3] = this.kept[i] ? (all ? 190 : 235) : 22;
@@ -114,13 +116,18 @@ class PointMap {
         : make("span", {}, swatch, name);
     });
     if (this.names.length > NAMED.length) entries.push(make("span", { textContent: `and ${number(this.names.length - NAMED.length)} more, grey` }));
-    if (!this.names.length) {
+    if (this.isScore) {
       const bar = make("span", { className: "ramp" });
       bar.style.background = `linear-gradient(to right, ${RAMP.map((each) => `rgb(${each})`).join(", ")})`;
-      const [low, high] = this.values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+      const [low, high] = this.range();
       entries.push(make("span", {}, low.toFixed(2), bar, high.toFixed(2)));
     }
+    if (!entries.length) entries.push(make("span", { textContent: "No row has a label." }));
     this.legend.replaceChildren(...entries);
+  }
+
+  range() {
+    return this.values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
   }
 
   // A raster of the points, so that the nearest one is found without looking at all.

@@ -1,6 +1,6 @@
 // Search by rows, words and pictures that are brought: what is wanted, less what is not.
 
-import { post, upload } from "./api.js";
+import { get, post, upload } from "./api.js";
 import { content, name } from "./card.js";
 import * as detail from "./detail.js";
 import { attempt, make, number, say } from "./dom.js";
@@ -96,6 +96,7 @@ export function open(page) {
   page.addEventListener("terms", again);
   page.addEventListener("rows", () => page.terms.length && again());
   again();
+  get("/api/search/ready").catch(() => {}); // nobody waits for it
   return section;
 }
 

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("stores", type=Path, nargs="+", metavar="STORE", help="stores of the same pictures or texts")
     add_labels(parser, "the stores' own labels")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with the ranking")
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (5)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
@@ -31,8 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.probing.compare import compare
+    from fxengine.ui.pages import write_page
 
     found = call(compare, options, progress=progress_lines(silent(options)))
+    if options.report is not None:
+        write_page(found, options.report)
     say_result(options, found.to_dict, lambda: show(found))
     return FINE
 

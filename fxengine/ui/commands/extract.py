@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_inputs(
         parser,
-        "a folder, searched recursively, a picture, a tar, zip or Parquet file of them, a table or folder of texts",
+        "a folder, searched recursively, a picture, a tar, zip or Parquet file of them, a table or folder of texts, or "
+        "what lies at s3://, gs:// or az://; https:// with --list",
     )
     add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
     add_backbone(parser, default_shown=f"{BACKBONE}; for a table of texts {BACKBONE_OF_TEXTS}")
@@ -140,6 +141,11 @@ def run(options: argparse.Namespace) -> int:
     return TOO_MANY_ERRORS if options.max_errors is not None and failed > options.max_errors else FINE
 
 
+def _not_read(summary: Summary) -> list[str]:
+    folders = [f"could not be read: {folder}" for folder in summary.unreadable_folders]
+    return [*folders, summary.absent] if summary.absent else folders
+
+
 def show(summary: Summary) -> None:
     """Print what an extraction did."""
     failed = sum(summary.failed.values())
@@ -157,8 +163,8 @@ def show(summary: Summary) -> None:
     _show_units(summary)
     for code, count in sorted(summary.failed.items(), key=lambda pair: -pair[1]):
         say(f"  {count} failed: {code}")
-    for folder in summary.unreadable_folders:
-        say(f"  could not be read: {folder}")
+    for line in _not_read(summary):
+        say(f"  {line}")
     if summary.truncated:
         say(f"  {summary.truncated} of {summary.extracted} texts were cut at {summary.max_tokens} tokens")
     if summary.coverage is not None:

@@ -18,6 +18,7 @@ from fxengine.ui.pages import html
 # The class of a result -> the module here.
 PAGES = {
     "ClusterReport": "cluster",
+    "Comparison": "compare",
     "DuplicatesReport": "duplicates",
     "FinetuneReport": "finetune",
     "MapReport": "map",
@@ -54,7 +55,8 @@ def write_page(
     user extracted from, or names.
 
     Args:
-        result: what `search`, `duplicates`, `cluster`, `mislabeled`, `probe`, `finetune`, `map` or `pca` returned.
+        result: what `search`, `duplicates`, `cluster`, `mislabeled`, `probe`, `compare`, `finetune`, `map` or `pca`
+            returned.
         path: the .html file, of a plot the .png file.
         pictures: a folder whose pictures or texts may be shown, from now on.
         tell: called with a sentence where some are not shown.

@@ -32,6 +32,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 0.5rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: 0.25rem 0.75rem; text-align: left; border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+img { max-width: 100%; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; width: 12rem; }
 figure img, figure .missing { width: 12rem; height: 12rem; object-fit: contain; background: #8882; display: flex; align-items: center; justify-content: center; text-align: center; }

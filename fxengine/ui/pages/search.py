@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.collect.item import unescape_path
+from fxengine.storage import is_remote
 from fxengine.ui.pages import html
 
 if TYPE_CHECKING:
@@ -39,5 +40,7 @@ def _caption(near: Neighbour, metric: str) -> str:
 
 def _query(answer: Answer, picture: str, root: str, draw: Callable[[str, str], str]) -> str:
     query = answer.query
-    is_row = not Path(query).is_absolute() and picture == str(Path(root) / unescape_path(query))
+    is_row = (
+        not Path(query).is_absolute() and not is_remote(query) and picture == str(Path(root) / unescape_path(query))
+    )
     return draw(query, "the query") if is_row else html.picture(picture, "the query")

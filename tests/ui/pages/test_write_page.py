@@ -10,8 +10,9 @@ from fxengine import InputError, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.ui.commands import COMMANDS
 from fxengine.ui.pages import PAGES, Page, load_page, write_page
+from tests.ui.pages.reader import read
 
-VERBS = ("cluster", "duplicates", "finetune", "map", "pca", "probe", "search", "mislabeled")
+VERBS = ("cluster", "compare", "duplicates", "finetune", "map", "pca", "probe", "search", "mislabeled")
 
 
 def test_every_result_with_a_page_is_that_of_a_verb() -> None:
@@ -31,6 +32,7 @@ def test_a_result_of_every_verb_is_drawn(photos: Path, tmp_path: Path, tiny: Bac
         "map": fxengine.map(store),
         "pca": fxengine.pca(store, tmp_path / "pca.onnx", dim=2),
         "probe": fxengine.probe(store, folds=2),
+        "compare": fxengine.compare([store, store], folds=2),
         "search": fxengine.search(store, id="cats/01.jpg", k=3),
         "mislabeled": fxengine.mislabeled(store, folds=2),
     }
@@ -40,6 +42,9 @@ def test_a_result_of_every_verb_is_drawn(photos: Path, tmp_path: Path, tiny: Bac
         write_page(result, str(path))
         assert path.read_bytes().startswith(b"\x89PNG" if drawing else b"<!doctype html>")
     assert (tmp_path / "search.html").read_text().count("<img ") == 1 + 3
+    ranked = results["compare"].candidates
+    compared = read((tmp_path / "compare.html").read_text()).shown
+    assert all(f"{each.score.mean:.4f}" in compared and store in compared for each in ranked)
     assert f"Labels of {store}" in (tmp_path / "mislabeled.html").read_text()
 
 
