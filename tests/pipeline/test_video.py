@@ -112,7 +112,7 @@ def test_a_store_with_containers_from_before_there_were_videos_goes_on_without(
     photos: Path, box: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_tar(photos, box / "a.tar")
-    monkeypatch.setattr("fxengine.pipeline.extract.usual_frames", lambda *_, **__: None)
+    monkeypatch.setattr("fxengine.pipeline.job.usual_frames", lambda *_, **__: None)
     extract(box, tmp_path / "store", backbone=tiny.path, containers=True)
     monkeypatch.undo()
     again = extract(box, tmp_path / "store", backbone=tiny.path, containers=True)
