@@ -471,9 +471,23 @@ def test_a_class_with_an_endless_name_is_refused(tmp_path: Path) -> None:
         probe(store)
 
 
-@pytest.mark.parametrize("options", [{}, {"curve": True}, {"calibrate": True}, {"pca": 3}], ids=str)
-@pytest.mark.parametrize("head", ["ridge", "logistic", "lda", "svm", "knn", "auto"])
-@pytest.mark.parametrize(("each", "classes"), [(2, 2), (2, 3), (3, 2), (10, 2)])
+# Here, too, "auto" is each of the heads, many times: all of its cases take minutes.
+_OPTIONS: list[dict[str, Any]] = [{}, {"curve": True}, {"calibrate": True}, {"pca": 3}]
+_SMALL = [(2, 2), (2, 3), (3, 2), (10, 2)]
+_HEADS = ["ridge", "logistic", "lda", "svm", "knn"]
+
+
+@pytest.mark.parametrize(
+    ("each", "classes", "head", "options"),
+    [
+        *((*size, head, options) for size in _SMALL for head in _HEADS for options in _OPTIONS),
+        (2, 2, "auto", {"curve": True}),
+        (2, 3, "auto", {"calibrate": True}),
+        (3, 2, "auto", {"pca": 3}),
+        *(pytest.param(*size, "auto", options, marks=pytest.mark.long) for size in _SMALL for options in _OPTIONS),
+    ],
+    ids=str,
+)
 def test_a_small_set_is_probed_or_refused_in_a_sentence(
     tmp_path: Path, each: int, classes: int, head: str, options: dict[str, Any]
 ) -> None:
