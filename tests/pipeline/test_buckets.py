@@ -50,6 +50,19 @@ def rows_of(store: Path) -> tuple[list[dict[str, object]], np.ndarray]:
 
 
 @pytest.mark.slow
+def test_many_workers_read_a_bucket(photos: Path, tmp_path: Path, tiny: BackboneFile, bucket: Served) -> None:
+    bucket.put_folder(photos, "photos/")
+    extract(PLACE, tmp_path / "one", backbone=tiny.path, part_rows=6)
+    summary = extract(PLACE, tmp_path / "many", backbone=tiny.path, part_rows=6, workers=2)
+    assert (summary.extracted, summary.units) == (20, 4)
+    one, many = rows_of(tmp_path / "one"), rows_of(tmp_path / "many")
+    assert one[0] == many[0]
+    np.testing.assert_array_equal(one[1], many[1])
+    again = extract(PLACE, tmp_path / "many", backbone=tiny.path, workers=2)
+    assert (again.extracted, again.unchanged) == (0, 20)
+
+
+@pytest.mark.slow
 def test_rows_are_those_of_the_folder_and_are_read_again_everywhere(
     photos: Path, tmp_path: Path, tiny: BackboneFile, bucket: Served
 ) -> None:
