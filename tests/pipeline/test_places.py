@@ -33,10 +33,12 @@ def test_each_worker_sees_one_of_the_gpus_that_this_process_sees(monkeypatch: py
 
 
 def test_no_worker_is_left_when_a_place_is_closed(tmp_path: Path) -> None:
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    before = set(children.read_text().split())
     place, room = processes.open_place(Wanted(tmp_path, "0" * 16, 2, "", False, 0))
     assert room == 2
     numbers = [place.start(), place.start()]
     assert numbers == [0, 1]
-    pids = [int(line) for line in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
+    pids = set(children.read_text().split()) - before
     place.close()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

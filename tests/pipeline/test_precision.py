@@ -138,7 +138,7 @@ def test_a_slow_machine_still_answers_in_time(tiny: BackboneFile, many: Path, mo
 
 
 def test_too_few_pictures_to_compare_on(tiny: BackboneFile, photos: Path) -> None:
-    with pytest.raises(InputError, match=r"Only 20 pictures of .* can be decoded; comparing needs 64\."):
+    with pytest.raises(InputError, match=r"Only 20 inputs of .* can be decoded; comparing needs 64\."):
         calibrate(tiny, collect(photos), 20)
 
 

@@ -115,7 +115,7 @@ def test_other_nets_have_no_such_columns(table: Path, tmp_path: Path) -> None:
 
 
 def test_the_group_stands_last() -> None:
-    assert [*COLUMN_GROUPS] == ["text", "kept_text", "words"]
+    assert [*COLUMN_GROUPS] == ["text", "kept_text", "words", "etag"]
 
 
 def test_what_the_command_says(
