@@ -32,7 +32,8 @@ _HEADERS = {
     "x-frame-options": "SAMEORIGIN",
 }
 _ENTRANCE = (
-    b'<!doctype html><html lang="en"><title>fxengine</title><link rel="icon" href="data:,"><meta http-equiv="refresh" content="0; url=/">'
+    b'<!doctype html><html lang="en"><title>fxengine</title><link rel="icon" href="/static/icon.svg">'
+    b'<meta http-equiv="refresh" content="0; url=/">'
     b'<a href="/">Open the page</a></html>'
 )
 TOKEN_HEADER = "x-fxengine-token"
