@@ -24,6 +24,8 @@ _BLOCK = 2048  # rows of a tile of the product: 16 MB in float32
 ALL_PAIRS = 30_000  # rows up to which each is compared with each
 _ROUNDING = 1e-6  # cosine of a vector with itself, in float32, may be this far below 1
 WHITENED_FROM = 20_000  # rows that the whitening is learnt from
+# Likeness from which pictures, and texts, may show the same: most copies and crops reach it, few other pairs do.
+SIBLINGS = {"picture": 0.2, "text": 0.6}
 _ASKED = 2_000  # rows to learn the threshold from
 _BEYOND = 10  # the neighbour that is taken for another picture
 

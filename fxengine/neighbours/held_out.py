@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fxengine.neighbours.exact import in_blocks
-from fxengine.neighbours.groups import WHITENED_FROM, by_chance, learn_whitening
+from fxengine.neighbours.groups import SIBLINGS, WHITENED_FROM, by_chance, learn_whitening
 
-# Likeness from which pictures, and texts, may show the same: most copies and crops reach it, few other pairs do.
-SIBLINGS = {"picture": 0.2, "text": 0.6}
 _SHARE = 10  # one row in so many is held out at most
 _LARGE = 20  # what one row in so many is a sibling of is no group of siblings
 _READ = 65_536  # rows

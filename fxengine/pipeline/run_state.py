@@ -123,7 +123,7 @@ def _told(states: list[RunState]) -> dict[str, Any]:
         "units_given_up": given_up,
         "rows": sum(state.rows for state in states),
         "failed_rows": sum(state.failed for state in states),
-        "by": {state.name: f"{state.units} units on {state.host}, {state.seconds:.0f} s" for state in states},
+        "by": {state.name: f"on {state.host}, {state.seconds:.0f} s, units: {state.units}" for state in states},
     }
 
 

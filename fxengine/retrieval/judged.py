@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from fxengine.collect.item import unescape_path
 from fxengine.features.blocks import Say, counted
 from fxengine.features.unit import unit_length
-from fxengine.neighbours.groups import ALL_PAIRS, candidate_pairs
+from fxengine.neighbours.groups import ALL_PAIRS, SIBLINGS, candidate_pairs
 from fxengine.neighbours.index import Index
 from fxengine.retrieval.copies.judge import Survey, judge_pictures, survey
 from fxengine.retrieval.copies.looks import Looks
@@ -21,8 +21,6 @@ from fxengine.retrieval.kinds import ALIKE, SAME_SCENE
 from fxengine.retrieval.same_text import same_text_pairs, verify_texts
 from fxengine.retrieval.stars import Stars, Verdict, make_stars
 
-# Likeness from which pictures, and texts, are compared: most copies reach it, few other pairs do.
-_PICTURES, _TEXTS = 0.2, 0.6
 _NEAREST = 16  # of each row that are compared with it
 _FEW = 5_000  # pairs up to which all are compared
 _BLOCK = 2048  # pairs
@@ -54,7 +52,7 @@ def judge_rows(
         progress: told how many pictures were looked at and compared.
     """
     text = index.store.provenance.modality == "text"
-    least = min(threshold, _TEXTS if text else _PICTURES) if chosen else threshold
+    least = min(threshold, SIBLINGS[index.store.provenance.modality]) if chosen else threshold
     found = [np.stack(pair, axis=1) for pair in candidate_pairs(whitened, least, _NEAREST, index.matrix)]
     pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
     if text:

@@ -143,6 +143,7 @@ def _store(store: FeatureStore) -> dict[str, Any]:
     labels = sorted({label for label in store.labels() if label is not None})
     files = list_parts(store.path)
     facts = store.provenance.to_dict()
+    facts.pop("made_in", None)  # of one part alone
     facts.pop("next_row")
     return {
         "kind": "store",

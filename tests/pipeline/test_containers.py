@@ -31,13 +31,31 @@ containers = pytest.mark.parametrize("name", sorted(MAKERS))
 RUN = (
     "import sys; from fxengine import extract\n"
     "print('ready', flush=True)\n"
-    "extract(sys.argv[1], sys.argv[2], backbone=sys.argv[3], part_rows=4, decoders=1)"
+    "extract(sys.argv[1], sys.argv[2], backbone=sys.argv[3], part_rows=4, decoders=1, frames=sys.argv[4] or None)"
 )
 
 
 def vectors_by_id(store: Path) -> tuple[list[str], np.ndarray]:
     opened = FeatureStore.open(store)
     return opened.rows(["id"])["id"].to_pylist(), opened.vectors()
+
+
+def goes_on_after_a_kill(inputs: Path, tmp_path: Path, backbone: BackboneFile, frames: str | None = None) -> None:
+    """Kill a run once a part is there; the next one must come to the rows of one that nobody killed."""
+    store, reference = tmp_path / "store", tmp_path / "reference"
+    extract(inputs, reference, backbone=backbone.path, frames=frames, part_rows=4)
+    command = [sys.executable, "-c", RUN, str(inputs), str(store), str(backbone.path), frames or ""]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (store.exists() and list_parts(store)) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    known = len(FeatureStore.open(store))
+    assert known >= 4
+    assert extract(inputs, store, backbone=backbone.path, part_rows=4).unchanged == known
+    rows, expected = (FeatureStore.open(each).rows().to_pylist() for each in (store, reference))
+    assert rows == expected
+    np.testing.assert_array_equal(vectors_by_id(store)[1], vectors_by_id(reference)[1])
 
 
 @containers
@@ -107,20 +125,7 @@ def test_a_store_of_a_folder_is_as_before(photos: Path, tmp_path: Path, tiny: Ba
 def test_a_killed_run_goes_on_to_the_rows_of_one_that_was_not(
     photos: Path, tmp_path: Path, tiny: BackboneFile, name: str
 ) -> None:
-    path, store = MAKERS[name](photos, tmp_path / name), tmp_path / "store"
-    extract(path, tmp_path / "reference", backbone=tiny.path, part_rows=4)
-    command = [sys.executable, "-c", RUN, str(path), str(store), str(tiny.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not (store.exists() and list_parts(store)) and time.monotonic() < deadline:
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-    known = len(FeatureStore.open(store))
-    assert known >= 4
-    assert extract(path, store, backbone=tiny.path, part_rows=4).unchanged == known
-    rows, expected = (FeatureStore.open(each).rows().to_pylist() for each in (store, tmp_path / "reference"))
-    assert rows == expected
-    np.testing.assert_array_equal(vectors_by_id(store)[1], vectors_by_id(tmp_path / "reference")[1])
+    goes_on_after_a_kill(MAKERS[name](photos, tmp_path / name), tmp_path, tiny)
 
 
 @pytest.mark.parametrize("container", ["a.zip", "a.tar"])

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +15,8 @@ from fxengine import Backbone, FeatureStore, duplicates, extract, predict, searc
 from fxengine.backbones.spec import BackboneFile
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError
-from fxengine.features.parts import list_parts
 from fxengine.ui.pages.html import stored_inputs
-from tests.pipeline.test_containers import RUN, vectors_by_id
+from tests.pipeline.test_containers import goes_on_after_a_kill, vectors_by_id
 from tests.places import in_tar
 from tests.videos import every, frames_of, video_of
 
@@ -132,18 +126,4 @@ def test_a_frame_over_the_limit_is_a_row(box: Path, tmp_path: Path, tiny: Backbo
 
 
 def test_a_killed_run_goes_on_to_the_rows_of_one_that_was_not(box: Path, tmp_path: Path, tiny: BackboneFile) -> None:
-    store = tmp_path / "store"
-    extract(box, tmp_path / "reference", backbone=tiny.path, frames="every", part_rows=4)
-    code = RUN.replace("decoders=1", "decoders=1, frames='every'")
-    command = [sys.executable, "-c", code, str(box), str(store), str(tiny.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not (store.exists() and list_parts(store)) and time.monotonic() < deadline:
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-    known = len(FeatureStore.open(store))
-    assert known >= 4
-    assert extract(box, store, backbone=tiny.path, part_rows=4).unchanged == known
-    rows, expected = (FeatureStore.open(each).rows().to_pylist() for each in (store, tmp_path / "reference"))
-    assert rows == expected
-    np.testing.assert_array_equal(vectors_by_id(store)[1], vectors_by_id(tmp_path / "reference")[1])
+    goes_on_after_a_kill(box, tmp_path, tiny, "every")
