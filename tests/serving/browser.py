@@ -126,9 +126,18 @@ class Browser:
     def until(self, expression: str) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + _PATIENCE
-        while not self.value(expression):
+        while not self._now(expression):
             assert time.monotonic() < end, f"{expression}: {self.value('document.body.innerText')}"
             time.sleep(0.05)
+
+    def _now(self, expression: str) -> Any:
+        """Return what an expression gives, None where the page is left meanwhile: the link's page leads to another."""
+        try:
+            return self.value(expression)
+        except AssertionError as error:
+            if "navigated or closed" in str(error) or "context" in str(error):
+                return None
+            raise
 
     def mouse(self, *steps: tuple[str, int, int]) -> None:
         """Move the mouse: "mouseMoved", "mousePressed" or "mouseReleased", and where."""
