@@ -68,12 +68,12 @@ class ArchiveListing:
         video = ""
         for path, entry, label, split in self.files.files():
             if path.endswith(_FRAMES):
-                video = path.removesuffix("/")  # a file that is called as one of its frames would be that frame
+                video = path.removesuffix("/")
                 yield from self._in_video(path.removesuffix(_FRAMES), entry, label, split)
             elif path.endswith("/"):
                 yield from self._in_folder(path[:-1], entry, label, split)
             elif video and path.startswith(video):
-                self._tell(f"{entry.path}, which is called as a frame of the video beside it: rename it")
+                self._tell(f"{entry.path}, which is both a file and a frame of the video beside it: rename it")
             else:
                 yield _item(path, entry, label, split)
 
@@ -140,6 +140,9 @@ class ArchiveListing:
         self._tell(video.cut)
         # In the order of their ids, which is that of the text: 10.000 stands before 9.000.
         for of_frame in sorted(map(fragment, video.times(self.frames))):
+            if os.path.lexists(source + of_frame):  # a place is one thing: neither is an input until one is renamed
+                self._tell(f"{source}{of_frame}, which is both a file and a frame of the video beside it: rename it")
+                continue
             yield Item(escape_path(path) + of_frame, source + of_frame, video.size, mtime_ns, label, split)
 
     def _tell(self, sentence: str) -> None:

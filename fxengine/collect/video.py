@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from io import BufferedReader
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -171,6 +172,21 @@ class Video:
         raise _lost()
 
 
+class _Readable:
+    """A file as PyAV reads it: where a damaged video has it seek before the beginning, it prints what is raised."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+        self.read, self.tell, self.close = file.read, file.tell, file.close
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go there; below 0 where that cannot be."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 class _Cursor:
     """A decoder in a video, which goes forward.
 
@@ -217,7 +233,7 @@ class _Cursor:
                     pts.append(time)
                     dts.append(time if packet.dts is None else packet.dts)
                     keys.append(packet.is_keyframe)
-        except (FFmpegError, OSError) as error:
+        except (FFmpegError, OSError, IndexError) as error:  # the last where a stream begins in the middle
             why = f"is damaged: {_why(error)}"
         return self._sorted(np.array(pts), np.array(dts), np.array(keys, bool), why)
 
@@ -251,7 +267,7 @@ class _Cursor:
         try:
             # By a file object: FFmpeg itself opens nothing then.
             file = open_regular(self._path, follow=True)
-            container = av.open(file, "r", options=_OPTIONS, buffer_size=_READ, metadata_errors="replace")
+            container = av.open(_Readable(file), "r", options=_OPTIONS, buffer_size=_READ, metadata_errors="replace")
         except (FFmpegError, ValueError) as error:
             raise InputError(f"{self._path} is no video that can be read: {_why(error)}.") from error
         for stream in container.streams.video:

@@ -34,7 +34,8 @@ _REDIRECTS = 5
 SLASH = "\udc2f"  # a "/" in a place that a path would lose: one behind another, or at the end
 _PIECE = 1 << 20
 _PORT = 443
-_RANGE = re.compile(r"bytes 0-\d+/(\d+)")
+_RANGE = re.compile(r"bytes 0-\d{1,18}/(\d{1,18})", re.ASCII)
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)  # longer ones are none, and no int64 holds them
 _AGAIN = frozenset({408, 425, 429})  # and all from 500 on
 _SAFE = "/%:@!$&'()*+,;=~?"
 _kept = threading.local()  # the last connection of each thread
@@ -252,7 +253,7 @@ def _taken(answer: http.client.HTTPResponse, most: int | None, host: Host) -> tu
     """Return what an answer holds and says; raises OSError, and DecodeError where it is too large."""
     _ensure_fine(answer.status, host)
     length = answer.headers.get("Content-Length", "")
-    size = int(length) if length.isdecimal() else -1
+    size = int(length) if _LENGTH.fullmatch(length) else -1
     if most is None:
         ranged = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         return b"", _found(answer, int(ranged[1]) if ranged else max(0, size))

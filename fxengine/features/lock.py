@@ -19,6 +19,7 @@ from fxengine.errors import StoreError, StoreLocked, explained
 from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.features.schema import LOCK_NAME
 from fxengine.files import read_small, replacing
+from fxengine.storage import is_remote
 
 _FORMAT = 1
 _LONGEST = 4096  # bytes of the holder's note
@@ -53,6 +54,8 @@ def locked(folder: Path) -> Iterator[None]:
         StoreLocked: another process holds it; says which.
         StoreError: the folder cannot be made or written to.
     """
+    if is_remote(folder):
+        raise StoreError(f"{folder} is in a bucket, and stores are written to disks alone: choose a folder here.")
     with explained(f"Cannot write to {folder}", "Choose another as `output`.", StoreError):
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,11 @@ class _Row:
     stored_hash: str | None
     of_hash: str | None
 
+    @property
+    def said(self) -> str:
+        """What was decided, in words."""
+        return f"{self.decision} {self.label}".rstrip()
+
 
 def apply(
     store: str | Path,
@@ -219,8 +224,8 @@ def _read(path: Path, opened: FeatureStore) -> tuple[list[_Row], dict[str, str]]
             skipped[row.id] = "The store has no such row."
         elif row.about == LABEL and row.content_hash not in ("", stored[row.id]):
             skipped[row.id] = "Its content is another one since it was decided on."
-        elif (before := rows.setdefault((row.about, row.id), row)).decision != row.decision:
-            raise InputError(f"{path} says of {row.id!r} both {before.decision!r} and {row.decision!r}: leave one.")
+        elif (before := rows.setdefault((row.about, row.id), row)).said != row.said:
+            raise InputError(f"{path} says of {row.id!r} both {before.said!r} and {row.said!r}: leave one.")
     return [*rows.values()], skipped
 
 

@@ -158,7 +158,7 @@ def _cells(entry: Entry) -> list[str]:
 
 def _is_entry(said: Entry) -> bool:
     choices = CHOICES.get(str(said.get("about")), ())
-    texts = all(said.get(name) is None or is_text(said[name]) for name in ("of", "of_hash"))
-    named = said.get("label") is None or is_name(said["label"])
+    texts = all(name in said and (said[name] is None or is_text(said[name])) for name in ("of", "of_hash"))
+    named = "label" in said and (said["label"] is None or is_name(said["label"]))
     compared = said.get("decision") != "different" or (bool(said.get("content_hash")) and bool(said.get("of_hash")))
     return is_row(said) and said.get("decision") in choices and texts and named and compared

@@ -176,7 +176,7 @@ class Journal:
             said = None
         if isinstance(said, dict) and type(said.get("undo")) is int:
             self._answers.pop(said["undo"], None)
-        elif isinstance(said, dict) and type(said.get("answer")) is int and self._is_entry(said):
+        elif isinstance(said, dict) and _is_number(said.get("answer")) and self._is_entry(said):
             self._answers.setdefault(said["answer"], []).append(said)
             self._last = max(self._last, said["answer"])
         else:
@@ -185,9 +185,12 @@ class Journal:
 
 def is_row(said: Entry) -> bool:
     """Tell whether an entry names a row: its id, its number, and the hash of its content, or null."""
-    row = said.get("row")
-    hashed = said.get("content_hash")
-    return is_text(said.get("id")) and type(row) is int and 0 <= row < 1 << 63 and (hashed is None or is_text(hashed))
+    hashed = said.get("content_hash", -1)
+    return is_text(said.get("id")) and _is_number(said.get("row")) and (hashed is None or is_text(hashed))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
 
 
 def is_text(value: object) -> bool:

@@ -167,7 +167,8 @@ def checked_name(label: str) -> str:
 
 
 def _is_entry(said: Entry) -> bool:
-    return is_row(said) and all(said.get(name) is None or is_name(said[name]) for name in ("label", "foretold"))
+    names = ("label", "foretold")
+    return is_row(said) and all(name in said and (said[name] is None or is_name(said[name])) for name in names)
 
 
 def is_name(value: object) -> bool:

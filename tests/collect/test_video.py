@@ -168,8 +168,8 @@ def test_a_file_that_is_called_as_a_frame_is_that_file(photos: Path, tmp_path: P
     assert read_place(tmp_path / "a.mp4#t=0.000", MOST)[0] == b"of its own"
     listing = collect(tmp_path, frames="1/s")
     keys = [item.key for item in listing]
-    assert keys == ["a.mp4#t=0.000", "a.mp4#t=1.000"]
-    assert listing.unreadable == [f"{path}#t=0.000, which is called as a frame of the video beside it: rename it"]
+    assert keys == ["a.mp4#t=1.000"]  # it would be told of as a frame, and read as the file
+    assert listing.unreadable == [f"{path}#t=0.000, which is both a file and a frame of the video beside it: rename it"]
 
 
 def test_a_time_without_a_frame_is_no_place(photos: Path, tmp_path: Path) -> None:

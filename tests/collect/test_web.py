@@ -278,6 +278,21 @@ def test_failures_that_pass_are_tried_again_and_others_are_not(served: Web) -> N
         web.fetch(served.url("/short"), 100, private=True)
 
 
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_length_of_endless_digits_is_none(served: Web, digits: int) -> None:
+    def says(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Length", "9" * digits)
+        handler.send_header("Content-Range", f"bytes 0-0/{'9' * digits}")
+        handler.end_headers()
+        handler.wfile.write(b"fine")
+        handler.close_connection = True
+
+    served.answers["/long"] = says
+    assert web.facts_of(served.url("/long"), private=True).size == 0
+    assert web.fetch(served.url("/long"), 100, private=True)[0] == b"fine"
+
+
 def test_what_is_too_large_or_too_slow_ends(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     served.holds("/large", b"x" * 101)
 

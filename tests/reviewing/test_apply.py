@@ -257,6 +257,10 @@ def test_accepted_labels_become_a_table_of_all(store: Path) -> None:
         ([{"id": "cats/03.jpg", "decision": "drop", "about": "label"}], "there is none such"),
         ([*drop("cats/03.jpg"), {"id": "cats/03.jpg", "decision": "keep"}], "both"),
         ([{"id": "cats/03.jpg", "decision": "accept", "label": "=1+1"}], "cannot be a label"),
+        (
+            [{"id": "cats/03.jpg", "decision": "accept", "label": each} for each in "ab"],
+            "both 'accept a' and 'accept b'",
+        ),
         ([{"id": "cats/03.jpg", "decision": "moved"}], "`move` must name"),
     ],
 )

@@ -129,8 +129,9 @@ def test_a_hostile_journal_says_nothing(store: FeatureStore, tmp_path: Path) -> 
         '{"answer": 1, "about": "duplicate", "id": "a", "row": 0, "decision": "keep", "of": "\\ud800"}',
         '{"answer": 1, "about": ["duplicate"], "id": "a", "row": 0, "decision": "keep"}',
         '{"answer": 1, "about": "label", "id": "a", "row": 0, "decision": "accept", "label": "=cmd"}',
+        '{"answer": 1, "about": "duplicate", "id": "a", "row": 0, "content_hash": "x", "decision": "drop"}',
     ]
     (tmp_path / LOG).write_text("\n".join(lines) + "\n")
     decisions = Decisions(store, tmp_path)
-    assert (decisions.damaged, decisions.taken, decisions.different) == (5, {}, {})
+    assert (decisions.damaged, decisions.taken, decisions.different) == (6, {}, {})
     assert (tmp_path / TABLE).read_text().count("\n") == 1

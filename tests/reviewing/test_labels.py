@@ -206,7 +206,9 @@ def test_a_journal_that_leads_elsewhere_is_refused(odd: FeatureStore, tmp_path: 
     ["[]", "null", "x", "[" * 99_999, '{"answer": 1}', '{"answer": 1, "id": "\\ud800", "row": 1}', '{"undo": "1"}',
      '{"answer": 1, "id": "a", "row": 1e99}', '{"answer": 1, "id": "a", "row": 18446744073709551616}',
      '{"answer": 1, "id": "a", "row": 1, "label": "=x"}', '{"answer": 1, "id": "a", "row": true, "label": "x"}',
-     '{"answer": 1, "id": "a", "row": 1, "label": 5}'],
+     '{"answer": 1, "id": "a", "row": 1, "label": 5}', '{"answer": 1, "id": "a", "row": 0, "label": "x"}',
+     '{"answer": 1, "id": "a", "row": 0, "content_hash": null, "foretold": null}',
+     '{"answer": %s, "id": "a", "row": 0, "content_hash": null, "label": "x", "foretold": null}' % ("9" * 4300)],
 )  # fmt: skip
 def test_a_line_that_says_something_else_is_left_out(odd: FeatureStore, tmp_path: Path, line: str) -> None:
     (tmp_path / LOG).write_text(f"{line}\n")
