@@ -12,6 +12,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -44,12 +45,14 @@ class Found(NamedTuple):
         size: bytes.
         mtime_ns: when it was written, in nanoseconds, of which servers say whole seconds.
         etag: what changes with its content, or "".
+        version: what else a conditional write may have to name, or "".
     """
 
     key: str
     size: int
     mtime_ns: int
     etag: str
+    version: str = ""
 
 
 def is_remote(place: str | os.PathLike[str]) -> bool:
@@ -120,6 +123,7 @@ class Bucket:
         self.called, self.sorted, self.unanswered = f"{scheme}://{name}", scheme in SORTED, 0
         try:
             import obstore
+            import obstore.exceptions
             import obstore.store
         except ImportError as error:
             raise InputError(f"Buckets are read by obstore, which is not installed: {_INSTALL}.") from error
@@ -157,6 +161,11 @@ class Bucket:
         found = self._asked(lambda: self._obstore.list_with_delimiter(self._store, prefix or None))
         return sorted(found["common_prefixes"], key=str.encode)
 
+    def files(self, prefix: str) -> list[Found]:
+        """Return what lies in a folder, not below it, in the order of the server; raises OSError."""
+        found = self._asked(lambda: self._obstore.list_with_delimiter(self._store, prefix or None))
+        return [_found(each) for each in found["objects"]]
+
     def stat(self, key: str) -> Found:
         """Return what the server says of a key; raises OSError."""
         return _found(self._asked(lambda: self._obstore.head(self._store, key)))
@@ -171,6 +180,58 @@ class Bucket:
         got = self._asked(lambda: self._obstore.get(self._store, key))
         blocks = iter(got.stream())
         return _found(got.meta), map(bytes, iter(lambda: self._asked(lambda: next(blocks, b"")), b""))
+
+    def range(self, found: Found, begin: int, end: int) -> bytes:
+        """Return the bytes from `begin` to before `end` of the very state of an object that was found.
+
+        Raises:
+            OSError: it is not there, or was written anew since.
+        """
+        wanted = {"range": (begin, end), **({"if_match": found.etag} if found.etag else {})}
+        got = self._asked(lambda: self._obstore.get(self._store, found.key, options=wanted))
+        return bytes(self._asked(got.bytes))
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object where nothing has the key; tell whether nothing had.
+
+        Of several that do so at once exactly one is told True; one whose answer a network lost may be told False of
+        what it made itself. Raises OSError.
+        """
+        for _ in range(_RETRIES):
+            if self._put(key, content, "create"):
+                return True
+            with suppress(FileNotFoundError):  # a 409 says as well that another one was about to write, and did not
+                self.stat(key)
+                return False
+        raise OSError(errno.EIO, "others write the same key again and again")
+
+    def replace(self, content: bytes, found: Found) -> bool:
+        """Write an object anew where it still is as it was found; tell whether it was. Raises OSError."""
+        version = {name: value for name, value in (("e_tag", found.etag), ("version", found.version)) if value}
+        return self._put(found.key, content, version)
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object, whatever was there; raises OSError."""
+        self._put(key, content, "overwrite")
+
+    def _put(self, key: str, content: bytes, mode: Any) -> bool:
+        """Return whether the condition of a mode held."""
+        held = True
+
+        def ask() -> None:
+            nonlocal held
+            try:
+                self._obstore.put(self._store, key, content, mode=mode, use_multipart=False)
+            except (self._obstore.exceptions.AlreadyExistsError, self._obstore.exceptions.PreconditionError):
+                held = False
+
+        self._asked(ask)
+        return held
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error. Raises OSError."""
+        with suppress(FileNotFoundError):
+            self._asked(lambda: self._obstore.delete(self._store, key))
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
         try:
@@ -242,7 +303,7 @@ def _profile() -> dict[str, Any]:
 
 def _found(meta: Any) -> Found:
     written = meta["last_modified"]
-    return Found(meta["path"], int(meta["size"]), nanoseconds(written), meta["e_tag"] or "")
+    return Found(meta["path"], int(meta["size"]), nanoseconds(written), meta["e_tag"] or "", meta.get("version") or "")
 
 
 def nanoseconds(time: datetime) -> int:

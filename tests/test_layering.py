@@ -40,6 +40,7 @@ GROUND = (
     "files",
     "cache",
     "storage",
+    "store_files",
     "trust",
 )  # imported from anywhere, each only by what stands after it
 ROOT_FILES = ("__init__", "__main__")  # the public names, and `python -m fxengine`
