@@ -261,6 +261,8 @@ class Bucket:
             return FileNotFoundError(errno.ENOENT, f"there is no bucket {self.called}")
         if isinstance(error, FileNotFoundError) or status == "404" or "NotFound" in kind or kind == "ValueError":
             return FileNotFoundError(errno.ENOENT, f"it is not there{answer}")
+        if kind == "PreconditionError":
+            return OSError(errno.ESTALE, "it was written anew meanwhile")
         if status in ("401", "403") or isinstance(error, PermissionError) or kind.startswith(("Perm", "Unauth")):
             return PermissionError(errno.EACCES, f"the server refuses these credentials{answer}")
         if status:

@@ -49,7 +49,7 @@ def names(folder: Path) -> list[str]:
     """
     if not is_remote(folder):
         try:
-            return os.listdir(folder)
+            return [path.name for path in folder.iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
     bucket, key = _place(folder)

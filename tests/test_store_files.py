@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from fxengine import store_files
-from fxengine.storage import open_bucket
 from tests.buckets import NAME, served
 
 
@@ -88,5 +87,5 @@ def test_in_a_bucket_of_two_that_replace_one_object_one_fails() -> None:
         assert store_files.read_short(path, 9) == b"two"
         with store_files.open_file(path) as opened:
             write(path, b"other")
-            with pytest.raises(OSError):
+            with pytest.raises(OSError, match="it was written anew meanwhile"):
                 opened.read()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fxengine.errors import StoreError, first_line
 from fxengine.features.schema import KEPT_BYTES, KEPT_GROUP, Provenance, part_schema
-from fxengine.files import open_regular
+from fxengine.store_files import open_file, size_of
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,13 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
 
 def open_part(path: Path) -> BufferedReader:
     """Open a part; one may be a link to a file, as download caches make them. Raises OSError."""
-    return open_regular(path, follow=True)
+    return open_file(path, follow=True)
 
 
 def footer_of(opened: BufferedReader, path: Path, columns: Sequence[str] | None) -> Footer:
     """Return the footer of a part that is open; otherwise as `read_footer`."""
     try:
-        size, metadata = os.fstat(opened.fileno()).st_size, pq.read_metadata(opened)
+        size, metadata = size_of(opened), pq.read_metadata(opened)
         schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last, of a column's name
         raise damaged(path, error) from error

@@ -22,6 +22,7 @@ import numpy as np
 from fxengine.errors import StoreError
 from fxengine.features.schema import FEATURE
 from fxengine.files import open_regular, remove_temporaries, replacing
+from fxengine.store_files import stamp
 
 KIND = "vectors"  # of what is in the cache
 _SHARE = 10  # of the disk's bytes
@@ -33,11 +34,10 @@ def store_stamp(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         try:
-            status = file.stat()
+            facts = stamp(file)
         except OSError:  # what is wrong with it is said by who reads it
             digest.update(b"gone")
             continue
-        facts = (str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         digest.update(repr(facts).encode(errors="surrogateescape"))
     return digest.hexdigest()
 

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fxengine import store_files
 from fxengine.collect.item import Item
-from fxengine.errors import StoreError
+from fxengine.errors import StoreError, explained
 from fxengine.features.footer import Footer, damaged, footer_of, open_part, read_footer
-from fxengine.features.schema import MOST_ROWS, PART_PATTERN, Provenance, is_vector_column, part_schema
-from fxengine.files import TEMPORARY, Replacement
+from fxengine.features.schema import MOST_ROWS, Provenance, is_vector_column, part_schema
+from fxengine.files import TEMPORARY
+from fxengine.storage import shown
 
 _NAME = re.compile(r"part-([0-9]{6,})\.parquet")
 _NEVER_NULL = frozenset({"row", "id", "size", "mtime_ns"})
@@ -114,8 +116,13 @@ def _numbers(values: pa.Array) -> np.ndarray:
 
 
 def list_parts(folder: Path) -> list[Path]:
-    """Return the store's parts in the order of their numbers."""
-    return sorted((p for p in folder.glob(PART_PATTERN) if _NAME.fullmatch(p.name)), key=part_number)
+    """Return the store's parts in the order of their numbers, none where there is no store.
+
+    Raises:
+        StoreError: what is there cannot be listed.
+    """
+    with explained(f"{shown(folder)} cannot be listed", kind=StoreError):
+        return sorted((folder / name for name in store_files.names(folder) if _NAME.fullmatch(name)), key=part_number)
 
 
 def part_number(path: Path) -> int:
@@ -314,7 +321,7 @@ class OpenPart:
         self._open = ExitStack()
         names = [name for name in schema.names if not is_vector_column(name)]
         with self._explained():
-            self._new = self._open.enter_context(closing(Replacement(path)))
+            self._new = self._open.enter_context(closing(store_files.make(path)))
             self._file = self._open.enter_context(self._new.path.open("wb"))
             # zstd takes 35% off real features and a third of the reading speed (docs/store.md); byte-stream-split
             # would take 40%, but DuckDB cannot read it in float16. Statistics and dictionaries gain nothing.
@@ -337,7 +344,7 @@ class OpenPart:
         """Flush to the disk, check, rename; raises StoreError, and then leaves nothing behind."""
         with self._explained():
             self._close()
-            if self._path.exists() and not replace:
+            if not replace and store_files.is_there(self._path):
                 raise StoreError(
                     f"{self._path} appeared while it was being written: is another process writing to "
                     f"{self._path.parent}?"

@@ -19,7 +19,6 @@ FORMAT = 1
 NEWER = "update fxengine, or extract into a new folder."
 _MENDED = "`fxengine verify STORE --repair` makes the part anew."
 METADATA_KEY = b"fxengine"
-PART_PATTERN = "part-*.parquet"
 LOCK_NAME = ".lock"
 FEATURE = "feature"
 
