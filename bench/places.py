@@ -32,15 +32,14 @@ from bench.machine import ROOT, photos, print_table, save, summarise
 from tests.places import in_parquet, in_tar, in_zip
 
 _EDGE = 256  # pixels: small photos, of which reading is the largest share
-_RUN = """
-import json, resource, sys
+_PEAK = "int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024"  # of this program alone
+_RUN = f"""
+import json, sys
 from fxengine import extract
 summary = extract(sys.argv[1], sys.argv[2], device="cpu", precision="fp32")
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps([summary.extracted, summary.seconds, peak]))
+print(json.dumps([summary.extracted, summary.seconds, {_PEAK}]))
 """
 
-_PEAK = "int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024"  # of this program alone
 _VIDEO_RUNS = {
     "fxengine": f"""
 import json, sys, time

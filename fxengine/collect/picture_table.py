@@ -25,7 +25,9 @@ from fxengine.files import open_regular
 _SMALL = 1 << 24  # bytes that a row group may unpack to, however small it is
 _DIGITS = 9  # of a row's number, so that bytes sort as numbers
 _STORE = b"fxengine"  # the metadata of a feature store's part
-_KEPT = 1 << 27  # bytes of rows in memory, and so many at once: what two readers of neighbouring rows want
+_MOST_AT_ONCE = 1 << 27  # bytes of the rows that are read at once
+_KEPT = 1 << 24  # bytes of rows that stay in memory
+_NEIGHBOURS = 2  # rows at once that stay in any case: two readers go on side by side
 _AT_ONCE = 32  # rows
 _CURSORS = 2
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
@@ -135,7 +137,7 @@ class PictureTable:
             raise pa.ArrowInvalid("it has fewer rows than it says")
         self._cursors[group, name] = number + 1, batches
         self._kept[group, name, number] = batch.column(0)
-        while len(self._kept) > 1 and sum(values.nbytes for values in self._kept.values()) > _KEPT:
+        while len(self._kept) > _NEIGHBOURS and sum(values.nbytes for values in self._kept.values()) > _KEPT:
             self._kept.popitem(last=False)
         while len(self._cursors) > _CURSORS:
             self._cursors.popitem(last=False)
@@ -144,13 +146,18 @@ class PictureTable:
         size = self._bytes(group, name)
         if size > max(_SMALL, RATIO * self._bytes(group, name, packed=True)):
             raise DecodeError("not_a_file", f"Its row group unpacks to over {RATIO} times its size, as no pictures do.")
-        require(min(size, _KEPT), "Reading its row group")
-        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(self._at_once(group, name), [group], [name])
+        require(min(size, _MOST_AT_ONCE), "Reading its row group")
+        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
+            self._at_once(group, name),
+            [group],
+            [name],
+            use_threads=False,  # of one column: they only take memory
+        )
         return batches
 
     def _at_once(self, group: int, name: str) -> int:
         """Return how many rows are read at once; a group's bytes may be those of one value that all rows have."""
-        return max(1, min(_AT_ONCE, _KEPT // max(1, self._bytes(group, name))))
+        return max(1, min(_AT_ONCE, _MOST_AT_ONCE // max(1, self._bytes(group, name))))
 
     def _bytes(self, group: int, name: str, *, packed: bool = False) -> int:
         there = self._file.metadata.row_group(group)
