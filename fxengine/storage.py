@@ -175,6 +175,14 @@ class Bucket:
         got = self._asked(lambda: self._obstore.get(self._store, key))
         return _found(got.meta), lambda: bytes(self._asked(got.bytes))
 
+    def tail(self, key: str, most: int) -> tuple[Found, bytes]:
+        """Return what the server says of a key, and its last bytes, `most` or all of fewer; raises OSError."""
+        if not self.sorted:  # Azure knows no ranges from the end
+            found = self.stat(key)
+            return found, self.range(found, max(0, found.size - most), found.size) if found.size else b""
+        got = self._asked(lambda: self._obstore.get(self._store, key, options={"range": {"suffix": most}}))
+        return _found(got.meta), bytes(self._asked(got.bytes))
+
     def stream(self, key: str) -> tuple[Found, Iterator[bytes]]:
         """Return what the server says of a key, and what it holds, some megabytes at once; both raise OSError."""
         got = self._asked(lambda: self._obstore.get(self._store, key))
@@ -266,7 +274,9 @@ class Bucket:
         if status in ("401", "403") or isinstance(error, PermissionError) or kind.startswith(("Perm", "Unauth")):
             return PermissionError(errno.EACCES, f"the server refuses these credentials{answer}")
         if status:
-            return OSError(errno.EIO, f"the server answered with an error, several times{answer}")
+            empty = status == "416"  # the range that was asked for lies behind its end
+            said = "it is empty" if empty else f"the server answered with an error, several times{answer}"
+            return OSError(errno.EINVAL if empty else errno.EIO, said)
         if "timed out" in said or "timeout" in kind.lower() or "deadline" in said:
             return OSError(errno.EIO, "the server did not answer in time")
         if "error sending request" in said or "onnect" in said:

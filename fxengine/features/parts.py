@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 
 from fxengine import store_files
 from fxengine.collect.item import Item
-from fxengine.errors import StoreError, explained
-from fxengine.features.footer import Footer, damaged, footer_of, open_part, read_footer
+from fxengine.errors import StoreError, reason
+from fxengine.features.footer import damaged, footer_of, mending, open_part, read_footer
 from fxengine.features.schema import MOST_ROWS, Provenance, is_vector_column, part_schema
 from fxengine.files import TEMPORARY
-from fxengine.storage import shown
+from fxengine.storage import is_remote, shown
 
 _NAME = re.compile(r"part-([0-9]{6,})\.parquet")
 _NEVER_NULL = frozenset({"row", "id", "size", "mtime_ns"})
@@ -115,21 +115,42 @@ def _numbers(values: pa.Array) -> np.ndarray:
     return np.frombuffer(values.buffers()[1], number, len(values), values.offset * number.itemsize)
 
 
+def is_store(folder: Path) -> bool:
+    """Tell whether there is a part in a folder, which may as well be one of a million pictures.
+
+    Raises:
+        StoreError: what is there cannot be listed.
+    """
+    with unlisted(folder):
+        may = store_files.may_have(folder, "part-")
+    return may and bool(list_parts(folder))
+
+
 def list_parts(folder: Path) -> list[Path]:
     """Return the store's parts in the order of their numbers, none where there is no store.
 
     Raises:
         StoreError: what is there cannot be listed.
     """
-    with explained(f"{shown(folder)} cannot be listed", kind=StoreError):
+    with unlisted(folder):
         return sorted((folder / name for name in store_files.names(folder) if _NAME.fullmatch(name)), key=part_number)
+
+
+@contextmanager
+def unlisted(folder: Path) -> Iterator[None]:
+    """Say in a StoreError why a store cannot be listed, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        why = store_files.reason_of(folder, error) or f"{reason(error).rstrip('.')}."
+        raise StoreError(f"{shown(folder)} cannot be listed: {why}") from error
 
 
 def part_number(path: Path) -> int:
     """Return the number in a part's name."""
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise StoreError(f"{path} is not named like a part.")
+        raise StoreError(f"{shown(path)} is not named like a part.")
     return int(match[1])
 
 
@@ -174,10 +195,12 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     if wanted is not None and any(map(is_vector_column, wanted)) and "error_code" not in wanted:
         helping = ["error_code"]  # says which rows may have no vector
         wanted += helping
+    whole = wanted is None or any(map(is_vector_column, wanted))
     try:
-        with open_part(path) as opened:
+        with open_part(path, whole=whole) as opened:
             provenance = footer_of(opened, path, wanted).provenance
-            with pq.ParquetFile(opened, page_checksum_verification=True) as file:
+            # Columns that lie beside each other come from a bucket together.
+            with pq.ParquetFile(opened, page_checksum_verification=True, pre_buffer=is_remote(path)) as file:
                 table = file.read(columns=wanted)  # leaves out what the part has not
         vectors = [name for name in provenance.columns if wanted is None or name in wanted]
         _check_small(table.drop_columns(vectors), path)
@@ -211,7 +234,7 @@ def _check_vectors(table: pa.Table, name: str, dim: int, path: Path) -> None:
     for chunk in table[name].chunks:
         bad = bad_vector(chunk, failed[begin : begin + len(chunk)], dim)
         if bad is not None:
-            raise _bad_row(path, begin + bad[0], bad[1])
+            raise bad_row(path, begin + bad[0], bad[1])
         begin += len(chunk)
 
 
@@ -260,55 +283,10 @@ def _all_finite(values: np.ndarray) -> bool:
     return bool(signed.max() < infinite and unsigned.max() < infinite + (1 << (bits - 1)))
 
 
-def _bad_row(path: Path, at: int, problem: str) -> StoreError:
+def bad_row(path: Path, at: int, problem: str) -> StoreError:
+    """Return the error for a row of a part; its id comes into the `{}` of the sentence."""
     key = read_part(path, ["id"])["id"][at].as_py()
-    return StoreError(
-        f"{path} is damaged: {problem.format(repr(key))}. `fxengine verify {path.parent} --repair` makes it anew."
-    )
-
-
-def scan(footers: Sequence[Footer], column: str) -> Iterator[pa.Array]:
-    """Yield one column of vectors of several parts in their order and pieces, decoded ahead by Arrow's own threads.
-
-    Args:
-        footers: of the parts, as `read_footer` gives them for this column and `error_code`.
-        column: its name.
-
-    Raises:
-        StoreError: a part is damaged, or a vector has another length, a value that is not finite, or an error.
-    """
-    paths, starts = [footer.path for footer in footers], np.cumsum([0, *(footer.rows for footer in footers)])
-    dim, begin = footers[0].provenance.columns[column], 0
-    import pyarrow.dataset as ds  # loads pandas where that is installed: half of a command's start
-
-    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    files = ds.dataset(
-        [str(path) for path in paths], format=ds.ParquetFileFormat(default_fragment_scan_options=options)
-    )
-    wanted = [column, "error_code"]
-    try:
-        for batch in files.to_batches(columns=wanted, batch_size=ROW_GROUP, batch_readahead=8, fragment_readahead=2):
-            vectors, codes = batch.columns
-            bad = bad_vector(vectors, np.asarray(codes.is_valid()), dim)
-            if bad is not None:
-                part = int(np.searchsorted(starts, begin + bad[0], side="right")) - 1
-                raise _bad_row(paths[part], begin + bad[0] - int(starts[part]), bad[1])
-            begin += len(batch)
-            yield vectors
-    except (pa.ArrowException, OSError) as error:
-        bad_path = next((path for path in paths if path.name in str(error)), None) or _first_damaged(paths, column)
-        raise damaged(bad_path, error) from error
-    if begin != starts[-1]:
-        raise StoreError(f"{paths[0].parent} gave {begin} rows of {starts[-1]}: was it changed while it was read?")
-
-
-def _first_damaged(paths: Sequence[Path], column: str) -> Path:
-    for path in paths:
-        try:
-            read_part(path, [column])
-        except StoreError:
-            return path
-    return paths[0]
+    return StoreError(f"{shown(path)} is damaged: {problem.format(repr(key))}. {mending(path.parent)}")
 
 
 class OpenPart:
