@@ -43,7 +43,7 @@ class Found(NamedTuple):
     Attributes:
         key: where it lies in its bucket.
         size: bytes.
-        mtime_ns: when it was written, in nanoseconds, of which servers say whole seconds.
+        mtime_ns: when it was written, in nanoseconds, of which servers say whole seconds; 0 of what was just written.
         etag: what changes with its content, or "".
         version: what else a conditional write may have to name, or "".
     """
@@ -199,22 +199,25 @@ class Bucket:
         got = self._asked(lambda: self._obstore.get(self._store, found.key, options=wanted))
         return bytes(self._asked(got.bytes))
 
-    def create(self, key: str, content: bytes) -> bool:
-        """Write an object where nothing has the key; tell whether nothing had.
+    def create(self, key: str, content: bytes) -> Found | None:
+        """Write an object where nothing has the key; return its state, None where something had the key.
 
-        Of several that do so at once exactly one is told True; one whose answer a network lost may be told False of
-        what it made itself. Raises OSError.
+        Of several that do so at once exactly one is told its state; one whose answer a network lost may be told None
+        of what it made itself. Raises OSError.
         """
         for _ in range(_RETRIES):
-            if self._put(key, content, "create"):
-                return True
+            if made := self._put(key, content, "create"):
+                return made
             with suppress(FileNotFoundError):  # a 409 says as well that another one was about to write, and did not
                 self.stat(key)
-                return False
+                return None
         raise OSError(errno.EIO, "others write the same key again and again")
 
-    def replace(self, content: bytes, found: Found) -> bool:
-        """Write an object anew where it still is as it was found; tell whether it was. Raises OSError."""
+    def replace(self, content: bytes, found: Found) -> Found | None:
+        """Write an object anew where it still is as it was found; return its state, None where it is another.
+
+        As of `create`, an answer may be lost. Raises OSError.
+        """
         version = {name: value for name, value in (("e_tag", found.etag), ("version", found.version)) if value}
         return self._put(found.key, content, version)
 
@@ -222,19 +225,17 @@ class Bucket:
         """Write an object, whatever was there; raises OSError."""
         self._put(key, content, "overwrite")
 
-    def _put(self, key: str, content: bytes, mode: Any) -> bool:
-        """Return whether the condition of a mode held."""
-        held = True
+    def _put(self, key: str, content: bytes, mode: Any) -> Found | None:
+        """Return the state of what was written, None where the condition of a mode did not hold."""
 
-        def ask() -> None:
-            nonlocal held
+        def ask() -> Any:
             try:
-                self._obstore.put(self._store, key, content, mode=mode, use_multipart=False)
+                return self._obstore.put(self._store, key, content, mode=mode, use_multipart=False)
             except (self._obstore.exceptions.AlreadyExistsError, self._obstore.exceptions.PreconditionError):
-                held = False
+                return None
 
-        self._asked(ask)
-        return held
+        made = self._asked(ask)
+        return Found(key, len(content), 0, made["e_tag"] or "", made["version"] or "") if made is not None else None
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error. Raises OSError."""

@@ -246,9 +246,35 @@ def read_short(path: Path, most: int) -> bytes:
         return opened.read()
 
 
-def make(target: Path) -> Made:
-    """Return a file to write, to be put at `target`; raises OSError."""
-    return _Upload(target) if is_remote(target) else Replacement(target)
+def state(path: Path) -> Found | None:
+    """Return what a file in a bucket is now, to be given to `make` by who reads it and writes it anew; None on a disk.
+
+    Raises:
+        FileNotFoundError: there is none in the bucket.
+        OSError: its server does not say.
+    """
+    if not is_remote(path):
+        return None
+    bucket, key = _place(path)
+    return bucket.stat(key)
+
+
+def states(folder: Path) -> dict[str, Found]:
+    """Return name -> what `state` says, of all that lies in a folder; {} on a disk, whose lock nobody passes by.
+
+    Raises OSError.
+    """
+    return _listed(folder) if is_remote(folder) else {}
+
+
+def make(target: Path, read: Found | None = None) -> Made:
+    """Return a file to write, to be put at `target`; raises OSError.
+
+    Args:
+        target: where.
+        read: of an object that is written anew, its state when it was read; that of this moment unless given.
+    """
+    return _Upload(target, read) if is_remote(target) else Replacement(target)
 
 
 @contextmanager
@@ -266,6 +292,24 @@ def delete(path: Path) -> None:
         bucket.delete(key)
     else:
         remove(path)
+
+
+def end(path: Path, read: Found | None) -> None:
+    """Remove a file whose name says that something goes on; in a bucket empty it, where it is as it was read.
+
+    An object cannot be removed on a condition: what another one has put there since would go with it. One that is
+    empty counts as none, and is replaced by `Made.create`. Raises OSError of a server.
+    """
+    if read is None:
+        delete(path)
+    else:
+        _place(path)[0].replace(b"", read)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder whose parent is there, unless it is there, too; a bucket needs none. Raises OSError."""
+    if not is_remote(folder):
+        folder.mkdir(exist_ok=True)
 
 
 def _place(path: Path) -> tuple[Bucket, str]:
@@ -334,29 +378,40 @@ class _Upload:
         path: where to write.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, read: Found | None) -> None:
         self._bucket, self._key = _place(target)
         self._called = str(target)
+        self._found = read if read is not None else self._there()
         handle, name = tempfile.mkstemp(prefix="fxengine-")
         os.close(handle)
         self.path = Path(name)
-        try:
-            self._found: Found | None = self._bucket.stat(self._key)
-        except FileNotFoundError:
-            self._found = None
 
     def commit(self) -> None:
         """Write it where nothing has changed since this began: of two that replace one object one fails."""
         content = self.path.read_bytes()
-        if self._found is None:
-            held = self._bucket.create(self._key, content)
-        else:
-            held = self._bucket.replace(content, self._found)
-        if not held:
+        if not self._put(content) and not self._is_ours(content):
             raise OSError(errno.ESTALE, "Another process wrote it meanwhile", self._called)
 
     def create(self) -> bool:
-        return self._bucket.create(self._key, self.path.read_bytes())
+        if self._found is not None and self._found.size:
+            return False
+        return self._put(self.path.read_bytes())  # over what was ended, too
+
+    def _put(self, content: bytes) -> bool:
+        if self._found is None:
+            return self._bucket.create(self._key, content) is not None
+        return self._bucket.replace(content, self._found) is not None
+
+    def _is_ours(self, content: bytes) -> bool:
+        """Tell whether what is there is what was to be written: the answer of a server may have been lost."""
+        there = self._there()
+        return there is not None and there.size == len(content) and self._bucket.get(self._key)[1]() == content
+
+    def _there(self) -> Found | None:
+        try:
+            return self._bucket.stat(self._key)
+        except FileNotFoundError:
+            return None
 
     def close(self) -> None:
         remove(self.path)

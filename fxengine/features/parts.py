@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from fxengine.errors import StoreError, reason
 from fxengine.features.footer import damaged, footer_of, mending, open_part, read_footer
 from fxengine.features.schema import MOST_ROWS, Provenance, is_vector_column, part_schema
 from fxengine.files import TEMPORARY
-from fxengine.storage import is_remote, shown
+from fxengine.storage import Found, is_remote, shown
 
 _NAME = re.compile(r"part-([0-9]{6,})\.parquet")
 _NEVER_NULL = frozenset({"row", "id", "size", "mtime_ns"})
@@ -165,9 +166,9 @@ def group_rows(provenance: Provenance) -> int:
     return max(ROW_GROUP, _GROUP_BYTES // row)
 
 
-def next_part_number(folder: Path) -> int:
-    """Return the number that the store's next new part gets."""
-    return max(map(part_number, list_parts(folder)), default=-1) + 1
+def next_part_number(paths: Iterable[Path]) -> int:
+    """Return the number that the next new part of a store with these gets."""
+    return max(map(part_number, paths), default=-1) + 1
 
 
 def read_provenance(path: Path) -> Provenance:
@@ -292,14 +293,14 @@ def bad_row(path: Path, at: int, problem: str) -> StoreError:
 class OpenPart:
     """A part that is being written to a temporary name, row group by row group, until it is committed."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        """Open the temporary file; raises StoreError where that cannot be done."""
+    def __init__(self, path: Path, schema: pa.Schema, read: Found | None = None) -> None:
+        """Open the temporary file; `read` as for `store_files.make`. Raises StoreError where that cannot be done."""
         self._path = path
         self._rows = 0
         self._open = ExitStack()
         names = [name for name in schema.names if not is_vector_column(name)]
         with self._explained():
-            self._new = self._open.enter_context(closing(store_files.make(path)))
+            self._new = self._open.enter_context(closing(store_files.make(path, read)))
             self._file = self._open.enter_context(self._new.path.open("wb"))
             # zstd takes 35% off real features and a third of the reading speed (docs/store.md); byte-stream-split
             # would take 40%, but DuckDB cannot read it in float16. Statistics and dictionaries gain nothing.
@@ -324,8 +325,8 @@ class OpenPart:
             self._close()
             if not replace and store_files.is_there(self._path):
                 raise StoreError(
-                    f"{self._path} appeared while it was being written: is another process writing to "
-                    f"{self._path.parent}?"
+                    f"{shown(self._path)} appeared while it was being written: is another process writing to "
+                    f"{shown(self._path.parent)}?"
                 )
             self._new.commit()
         self.discard()
@@ -355,22 +356,30 @@ class OpenPart:
             yield
         except OSError as error:
             self.discard()
+            space = "" if is_remote(self._path) and error.errno != errno.ENOSPC else "free some space and "
             raise StoreError(
-                f"Cannot write {self._path}: {error.strerror or error}. Committed parts are intact; free some space "
-                "and run the same command again."
+                f"Cannot write {shown(self._path)}: {error.strerror or error}. Committed parts are intact; {space}run "
+                "the same command again."
             ) from error
         except BaseException:
             self.discard()
             raise
 
 
-def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
+def write_part(table: pa.Table, path: Path, *, replace: bool = False, read: Found | None = None) -> None:
     """Commit a whole part at once.
 
+    Args:
+        table: its rows.
+        path: the part.
+        replace: whether it takes the place of another one.
+        read: the state in which that was read, as `store_files.state` gives it; that of this moment unless given.
+
     Raises:
-        StoreError: the disk is full or the folder cannot be written to; nothing is left behind.
+        StoreError: the disk is full, the folder cannot be written to, or another process has written the part since;
+            nothing is left behind.
     """
-    part = OpenPart(path, table.schema)
+    part = OpenPart(path, table.schema, read)
     for start in range(0, max(1, table.num_rows), ROW_GROUP):
         part.write(table.slice(start, ROW_GROUP))
     part.commit(replace=replace)
@@ -378,6 +387,8 @@ def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed run left half-written; only call it while holding the store's lock."""
+    if is_remote(folder):
+        return  # where nothing is half-written
     for pattern in (f".part-*.parquet{TEMPORARY}*", f".next_row{TEMPORARY}*"):
         for path in folder.glob(pattern):
             with suppress(OSError):  # no writer of ours leaves a folder

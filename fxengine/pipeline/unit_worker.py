@@ -24,6 +24,8 @@ from fxengine.features.crash_note import CrashNote
 from fxengine.pipeline.stages import Stage
 from fxengine.pipeline.unit_plan import UnitPlan
 from fxengine.pipeline.unit_runner import Asked, News, UnitRunner
+from fxengine.storage import shown
+from fxengine.store_files import reason_of
 
 _FORMAT = 1
 
@@ -62,12 +64,15 @@ def open_runner(folder: Path, run: str, decoders: int, note: CrashNote | None = 
     try:
         plan = UnitPlan(folder)
     except OSError as error:
+        who, why = f"A worker on {socket.gethostname()}", reason_of(folder, error)
         raise FxError(
-            f"A worker on {socket.gethostname()} finds no plan in {folder}: do all machines have that very folder? "
-            "Workers need a store in a file system that they share."
+            f"{who} finds no plan in {folder}: do all machines have that very folder? Workers need a store in a file "
+            "system that they share."
+            if why is None
+            else f"{who} cannot read the plan in {shown(folder)}: {why}"
         ) from error
     if plan.facts.run != run:
-        raise FxError(f"{folder} has the plan of run {plan.facts.run}, not of {run}: another run began there.")
+        raise FxError(f"{shown(folder)} has the plan of run {plan.facts.run}, not of {run}: another run began there.")
     return UnitRunner(plan, decoders or usable_cores(), note)
 
 
