@@ -78,8 +78,8 @@ def _no_plan(folder: Path, error: OSError) -> str:
         )
     if isinstance(error, FileNotFoundError):
         return (
-            f"finds no plan in {shown(folder)}: another process has ended the run, or the machines ask different servers "
-            "(AWS_ENDPOINT_URL). Run the same command again."
+            f"finds no plan in {shown(folder)}: another process has ended the run, or the machines ask different "
+            "servers (AWS_ENDPOINT_URL). Run the same command again."
         )
     return f"cannot read the plan in {shown(folder)}: {reason_of(folder, error)}"
 

@@ -46,7 +46,8 @@ def note_of(pid: int, machine: str, term: float = 60.0) -> bytes:
     return json.dumps({"format": 1, "holder": holder, "term": term, "machine": machine, "token": "0" * 16}).encode()
 
 
-def test_one_holds_it_and_gives_it_back(bucket: Served) -> None:
+def test_one_holds_it_and_gives_it_back(bucket: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with locked(PLACE) as ensure_held:
         ensure_held()
         said = json.loads(content(bucket))
@@ -62,6 +63,7 @@ def test_one_holds_it_and_gives_it_back(bucket: Served) -> None:
         pass
     found = bucket.client.list_objects_v2(Bucket=NAME)["Contents"]
     assert [each["Key"] for each in found] == [KEY]  # what was tried out is gone
+    assert not [*tmp_path.iterdir()]
 
 
 def test_of_many_that_ask_at_once_one_gets_it(bucket: Served) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from fxengine import extract, words
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import FxError, StoreError, StoreLocked
 from fxengine.features import lease
-from fxengine.features.parts import OpenPart, list_parts, part_path, read_part
+from fxengine.features.parts import OpenPart, list_parts, part_path, read_part, read_provenance
 from fxengine.features.write import rewrite_part
 from fxengine.pipeline.summary import Progress
 from fxengine.pipeline.unit_plan import open_plan
@@ -120,14 +121,9 @@ def test_workers_that_die_and_changed_inputs_lose_and_double_nothing(
     extract(photos, folder, backbone=tiny.path)
     summary = extract(photos, STORE, backbone=tiny.path, workers=1)
     assert (summary.changed, summary.moved, summary.extracted) == (2, 1, 3)
-    same_rows(PLACE, folder, but=("row",))  # a worker's part comes before that of the renamed
-    assert sorted(read_rows(PLACE)) == sorted(read_rows(folder))
+    same_rows(PLACE, folder)
     assert [key for key in keys(bucket) if "again" in key] == []
     assert open_plan(PLACE) is None
-
-
-def read_rows(store: Path) -> list[int]:
-    return [row for part in list_parts(store) for row in read_part(part, ["row"])["row"].to_pylist()]
 
 
 @pytest.mark.slow
@@ -222,16 +218,27 @@ def test_two_that_write_at_once_lose_and_double_nothing(
         bucket.put("features/_run/lease", b"")
         extract(photos, STORE, backbone=tiny.path, part_rows=4)
 
-    how = {"part_rows": 4, "batch_size": 4, "workers": workers}
-    with pytest.raises(StoreError, match="nother process"):
-        extract(photos, STORE, backbone=tiny.path, progress=first_time(other), **how)  # type: ignore[arg-type]
+    def both() -> None:
+        # Units of a plan may be computed by any number: there the late one may as well come to its end.
+        refused = pytest.raises(StoreError, match="nother process") if workers is None else suppress(StoreError)
+        with refused:
+            extract(
+                photos,
+                STORE,
+                backbone=tiny.path,
+                part_rows=4,
+                batch_size=4,
+                workers=workers,
+                progress=first_time(other),
+            )
+
+    both()
     same_rows(PLACE, folder)
 
     make_photo(photos / "dogs" / "00.jpg", 50)
     (photos / "cats" / "03.jpg").rename(photos / "dogs" / "renamed.jpg")
     make_photo(photos / "dogs" / "new.jpg", 51)
-    with pytest.raises(StoreError, match="nother process"):
-        extract(photos, STORE, backbone=tiny.path, progress=first_time(other), **how)  # type: ignore[arg-type]
+    both()
     extract(photos, folder, backbone=tiny.path, part_rows=4)
     same_rows(PLACE, folder)
 
@@ -259,8 +266,6 @@ def test_of_many_that_write_one_part_one_does(
         new = OpenPart(part_path(PLACE, 7), table.schema)
         new.write(table)
         (made if new.create() else failed).append(name)
-
-    from fxengine.features.parts import read_provenance
 
     provenance, table = read_provenance(part), read_part(part)
     for write in (relabel, create):
