@@ -74,7 +74,7 @@ def leased(folder: Path) -> Iterator[Callable[[], None]]:
         StoreError: the bucket cannot be written to, or cannot write on a condition.
     """
     scheme, name, key = split(folder)
-    advice = "Look at the bucket's name, the credentials and the network, or choose another place as `output`."
+    advice = "Look at the bucket's name, the credentials and the network, or choose another place as `store`."
     with explained(f"Cannot write to {shown(folder)}", advice, StoreError):
         bucket = open_bucket(scheme, name)
         lease = _Lease(folder, bucket, "/".join(filter(None, (key, RUN_FOLDER, _NAME))))

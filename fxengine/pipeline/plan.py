@@ -215,20 +215,18 @@ def _doubt(inputs: Listing) -> str:
     return "Has the table lost rows?" if isinstance(inputs, TextTable) else "Is a share not mounted?"
 
 
-def recorded_containers(folder: Path) -> bool:
-    """Tell whether a store was made by opening the containers below its root."""
-    return any(made.containers for made in each(parts.read_provenance, parts.list_parts(folder)))
+def recorded(folder: Path) -> list[Provenance]:
+    """Return what each part of a store was made with, in the order of their numbers."""
+    return [*each(parts.read_provenance, parts.list_parts(folder))]
 
 
-def recorded_boxes(folder: Path) -> tuple[Path, float] | None:
-    """Return the boxes that a store is of, and their margin, None where it is of whole pictures."""
-    made = [*each(parts.read_provenance, parts.list_parts(folder))]
+def recorded_boxes(made: Sequence[Provenance]) -> tuple[Path, float] | None:
+    """Return the boxes that a store of these parts is of, and their margin, None where it is of whole pictures."""
     return next(((Path(unescape_path(one.boxes)), one.margin) for one in reversed(made) if one.boxes), None)
 
 
-def recorded_frames(folder: Path) -> str | None:
-    """Return which frames of videos a store is of, None where videos were not opened."""
-    made = [*each(parts.read_provenance, parts.list_parts(folder))]
+def recorded_frames(made: Sequence[Provenance]) -> str | None:
+    """Return which frames of videos a store of these parts is of, None where videos were not opened."""
     return next((one.frames for one in reversed(made) if one.frames), None)
 
 

@@ -58,10 +58,10 @@ def test_rows_are_those_of_a_folder_through_every_update(
     folder = tmp_path / "store"
     (photos / "cats" / "bad.jpg").write_bytes(b"none")
 
-    def update(**how: bool) -> tuple[int, ...]:
+    def update(*, retry_failed: bool = False, prune: bool = False) -> tuple[int, ...]:
         found = []
         for store in (folder, STORE):
-            summary = extract(photos, store, backbone=tiny.path, part_rows=6, **how)
+            summary = extract(photos, store, backbone=tiny.path, part_rows=6, retry_failed=retry_failed, prune=prune)
             counted = ("extracted", "changed", "unchanged", "moved", "missing", "pruned", "relabelled")
             found.append((sum(summary.failed.values()), *(getattr(summary, name) for name in counted)))
         same_rows(PLACE, folder)
