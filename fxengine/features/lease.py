@@ -130,7 +130,7 @@ class _Lease:
 
     def ensure_held(self) -> None:
         """Raise StoreLocked where another process has taken the lease, StoreError where nobody answers for a term."""
-        if not self._is_lost and time.monotonic() - self._renewed > self._note.term:
+        if not self._is_lost and _now() - self._renewed > self._note.term:
             with self._turn, explained(f"{self._called} cannot be written to any more", _GO_ON, StoreError):
                 self._write()  # this process was stopped or cut off: it may be its own still
         if self._is_lost:
@@ -150,7 +150,7 @@ class _Lease:
 
     def _write(self) -> bool:
         """Write the note where nobody else has written; tell whether that was so. Raises OSError."""
-        begin, content = time.monotonic(), json.dumps({"format": _FORMAT, **asdict(self._note)}).encode()
+        begin, content = _now(), json.dumps({"format": _FORMAT, **asdict(self._note)}).encode()
         if self._found is None:
             made = self._bucket.create(self._key, content)
         else:
@@ -172,6 +172,11 @@ def _read(content: bytes) -> _Note | None:
         return facts_from(_Note, read_json(content), _FORMAT)
     except FactsError:
         return None
+
+
+def _now() -> float:
+    """Return the time in seconds, from any moment on; on Linux a machine that sleeps counts it, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _machine() -> str:

@@ -226,6 +226,7 @@ class UnitPlan:
             raise StoreError(
                 f"{shown(target)} was made by {whose}, not by unit {number} of run {self.facts.run}: another process "
                 f"writes to {shown(self.folder)}. Let one run end before the next one begins."
+                + _in_a_bucket(self.folder)
             )
         return True
 
@@ -271,7 +272,11 @@ def open_plan(folder: Path) -> UnitPlan | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _damaged(plan_path(folder), f"cannot be read ({reason(error)})") from error
+        path = plan_path(folder)
+        refused = store_files.reason_of(path, error)
+        if refused is not None:
+            raise StoreError(f"{shown(path)} cannot be read: {refused}") from error
+        raise _damaged(path, f"cannot be read ({reason(error)})") from error
 
 
 def write_plan(
@@ -356,6 +361,14 @@ def _digest(table: pa.Table) -> str:
 
 def _digest_of(digests: Sequence[str]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _in_a_bucket(folder: Path) -> str:
+    """Return what to do where a late writer, whose lease another run has taken over, has made a part of that run's."""
+    if not is_remote(folder):
+        return ""
+    plan = shown(plan_path(folder))
+    return f" Where none is at work any more, delete {plan}: what is in the store stays, the rest is planned anew."
 
 
 def _damaged(path: Path, why: str) -> StoreError:

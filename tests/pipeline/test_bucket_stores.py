@@ -200,9 +200,11 @@ def test_who_loses_the_lease_stops_in_a_sentence(
     same_rows(PLACE, tmp_path / "store")
 
 
-@pytest.mark.parametrize("workers", [None, 1])
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "others"), [(None, None), (1, None), (None, 1)])
 def test_two_that_write_at_once_lose_and_double_nothing(
     workers: int | None,
+    others: int | None,
     photos: Path,
     tmp_path: Path,
     tiny: BackboneFile,
@@ -216,7 +218,7 @@ def test_two_that_write_at_once_lose_and_double_nothing(
 
     def other() -> None:
         bucket.put("features/_run/lease", b"")
-        extract(photos, STORE, backbone=tiny.path, part_rows=4)
+        extract(photos, STORE, backbone=tiny.path, part_rows=4, workers=others)
 
     def both() -> None:
         # Units of a plan may be computed by any number: there the late one may as well come to its end.
