@@ -38,7 +38,7 @@ from fxengine.pipeline.summary import Progress, Summary
 from fxengine.pipeline.unit_plan import Computing, PlanFacts, UnitPlan, absent_from, write_plan
 from fxengine.pipeline.unit_runner import Asked, News, UnitRunner, from_list
 from fxengine.pipeline.unit_sink import UnitResult
-from fxengine.storage import absolute, is_remote, shown
+from fxengine.storage import is_remote, shown
 
 _SEEN_WITHIN = 15.0  # seconds in which what a worker made must be seen here: shares show new names late
 _RAY = "ray"
@@ -98,8 +98,11 @@ def plan_units(made: RunPlan, folder: Path, planning: Planning, *, new_only: boo
     """
     again = {} if new_only else made.plan.again
     if again:  # of a rename that was cut off the older half goes first, as in any update
+        halves: dict[Path, list[int]] = {}
         for part, row in made.known.superseded:
-            rewrite_part(part, made.provenance, drop=[row], read=made.known.states.get(part.name))
+            halves.setdefault(part, []).append(row)
+        for part, rows in halves.items():
+            rewrite_part(part, made.provenance, drop=rows, read=made.known.states.get(part.name))
     loaded = load(made, planning.how)
     with closing(loaded.session) as session:
         defaults = ExportOptions()
@@ -123,11 +126,11 @@ def plan_units(made: RunPlan, folder: Path, planning: Planning, *, new_only: boo
             first_part=made.next_part,
         )
     moved = made.moves.keys()
-    rows = [[(row, item, (part, row) in made.plan.kept) for row, item in found] for part, found in again.items()]
+    planned = [[(row, item, (part, row) in made.plan.kept) for row, item in found] for part, found in again.items()]
     new = (item for item in made.new_items() if item.key not in moved)
     forget_states(folder)
     first_row = max(made.known.next_row, noted_next_row(folder))
-    return write_plan(folder, facts, rows, new, first_row, min(planning.how.part_rows, loaded.provenance.part_rows))
+    return write_plan(folder, facts, planned, new, first_row, min(planning.how.part_rows, loaded.provenance.part_rows))
 
 
 def ensure_fits(plan: UnitPlan, found: BackboneFile, wanted: Provenance) -> None:
@@ -179,7 +182,8 @@ def _run_units_there(
 ) -> Outcome:
     made = plan.facts.provenance
     on_gpu = made.provider.startswith(("CUDA", "Tensorrt"))
-    wanted = Wanted(Path(absolute(plan.folder)), plan.facts.run, workers.count, workers.address, on_gpu, 0)
+    folder = plan.folder if is_remote(plan.folder) else plan.folder.absolute()
+    wanted = Wanted(folder, plan.facts.run, workers.count, workers.address, on_gpu, 0)
     place, room = load_place(workers.place).open_place(wanted)
     begin, total = time.perf_counter(), sum(plan.rows[unit] for unit in left)
     summary.workers = room
