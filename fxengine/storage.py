@@ -273,15 +273,20 @@ class Bucket:
             return OSError(errno.ESTALE, "it was written anew meanwhile")
         if status in ("401", "403") or isinstance(error, PermissionError) or kind.startswith(("Perm", "Unauth")):
             return PermissionError(errno.EACCES, f"the server refuses these credentials{answer}")
-        if status:
-            empty = status == "416"  # the range that was asked for lies behind its end
-            said = "it is empty" if empty else f"the server answered with an error, several times{answer}"
-            return OSError(errno.EINVAL if empty else errno.EIO, said)
-        if "timed out" in said or "timeout" in kind.lower() or "deadline" in said:
-            return OSError(errno.EIO, "the server did not answer in time")
-        if "error sending request" in said or "onnect" in said:
-            return OSError(errno.EIO, "the server cannot be reached")
-        return OSError(errno.EIO, "the server's answer ended early, or cannot be understood")
+        if status == "416" or "non-partial" in said:  # of an object without bytes none can be asked for
+            return OSError(errno.EINVAL, "it is empty")
+        return OSError(errno.EIO, _unanswered(said, kind, answer))
+
+
+def _unanswered(said: str, kind: str, answer: str) -> str:
+    """Return why a server gave nothing, or no more than an error."""
+    if answer:
+        return f"the server answered with an error, several times{answer}"
+    if "timed out" in said or "timeout" in kind.lower() or "deadline" in said:
+        return "the server did not answer in time"
+    if "error sending request" in said or "onnect" in said:
+        return "the server cannot be reached"
+    return "the server's answer ended early, or cannot be understood"
 
 
 @lru_cache(32)
