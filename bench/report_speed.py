@@ -123,7 +123,7 @@ def _store_bucket(found: dict[str, Any]) -> list[Row]:
             f"{found['rounds']})",
             f"first {seconds['bucket, first']:.1f}, second {seconds['bucket, second']:.1f}; of the store in a folder "
             f"{seconds['folder, first']:.1f} and {seconds['folder, second']:.1f}",
-            "`python -m bench.store --part bucket`",
+            "`python -m bench.store`, part `bucket`",
         )
     ]
 
