@@ -11,6 +11,7 @@ import errno
 import importlib.util
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -274,15 +275,68 @@ class Bucket:
             return OSError(errno.ESTALE, "it was written anew meanwhile")
         if status in ("401", "403") or isinstance(error, PermissionError) or kind.startswith(("Perm", "Unauth")):
             return PermissionError(errno.EACCES, f"the server refuses these credentials{answer}")
-        if status:
-            empty = status == "416"  # the range that was asked for lies behind its end
-            said = "it is empty" if empty else f"the server answered with an error, several times{answer}"
-            return OSError(errno.EINVAL if empty else errno.EIO, said)
-        if "timed out" in said or "timeout" in kind.lower() or "deadline" in said:
-            return OSError(errno.EIO, "the server did not answer in time")
-        if "error sending request" in said or "onnect" in said:
-            return OSError(errno.EIO, "the server cannot be reached")
-        return OSError(errno.EIO, "the server's answer ended early, or cannot be understood")
+        if status == "416" or "non-partial" in said:  # of an object without bytes none can be asked for
+            return OSError(errno.EINVAL, "it is empty")
+        return OSError(errno.EIO, _unanswered(said, kind, answer))
+
+
+def _unanswered(said: str, kind: str, answer: str) -> str:
+    """Return why a server gave nothing, or no more than an error."""
+    if answer:
+        return f"the server answered with an error, several times{answer}"
+    if "timed out" in said or "timeout" in kind.lower() or "deadline" in said:
+        return "the server did not answer in time"
+    if "error sending request" in said or "onnect" in said:
+        return "the server cannot be reached"
+    return "the server's answer ended early, or cannot be understood"
+
+
+class Upload:
+    """A file of this machine that becomes an object by one request.
+
+    Attributes:
+        path: where to write.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, read: Found | None) -> None:
+        """Begin, with the state in which an object that is written anew was read, or None; raises OSError."""
+        self._bucket, self._key = bucket, key
+        self._found = read if read is not None else self._there()
+        handle, name = tempfile.mkstemp(prefix="fxengine-")
+        os.close(handle)
+        self.path = Path(name)
+
+    def commit(self) -> None:
+        """Write it where nothing has changed since this began: of two that replace one object one fails."""
+        content = self.path.read_bytes()
+        if not self._put(content) and not self._is_ours(content):
+            raise OSError(errno.ESTALE, "Another process wrote it meanwhile", f"{self._bucket.called}/{self._key}")
+
+    def create(self) -> bool:
+        """Write it where nothing is, or what was emptied; tell whether that was so. Raises OSError."""
+        if self._found is not None and self._found.size:
+            return False
+        return self._put(self.path.read_bytes())  # over what was ended, too
+
+    def _put(self, content: bytes) -> bool:
+        if self._found is None:
+            return self._bucket.create(self._key, content) is not None
+        return self._bucket.replace(content, self._found) is not None
+
+    def _is_ours(self, content: bytes) -> bool:
+        """Tell whether what is there is what was to be written: the answer of a server may have been lost."""
+        there = self._there()
+        return there is not None and there.size == len(content) and self._bucket.get(self._key)[1]() == content
+
+    def _there(self) -> Found | None:
+        try:
+            return self._bucket.stat(self._key)
+        except FileNotFoundError:
+            return None
+
+    def close(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
 
 
 @lru_cache(32)

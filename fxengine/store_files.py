@@ -21,13 +21,14 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from fxengine.errors import InputError, path_of
 from fxengine.files import Replacement, open_regular, read_small, remove
-from fxengine.storage import BUCKETS, CREDENTIALS, Bucket, Found, absolute, is_remote, open_bucket, shown, split
+from fxengine.storage import BUCKETS, CREDENTIALS, Bucket, Found, Upload, absolute, is_remote, open_bucket, shown, split
 
 SMALL_AT_ONCE, WHOLE_AT_ONCE = (
     32,
     4,
 )  # requests: such as wait for a server most of the time, and such as carry megabytes
 _TAIL = 1 << 16  # bytes that come with the first request: in a part the footer is among them
+_AHEAD = 1 << 16  # bytes that come with any other: in a part the small columns of a row group, which lie side by side
 _SIGNS = (errno.EACCES, errno.ENOENT, errno.EIO, errno.ESTALE)  # of what a server said; others are said by readers
 
 T = TypeVar("T")
@@ -72,9 +73,9 @@ def reason_of(path: Path, error: Exception) -> str | None:
         return None
     if isinstance(error, PermissionError):
         advice = f"Set credentials that may read it: {CREDENTIALS[split(path)[0]]}."
-    elif isinstance(error, FileNotFoundError):
+    elif isinstance(error, FileNotFoundError) and "bucket" in str(error.strerror):
         advice = "Look at its name, and at the region or the endpoint (AWS_REGION, AWS_ENDPOINT_URL)."
-    elif error.errno == errno.ESTALE:
+    elif isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:
         advice = "Run the same command again."
     else:
         advice = "Look at the network and the endpoint (AWS_ENDPOINT_URL), and run the same command again."
@@ -179,8 +180,8 @@ def each(function: Callable[[Path], T], paths: Iterable[Path], at_once: int = SM
 def open_file(path: Path, *, follow: bool = False, whole: bool = False) -> BinaryIO:
     """Open a file for reading anywhere in it, one that is regular; a link only where `follow` says so.
 
-    Of an object its end comes at once, and other bytes by ranges, all of the state in which it was opened; where all is
-    wanted (`whole`), it comes by one request.
+    Of an object its end comes at once, and other bytes by ranges with some that follow, which are kept: all of the
+    state in which it was opened. Where all is wanted (`whole`), it comes by one request.
 
     Raises:
         FileNotFoundError: there is none.
@@ -274,7 +275,7 @@ def make(target: Path, read: Found | None = None) -> Made:
         target: where.
         read: of an object that is written anew, its state when it was read; that of this moment unless given.
     """
-    return _Upload(target, read) if is_remote(target) else Replacement(target)
+    return Upload(*_place(target), read) if is_remote(target) else Replacement(target)
 
 
 @contextmanager
@@ -339,7 +340,8 @@ class _Object(io.RawIOBase):
     """An object that is open."""
 
     def __init__(self, bucket: Bucket, found: Found, tail: bytes) -> None:
-        self._bucket, self._found, self._tail, self._at = bucket, found, tail, 0
+        self._bucket, self._found, self._at = bucket, found, 0
+        self._blocks = {found.size - len(tail): tail}  # what came, by where it begins
 
     def readable(self) -> bool:
         return True
@@ -355,63 +357,18 @@ class _Object(io.RawIOBase):
         return self._at
 
     def readinto(self, out: memoryview, /) -> int:  # type: ignore[override]
-        end = min(self._at + len(out), self._found.size)
-        if end <= self._at:
+        at, count = self._at, min(len(out), self._found.size - self._at)
+        if count <= 0:
             return 0
-        begin = self._found.size - len(self._tail)
-        if self._at >= begin:
-            content = self._tail[self._at - begin : end - begin]
-        else:
-            content = self._bucket.range(self._found, self._at, end)
+        begin = next((begin for begin, block in self._blocks.items() if begin <= at < begin + len(block)), at)
+        if begin not in self._blocks:
+            self._blocks[at] = self._bucket.range(self._found, at, min(at + max(count, _AHEAD), self._found.size))
+        content = self._blocks[begin][at - begin : at - begin + count]
+        if count > _AHEAD:  # is not asked for again
+            self._blocks.pop(at, None)
         out[: len(content)] = content
         self._at += len(content)
         return len(content)
 
     def readall(self) -> bytes:
         return self.read(max(0, self._found.size - self._at)) or b""
-
-
-class _Upload:
-    """A file of this machine that becomes an object by one request.
-
-    Attributes:
-        path: where to write.
-    """
-
-    def __init__(self, target: Path, read: Found | None) -> None:
-        self._bucket, self._key = _place(target)
-        self._called = str(target)
-        self._found = read if read is not None else self._there()
-        handle, name = tempfile.mkstemp(prefix="fxengine-")
-        os.close(handle)
-        self.path = Path(name)
-
-    def commit(self) -> None:
-        """Write it where nothing has changed since this began: of two that replace one object one fails."""
-        content = self.path.read_bytes()
-        if not self._put(content) and not self._is_ours(content):
-            raise OSError(errno.ESTALE, "Another process wrote it meanwhile", self._called)
-
-    def create(self) -> bool:
-        if self._found is not None and self._found.size:
-            return False
-        return self._put(self.path.read_bytes())  # over what was ended, too
-
-    def _put(self, content: bytes) -> bool:
-        if self._found is None:
-            return self._bucket.create(self._key, content) is not None
-        return self._bucket.replace(content, self._found) is not None
-
-    def _is_ours(self, content: bytes) -> bool:
-        """Tell whether what is there is what was to be written: the answer of a server may have been lost."""
-        there = self._there()
-        return there is not None and there.size == len(content) and self._bucket.get(self._key)[1]() == content
-
-    def _there(self) -> Found | None:
-        try:
-            return self._bucket.stat(self._key)
-        except FileNotFoundError:
-            return None
-
-    def close(self) -> None:
-        remove(self.path)

@@ -85,6 +85,7 @@ def test_in_a_bucket_of_two_that_replace_one_object_one_fails() -> None:
             with pytest.raises(OSError, match="Another process wrote it meanwhile"):
                 late.commit()
         assert store_files.read_short(path, 9) == b"two"
+        write(path, bytes(1 << 18))  # more than comes when it is opened
         with store_files.open_file(path) as opened:
             write(path, b"other")
             with pytest.raises(OSError, match="it was written anew meanwhile"):

@@ -25,7 +25,7 @@ from fxengine.errors import StoreError
 from fxengine.features.schema import FEATURE
 from fxengine.files import open_regular, remove_temporaries, replacing
 from fxengine.storage import is_remote
-from fxengine.store_files import copy, sizes, stamps
+from fxengine.store_files import copy, is_there, sizes, stamps
 
 KIND = "vectors"  # of what is in the cache
 _SHARE = 10  # of the disk's bytes
@@ -54,24 +54,25 @@ def _digest(place: Path, what: str) -> str:
     return hashlib.sha256(f"{whole} {what}".encode(errors="surrogateescape")).hexdigest()[:32]
 
 
-def kept_copy(path: Path, sha256: str) -> Path:
+def kept_copy(paths: Sequence[Path], sha256: str) -> Path:
     """Return a copy in the cache of a file that lies in a bucket and has this SHA-256, fetched where it is not there.
 
     A copy of another file of its folder with its suffix makes room for it, as other copies do.
 
     Args:
-        path: the file.
+        paths: what it may be called there, in one folder and with one suffix.
         sha256: of its content, in hex.
 
     Raises:
         FileNotFoundError: it is not there, or has another content.
         OSError: it cannot be read, or the cache has no room for it.
     """
-    copied = kind_folder(KIND) / f"{_digest(path.parent, path.suffix)}-{sha256[:32]}.copy"
+    copied = kind_folder(KIND) / f"{_digest(paths[0].parent, paths[0].suffix)}-{sha256[:32]}.copy"
     try:
         with open_regular(copied):
             os.utime(copied)  # what is used stays longest
     except FileNotFoundError:
+        path = next(filter(is_there, paths), paths[0])
         _make_room(copied, sum(sizes([path])))
         with replacing(copied) as temporary:
             with temporary.open("wb") as out:

@@ -200,9 +200,9 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         with open_part(path, whole=whole) as opened:
             provenance = footer_of(opened, path, wanted).provenance
-            # Columns that lie beside each other come from a bucket together.
-            with pq.ParquetFile(opened, page_checksum_verification=True, pre_buffer=is_remote(path)) as file:
-                table = file.read(columns=wanted)  # leaves out what the part has not
+            with pq.ParquetFile(opened, page_checksum_verification=True) as file:
+                # Leaves out what the part has not. Arrow has fewer threads than a bucket has parts to wait for.
+                table = file.read(columns=wanted, use_threads=not is_remote(path))
         vectors = [name for name in provenance.columns if wanted is None or name in wanted]
         _check_small(table.drop_columns(vectors), path)
     except (pa.ArrowException, OSError) as error:

@@ -6,7 +6,7 @@ import errno
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from fxengine.cache import kind_folder, tell
 from fxengine.errors import StoreError
 from fxengine.features import parts
-from fxengine.features.float16 import widen
+from fxengine.features.float16 import retyped
 from fxengine.features.footer import read_footer
 from fxengine.features.mapped import (
     KIND,
@@ -32,7 +32,7 @@ from fxengine.features.mapped import (
     write_matrix,
 )
 from fxengine.features.row_numbers import older_halves
-from fxengine.features.scan import copy_rows, copy_vectors, scan
+from fxengine.features.scan import copy_rows, fill, scan
 from fxengine.features.schema import (
     KEPT_GROUP,
     KEPT_TEXT,
@@ -52,9 +52,8 @@ from fxengine.store_files import SMALL_AT_ONCE, WHOLE_AT_ONCE, each, place_of
 class FeatureStore:
     """A folder of Parquet parts, on a disk or in a bucket, opened for reading.
 
-    Every method that returns rows returns them sorted by id (bytewise), whatever the parts' order. The small
-    columns are read once and kept; vectors are read when they are asked for, those of a store in a bucket through a
-    copy in the cache.
+    Every method that returns rows returns them sorted by id (bytewise), whatever the parts' order. Small columns are
+    read once and kept; vectors when they are asked for, those of a bucket through a copy in the cache.
 
     Attributes:
         path: the folder; of "s3://bucket/features" it is "s3:/bucket/features".
@@ -68,6 +67,7 @@ class FeatureStore:
     _parts: tuple[Path, ...]
     _stamp: str
     _selection: pa.Table | None = None
+    _whole: FeatureStore | None = field(default=None, compare=False)  # of a selection, with what it has read
 
     @classmethod
     def open(cls, path: str | Path) -> FeatureStore:
@@ -122,10 +122,10 @@ class FeatureStore:
         """Whether this is a view with fewer rows, as `select` returns."""
         return self._selection is not None
 
-    @cached_property
+    @property
     def whole(self) -> FeatureStore:
         """This store without the selection."""
-        return replace(self, _selection=None) if self.is_selection else self
+        return self if self._whole is None else self._whole
 
     @cached_property
     def _small(self) -> list[str]:
@@ -190,7 +190,7 @@ class FeatureStore:
             if unknown:
                 raise StoreError(f"{self.called} has no vector for {unknown[0]!r} ({len(unknown)} such ids).")
             table = table.take(positions)
-        return replace(self, _selection=table.combine_chunks())
+        return replace(self, _selection=table.combine_chunks(), _whole=self.whole)
 
     def ids(self) -> list[str]:
         """Return the ids of the rows that have a vector."""
@@ -234,9 +234,9 @@ class FeatureStore:
         if out is None:
             out = self._read_vectors(column)
         if normalize:
-            out = _copied(out, dtype or np.float32)
+            out = retyped(out, dtype or np.float32)
             unit_length(out, out=out)
-        return out if dtype is None or out.dtype == dtype else _copied(out, dtype)
+        return out if dtype is None or out.dtype == dtype else retyped(out, dtype)
 
     def _check_unchanged(self) -> None:
         """Raise StoreError where a part was rewritten: rows and vectors read apart would not belong together."""
@@ -324,13 +324,13 @@ class FeatureStore:
         name = self.provenance.column(layer)
         part = np.asarray(fine["part"])
         numbers = np.unique(part).tolist()
-        for number, fill in zip(numbers, self._fillers(name, numbers), strict=True):
+        for number, put in zip(numbers, self._fillers(name, numbers), strict=True):
             mine = fine.take(pa.array(np.flatnonzero(part == number)))
             self._check_unchanged()
             for start in range(0, len(mine), rows):
                 chunk = mine.slice(start, rows)
                 out = np.empty((len(chunk), self.provenance.columns[name]), self.provenance.dtype)
-                fill(chunk, out)
+                put(chunk, out)
                 yield FeatureTable(
                     rows=np.asarray(chunk["row"]),
                     keys=chunk["id"].to_pylist(),
@@ -346,7 +346,7 @@ class FeatureStore:
                 matrix = self._mapped(column).values
                 return repeat(lambda rows, out: np.take(matrix, self._places(rows), axis=0, out=out), len(numbers))
         tables = self._tables([column], WHOLE_AT_ONCE, [self._parts[number] for number in numbers])
-        return (partial(_fill, table[column]) for table in tables)
+        return (partial(fill, table[column]) for table in tables)
 
     def matrix_blocks(self, rows: int, layer: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Return (row numbers, int64 [n]; vectors, [n, dim]) of all rows that have a vector, at most `rows` at a time.
@@ -397,11 +397,3 @@ class FeatureStore:
         places = starts[np.asarray(self._view["part"])] + np.asarray(self._view["at"])
         chunks = [chunk for column in columns for chunk in column.chunks]
         return pa.chunked_array(chunks, pa.string()).take(pa.array(places))
-
-
-def _fill(column: pa.ChunkedArray, rows: pa.Table, out: np.ndarray) -> None:
-    copy_vectors(column, np.asarray(rows["at"]), np.arange(len(rows)), out)
-
-
-def _copied(vectors: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
-    return widen(vectors) if np.dtype(dtype) == np.float32 else vectors.astype(dtype)

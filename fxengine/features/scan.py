@@ -71,13 +71,13 @@ def _first_damaged(paths: Sequence[Path], column: str) -> Path:
     return paths[0]
 
 
-def copy_vectors(column: pa.ChunkedArray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    """Copy rows `source` of a part's vector column to rows `target` of `out`."""
-    start = 0
+def fill(column: pa.ChunkedArray, rows: pa.Table, out: np.ndarray) -> None:
+    """Set `out` to the vectors of some rows of a part, which say where they are `at`, out of its vector column."""
+    at, start = np.asarray(rows["at"]), 0
     for chunk in column.chunks:
-        inside = np.flatnonzero((source >= start) & (source < start + len(chunk)))
+        inside = np.flatnonzero((at >= start) & (at < start + len(chunk)))
         if len(inside):
-            copy_rows(vector_matrix(chunk, out.shape[1]), source[inside] - start, target[inside], out)
+            copy_rows(vector_matrix(chunk, out.shape[1]), at[inside] - start, inside, out)
         start += len(chunk)
 
 

@@ -264,15 +264,15 @@ def _here(path: Path, facts: IndexFacts) -> Iterator[Path]:
         return
     sha256 = facts.hashes.get(path.name, "")
     # One that was copied there from a disk has its name from there.
-    found = next(filter(store_files.is_there, (path.with_name(_named(path.name, sha256)), path)), path)
+    possible = (path.with_name(_named(path.name, sha256)), path)
     try:
-        copied = kept_copy(found, sha256)
+        copied = kept_copy(possible, sha256)
     except OSError as error:
-        if store_files.reason_of(found, error) is not None:
+        if store_files.reason_of(path, error) is not None:
             raise
         tell(error)  # there is no room in the cache
-        with store_files.here(found) as copied:
-            yield copied
+        with store_files.here(next(filter(store_files.is_there, possible), path)) as fetched:
+            yield fetched
         return
     yield copied
 

@@ -268,9 +268,8 @@ def index_for(
         return Index.exact(store, metric or "cosine", layer), f"The index is by {found.metric}: searched exactly."
     if other_kind and found.facts is not None and found.facts.queries.endswith("rows"):
         why = "The index was measured with rows, which the other kind is unlike: searched exactly."
-        return Index.exact(
-            store, "cosine", layer
-        ), f"{why} `fxengine index {store.called} --queries FILE.npy` tries it."
+        how = f"`fxengine index {store.called} --queries FILE.npy` tries it."
+        return Index.exact(store, "cosine", layer), f"{why} {how}"
     return found, None
 
 
