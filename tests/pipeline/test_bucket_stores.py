@@ -20,6 +20,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import FxError, StoreError, StoreLocked
 from fxengine.features import lease
 from fxengine.features.parts import OpenPart, list_parts, part_path, read_part, read_provenance
+from fxengine.features.run_folder import notes_folder
 from fxengine.features.write import rewrite_part
 from fxengine.pipeline.summary import Progress
 from fxengine.pipeline.unit_plan import open_plan
@@ -313,3 +314,12 @@ def test_places_that_are_no_store_are_refused(photos: Path, tiny: BackboneFile) 
     }.items():
         with pytest.raises(FxError, match=said):
             extract(photos, place, backbone=tiny.path)
+
+
+def test_what_is_being_decoded_is_noted_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
+    found = [notes_folder(STORE), notes_folder(PLACE), notes_folder(f"{STORE}/"), notes_folder(STORE, "1/2")]
+    assert found[0] == found[1] == found[2] != found[3]
+    assert all(each.is_dir() and each.parent == tmp_path / "cache" / "notes" for each in found)
+    assert notes_folder(tmp_path) == tmp_path
+    assert notes_folder(tmp_path, "1/2") == tmp_path / "_run" / "shard-1-of-2"
