@@ -53,9 +53,11 @@ class _Note:
             raise ValueError(f"'term' cannot be {self.term}")
 
     def is_dead(self) -> bool:
-        """Tell whether it is known that the holder is gone: it was a process of this very machine."""
+        """Tell whether it is known that the holder is gone: a process of this very machine, or a run of this one."""
         if not self.machine or self.machine != _machine():
             return False
+        if self.holder.pid == os.getpid():
+            return self.token not in _ours
         try:
             os.kill(self.holder.pid, 0)
         except ProcessLookupError:
@@ -63,6 +65,9 @@ class _Note:
         except OSError:
             return False
         return False
+
+
+_ours = set[str]()  # tokens of the leases that this process holds
 
 
 @contextmanager
@@ -104,6 +109,7 @@ class _Lease:
             found, content = self._bucket.get(self._key)
             self._refuse_held(found, content, now_ns)
             self._found = found
+        _ours.add(self._note.token)
         if not self._write():
             raise StoreLocked(f"{self._called} is being written to by another process, which was a moment faster.")
 
@@ -142,6 +148,7 @@ class _Lease:
     def release(self) -> None:
         """Give it back, where it is held."""
         self._ended.set()
+        _ours.discard(self._note.token)  # where it cannot be given back, the next run of this process takes it
         if not self._is_lost and self._turn.acquire(timeout=_PATIENCE):
             with suppress(OSError):  # then it ends by itself
                 assert self._found is not None
