@@ -202,7 +202,9 @@ def test_who_loses_the_lease_stops_in_a_sentence(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "others"), [(None, None), (1, None), (None, 1)])
+@pytest.mark.parametrize(
+    ("workers", "others"), [(None, None), (None, 1), pytest.param(1, None, marks=pytest.mark.long)]
+)
 def test_two_that_write_at_once_lose_and_double_nothing(
     workers: int | None,
     others: int | None,
