@@ -115,6 +115,19 @@ def _store(store: dict[str, Any]) -> list[Row]:
     ]
 
 
+def _store_bucket(found: dict[str, Any]) -> list[Row]:
+    seconds = {name: each["median"] for name, each in found["seconds"].items()}
+    return [
+        (
+            f"a search of a store of {found['rows']:,} rows in a bucket that answers 20 ms late, s (medians of "
+            f"{found['rounds']})",
+            f"first {seconds['bucket, first']:.1f}, second {seconds['bucket, second']:.1f}; of the store in a folder "
+            f"{seconds['folder, first']:.1f} and {seconds['folder, second']:.1f}",
+            "`python -m bench.store`, part `bucket`",
+        )
+    ]
+
+
 def _update(update: dict[str, Any]) -> list[Row]:
     times = update["times_the_walk"]
     return [
@@ -189,6 +202,7 @@ SPEED = {
     "precision": _precision,
     "memory": _memory,
     "store": _store,
+    "store_bucket": _store_bucket,
     "update": _update,
     "serve": _serve,
     "label": _label,

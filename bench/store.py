@@ -1,12 +1,19 @@
 """How a store is laid out, and how fast it reads: layouts of the vector column, `vectors()`, the mapped copy.
 
 python -m bench.store [--rows 32768] [--rounds 7]
+python -m bench.store --part bucket [--rows 32768] [--rounds 3]
+
+A bucket is one whose server waits 20 ms before each answer: a search of it, with an empty cache and then with the copy
+that the first one made, against the same store in a folder; processes of their own that take turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,10 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.machine import interleave, photos, print_table, save
+from bench.machine import ROOT, interleave, photos, print_table, save
+from bench.places import bucket
 from fxengine import FeatureStore, extract
 from fxengine.features import parts
 from fxengine.features.schema import FEATURE
+from tests.stores import write_store
 
 PHOTOS = ("imagenet_500/*", "caltech_20/*", "cats_dogs/*", "flowers_300/*", "holidays_pairs/*")
 LAYOUTS = [
@@ -34,6 +43,14 @@ LAYOUTS = [
     ("binary, zstd", "binary", "zstd", "PLAIN"),
     ("binary, byte-stream-split + zstd", "binary", "zstd", "BYTE_STREAM_SPLIT"),
 ]
+_PART, _DIM = 8192, 1280
+_SEARCH = """
+import sys, time
+from fxengine.retrieval.search import search
+begin = time.perf_counter()
+assert search(sys.argv[1], id="00000007", k=5).answers[0].neighbours
+print(time.perf_counter() - begin)
+"""
 
 
 def real_store(folder: Path, rows: int) -> FeatureStore:
@@ -99,12 +116,52 @@ def _rate(count: int, work: Callable[[], object]) -> float:
     return count / 1e9 / (time.perf_counter() - begin)
 
 
+def bucket_part(rows: int, rounds: int) -> None:
+    """Measure searches of a store in a bucket, and print."""
+    seconds: dict[str, list[float]] = {
+        "folder, first": [],
+        "folder, second": [],
+        "bucket, first": [],
+        "bucket, second": [],
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "made").mkdir()
+        rng = np.random.default_rng(0)
+        for number, start in enumerate(range(0, rows, _PART)):
+            numbers = list(range(start, min(start + _PART, rows)))
+            vectors = rng.normal(size=(len(numbers), _DIM)).astype(np.float16)  # of no more pattern than real ones
+            write_store(
+                folder / "made" / "store", vectors, ids=[f"{i:08d}" for i in numbers], rows=numbers, part=number
+            )
+        with bucket(folder / "made", 0) as environment:
+            for turn in range(rounds):
+                for name, place in (("folder", str(folder / "made" / "store")), ("bucket", "s3://bench/store")):
+                    own = {**environment, "FXENGINE_CACHE": str(folder / f"{name} {turn}")}
+                    for when in ("first", "second"):
+                        seconds[f"{name}, {when}"].append(_searched(place, own))
+    found = {name: {"median": statistics.median(each), "fastest": min(each)} for name, each in seconds.items()}
+    for name, each in found.items():
+        print(f"{name:<16} {each['median']:.2f} s median, {each['fastest']:.2f} s fastest")
+    save("store_bucket", {"rows": rows, "dim": _DIM, "parts": -(-rows // _PART), "rounds": rounds, "seconds": found})
+
+
+def _searched(place: str, environment: dict[str, str]) -> float:
+    command = [sys.executable, "-c", _SEARCH, place]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return round(float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout), 2)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=("layouts", "bucket"), default="layouts")
     parser.add_argument("--rows", type=int, default=32_768)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    if options.part == "bucket":
+        bucket_part(options.rows, options.rounds)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ["FXENGINE_CACHE"] = str(folder / "cache")

@@ -33,9 +33,10 @@ _CLEANED = {
     "precision": r"[0-9a-f]{32}\.json",
     "fp16": r"[0-9a-f]{64}\.onnx",
     "tensorrt": r"[0-9a-f]{32}",
-    "vectors": r"[0-9a-f]{32}-[0-9a-f]{32}\.npy",
+    "vectors": r"[0-9a-f]{32}-[0-9a-f]{32}\.(npy|copy)",
     "words": r"[0-9a-f]{32}-[0-9a-f]{32}\.(npy|json)",
     "thumbnails": r"[0-9a-f]{64}\.jpg",
+    "notes": r"[0-9a-f]{32}",
     "logs": r"[a-z]+-\d{8}-\d{6}-\d+\.log",
 }
 KINDS = (*_CLEANED, *_KEPT)

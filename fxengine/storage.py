@@ -11,6 +11,7 @@ import errno
 import importlib.util
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -43,7 +44,7 @@ class Found(NamedTuple):
     Attributes:
         key: where it lies in its bucket.
         size: bytes.
-        mtime_ns: when it was written, in nanoseconds, of which servers say whole seconds.
+        mtime_ns: when it was written, in nanoseconds, of which servers say whole seconds; 0 of what was just written.
         etag: what changes with its content, or "".
         version: what else a conditional write may have to name, or "".
     """
@@ -175,6 +176,14 @@ class Bucket:
         got = self._asked(lambda: self._obstore.get(self._store, key))
         return _found(got.meta), lambda: bytes(self._asked(got.bytes))
 
+    def tail(self, key: str, most: int) -> tuple[Found, bytes]:
+        """Return what the server says of a key, and its last bytes, `most` or all of fewer; raises OSError."""
+        if not self.sorted:  # Azure knows no ranges from the end
+            found = self.stat(key)
+            return found, self.range(found, max(0, found.size - most), found.size) if found.size else b""
+        got = self._asked(lambda: self._obstore.get(self._store, key, options={"range": {"suffix": most}}))
+        return _found(got.meta), bytes(self._asked(got.bytes))
+
     def stream(self, key: str) -> tuple[Found, Iterator[bytes]]:
         """Return what the server says of a key, and what it holds, some megabytes at once; both raise OSError."""
         got = self._asked(lambda: self._obstore.get(self._store, key))
@@ -191,22 +200,25 @@ class Bucket:
         got = self._asked(lambda: self._obstore.get(self._store, found.key, options=wanted))
         return bytes(self._asked(got.bytes))
 
-    def create(self, key: str, content: bytes) -> bool:
-        """Write an object where nothing has the key; tell whether nothing had.
+    def create(self, key: str, content: bytes) -> Found | None:
+        """Write an object where nothing has the key; return its state, None where something had the key.
 
-        Of several that do so at once exactly one is told True; one whose answer a network lost may be told False of
-        what it made itself. Raises OSError.
+        Of several that do so at once exactly one is told its state; one whose answer a network lost may be told None
+        of what it made itself. Raises OSError.
         """
         for _ in range(_RETRIES):
-            if self._put(key, content, "create"):
-                return True
+            if made := self._put(key, content, "create"):
+                return made
             with suppress(FileNotFoundError):  # a 409 says as well that another one was about to write, and did not
                 self.stat(key)
-                return False
+                return None
         raise OSError(errno.EIO, "others write the same key again and again")
 
-    def replace(self, content: bytes, found: Found) -> bool:
-        """Write an object anew where it still is as it was found; tell whether it was. Raises OSError."""
+    def replace(self, content: bytes, found: Found) -> Found | None:
+        """Write an object anew where it still is as it was found; return its state, None where it is another.
+
+        As of `create`, an answer may be lost. Raises OSError.
+        """
         version = {name: value for name, value in (("e_tag", found.etag), ("version", found.version)) if value}
         return self._put(found.key, content, version)
 
@@ -214,19 +226,17 @@ class Bucket:
         """Write an object, whatever was there; raises OSError."""
         self._put(key, content, "overwrite")
 
-    def _put(self, key: str, content: bytes, mode: Any) -> bool:
-        """Return whether the condition of a mode held."""
-        held = True
+    def _put(self, key: str, content: bytes, mode: Any) -> Found | None:
+        """Return the state of what was written, None where the condition of a mode did not hold."""
 
-        def ask() -> None:
-            nonlocal held
+        def ask() -> Any:
             try:
-                self._obstore.put(self._store, key, content, mode=mode, use_multipart=False)
+                return self._obstore.put(self._store, key, content, mode=mode, use_multipart=False)
             except (self._obstore.exceptions.AlreadyExistsError, self._obstore.exceptions.PreconditionError):
-                held = False
+                return None
 
-        self._asked(ask)
-        return held
+        made = self._asked(ask)
+        return Found(key, len(content), 0, made["e_tag"] or "", made["version"] or "") if made is not None else None
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error. Raises OSError."""
@@ -265,13 +275,68 @@ class Bucket:
             return OSError(errno.ESTALE, "it was written anew meanwhile")
         if status in ("401", "403") or isinstance(error, PermissionError) or kind.startswith(("Perm", "Unauth")):
             return PermissionError(errno.EACCES, f"the server refuses these credentials{answer}")
-        if status:
-            return OSError(errno.EIO, f"the server answered with an error, several times{answer}")
-        if "timed out" in said or "timeout" in kind.lower() or "deadline" in said:
-            return OSError(errno.EIO, "the server did not answer in time")
-        if "error sending request" in said or "onnect" in said:
-            return OSError(errno.EIO, "the server cannot be reached")
-        return OSError(errno.EIO, "the server's answer ended early, or cannot be understood")
+        if status == "416" or "non-partial" in said:  # of an object without bytes none can be asked for
+            return OSError(errno.EINVAL, "it is empty")
+        return OSError(errno.EIO, _unanswered(said, kind, answer))
+
+
+def _unanswered(said: str, kind: str, answer: str) -> str:
+    """Return why a server gave nothing, or no more than an error."""
+    if answer:
+        return f"the server answered with an error, several times{answer}"
+    if "timed out" in said or "timeout" in kind.lower() or "deadline" in said:
+        return "the server did not answer in time"
+    if "error sending request" in said or "onnect" in said:
+        return "the server cannot be reached"
+    return "the server's answer ended early, or cannot be understood"
+
+
+class Upload:
+    """A file of this machine that becomes an object by one request.
+
+    Attributes:
+        path: where to write.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, read: Found | None) -> None:
+        """Begin, with the state in which an object that is written anew was read, or None; raises OSError."""
+        self._bucket, self._key = bucket, key
+        self._found = read if read is not None else self._there()
+        handle, name = tempfile.mkstemp(prefix="fxengine-")
+        os.close(handle)
+        self.path = Path(name)
+
+    def commit(self) -> None:
+        """Write it where nothing has changed since this began: of two that replace one object one fails."""
+        content = self.path.read_bytes()
+        if not self._put(content) and not self._is_ours(content):
+            raise OSError(errno.ESTALE, "Another process wrote it meanwhile", f"{self._bucket.called}/{self._key}")
+
+    def create(self) -> bool:
+        """Write it where nothing is, or what was emptied; tell whether that was so. Raises OSError."""
+        if self._found is not None and self._found.size:
+            return False
+        return self._put(self.path.read_bytes())  # over what was ended, too
+
+    def _put(self, content: bytes) -> bool:
+        if self._found is None:
+            return self._bucket.create(self._key, content) is not None
+        return self._bucket.replace(content, self._found) is not None
+
+    def _is_ours(self, content: bytes) -> bool:
+        """Tell whether what is there is what was to be written: the answer of a server may have been lost."""
+        there = self._there()
+        return there is not None and there.size == len(content) and self._bucket.get(self._key)[1]() == content
+
+    def _there(self) -> Found | None:
+        try:
+            return self._bucket.stat(self._key)
+        except FileNotFoundError:
+            return None
+
+    def close(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
 
 
 @lru_cache(32)

@@ -9,17 +9,29 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
+from fxengine.errors import InputError, path_of
 from fxengine.files import Replacement, open_regular, read_small, remove
-from fxengine.storage import Bucket, Found, is_remote, open_bucket, split
+from fxengine.storage import BUCKETS, CREDENTIALS, Bucket, Found, Upload, absolute, is_remote, open_bucket, shown, split
 
-_AT_ONCE = 1 << 20  # bytes of a request: the end of a part with its footer is one
+SMALL_AT_ONCE, WHOLE_AT_ONCE = (
+    32,
+    4,
+)  # requests: such as wait for a server most of the time, and such as carry megabytes
+_TAIL = 1 << 16  # bytes that come with the first request: in a part the footer is among them
+_AHEAD = 1 << 16  # bytes that come with any other: in a part the small columns of a row group, which lie side by side
+_SIGNS = (errno.EACCES, errno.ENOENT, errno.EIO, errno.ESTALE)  # of what a server said; others are said by readers
+
+T = TypeVar("T")
 
 
 class Made(Protocol):
@@ -41,6 +53,35 @@ class Made(Protocol):
         """Remove what was not put into its place."""
 
 
+def place_of(name: str, value: object) -> Path:
+    """Return where the store is that the parameter `name` was given.
+
+    Raises:
+        InputError: it is no path, no bucket is named, or it lies on the web.
+    """
+    path = path_of(name, value)
+    if not is_remote(path):
+        return path
+    if split(path)[0] not in BUCKETS:
+        raise InputError(f"{shown(path)} is no store: one lies in a folder, or in a bucket ({', '.join(BUCKETS)}).")
+    return Path(absolute(path))
+
+
+def reason_of(path: Path, error: Exception) -> str | None:
+    """Return why a server did not give a file, and what to do, in sentences; None where it is no server's error."""
+    if not is_remote(path) or not isinstance(error, OSError) or error.errno not in _SIGNS:
+        return None
+    if isinstance(error, PermissionError):
+        advice = f"Set credentials that may read it: {CREDENTIALS[split(path)[0]]}."
+    elif isinstance(error, FileNotFoundError) and "bucket" in str(error.strerror):
+        advice = "Look at its name, and at the region or the endpoint (AWS_REGION, AWS_ENDPOINT_URL)."
+    elif isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:
+        advice = "Run the same command again."
+    else:
+        advice = "Look at the network and the endpoint (AWS_ENDPOINT_URL), and run the same command again."
+    return f"{error.strerror}. {advice}"
+
+
 def names(folder: Path) -> list[str]:
     """Return the names of the files in a folder, in no order; none where there is no such folder.
 
@@ -52,9 +93,21 @@ def names(folder: Path) -> list[str]:
             return [path.name for path in folder.iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
-    bucket, key = _place(folder)
-    prefix = f"{key}/" if key else ""
-    return [found.key.removeprefix(prefix) for found in bucket.files(key)]
+    return list(_listed(folder))
+
+
+def may_have(folder: Path, beginning: str) -> bool:
+    """Tell whether a folder is there, and in a bucket something whose name begins so: at the cost of one request.
+
+    Raises OSError.
+    """
+    if not is_remote(folder):
+        return folder.is_dir()
+    if split(folder)[0] not in BUCKETS:
+        return False
+    bucket, key = _place(folder / beginning)
+    page: list[Found] = next(bucket.pages(key.removesuffix(beginning).rstrip("/"), key), [])
+    return any(found.key.startswith(key) for found in page)
 
 
 def is_there(path: Path) -> bool:
@@ -73,16 +126,62 @@ def stamp(path: Path) -> tuple[object, ...]:
     """Return what differs as soon as a file is another one; raises OSError."""
     if is_remote(path):
         bucket, key = _place(path)
-        found = bucket.stat(key)
-        return str(path), found.size, found.etag or found.mtime_ns
+        return _stamp_of(path, bucket.stat(key))
     status = path.stat()
     return str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def open_file(path: Path, *, follow: bool = False) -> BufferedReader:
+def stamps(paths: Sequence[Path]) -> list[tuple[object, ...] | None]:
+    """Return what `stamp` does of each of some files, None of one that cannot be looked at.
+
+    All lie in one folder: in a bucket that is listed once. Raises OSError where it cannot be.
+    """
+    if not paths or not is_remote(paths[0]):
+        return [_stamp_here(path) for path in paths]
+    listed = _listed(paths[0].parent)
+    return [_stamp_of(path, listed[path.name]) if path.name in listed else None for path in paths]
+
+
+def sizes(paths: Sequence[Path]) -> list[int]:
+    """Return the bytes of each of some files of one folder; raises OSError where one is not there."""
+    if not paths or not is_remote(paths[0]):
+        return [path.stat().st_size for path in paths]
+    listed = _listed(paths[0].parent)
+    return [listed[path.name].size if path.name in listed else 0 for path in paths]
+
+
+def each(function: Callable[[Path], T], paths: Iterable[Path], at_once: int = SMALL_AT_ONCE) -> Iterator[T]:
+    """Yield what a function gives for each of some files, in their order.
+
+    In a bucket as many are asked for at once as are under way or wait to be taken: a request is mostly waiting.
+    """
+    items = iter(paths)
+    first = next(items, None)
+    if first is None:
+        return
+    if not is_remote(first):
+        yield function(first)
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(at_once) as pool:
+        waiting: deque[Future[T]] = deque([pool.submit(function, first)])
+        try:
+            for path in items:
+                if len(waiting) == at_once:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(function, path))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def open_file(path: Path, *, follow: bool = False, whole: bool = False) -> BinaryIO:
     """Open a file for reading anywhere in it, one that is regular; a link only where `follow` says so.
 
-    Of an object bytes come by ranges, all of the state in which it was opened.
+    Of an object its end comes at once, and other bytes by ranges with some that follow, which are kept: all of the
+    state in which it was opened. Where all is wanted (`whole`), it comes by one request.
 
     Raises:
         FileNotFoundError: there is none.
@@ -91,7 +190,38 @@ def open_file(path: Path, *, follow: bool = False) -> BufferedReader:
     if not is_remote(path):
         return open_regular(path, follow=follow)
     bucket, key = _place(path)
-    return BufferedReader(_Object(bucket, bucket.stat(key)), _AT_ONCE)
+    if whole:
+        return BytesIO(bucket.get(key)[1]())
+    return BufferedReader(_Object(bucket, *bucket.tail(key, _TAIL)), 1)  # reads nothing ahead of what is asked for
+
+
+def copy(path: Path, out: BinaryIO) -> None:
+    """Write what is in a file to another one, some megabytes at once; raises OSError."""
+    if is_remote(path):
+        bucket, key = _place(path)
+        for block in bucket.stream(key)[1]:
+            out.write(block)
+    else:
+        with open_regular(path) as opened:
+            shutil.copyfileobj(opened, out)
+
+
+@contextmanager
+def here(path: Path) -> Iterator[Path]:
+    """Yield a file of this machine with what is in a file: itself, or for the time of the block a copy.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="fxengine-") as folder:
+        copied = Path(folder, path.name)
+        with copied.open("wb") as out:
+            copy(path, out)
+        yield copied
 
 
 def size_of(opened: BinaryIO) -> int:
@@ -117,9 +247,35 @@ def read_short(path: Path, most: int) -> bytes:
         return opened.read()
 
 
-def make(target: Path) -> Made:
-    """Return a file to write, to be put at `target`; raises OSError."""
-    return _Upload(target) if is_remote(target) else Replacement(target)
+def state(path: Path) -> Found | None:
+    """Return what a file in a bucket is now, to be given to `make` by who reads it and writes it anew; None on a disk.
+
+    Raises:
+        FileNotFoundError: there is none in the bucket.
+        OSError: its server does not say.
+    """
+    if not is_remote(path):
+        return None
+    bucket, key = _place(path)
+    return bucket.stat(key)
+
+
+def states(folder: Path) -> dict[str, Found]:
+    """Return name -> what `state` says, of all that lies in a folder; {} on a disk, whose lock nobody passes by.
+
+    Raises OSError.
+    """
+    return _listed(folder) if is_remote(folder) else {}
+
+
+def make(target: Path, read: Found | None = None) -> Made:
+    """Return a file to write, to be put at `target`; raises OSError.
+
+    Args:
+        target: where.
+        read: of an object that is written anew, its state when it was read; that of this moment unless given.
+    """
+    return Upload(*_place(target), read) if is_remote(target) else Replacement(target)
 
 
 @contextmanager
@@ -139,16 +295,53 @@ def delete(path: Path) -> None:
         remove(path)
 
 
+def end(path: Path, read: Found | None) -> None:
+    """Remove a file whose name says that something goes on; in a bucket empty it, where it is as it was read.
+
+    An object cannot be removed on a condition: what another one has put there since would go with it. One that is
+    empty counts as none, and is replaced by `Made.create`. Raises OSError of a server.
+    """
+    if read is None:
+        delete(path)
+    else:
+        _place(path)[0].replace(b"", read)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder whose parent is there, unless it is there, too; a bucket needs none. Raises OSError."""
+    if not is_remote(folder):
+        folder.mkdir(exist_ok=True)
+
+
 def _place(path: Path) -> tuple[Bucket, str]:
     scheme, name, key = split(path)
     return open_bucket(scheme, name), key
 
 
+def _listed(folder: Path) -> dict[str, Found]:
+    """Return name -> what the server says, of what lies in a folder in a bucket; raises OSError."""
+    bucket, key = _place(folder)
+    prefix = f"{key}/" if key else ""
+    return {found.key.removeprefix(prefix): found for found in bucket.files(key)}
+
+
+def _stamp_of(path: Path, found: Found) -> tuple[object, ...]:
+    return str(path), found.size, found.etag or found.mtime_ns
+
+
+def _stamp_here(path: Path) -> tuple[object, ...] | None:
+    try:
+        return stamp(path)
+    except OSError:
+        return None
+
+
 class _Object(io.RawIOBase):
     """An object that is open."""
 
-    def __init__(self, bucket: Bucket, found: Found) -> None:
+    def __init__(self, bucket: Bucket, found: Found, tail: bytes) -> None:
         self._bucket, self._found, self._at = bucket, found, 0
+        self._blocks = {found.size - len(tail): tail}  # what came, by where it begins
 
     def readable(self) -> bool:
         return True
@@ -164,45 +357,18 @@ class _Object(io.RawIOBase):
         return self._at
 
     def readinto(self, out: memoryview, /) -> int:  # type: ignore[override]
-        end = min(self._at + len(out), self._found.size)
-        if end <= self._at:
+        at, count = self._at, min(len(out), self._found.size - self._at)
+        if count <= 0:
             return 0
-        content = self._bucket.range(self._found, self._at, end)
+        begin = next((begin for begin, block in self._blocks.items() if begin <= at < begin + len(block)), at)
+        if begin not in self._blocks:
+            self._blocks[at] = self._bucket.range(self._found, at, min(at + max(count, _AHEAD), self._found.size))
+        content = self._blocks[begin][at - begin : at - begin + count]
+        if count > _AHEAD:  # is not asked for again
+            self._blocks.pop(at, None)
         out[: len(content)] = content
         self._at += len(content)
         return len(content)
 
-
-class _Upload:
-    """A file of this machine that becomes an object by one request.
-
-    Attributes:
-        path: where to write.
-    """
-
-    def __init__(self, target: Path) -> None:
-        self._bucket, self._key = _place(target)
-        self._called = str(target)
-        handle, name = tempfile.mkstemp(prefix="fxengine-")
-        os.close(handle)
-        self.path = Path(name)
-        try:
-            self._found: Found | None = self._bucket.stat(self._key)
-        except FileNotFoundError:
-            self._found = None
-
-    def commit(self) -> None:
-        """Write it where nothing has changed since this began: of two that replace one object one fails."""
-        content = self.path.read_bytes()
-        if self._found is None:
-            held = self._bucket.create(self._key, content)
-        else:
-            held = self._bucket.replace(content, self._found)
-        if not held:
-            raise OSError(errno.ESTALE, "Another process wrote it meanwhile", self._called)
-
-    def create(self) -> bool:
-        return self._bucket.create(self._key, self.path.read_bytes())
-
-    def close(self) -> None:
-        remove(self.path)
+    def readall(self) -> bytes:
+        return self.read(max(0, self._found.size - self._at)) or b""

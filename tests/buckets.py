@@ -54,6 +54,22 @@ class Served:
 
 
 @contextmanager
+def watched(bucket: Served) -> Iterator[list[tuple[str, str, str]]]:
+    """Yield a list that takes in the method, the path and the range of every request, "" for no range."""
+    app, seen = bucket.server.app, list[tuple[str, str, str]]()
+
+    def ask(environ: dict[str, Any], start: Any) -> Any:
+        seen.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_RANGE", "")))
+        return app(environ, start)
+
+    bucket.server.app = ask
+    try:
+        yield seen
+    finally:
+        bucket.server.app = app
+
+
+@contextmanager
 def served(patch: pytest.MonkeyPatch, *, threaded: bool = True) -> Iterator[Served]:
     import boto3
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app

@@ -215,6 +215,7 @@ OURS = {
     "precision": f"{HEX[:32]}.json",
     "fp16": f"{HEX}.onnx",
     "tensorrt": f"{HEX[:32]}",
+    "notes": f"{HEX[:32]}",
     "vectors": f"{HEX[:32]}-{HEX[32:]}.npy",
     "words": f"{HEX[:32]}-{HEX[32:]}.json",
     "thumbnails": f"{HEX}.jpg",
@@ -237,7 +238,7 @@ def test_cleaning_leaves_what_costs_more_than_time(folder: Path, tmp_path: Path)
     assert (cache.sizes()["tensorrt"], cache.sizes()["vectors"]) == (500, 1250)
     (finding,) = doctor(clean_cache=True).findings
     kept = "int8 1,000 bytes, named 1,000 bytes, hub 1,000 bytes"
-    assert finding.found.startswith(f"9,750 bytes freed; {folder}, 3,000 bytes ({kept});")
+    assert finding.found.startswith(f"10,750 bytes freed; {folder}, 3,000 bytes ({kept});")
     assert cache.sizes() == {"int8": 1000, "named": 1000, "hub": 1000}
     assert trust.was_named("root", "/photos")
     assert tmp_path.exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fxengine import store_files
+from fxengine.storage import Bucket, Found
 from tests.buckets import NAME, served
 
 
@@ -85,7 +86,68 @@ def test_in_a_bucket_of_two_that_replace_one_object_one_fails() -> None:
             with pytest.raises(OSError, match="Another process wrote it meanwhile"):
                 late.commit()
         assert store_files.read_short(path, 9) == b"two"
+        write(path, bytes(1 << 18))  # more than comes when it is opened
         with store_files.open_file(path) as opened:
             write(path, b"other")
             with pytest.raises(OSError, match="it was written anew meanwhile"):
                 opened.read()
+
+
+@pytest.fixture
+def remote() -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch, served(patch, threaded=False):
+        yield Path(f"s3:/{NAME}/store/a.bin")
+
+
+def test_in_a_bucket_what_was_read_is_replaced_and_nothing_else(remote: Path) -> None:
+    write(remote, b"one")
+    read = store_files.state(remote)
+    assert store_files.states(remote.parent) == {"a.bin": read}
+    write(remote, b"two")
+    with closing(store_files.make(remote, read)) as made:
+        made.path.write_bytes(b"three")
+        with pytest.raises(OSError, match="Another process wrote it"):
+            made.commit()
+    assert store_files.read_short(remote, 9) == b"two"
+    with closing(store_files.make(remote, store_files.state(remote))) as made:
+        made.path.write_bytes(b"three")
+        made.commit()
+    assert store_files.read_short(remote, 9) == b"three"
+
+
+def test_in_a_bucket_what_was_ended_counts_as_none(remote: Path) -> None:
+    def create(content: bytes) -> bool:
+        with closing(store_files.make(remote)) as made:
+            made.path.write_bytes(content)
+            return made.create()
+
+    assert create(b"one")
+    first = store_files.state(remote)
+    assert not create(b"two")
+    store_files.end(remote, first)
+    assert store_files.sizes([remote]) == [0]
+    assert create(b"two")
+    store_files.end(remote, first)  # late: another one is there
+    assert store_files.read_short(remote, 9) == b"two"
+
+
+@pytest.mark.parametrize("old", [b"", b"old"])
+def test_in_a_bucket_a_lost_answer_is_no_failure(old: bytes, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = Bucket._put
+    if old:
+        write(remote, old)
+
+    def forgetful(self: Bucket, key: str, content: bytes, mode: object) -> Found | None:
+        put(self, key, content, mode)  # and what comes back is the refusal of a second try
+        return put(self, key, content, mode)
+
+    monkeypatch.setattr(Bucket, "_put", forgetful)
+    write(remote, b"new")
+    assert store_files.read_short(remote, 9) == b"new"
+
+
+def test_on_a_disk_there_is_no_state_but_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    assert (store_files.state(tmp_path / "a"), store_files.states(tmp_path)) == (None, {})
+    store_files.end(tmp_path / "a", None)
+    assert store_files.names(tmp_path) == []

@@ -152,7 +152,7 @@ def check_finite(x: np.ndarray, rows: np.ndarray, store: FeatureStore) -> None:
         key = table["id"][pc.index(table["row"], int(rows[bad[0]])).as_py()].as_py()
         raise StoreError(
             f"The vector of {key!r} has values that are not finite ({len(bad)} such rows in one "
-            f"block). `fxengine verify {store.path} --repair` computes bad parts again."
+            f"block). `fxengine verify {store.called} --repair` computes bad parts again."
         )
 
 

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 _MANY = 1 << 18  # below, NumPy's cast takes a millisecond
 
@@ -47,3 +48,8 @@ def _cast() -> Any:
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     options.enable_mem_pattern = False  # kept for every length, for nothing
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def retyped(vectors: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
+    """Return vectors in another type, as a copy."""
+    return widen(vectors) if np.dtype(dtype) == np.float32 else vectors.astype(dtype)

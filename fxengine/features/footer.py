@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from fxengine.errors import StoreError, first_line
 from fxengine.features.schema import KEPT_BYTES, KEPT_GROUP, Provenance, part_schema
-from fxengine.store_files import open_file, size_of
+from fxengine.storage import is_remote, shown
+from fxengine.store_files import open_file, reason_of, size_of
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,15 @@ def read_footer(path: Path, columns: Sequence[str] | None = ()) -> Footer:
         raise damaged(path, error) from error
 
 
-def open_part(path: Path) -> BufferedReader:
-    """Open a part; one may be a link to a file, as download caches make them. Raises OSError."""
-    return open_file(path, follow=True)
+def open_part(path: Path, *, whole: bool = False) -> BinaryIO:
+    """Open a part, to read all of it where `whole` says so; one may be a link to a file, as download caches make them.
+
+    Raises OSError.
+    """
+    return open_file(path, follow=True, whole=whole)
 
 
-def footer_of(opened: BufferedReader, path: Path, columns: Sequence[str] | None) -> Footer:
+def footer_of(opened: BinaryIO, path: Path, columns: Sequence[str] | None) -> Footer:
     """Return the footer of a part that is open; otherwise as `read_footer`."""
     try:
         size, metadata = size_of(opened), pq.read_metadata(opened)
@@ -76,8 +80,18 @@ def footer_of(opened: BufferedReader, path: Path, columns: Sequence[str] | None)
 
 def damaged(path: Path, error: Exception | str) -> StoreError:
     """Return the error for a part that cannot be read."""
+    refused = None if isinstance(error, str) else reason_of(path, error)
+    if refused is not None:
+        return StoreError(f"{shown(path)} cannot be read: {refused}")
     reason = error if isinstance(error, str) else getattr(error, "strerror", None) or first_line(error)
-    return StoreError(f"{path} is damaged ({reason[:160]}). `fxengine verify {path.parent} --repair` makes it anew.")
+    return StoreError(f"{shown(path)} is damaged ({reason[:160]}). {mending(path.parent)}")
+
+
+def mending(store: Path) -> str:
+    """Return in a sentence what makes damaged parts of a store anew."""
+    if is_remote(store):
+        return "Copy the store to a folder: `fxengine verify FOLDER --repair` makes it anew there."
+    return f"`fxengine verify {store} --repair` makes it anew."
 
 
 def _rows_problem(metadata: pq.FileMetaData, provenance: Provenance, size: int) -> str | None:

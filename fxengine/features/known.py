@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxengine import store_files
 from fxengine.collect.item import Item
 from fxengine.features import parts
 from fxengine.features.row_numbers import older_halves
 from fxengine.features.schema import COLUMN_GROUPS, ETAG_GROUP, TRANSIENT_ERRORS, Provenance
+from fxengine.storage import Found
 
 _COLUMNS = ["row", "id", "label", "split", "size", "mtime_ns", "error_code", "content_hash"]
 _CHUNK = 65_536
@@ -32,12 +34,14 @@ class Known:
         paths: the parts.
         superseded: (part, row) of rows that another part holds under a newer id: half of a rename.
         next_row: the first row number that was never given out.
+        states: name of a part -> the state that it was read in, where it lies in a bucket.
     """
 
     table: pa.Table
     paths: list[Path]
     superseded: list[tuple[Path, int]]
     next_row: int
+    states: Mapping[str, Found] = field(default_factory=dict)
 
     @classmethod
     def read(cls, paths: list[Path], *, hashes: bool = False) -> Known:
@@ -51,8 +55,11 @@ class Known:
             StoreError: a part is damaged, or two hold one row number with different contents.
         """
         tables, next_row, groups = [], 0, list(map(_mark, COLUMN_GROUPS))
-        for number, path in enumerate(paths):
-            table = parts.read_part(path, [*_COLUMNS[: None if hashes else -1], *groups])
+        wanted = [*_COLUMNS[: None if hashes else -1], *groups]
+        with parts.unlisted(paths[0].parent if paths else Path()):
+            states = store_files.states(paths[0].parent) if paths else {}
+        found = store_files.each(lambda path: parts.read_part(path, wanted), paths)
+        for number, (path, table) in enumerate(zip(paths, found, strict=True)):
             if not hashes:
                 table = table.append_column("content_hash", pa.nulls(len(table), pa.string()))
             highest = pc.max(table["row"]).as_py() if len(table) else -1
@@ -72,7 +79,7 @@ class Known:
         table = pa.concat_tables(tables).unify_dictionaries()
         table, superseded = _drop_superseded(table, paths)
         table = table.take(pc.sort_indices(table, [("id", "ascending")]))
-        return cls(table, paths, [(paths[part], row) for part, row in superseded], next_row)
+        return cls(table, paths, [(paths[part], row) for part, row in superseded], next_row, states)
 
     def __len__(self) -> int:
         return len(self.table)

@@ -1,6 +1,7 @@
 """A copy of a store's vectors in the cache, for those who read them again and again: one matrix, mapped into memory.
 
-There is one of each column of a store, of its last state; all together take a tenth of the disk at most.
+There is one of each column of a store, of its last state; all together take a tenth of the disk at most. Files of a
+store in a bucket that no library reads there lie beside them.
 """
 
 from __future__ import annotations
@@ -19,33 +20,67 @@ from pathlib import Path
 
 import numpy as np
 
+from fxengine.cache import kind_folder
 from fxengine.errors import StoreError
 from fxengine.features.schema import FEATURE
 from fxengine.files import open_regular, remove_temporaries, replacing
-from fxengine.store_files import stamp
+from fxengine.storage import is_remote
+from fxengine.store_files import copy, is_there, sizes, stamps
 
 KIND = "vectors"  # of what is in the cache
 _SHARE = 10  # of the disk's bytes
-_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.npy")  # as `matrix_name` gives it
+_NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}\.(npy|copy)")  # as `matrix_name` and `kept_copy` give it
 
 
 def store_stamp(files: Sequence[Path]) -> str:
-    """Return a digest that differs as soon as a part is rewritten: it is then another file with another inode."""
+    """Return a digest that differs as soon as a part is rewritten: it is then another file with another inode.
+
+    Raises OSError where a bucket cannot be listed; what is wrong with a file is said by who reads it.
+    """
     digest = hashlib.sha256()
-    for file in files:
-        try:
-            facts = stamp(file)
-        except OSError:  # what is wrong with it is said by who reads it
-            digest.update(b"gone")
-            continue
-        digest.update(repr(facts).encode(errors="surrogateescape"))
+    for facts in stamps(files):
+        digest.update(b"gone" if facts is None else repr(facts).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
 def matrix_name(store: Path, stamp: str, column: str = FEATURE) -> str:
     """Return what the copy of a column is called: first which store's, then of which state of it."""
-    place = hashlib.sha256(f"{store.resolve()} {column}".encode(errors="surrogateescape"))
-    return f"{place.hexdigest()[:32]}-{stamp[:32]}.npy"
+    return f"{_digest(store, column)}-{stamp[:32]}.npy"
+
+
+def _digest(place: Path, what: str) -> str:
+    """Return of what a copy is, wherever one stands: of all states of it the same."""
+    whole = place if is_remote(place) else place.resolve()
+    return hashlib.sha256(f"{whole} {what}".encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def kept_copy(paths: Sequence[Path], sha256: str) -> Path:
+    """Return a copy in the cache of a file that lies in a bucket and has this SHA-256, fetched where it is not there.
+
+    A copy of another file of its folder with its suffix makes room for it, as other copies do.
+
+    Args:
+        paths: what it may be called there, in one folder and with one suffix.
+        sha256: of its content, in hex.
+
+    Raises:
+        FileNotFoundError: it is not there, or has another content.
+        OSError: it cannot be read, or the cache has no room for it.
+    """
+    copied = kind_folder(KIND) / f"{_digest(paths[0].parent, paths[0].suffix)}-{sha256[:32]}.copy"
+    try:
+        with open_regular(copied):
+            os.utime(copied)  # what is used stays longest
+    except FileNotFoundError:
+        path = next(filter(is_there, paths), paths[0])
+        _make_room(copied, sum(sizes([path])))
+        with replacing(copied) as temporary:
+            with temporary.open("wb") as out:
+                copy(path, out)
+            with temporary.open("rb") as made:
+                if hashlib.file_digest(made, "sha256").hexdigest() != sha256:
+                    raise FileNotFoundError(errno.ENOENT, "it holds something else", str(path)) from None
+    return copied
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ from fxengine.features import parts
 from fxengine.features.parts import Row, Vectors
 from fxengine.features.schema import Provenance
 from fxengine.features.write import rewrite_part
+from fxengine.storage import Found
 
 
-def merge_rows(part: Path, made: Path) -> None:
+def merge_rows(part: Path, made: Path, read: Found | None = None) -> None:
     """Replace rows of a part by those of the same numbers in another file; done twice, it is as if done once.
 
     Args:
         part: the part; the store's lock must be held.
         made: a file like a part, whose rows are all in `part`.
+        read: the state that `part` must still have, as for `rewrite_part`.
 
     Raises:
         StoreError: one of the two is damaged or cannot be written.
@@ -33,4 +35,4 @@ def merge_rows(part: Path, made: Path) -> None:
         vectors = None if row["error_code"] else {name: matrix[at] for name, matrix in matrices.items()}
         again[row["row"]] = Row(row=row["row"], item=item, **told, further={name: row[name] for name in names}), vectors
     if again:
-        rewrite_part(part, provenance, again=again)
+        rewrite_part(part, provenance, again=again, read=read)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -16,11 +17,11 @@ import pyarrow.parquet as pq
 
 from fxengine import store_files
 from fxengine.collect.item import Item
-from fxengine.errors import StoreError, explained
-from fxengine.features.footer import Footer, damaged, footer_of, open_part, read_footer
+from fxengine.errors import StoreError, reason
+from fxengine.features.footer import damaged, footer_of, mending, open_part, read_footer
 from fxengine.features.schema import MOST_ROWS, Provenance, is_vector_column, part_schema
 from fxengine.files import TEMPORARY
-from fxengine.storage import shown
+from fxengine.storage import Found, is_remote, shown
 
 _NAME = re.compile(r"part-([0-9]{6,})\.parquet")
 _NEVER_NULL = frozenset({"row", "id", "size", "mtime_ns"})
@@ -115,21 +116,42 @@ def _numbers(values: pa.Array) -> np.ndarray:
     return np.frombuffer(values.buffers()[1], number, len(values), values.offset * number.itemsize)
 
 
+def is_store(folder: Path) -> bool:
+    """Tell whether there is a part in a folder, which may as well be one of a million pictures.
+
+    Raises:
+        StoreError: what is there cannot be listed.
+    """
+    with unlisted(folder):
+        may = store_files.may_have(folder, "part-")
+    return may and bool(list_parts(folder))
+
+
 def list_parts(folder: Path) -> list[Path]:
     """Return the store's parts in the order of their numbers, none where there is no store.
 
     Raises:
         StoreError: what is there cannot be listed.
     """
-    with explained(f"{shown(folder)} cannot be listed", kind=StoreError):
+    with unlisted(folder):
         return sorted((folder / name for name in store_files.names(folder) if _NAME.fullmatch(name)), key=part_number)
+
+
+@contextmanager
+def unlisted(folder: Path) -> Iterator[None]:
+    """Say in a StoreError why a store cannot be listed, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        why = store_files.reason_of(folder, error) or f"{reason(error).rstrip('.')}."
+        raise StoreError(f"{shown(folder)} cannot be listed: {why}") from error
 
 
 def part_number(path: Path) -> int:
     """Return the number in a part's name."""
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise StoreError(f"{path} is not named like a part.")
+        raise StoreError(f"{shown(path)} is not named like a part.")
     return int(match[1])
 
 
@@ -144,9 +166,9 @@ def group_rows(provenance: Provenance) -> int:
     return max(ROW_GROUP, _GROUP_BYTES // row)
 
 
-def next_part_number(folder: Path) -> int:
-    """Return the number that the store's next new part gets."""
-    return max(map(part_number, list_parts(folder)), default=-1) + 1
+def next_part_number(paths: Iterable[Path]) -> int:
+    """Return the number that the next new part of a store with these gets."""
+    return max(map(part_number, paths), default=-1) + 1
 
 
 def read_provenance(path: Path) -> Provenance:
@@ -174,11 +196,13 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     if wanted is not None and any(map(is_vector_column, wanted)) and "error_code" not in wanted:
         helping = ["error_code"]  # says which rows may have no vector
         wanted += helping
+    whole = wanted is None or any(map(is_vector_column, wanted))
     try:
-        with open_part(path) as opened:
+        with open_part(path, whole=whole) as opened:
             provenance = footer_of(opened, path, wanted).provenance
             with pq.ParquetFile(opened, page_checksum_verification=True) as file:
-                table = file.read(columns=wanted)  # leaves out what the part has not
+                # Leaves out what the part has not. Arrow has fewer threads than a bucket has parts to wait for.
+                table = file.read(columns=wanted, use_threads=not is_remote(path))
         vectors = [name for name in provenance.columns if wanted is None or name in wanted]
         _check_small(table.drop_columns(vectors), path)
     except (pa.ArrowException, OSError) as error:
@@ -211,7 +235,7 @@ def _check_vectors(table: pa.Table, name: str, dim: int, path: Path) -> None:
     for chunk in table[name].chunks:
         bad = bad_vector(chunk, failed[begin : begin + len(chunk)], dim)
         if bad is not None:
-            raise _bad_row(path, begin + bad[0], bad[1])
+            raise bad_row(path, begin + bad[0], bad[1])
         begin += len(chunk)
 
 
@@ -260,68 +284,23 @@ def _all_finite(values: np.ndarray) -> bool:
     return bool(signed.max() < infinite and unsigned.max() < infinite + (1 << (bits - 1)))
 
 
-def _bad_row(path: Path, at: int, problem: str) -> StoreError:
+def bad_row(path: Path, at: int, problem: str) -> StoreError:
+    """Return the error for a row of a part; its id comes into the `{}` of the sentence."""
     key = read_part(path, ["id"])["id"][at].as_py()
-    return StoreError(
-        f"{path} is damaged: {problem.format(repr(key))}. `fxengine verify {path.parent} --repair` makes it anew."
-    )
-
-
-def scan(footers: Sequence[Footer], column: str) -> Iterator[pa.Array]:
-    """Yield one column of vectors of several parts in their order and pieces, decoded ahead by Arrow's own threads.
-
-    Args:
-        footers: of the parts, as `read_footer` gives them for this column and `error_code`.
-        column: its name.
-
-    Raises:
-        StoreError: a part is damaged, or a vector has another length, a value that is not finite, or an error.
-    """
-    paths, starts = [footer.path for footer in footers], np.cumsum([0, *(footer.rows for footer in footers)])
-    dim, begin = footers[0].provenance.columns[column], 0
-    import pyarrow.dataset as ds  # loads pandas where that is installed: half of a command's start
-
-    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    files = ds.dataset(
-        [str(path) for path in paths], format=ds.ParquetFileFormat(default_fragment_scan_options=options)
-    )
-    wanted = [column, "error_code"]
-    try:
-        for batch in files.to_batches(columns=wanted, batch_size=ROW_GROUP, batch_readahead=8, fragment_readahead=2):
-            vectors, codes = batch.columns
-            bad = bad_vector(vectors, np.asarray(codes.is_valid()), dim)
-            if bad is not None:
-                part = int(np.searchsorted(starts, begin + bad[0], side="right")) - 1
-                raise _bad_row(paths[part], begin + bad[0] - int(starts[part]), bad[1])
-            begin += len(batch)
-            yield vectors
-    except (pa.ArrowException, OSError) as error:
-        bad_path = next((path for path in paths if path.name in str(error)), None) or _first_damaged(paths, column)
-        raise damaged(bad_path, error) from error
-    if begin != starts[-1]:
-        raise StoreError(f"{paths[0].parent} gave {begin} rows of {starts[-1]}: was it changed while it was read?")
-
-
-def _first_damaged(paths: Sequence[Path], column: str) -> Path:
-    for path in paths:
-        try:
-            read_part(path, [column])
-        except StoreError:
-            return path
-    return paths[0]
+    return StoreError(f"{shown(path)} is damaged: {problem.format(repr(key))}. {mending(path.parent)}")
 
 
 class OpenPart:
     """A part that is being written to a temporary name, row group by row group, until it is committed."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        """Open the temporary file; raises StoreError where that cannot be done."""
+    def __init__(self, path: Path, schema: pa.Schema, read: Found | None = None) -> None:
+        """Open the temporary file; `read` as for `store_files.make`. Raises StoreError where that cannot be done."""
         self._path = path
         self._rows = 0
         self._open = ExitStack()
         names = [name for name in schema.names if not is_vector_column(name)]
         with self._explained():
-            self._new = self._open.enter_context(closing(store_files.make(path)))
+            self._new = self._open.enter_context(closing(store_files.make(path, read)))
             self._file = self._open.enter_context(self._new.path.open("wb"))
             # zstd takes 35% off real features and a third of the reading speed (docs/store.md); byte-stream-split
             # would take 40%, but DuckDB cannot read it in float16. Statistics and dictionaries gain nothing.
@@ -346,8 +325,8 @@ class OpenPart:
             self._close()
             if not replace and store_files.is_there(self._path):
                 raise StoreError(
-                    f"{self._path} appeared while it was being written: is another process writing to "
-                    f"{self._path.parent}?"
+                    f"{shown(self._path)} appeared while it was being written: is another process writing to "
+                    f"{shown(self._path.parent)}?"
                 )
             self._new.commit()
         self.discard()
@@ -377,22 +356,30 @@ class OpenPart:
             yield
         except OSError as error:
             self.discard()
+            space = "" if is_remote(self._path) and error.errno != errno.ENOSPC else "free some space and "
             raise StoreError(
-                f"Cannot write {self._path}: {error.strerror or error}. Committed parts are intact; free some space "
-                "and run the same command again."
+                f"Cannot write {shown(self._path)}: {error.strerror or error}. Committed parts are intact; {space}run "
+                "the same command again."
             ) from error
         except BaseException:
             self.discard()
             raise
 
 
-def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
+def write_part(table: pa.Table, path: Path, *, replace: bool = False, read: Found | None = None) -> None:
     """Commit a whole part at once.
 
+    Args:
+        table: its rows.
+        path: the part.
+        replace: whether it takes the place of another one.
+        read: the state in which that was read, as `store_files.state` gives it; that of this moment unless given.
+
     Raises:
-        StoreError: the disk is full or the folder cannot be written to; nothing is left behind.
+        StoreError: the disk is full, the folder cannot be written to, or another process has written the part since;
+            nothing is left behind.
     """
-    part = OpenPart(path, table.schema)
+    part = OpenPart(path, table.schema, read)
     for start in range(0, max(1, table.num_rows), ROW_GROUP):
         part.write(table.slice(start, ROW_GROUP))
     part.commit(replace=replace)
@@ -400,6 +387,8 @@ def write_part(table: pa.Table, path: Path, *, replace: bool = False) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed run left half-written; only call it while holding the store's lock."""
+    if is_remote(folder):
+        return  # where nothing is half-written
     for pattern in (f".part-*.parquet{TEMPORARY}*", f".next_row{TEMPORARY}*"):
         for path in folder.glob(pattern):
             with suppress(OSError):  # no writer of ours leaves a folder

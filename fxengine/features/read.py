@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.cache import kind_folder, tell
-from fxengine.errors import StoreError, path_of
+from fxengine.errors import StoreError
 from fxengine.features import parts
-from fxengine.features.float16 import widen
+from fxengine.features.float16 import retyped
 from fxengine.features.footer import read_footer
 from fxengine.features.mapped import (
     KIND,
@@ -31,6 +32,7 @@ from fxengine.features.mapped import (
     write_matrix,
 )
 from fxengine.features.row_numbers import older_halves
+from fxengine.features.scan import copy_rows, fill, scan
 from fxengine.features.schema import (
     KEPT_GROUP,
     KEPT_TEXT,
@@ -42,17 +44,19 @@ from fxengine.features.schema import (
     widest_limits,
 )
 from fxengine.features.unit import unit_length
+from fxengine.storage import is_remote, shown
+from fxengine.store_files import SMALL_AT_ONCE, WHOLE_AT_ONCE, each, place_of
 
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """A folder of Parquet parts, opened for reading.
+    """A folder of Parquet parts, on a disk or in a bucket, opened for reading.
 
-    Every method that returns rows returns them sorted by id (bytewise), whatever the parts' order. The small
-    columns are read once and kept; vectors are read when they are asked for.
+    Every method that returns rows returns them sorted by id (bytewise), whatever the parts' order. Small columns are
+    read once and kept; vectors when they are asked for, those of a bucket through a copy in the cache.
 
     Attributes:
-        path: the folder.
+        path: the folder; of "s3://bucket/features" it is "s3:/bucket/features".
         provenance: what the first part was made with, and of all parts the widest limits and every column group.
         precisions: every precision that its parts were computed in.
     """
@@ -63,25 +67,30 @@ class FeatureStore:
     _parts: tuple[Path, ...]
     _stamp: str
     _selection: pa.Table | None = None
+    _whole: FeatureStore | None = field(default=None, compare=False)  # of a selection, with what it has read
 
     @classmethod
     def open(cls, path: str | Path) -> FeatureStore:
-        """Open a store.
+        """Open a store, in a folder or below "s3://", "gs://" or "az://".
 
         Raises:
-            StoreError: the folder has no part, a part is damaged or foreign, or the parts do not belong together.
+            StoreError: the folder has no part, a part is damaged or foreign, the parts do not belong together, or a
+                bucket is not there, refuses, or does not answer.
+            InputError: it is no path, or what is needed for buckets is not installed.
         """
-        folder = path_of("store", path)
-        found = parts.list_parts(folder) if folder.is_dir() else []
-        made_of = store_stamp(found)
+        folder = place_of("store", path)
+        called = shown(folder)
+        found = parts.list_parts(folder) if is_remote(folder) or folder.is_dir() else []
+        with parts.unlisted(folder):
+            made_of = store_stamp(found)
         if not found:
-            raise StoreError(f"{folder} is no feature store: it has no part-*.parquet. `fxengine extract` makes one.")
-        all_provenance = [parts.read_provenance(part) for part in found]
+            raise StoreError(f"{called} is no feature store: it has no part-*.parquet. `fxengine extract` makes one.")
+        all_provenance = [*each(parts.read_provenance, found)]
         first = all_provenance[0]
         for part, other in zip(found, all_provenance, strict=True):
             if (other.space, other.dtype, other.columns) != (first.space, first.dtype, first.columns):
                 raise StoreError(
-                    f"{part.name} is of another feature space than {found[0].name}: two stores are mixed in {folder}."
+                    f"{part.name} is of another feature space than {found[0].name}: two stores are mixed in {called}."
                 )
         precisions = tuple(sorted({p.precision for p in all_provenance}))
         first = replace(first, limits=widest_limits(all_provenance), groups=united_groups(all_provenance))
@@ -91,7 +100,17 @@ class FeatureStore:
         return len(self._view)
 
     def __repr__(self) -> str:
-        return f"FeatureStore({str(self.path)!r}: {len(self)} rows, {self.provenance.dtype} x {self.provenance.dim})"
+        return f"FeatureStore({self.called!r}: {len(self)} rows, {self.provenance.dtype} x {self.provenance.dim})"
+
+    @property
+    def called(self) -> str:
+        """Where it is, as people write it."""
+        return shown(self.path)
+
+    @property
+    def place(self) -> str:
+        """Where it is, wherever one stands."""
+        return self.called if is_remote(self.path) else str(self.path.absolute())
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -103,10 +122,10 @@ class FeatureStore:
         """Whether this is a view with fewer rows, as `select` returns."""
         return self._selection is not None
 
-    @cached_property
+    @property
     def whole(self) -> FeatureStore:
         """This store without the selection."""
-        return replace(self, _selection=None) if self.is_selection else self
+        return self if self._whole is None else self._whole
 
     @cached_property
     def _small(self) -> list[str]:
@@ -119,8 +138,8 @@ class FeatureStore:
         """Small columns of all parts and the place of each row's vector, sorted by id; no rename's older half."""
         self._check_unchanged()
         tables = []
-        for number, path in enumerate(self._parts):
-            table = parts.read_part(path, self._small).replace_schema_metadata()
+        for number, small in enumerate(self._tables(self._small, SMALL_AT_ONCE)):
+            table = small.replace_schema_metadata()
             table = table.append_column("part", pa.array(np.full(len(table), number, np.int32)))
             tables.append(table.append_column("at", pa.array(np.arange(len(table), dtype=np.int64))))
         table = pa.concat_tables(tables).combine_chunks()
@@ -130,6 +149,10 @@ class FeatureStore:
         if not keep.all():
             table = table.filter(pa.array(keep))
         return table.take(pc.sort_indices(table, [("id", "ascending")])).combine_chunks()
+
+    def _tables(self, columns: list[str], at_once: int, some: Sequence[Path] | None = None) -> Iterator[pa.Table]:
+        """Yield columns of the parts, or of some of them, a part at a time."""
+        return each(lambda path: parts.read_part(path, columns), self._parts if some is None else some, at_once)
 
     @property
     def _view(self) -> pa.Table:
@@ -159,15 +182,15 @@ class FeatureStore:
                 chosen = table.filter(pc.equal(table[name], value))
                 if not len(chosen):
                     there = ", ".join(map(repr, sorted(set(table[name].drop_null().to_pylist()))[:10])) or "none"
-                    raise StoreError(f"No row of {self.path} has the {name} {value!r}. There is: {there}.")
+                    raise StoreError(f"No row of {self.called} has the {name} {value!r}. There is: {there}.")
                 table = chosen
         if ids is not None:
             positions = pc.index_in(pa.array(ids, pa.string()), table["id"].combine_chunks())
             unknown = [key for key, at in zip(ids, positions.to_pylist(), strict=True) if at is None]
             if unknown:
-                raise StoreError(f"{self.path} has no vector for {unknown[0]!r} ({len(unknown)} such ids).")
+                raise StoreError(f"{self.called} has no vector for {unknown[0]!r} ({len(unknown)} such ids).")
             table = table.take(positions)
-        return replace(self, _selection=table.combine_chunks())
+        return replace(self, _selection=table.combine_chunks(), _whole=self.whole)
 
     def ids(self) -> list[str]:
         """Return the ids of the rows that have a vector."""
@@ -195,7 +218,7 @@ class FeatureStore:
             dtype: the result's type; the store's own unless given.
             mmap: read through a copy in the cache that is mapped into memory: made by the first call, far faster from
                 then on, as large as the vectors. The result is then read-only. Where the cache has no room for it, they
-                are read into memory.
+                are read into memory. Those of a store in a bucket always come through it.
 
         Raises:
             StoreError: there is no such layer, the store was rewritten since it was opened, or a part is damaged: a
@@ -204,20 +227,23 @@ class FeatureStore:
         """
         column = self.provenance.column(layer)
         out = None
-        if mmap:
+        if mmap or is_remote(self.path):
             with suppress(OSError):
                 out = self._mapped_selection(column)
+                out = out if mmap else np.array(out)
         if out is None:
             out = self._read_vectors(column)
         if normalize:
-            out = _copied(out, dtype or np.float32)
+            out = retyped(out, dtype or np.float32)
             unit_length(out, out=out)
-        return out if dtype is None or out.dtype == dtype else _copied(out, dtype)
+        return out if dtype is None or out.dtype == dtype else retyped(out, dtype)
 
     def _check_unchanged(self) -> None:
         """Raise StoreError where a part was rewritten: rows and vectors read apart would not belong together."""
-        if store_stamp(self._parts) != self._stamp:
-            raise StoreError(f"{self.path} was changed since it was opened: open it again.")
+        with parts.unlisted(self.path):
+            now = store_stamp(self._parts)
+        if now != self._stamp:
+            raise StoreError(f"{self.called} was changed since it was opened: open it again.")
 
     def _read_vectors(self, column: str, out: np.ndarray | None = None) -> np.ndarray:
         fine = self._fine
@@ -226,7 +252,8 @@ class FeatureStore:
         if not len(fine):
             return out
         part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
-        wanted = [read_footer(self._parts[number], [column, "error_code"]) for number in np.unique(part)]
+        paths = [self._parts[number] for number in np.unique(part)]
+        wanted = [*each(lambda path: read_footer(path, [column, "error_code"]), paths)]
         # Place of each wanted row in the parts read one after the other.
         starts = np.zeros(len(self._parts), np.int64)
         lengths = [footer.rows for footer in wanted]
@@ -235,11 +262,11 @@ class FeatureStore:
         order = np.argsort(place, kind="stable")
         placed = place[order]
         begin = first = 0
-        for chunk in parts.scan(wanted, column):
+        for chunk in scan(wanted, column):
             last = int(np.searchsorted(placed, begin + len(chunk)))
             rows = order[first:last]
             if len(rows):
-                _copy_rows(parts.vector_matrix(chunk, dim), place[rows] - begin, rows, out)
+                copy_rows(parts.vector_matrix(chunk, dim), place[rows] - begin, rows, out)
             begin, first = begin + len(chunk), last
             let_go(out)
         self._check_unchanged()
@@ -270,9 +297,12 @@ class FeatureStore:
         matrix = self._mapped(column).values
         if self._selection is None:
             return matrix
-        positions = pc.index_in(self._selection["row"].combine_chunks(), self.whole._fine["row"].combine_chunks())
-        chosen: np.ndarray = matrix[np.asarray(positions)]
+        chosen: np.ndarray = matrix[self._places(self._selection)]
         return chosen
+
+    def _places(self, rows: pa.Table) -> np.ndarray:
+        """Return where the vectors of some rows are among those of the whole store, int64 [n]."""
+        return np.asarray(pc.index_in(rows["row"].combine_chunks(), self.whole._fine["row"].combine_chunks()))
 
     def table(self, layer: str | None = None) -> FeatureTable:
         """Return the rows that have a vector, all in memory."""
@@ -293,16 +323,14 @@ class FeatureStore:
         fine = self._fine
         name = self.provenance.column(layer)
         part = np.asarray(fine["part"])
-        for number, path in enumerate(self._parts):
+        numbers = np.unique(part).tolist()
+        for number, put in zip(numbers, self._fillers(name, numbers), strict=True):
             mine = fine.take(pa.array(np.flatnonzero(part == number)))
-            if not len(mine):
-                continue
-            column = parts.read_part(path, [name])[name]
             self._check_unchanged()
             for start in range(0, len(mine), rows):
                 chunk = mine.slice(start, rows)
                 out = np.empty((len(chunk), self.provenance.columns[name]), self.provenance.dtype)
-                _copy_vectors(column, np.asarray(chunk["at"]), np.arange(len(chunk)), out)
+                put(chunk, out)
                 yield FeatureTable(
                     rows=np.asarray(chunk["row"]),
                     keys=chunk["id"].to_pylist(),
@@ -310,6 +338,15 @@ class FeatureStore:
                     labels=chunk["label"].to_pylist(),
                     splits=chunk["split"].to_pylist(),
                 )
+
+    def _fillers(self, column: str, numbers: list[int]) -> Iterator[Callable[[pa.Table, np.ndarray], object]]:
+        """Yield, for each of some parts, what puts the vectors of rows of that part into a matrix."""
+        if is_remote(self.path):
+            with suppress(OSError):  # there is no room for the copy
+                matrix = self._mapped(column).values
+                return repeat(lambda rows, out: np.take(matrix, self._places(rows), axis=0, out=out), len(numbers))
+        tables = self._tables([column], WHOLE_AT_ONCE, [self._parts[number] for number in numbers])
+        return (partial(fill, table[column]) for table in tables)
 
     def matrix_blocks(self, rows: int, layer: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Return (row numbers, int64 [n]; vectors, [n, dim]) of all rows that have a vector, at most `rows` at a time.
@@ -355,30 +392,8 @@ class FeatureStore:
 
     def _kept_texts(self) -> pa.ChunkedArray:
         """Return the texts that the store keeps, in the order of `rows`."""
-        columns = [parts.read_part(path, [KEPT_TEXT]).column(KEPT_TEXT) for path in self._parts]
+        columns = [table.column(KEPT_TEXT) for table in self._tables([KEPT_TEXT], WHOLE_AT_ONCE)]
         starts = np.cumsum([0, *map(len, columns)])
         places = starts[np.asarray(self._view["part"])] + np.asarray(self._view["at"])
         chunks = [chunk for column in columns for chunk in column.chunks]
         return pa.chunked_array(chunks, pa.string()).take(pa.array(places))
-
-
-def _copied(vectors: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
-    return widen(vectors) if np.dtype(dtype) == np.float32 else vectors.astype(dtype)
-
-
-def _copy_vectors(column: pa.ChunkedArray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    """Copy rows `source` of a part's vector column to rows `target` of `out`."""
-    start = 0
-    for chunk in column.chunks:
-        inside = np.flatnonzero((source >= start) & (source < start + len(chunk)))
-        if len(inside):
-            _copy_rows(parts.vector_matrix(chunk, out.shape[1]), source[inside] - start, target[inside], out)
-        start += len(chunk)
-
-
-def _copy_rows(matrix: np.ndarray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    """Set `out[target] = matrix[source]`, in one pass where the rows go to one run of `out`."""
-    if target[-1] - target[0] == len(target) - 1 and (np.diff(target) == 1).all():
-        np.take(matrix, source, axis=0, out=out[target[0] : target[-1] + 1], mode="clip")
-    else:
-        out[target] = matrix[source]

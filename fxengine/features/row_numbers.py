@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.schema import MOST_ROWS
-from fxengine.files import read_small, replacing
+from fxengine.store_files import making, read_short
 
 _NAME = ".next_row"
 _LONGEST = 32  # bytes
@@ -41,7 +41,7 @@ class Clash(NamedTuple):
 def noted_next_row(folder: Path) -> int:
     """Return the number that a store's note says; 0 where there is none that can be read."""
     try:
-        found = re.fullmatch(rb"(\d+)\s*", read_small(folder / _NAME, _LONGEST))
+        found = re.fullmatch(rb"(\d+)\s*", read_short(folder / _NAME, _LONGEST))
     except OSError:
         return 0
     number = int(found[1]) if found else 0
@@ -55,7 +55,7 @@ def note_next_row(folder: Path, number: int) -> None:
     """
     if number <= noted_next_row(folder):
         return
-    with suppress(OSError), replacing(folder / _NAME) as temporary:
+    with suppress(OSError), making(folder / _NAME) as temporary:
         temporary.write_text(f"{number}\n")
 
 

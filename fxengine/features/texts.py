@@ -26,6 +26,7 @@ from fxengine.features import parts
 from fxengine.features.footer import damaged, footer_of, open_part
 from fxengine.features.read import FeatureStore
 from fxengine.features.schema import KEPT_GROUP
+from fxengine.store_files import each
 from fxengine.trust import within_named
 
 SHOWN = 500  # characters of a text that are shown
@@ -102,8 +103,8 @@ def _found(store: FeatureStore, keys: Sequence[str]) -> Iterator[tuple[str, str]
         yield from ((key, unescape_path(key)) for key in keys)
         return
     wanted, hashes = pa.array(set(keys), pa.string()), dict[str, str]()
-    for path in parts.list_parts(store.path):
-        rows = parts.read_part(path, ["id", "content_hash"])
+    paths = parts.list_parts(store.path)
+    for path, rows in zip(paths, each(lambda path: parts.read_part(path, ["id", "content_hash"]), paths), strict=True):
         at = np.flatnonzero(pc.is_in(rows["id"], wanted))
         if not len(at):
             continue

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 
 from fxengine.collect.stored import is_gone, stored_path
+from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.known import Plan
 from fxengine.features.parts import Row, Vectors
 from fxengine.features.schema import Provenance
 from fxengine.features.write import PartWriter, rewrite_part
+from fxengine.storage import Found, shown
 
 
 class StoreUpdate:
@@ -23,8 +26,30 @@ class StoreUpdate:
     Rows to replace must come part by part, as `Plan.again` lists them; new rows follow.
     """
 
-    def __init__(self, folder: Path, provenance: Provenance, plan: Plan, next_row: int, part_rows: int) -> None:
-        self._writer = PartWriter(folder, provenance, next_row, part_rows)
+    def __init__(
+        self,
+        folder: Path,
+        provenance: Provenance,
+        plan: Plan,
+        next_row: int,
+        part_rows: int,
+        *,
+        first_part: int | None = None,
+        states: Mapping[str, Found] = MappingProxyType({}),
+    ) -> None:
+        """Begin.
+
+        Args:
+            folder: the store.
+            provenance: what its rows are made with.
+            plan: what there is to do.
+            next_row: the first number that was never given.
+            part_rows: of a new part at most.
+            first_part: as for `PartWriter`.
+            states: name of a part -> the state that it was planned by, in a bucket.
+        """
+        self._writer = PartWriter(folder, provenance, next_row, part_rows, first_part)
+        self._states = {**states}
         self._provenance = provenance
         self._plan = plan
         self._part: Path | None = None
@@ -82,7 +107,7 @@ class StoreUpdate:
             if part not in done:
                 self._rewrite(part)
             elif part in self._drops:
-                rewrite_part(part, self._provenance, drop=self._drops[part])
+                rewrite_part(part, self._provenance, drop=self._drops[part], read=self._planned(part))
 
     def _flush_part(self) -> None:
         if self._part is not None and self._again:
@@ -92,7 +117,7 @@ class StoreUpdate:
                 if row in self._again:
                     halves.setdefault(part, []).append(row)
             for part, rows in halves.items():
-                rewrite_part(part, self._provenance, drop=rows)
+                rewrite_part(part, self._provenance, drop=rows, read=self._planned(part))
             self._rewrite(self._part)
         self._part, self._again = None, {}
 
@@ -103,8 +128,13 @@ class StoreUpdate:
             again=self._again if part == self._part else None,
             relabel=self._plan.relabel.get(part),
             drop=() if part == self._part else self._drops.get(part, ()),
+            read=self._planned(part),
         )
         self._done.add(part)
+
+    def _planned(self, part: Path) -> Found | None:
+        """Return the state that a part was planned by, the first time that it is written anew."""
+        return self._states.pop(part.name, None)
 
 
 @dataclass(frozen=True)
@@ -165,7 +195,10 @@ class Movable:
         if self._loaded is None or self._loaded[0] != part:
             self._loaded = part, parts.read_part(part).combine_chunks()
         table = self._loaded[1]
-        at = int(np.flatnonzero(np.asarray(table["row"]) == row)[0])
+        places = np.flatnonzero(np.asarray(table["row"]) == row)
+        if not len(places):
+            raise StoreError(f"{shown(part)} has no row {row} any more: another process writes to the store.")
+        at = int(places[0])
         made = Provenance.from_schema(table.schema, part.name)
         vectors = {n: parts.vector_matrix(table[n].chunk(0), dim)[at].copy() for n, dim in made.columns.items()}
         further = {each.name: table[each.name][at].as_py() for each in made.further}

@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fxengine.errors import StoreError
+from fxengine.errors import StoreError, explained
 from fxengine.features import parts
 from fxengine.features.part_rows import PartRows
 from fxengine.features.parts import Row, Vectors
 from fxengine.features.row_numbers import note_next_row, noted_next_row
 from fxengine.features.schema import MOST_ROWS, Provenance, united_groups
+from fxengine.storage import Found, shown
+from fxengine.store_files import state
 
 PART_ROWS = 8192
 
@@ -27,17 +29,33 @@ class PartWriter:
         part: the part that the next row goes to.
     """
 
-    def __init__(self, folder: Path, provenance: Provenance, next_row: int, part_rows: int = PART_ROWS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        provenance: Provenance,
+        next_row: int,
+        part_rows: int = PART_ROWS,
+        first_part: int | None = None,
+    ) -> None:
+        """Begin with no row.
+
+        Args:
+            folder: the store.
+            provenance: what its rows are made with.
+            next_row: the first number that was never given.
+            part_rows: of a part at most.
+            first_part: number of the first new part, by who has listed those that there are; else the next one now.
+        """
         self.folder = folder
         self.provenance = provenance
         self.next_row = max(next_row, noted_next_row(folder))
         if self.next_row > MOST_ROWS - 2**32:
             raise StoreError(
-                f"{folder} has row numbers up to {self.next_row - 1}: there are none left. Use a new folder."
+                f"{shown(folder)} has row numbers up to {self.next_row - 1}: there are none left. Use a new folder."
             )
         note_next_row(folder, self.next_row)
         self.part_rows = min(part_rows, provenance.part_rows)
-        self._number = parts.next_part_number(folder)
+        self._number = parts.next_part_number(parts.list_parts(folder)) if first_part is None else first_part
         self.part = parts.part_path(folder, self._number)
         self._group = min(self.part_rows, parts.group_rows(provenance))
         self._rows: PartRows | None = None
@@ -78,6 +96,7 @@ def rewrite_part(
     again: Mapping[int, tuple[Row, Vectors | None]] | None = None,
     relabel: Mapping[int, tuple[str | None, str | None]] | None = None,
     drop: Collection[int] = (),
+    read: Found | None = None,
 ) -> None:
     """Replace a part by one in which some rows are new, others have another label, others are gone.
 
@@ -89,7 +108,13 @@ def rewrite_part(
         again: row number -> its new content.
         relabel: row number -> (label, split).
         drop: row numbers to leave out; a part that loses all its rows stays, empty, for its `next_row`.
+        read: the state that the part must still have, as `store_files.states` gives it; that of now unless given.
+
+    Raises:
+        StoreError: the part is damaged or cannot be written, or another process has written it since.
     """
+    with explained(f"{shown(path)} cannot be read", kind=StoreError):
+        read = read or state(path)
     table = parts.read_part(path)
     old = Provenance.from_schema(table.schema, path.name)
     if relabel:
@@ -115,7 +140,7 @@ def rewrite_part(
         fresh = parts.part_table([row for row, _ in again.values()], vectors, merged)
         table = pa.concat_tables([table, fresh], promote_options="default").select(fresh.column_names)
         table = table.take(pc.sort_indices(table, [("id", "ascending")]))
-    parts.write_part(table.combine_chunks(), path, replace=True)
+    parts.write_part(table.combine_chunks(), path, replace=True, read=read)
 
 
 def _wider(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
@@ -134,65 +159,66 @@ def _relabel(table: pa.Table, relabel: Mapping[int, tuple[str | None, str | None
 
 def check_fits(existing: Provenance, wanted: Provenance, folder: Path, *, allow_mixed_precision: bool = False) -> None:
     """Raise StoreError where rows made with `wanted` do not belong beside those made with `existing`."""
+    store = shown(folder)
     if existing.space != wanted.space:
         if existing.source == wanted.source:
             raise StoreError(
-                f"{folder} holds features of another space: {existing.source!r} gave {existing.space[:12]} when they "
+                f"{store} holds features of another space: {existing.source!r} gave {existing.space[:12]} when they "
                 f"were made and gives {wanted.space[:12]} now. Give it as it was then, or another folder as `output`."
             )
         from fxengine.backbones.pair import why_apart  # which loads ONNX
 
         raise StoreError(
-            f"{folder} holds features of another space: {existing.source!r} ({existing.space[:12]}), asked for "
+            f"{store} holds features of another space: {existing.source!r} ({existing.space[:12]}), asked for "
             f"{wanted.source!r} ({wanted.space[:12]}). Give that backbone, or another folder as `output`."
             f"{why_apart(existing.space, wanted.space)}"
         )
     if existing.of_words != wanted.of_words:
         raise StoreError(
-            f"{folder} {'holds the words' if existing.of_words else 'holds no words, but what was computed'} of "
+            f"{store} {'holds the words' if existing.of_words else 'holds no words, but what was computed'} of "
             f"{existing.root}: use another folder as `output`."
         )
     if existing.root != wanted.root:
         raise StoreError(
-            f"{folder} was made from {existing.root}, asked for {wanted.root}. "
+            f"{store} was made from {existing.root}, asked for {wanted.root}. "
             "Give that one, or another folder as `output`."
         )
     if existing.dtype != wanted.dtype:
         raise StoreError(
-            f"{folder} stores {existing.dtype}, asked for {wanted.dtype}. Leave `dtype` away, or use another `output`."
+            f"{store} stores {existing.dtype}, asked for {wanted.dtype}. Leave `dtype` away, or use another `output`."
         )
     if existing.columns != wanted.columns:
         raise StoreError(
-            f"{folder} holds vectors of {existing.columns} numbers, this backbone gives {wanted.columns}. "
+            f"{store} holds vectors of {existing.columns} numbers, this backbone gives {wanted.columns}. "
             "Use another folder as `output`."
         )
     if existing.precision != wanted.precision and not allow_mixed_precision:
         raise StoreError(
-            f"{folder} was computed in {existing.precision}, this run computes in {wanted.precision}. "
+            f"{store} was computed in {existing.precision}, this run computes in {wanted.precision}. "
             f"Use `precision` {existing.precision}, or allow both with `allow_mixed_precision`."
         )
-    _check_texts(existing, wanted, folder, allow_mixed_precision)
+    _check_texts(existing, wanted, store, allow_mixed_precision)
 
 
-def _check_texts(existing: Provenance, wanted: Provenance, folder: Path, allow_mixed_precision: bool) -> None:
+def _check_texts(existing: Provenance, wanted: Provenance, store: str, allow_mixed_precision: bool) -> None:
     """Raise StoreError where texts are of another column, or their vectors would differ in the last bits."""
     for what in ("text", "id"):
         was, now = existing.read_columns.get(what), wanted.read_columns.get(what)
         if existing.read_columns and wanted.read_columns and was != now:
             raise StoreError(
-                f"{folder} has its {what}s from {_column(was)} of {existing.root}, asked for {_column(now)}. Give that "
+                f"{store} has its {what}s from {_column(was)} of {existing.root}, asked for {_column(now)}. Give that "
                 "one, or another folder as `output`."
             )
     if not wanted.run or allow_mixed_precision:
         return
     if existing.provider != wanted.provider:
         raise StoreError(
-            f"{folder} was computed by {existing.provider}, this run computes by {wanted.provider}. Give its `device`, "
+            f"{store} was computed by {existing.provider}, this run computes by {wanted.provider}. Give its `device`, "
             "or allow both with `allow_mixed_precision`."
         )
     if existing.run != wanted.run:
         raise StoreError(
-            f"{folder} was computed in runs of {existing.run.get('tokens')} tokens, this run takes "
+            f"{store} was computed in runs of {existing.run.get('tokens')} tokens, this run takes "
             f"{wanted.run.get('tokens')}. Leave `batch_size` away, or allow both with `allow_mixed_precision`."
         )
 

@@ -12,17 +12,18 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
+from fxengine import store_files
 from fxengine.backbones.contract import another_kind
 from fxengine.backbones.graph.gate import Passed, check_graph
 from fxengine.backbones.graph.model import metadata_of
 from fxengine.backbones.graph.wire import read_small_model
 from fxengine.backbones.pair import Activation, why_apart
 from fxengine.backbones.spec import FEATURE_OUTPUT, HEAD_METADATA_KEY, BackboneFile, check_texts
-from fxengine.errors import InputError, StoreError, explained
+from fxengine.errors import InputError, StoreError, explained, reason
 from fxengine.facts import FactsError, facts_from, read_json
-from fxengine.files import replacing
 from fxengine.heads.estimator import Kind, output_name
 from fxengine.heads.graph import INPUT
+from fxengine.storage import is_remote, shown
 
 METADATA_KEY = HEAD_METADATA_KEY
 FORMAT = 1
@@ -126,11 +127,12 @@ def save_head(path: Path, model: onnx.ModelProto, facts: HeadFacts) -> None:
             f"The head would be over 2 GB, more than one ONNX file holds: take another one than {facts.kind}."
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        if not is_remote(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with store_files.making(path) as temporary:
             temporary.write_bytes(model.SerializeToString())
     except OSError as error:
-        raise InputError(f"Cannot write the head {path}: {error.strerror}.") from error
+        raise InputError(f"Cannot write the head {shown(path)}: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,13 @@ def read_head(path: Path) -> HeadFile:
         InputError: there is no such file, it is no head that fxengine wrote, or what it says of itself is damaged
             or newer than this version knows.
     """
-    if not path.is_file():
-        raise InputError(f"There is no head file {path}. `fxengine probe STORE -o head.onnx` makes one.")
+    path, called = Path(path), shown(path)
+    missing = f"There is no head file {called}. `fxengine probe STORE -o head.onnx` makes one."
+    if not (is_remote(path) or path.is_file()):
+        raise InputError(missing)
     try:
-        found = read_small_model(path)
+        with store_files.here(path) as copied:
+            found = read_small_model(copied)
         said = metadata_of(found.model)
         text = said.get(METADATA_KEY)
         if text is None:
@@ -170,7 +175,11 @@ def read_head(path: Path) -> HeadFile:
                 f"is damaged: it gives {passed.outputs} {passed.output}, not a number for each name it has"
             )
     except FactsError as error:
-        raise InputError(f"{path} {error}. Update fxengine, or train the head again: `fxengine probe`.") from error
+        raise InputError(f"{called} {error}. Update fxengine, or train the head again: `fxengine probe`.") from error
+    except FileNotFoundError as error:
+        raise InputError(missing) from error
+    except OSError as error:
+        raise InputError(f"{called} cannot be read: {store_files.reason_of(path, error) or reason(error)}") from error
     return HeadFile(found.content, facts, passed)
 
 
@@ -193,7 +202,7 @@ class Head:
         found = read_head(path)
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        with explained(f"ONNX Runtime cannot load {path}", kind=InputError):
+        with explained(f"ONNX Runtime cannot load {shown(path)}", kind=InputError):
             session = ort.InferenceSession(found.content, options, providers=["CPUExecutionProvider"])
         return cls(found.facts, found.passed.dim, session, max(1, _AT_ONCE // found.passed.widest))
 

@@ -124,7 +124,7 @@ def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say
     """
     facts, old = made.facts, made.rows
     if store.provenance.space != facts.space:
-        raise StoreError(f"{store.path} is of another feature space than its index.")
+        raise StoreError(f"{store.called} is of another feature space than its index.")
     check_searchable(store, facts.wanted.metric, facts.wanted.layer)
     table = searchable_rows(store)
     living, new = _difference(old, table)

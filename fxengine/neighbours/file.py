@@ -1,19 +1,25 @@
 """An index on disk: a folder of index.faiss, rows.parquet and index.json, which names the hashes of the other two.
 
+In a bucket, which replaces one object at a time, the other two have their hashes in their names, too: index.json, which
+comes last, says which belong together. Those that the one before it named stay for who has just read that.
+
 The hashes tell a damaged file. Who sends a hostile one sends its hash along: what is in it is looked at, too.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any, BinaryIO
 
@@ -23,18 +29,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fxengine import store_files
+from fxengine.cache import tell
 from fxengine.errors import StoreError, explained, reason
 from fxengine.facts import FactsError, facts_from, read_json
-from fxengine.files import open_regular, read_small, replacing_folder
+from fxengine.features.mapped import kept_copy
+from fxengine.files import open_regular, replacing_folder
 from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.faiss_file import ensure, look
 from fxengine.neighbours.faiss_index import FaissIndex, in_words
 from fxengine.neighbours.metric import faiss_metric
 from fxengine.neighbours.parameters import inner
 from fxengine.neighbours.tune import Trial, fits
+from fxengine.storage import is_remote, shown
 
 FORMAT = 1
 _FAISS, _ROWS, _JSON = "index.faiss", "rows.parquet", "index.json"
+_OWN_NAME = re.compile(r"(index|rows)-[0-9a-f]{32}\.(faiss|parquet)")  # as `_named` gives it
 _LONGEST = 1 << 24  # bytes of index.json, which is a few thousand
 _MOST = 1 << 31  # rows
 _TRIALS = 100
@@ -115,22 +126,69 @@ class IndexFacts:
 
 
 def write_index(folder: Path, index: FaissIndex, rows: pa.Table, facts: IndexFacts) -> IndexFacts:
-    """Write an index beside `folder`, then put it in its place; return the facts with the hashes.
+    """Write an index beside `folder`, on this machine's disk for a bucket, then put it in its place.
+
+    Returns the facts with the hashes.
 
     Raises:
         StoreError: the disk is full or the folder cannot be written to; an index that was there is kept.
     """
-    with explained(f"Cannot write the index {folder}", "The one before, if any, is kept."):
+    called = shown(folder)
+    with explained(f"Cannot write the index {called}", "The one before, if any, is kept."), _placing(folder) as made:
+        with in_words():
+            faiss.write_index(index, str(made / _FAISS))
+        # Texts that all differ, in a dictionary, would be written twice, and a reader could not tell how many bytes
+        # they take.
+        pq.write_table(rows.cast(ROWS_SCHEMA), made / _ROWS, use_dictionary=False)
+        facts = replace(facts, hashes={name: _sha256_of(made / name) for name in (_FAISS, _ROWS)})
+        (made / _JSON).write_text(json.dumps(facts.to_dict(), indent=2) + "\n")
+    return facts
+
+
+@contextmanager
+def _placing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder whose files take the place of those of `folder` when the block ends well."""
+    if not is_remote(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with replacing_folder(folder) as made:
-            with in_words():
-                faiss.write_index(index, str(made / _FAISS))
-            # Texts that all differ, in a dictionary, would be written twice, and a reader could not tell how many bytes
-            # they take.
-            pq.write_table(rows.cast(ROWS_SCHEMA), made / _ROWS, use_dictionary=False)
-            facts = replace(facts, hashes={name: _sha256_of(made / name) for name in (_FAISS, _ROWS)})
-            (made / _JSON).write_text(json.dumps(facts.to_dict(), indent=2) + "\n")
-    return facts
+            yield made
+        return
+    with TemporaryDirectory(prefix="fxengine-") as temporary, closing(store_files.make(folder / _JSON)) as new:
+        before, made = _hashes_in(folder), Path(temporary)
+        yield made
+        shutil.copyfile(made / _JSON, new.path)
+        hashes = {name: _sha256_of(made / name) for name in (_FAISS, _ROWS)}
+        for name, sha256 in hashes.items():
+            with closing(store_files.make(folder / _named(name, sha256))) as placed:
+                shutil.copyfile(made / name, placed.path)
+                _put(placed)
+        new.commit()
+        named = {_named(name, sha256) for name, sha256 in (*hashes.items(), *before.items())}
+        for name in store_files.names(folder):
+            if _OWN_NAME.fullmatch(name) and name not in named:
+                store_files.delete(folder / name)
+
+
+def _put(placed: store_files.Made) -> None:
+    try:
+        placed.commit()
+    except OSError as error:
+        if error.errno != errno.ESTALE:  # another process wrote the same content
+            raise
+
+
+def _hashes_in(folder: Path) -> dict[str, str]:
+    """Return the hashes that an index names, none where there is none that can be read."""
+    with suppress(StoreError):
+        facts = read_facts(folder)
+        return {} if facts is None else facts.hashes
+    return {}
+
+
+def _named(name: str, sha256: str) -> str:
+    """Return what a file of an index is called in a bucket."""
+    stem, suffix = name.split(".")
+    return f"{stem}-{sha256[:32]}.{suffix}"
 
 
 def read_facts(folder: Path) -> IndexFacts | None:
@@ -142,11 +200,11 @@ def read_facts(folder: Path) -> IndexFacts | None:
     path = folder / _JSON
     try:
         with _damage_named(path):
-            return IndexFacts.from_dict(read_json(read_small(path, _LONGEST)))
+            return IndexFacts.from_dict(read_json(store_files.read_short(path, _LONGEST)))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {reason(error)}. {_again(folder)}") from error
+        raise _unread(path, error) from error
 
 
 def read_index(folder: Path, facts: IndexFacts, dim: int) -> tuple[FaissIndex, pa.Table]:
@@ -169,7 +227,7 @@ def read_index(folder: Path, facts: IndexFacts, dim: int) -> tuple[FaissIndex, p
     with (
         _unchanged(of_faiss, facts) as opened,
         _unchanged(of_rows, facts) as opened_rows,
-        explained(f"{folder} cannot be read", _again(folder)),
+        explained(f"{shown(folder)} cannot be read", _again(folder)),
     ):
         with _damage_named(of_rows):
             rows = _read_living(opened_rows)
@@ -186,15 +244,42 @@ def _unchanged(path: Path, facts: IndexFacts) -> Iterator[BufferedReader]:
     """Open a file of an index that has the hash that index.json says, for all that is done with it."""
     with ExitStack() as stack:
         try:
-            opened = stack.enter_context(open_regular(path))
+            opened = stack.enter_context(open_regular(stack.enter_context(_here(path, facts))))
             right = _sha256(opened) == facts.hashes.get(path.name)
         except FileNotFoundError:
             right = False
         except OSError as error:
-            raise StoreError(f"{path} cannot be read: {reason(error)}. {_again(path.parent)}") from error
+            raise _unread(path, error) from error
         if not right:
-            raise StoreError(f"{path} is damaged, or is not the file that was written here. {_again(path.parent)}")
+            called = shown(path)
+            raise StoreError(f"{called} is damaged, or is not the file that was written here. {_again(path.parent)}")
         yield opened
+
+
+@contextmanager
+def _here(path: Path, facts: IndexFacts) -> Iterator[Path]:
+    """Yield a file of an index, or where it lies in a bucket, a copy of it, which is kept. Raises OSError."""
+    if not is_remote(path):
+        yield path
+        return
+    sha256 = facts.hashes.get(path.name, "")
+    # One that was copied there from a disk has its name from there.
+    possible = (path.with_name(_named(path.name, sha256)), path)
+    try:
+        copied = kept_copy(possible, sha256)
+    except OSError as error:
+        if store_files.reason_of(path, error) is not None:
+            raise
+        tell(error)  # there is no room in the cache
+        with store_files.here(next(filter(store_files.is_there, possible), path)) as fetched:
+            yield fetched
+        return
+    yield copied
+
+
+def _unread(path: Path, error: OSError) -> StoreError:
+    why = store_files.reason_of(path, error) or f"{reason(error)}. {_again(path.parent)}"
+    return StoreError(f"{shown(path)} cannot be read: {why}")
 
 
 @contextmanager
@@ -204,7 +289,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         yield
     except (FactsError, UnicodeDecodeError) as error:  # the latter, of a column's name
         what = str(error).rstrip(".") if isinstance(error, FactsError) else "is damaged: a name in it is no text"
-        raise StoreError(f"{path} {what}. {_again(path.parent)}") from error
+        raise StoreError(f"{shown(path)} {what}. {_again(path.parent)}") from error
 
 
 def _read_faiss(opened: BinaryIO) -> FaissIndex:
@@ -250,7 +335,7 @@ def read_rows(folder: Path, facts: IndexFacts) -> pa.Table:
     path = folder / _ROWS
     with (
         _unchanged(path, facts) as opened,
-        explained(f"{path} cannot be read", _again(folder)),
+        explained(f"{shown(path)} cannot be read", _again(folder)),
         _damage_named(path),
     ):
         _check_rows(opened)
@@ -305,7 +390,7 @@ class _Counter:
 
 
 def _again(folder: Path) -> str:
-    return f"`fxengine index {folder.parent} --rebuild` makes it anew."
+    return f"`fxengine index {shown(folder.parent)} --rebuild` makes it anew."
 
 
 def _sha256_of(path: Path) -> str:

@@ -25,6 +25,7 @@ from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.metric import LARGEST, check_queries, prepare, scores
 from fxengine.neighbours.parameters import search_parameters
 from fxengine.neighbours.rows import check_searchable, searchable_rows
+from fxengine.storage import shown
 
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
@@ -112,7 +113,7 @@ class Index:
             StoreError: the store has no vector or no such layer.
         """
         opened, wanted = _opened(store), Wanted(metric, layer, recall, memory, latency_ms, factory)
-        with explained(f"{opened.path} cannot be indexed", _LESS):
+        with explained(f"{opened.called} cannot be indexed", _LESS):
             return _built(opened, build(opened, wanted, queries, progress or _silent))
 
     @classmethod
@@ -130,7 +131,7 @@ class Index:
         opened = _opened(store)
         found = open_index(opened, layer, folder)
         if found is None:
-            raise StoreError(f"{opened.path} has no index. `fxengine index {opened.path}` makes one.")
+            raise StoreError(f"{opened.called} has no index. `fxengine index {opened.called}` makes one.")
         return found
 
     def save(self, folder: Path | None = None) -> Path:
@@ -166,7 +167,7 @@ class Index:
         if self.facts is None or self._faiss is None:
             return replace(self, store=store)
         made = Built(self._faiss, self._all_rows, self.facts)
-        with explained(f"The index of {store.path} cannot be updated", _LESS):
+        with explained(f"The index of {store.called} cannot be updated", _LESS):
             return _built(store, update(store, made, queries, progress or _silent))
 
     def __len__(self) -> int:
@@ -193,7 +194,7 @@ class Index:
             return None
         kept = matching(self.table, where)
         if not kept.any():
-            raise InputError(f"`where` {where!r} leaves none of the {len(self)} rows of {self.store.path}.")
+            raise InputError(f"`where` {where!r} leaves none of the {len(self)} rows of {self.store.called}.")
         return kept
 
     def positions(
@@ -212,16 +213,16 @@ class Index:
             StoreError: the store has changed since it was indexed.
         """
         if not self.fresh:
-            raise StoreError(f"{self.store.path} has changed since it was indexed: update the index.")
+            raise StoreError(f"{self.store.called} has changed since it was indexed: update the index.")
         queries = np.atleast_2d(vectors)
         dim = self.store.provenance.dim_of(self.layer)
         if queries.ndim != 2 or queries.shape[1] != dim:
             raise InputError(f"A query must have {dim} numbers. Got an array of shape {list(np.shape(vectors))}.")
         check_queries(queries, self.metric)
         if not 1 <= k <= len(self):
-            raise InputError(f"k must be between 1 and {len(self)}, the rows of {self.store.path}. Got {k}.")
+            raise InputError(f"k must be between 1 and {len(self)}, the rows of {self.store.called}. Got {k}.")
         k = k if allowed is None else min(k, int(allowed.sum()))
-        with explained(f"{self.store.path} cannot be searched", "Free memory, or ask less at once."):
+        with explained(f"{self.store.called} cannot be searched", "Free memory, or ask less at once."):
             if self._faiss is None or (allowed is not None and allowed.sum() <= _NARROW):
                 return self._exactly(queries, k, allowed)
             found, near = self._approximately(queries, k, allowed)
@@ -241,8 +242,8 @@ class Index:
         """Raise InputError where a row has numbers whose squares leave float32."""
         if self.metric != "cosine" and self._largest > LARGEST:
             raise InputError(
-                f"{self.store.path} has numbers over {LARGEST:.0e}, too large to compare by {self.metric}; cosine has "
-                "no limit."
+                f"{self.store.called} has numbers over {LARGEST:.0e}, too large to compare by {self.metric}; cosine "
+                "has no limit."
             )
 
     @cached_property
@@ -311,8 +312,8 @@ def open_index(store: FeatureStore, layer: str | None, folder: Path | None = Non
     of, wanted = (facts.space, facts.wanted.layer), (store.provenance.space, layer)
     if of != wanted:
         raise StoreError(
-            f"{folder} is of feature space {_space(*of)}, not of {_space(*wanted)}. "
-            f"`fxengine index {store.path} --rebuild` makes it anew."
+            f"{shown(folder)} is of feature space {_space(*of)}, not of {_space(*wanted)}. "
+            f"`fxengine index {store.called} --rebuild` makes it anew."
         )
     loaded, vectors = file.read_index(folder, facts, store.provenance.dim_of(layer))
     fresh = facts.store == store_fingerprint(store)
@@ -333,7 +334,7 @@ def _refuse_selection(store: FeatureStore, what: str) -> None:
     """Raise InputError for a selection: an index on disk is of all rows, and is asked for some of them."""
     if store.is_selection:
         raise InputError(
-            f"This index searches {len(store)} rows of {store.path}: {what} that of the whole store, and load it for "
+            f"This index searches {len(store)} rows of {store.called}: {what} that of the whole store, and load it for "
             "the selection."
         )
 

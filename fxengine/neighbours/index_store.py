@@ -13,6 +13,7 @@ from fxengine.features.vector_file import read_vectors
 from fxengine.neighbours.choose import Wanted
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.index import Index, index_folder, open_index
+from fxengine.storage import shown
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def index(
         made, done = found.update(progress=progress), "updated"
     folder = index_folder(opened, layer) if done == "unchanged" else made.save()
     assert made.facts is not None
-    return IndexReport(str(folder), done, len(made), made.facts, _shortcomings(made.facts))
+    return IndexReport(shown(folder), done, len(made), made.facts, _shortcomings(made.facts))
 
 
 def _shortcomings(facts: IndexFacts) -> list[str]:

@@ -32,4 +32,4 @@ def check_searchable(store: FeatureStore, metric: str, layer: str | None) -> Non
     store.provenance.column(layer)
     check(metric)
     if not store.ids():
-        raise StoreError(f"No row of {store.path} has a vector: there is nothing to search.")
+        raise StoreError(f"No row of {store.called} has a vector: there is nothing to search.")

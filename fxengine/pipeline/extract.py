@@ -20,7 +20,7 @@ from fxengine.collect.paths import names_of
 from fxengine.collect.picture_table import holds_pictures
 from fxengine.collect.stored import is_there
 from fxengine.decode.limits import Limits
-from fxengine.errors import InputError, at_least, given, one_of, path_of
+from fxengine.errors import InputError, at_least, given, one_of
 from fxengine.execute import usable_cores
 from fxengine.features import parts
 from fxengine.features.lock import locked
@@ -39,17 +39,14 @@ from fxengine.pipeline.many import (
     workers_of,
 )
 from fxengine.pipeline.places import load_place
-from fxengine.pipeline.plan import (
-    guard_prune,
-    plan_run,
-    with_moves,
-)
+from fxengine.pipeline.plan import RunPlan, guard_prune, plan_run, with_moves
 from fxengine.pipeline.precision import Wish
 from fxengine.pipeline.shards import Shard, find_plan, run_shard, shard_of
 from fxengine.pipeline.suited import holds_texts
 from fxengine.pipeline.summary import Progress, Summary, Watch
 from fxengine.pipeline.unit_plan import UnitPlan, open_plan
-from fxengine.storage import absolute
+from fxengine.storage import absolute, shown
+from fxengine.store_files import place_of, states
 from fxengine.trust import note_named
 
 
@@ -107,7 +104,7 @@ def extract(
             (.csv, .tsv, .jsonl, .parquet), a .txt of a text a line, a folder of .txt files of a text each, or a listing
             that was made already; what lies in a bucket (s3://, gs://, az://), or at an address (https://). The
             backbone says which.
-        store: folder of Parquet parts, made where it is not there.
+        store: folder of Parquet parts, made where it is not there, or a place in a bucket (s3://, gs://, az://).
         backbone: a name, KIND:WHAT (see docs/backbones.md), or a file that fxengine exported; efficientnet_lite0 unless
             given, minilm_l6 for a table or a folder of nothing but .txt.
         layers: layers of the backbone to store, the last one as `feature`, the others as `feature@NAME`.
@@ -186,7 +183,7 @@ def extract(
         load_place(many.place).ensure_there(many.address)
     wish, folder, limits = (
         Wish(precision, device, batch_size),
-        path_of("store", store),
+        place_of("store", store),
         _limits(limits, max_pixels, max_bytes),
     )
     columns = TextColumns(column, id_column, label_column, split_column)
@@ -234,9 +231,10 @@ def extract(
     if share is not None:
         summary = _extract_share(job, how, share)
     else:
-        with locked(folder):
+        with locked(folder) as ensure_held:
+            how = replace(how, watch=replace(how.watch, ensure_held=ensure_held))
             summary = _extract_all(job, how, many, finish=finish, prune=prune, yes=yes)
-    summary.store, summary.seconds = str(store), time.perf_counter() - begin
+    summary.store, summary.seconds = shown(str(store)), time.perf_counter() - begin
     return summary
 
 
@@ -264,7 +262,9 @@ def _extract_all(job: Job, how: How, many: Workers | None, *, finish: bool, prun
     if many is not None and opened.source is not None and not made.stopped:
         if made.count > len(made.moves):
             planning = Planning(opened.source, opened.asked.backbone, job.options, how)
-            run_plan(plan_units(made, folder, planning), many, how, summary)
+            plan = plan_units(made, folder, planning)
+            run_plan(plan, many, how, summary)
+            made = _behind(made, plan)
         made = replace(made, plan=replace(made.plan, again={}), moves_only=True)
     if not summary.interrupted or made.stopped:
         update_here(made, folder, how, summary, prune=prune)
@@ -272,6 +272,13 @@ def _extract_all(job: Job, how: How, many: Workers | None, *, finish: bool, prun
     summary.unreadable_folders = sorted(set(opened.inputs.unreadable))
     summary.absent = getattr(opened.inputs, "absent", "")
     return summary
+
+
+def _behind(made: RunPlan, plan: UnitPlan) -> RunPlan:
+    """Return what there is to do behind the units that workers have made."""
+    with parts.unlisted(plan.folder):
+        known = replace(made.known, states=states(plan.folder))
+    return replace(made, known=known, made_elsewhere=plan.new_parts)
 
 
 def _extract_share(job: Job, how: How, share: Shard) -> Summary:

@@ -10,6 +10,7 @@ from fxengine.decode import Preparer, preparer_of
 from fxengine.execute.session import Session
 from fxengine.features import parts
 from fxengine.features.crash_note import CrashNote
+from fxengine.features.run_folder import notes_folder
 from fxengine.features.schema import Provenance
 from fxengine.features.update import StoreUpdate
 from fxengine.pipeline.lookahead import readers_of
@@ -98,23 +99,20 @@ def update_here(made: RunPlan, folder: Path, how: How, summary: Summary, *, prun
     """Compute what there is to compute, then relabel, remove and count; the store's lock must be held."""
     if made.stopped and not made.moves:
         return
-    if made.count:
-        update = _compute(made, folder, how, summary)
-    else:
-        update = StoreUpdate(folder, made.provenance, made.plan, made.known.next_row, how.part_rows)
+    update = _compute(made, folder, how, summary) if made.count else _update_of(made, folder, how, made.provenance)
     if not summary.interrupted:
         _finish(update, made, summary, prune=prune)
 
 
 def _compute(made: RunPlan, folder: Path, how: How, summary: Summary) -> StoreUpdate:
     """Run every unit of a plan; return what was committed to."""
-    known, plan, inputs = made.known, made.plan, made.inputs
+    plan, inputs = made.plan, made.inputs
     loaded = load(made, how)
     texts = made.found.recipe.modality == "text"
     session, wanted = loaded.session, loaded.provenance
-    with closing(session), closing(CrashNote(folder, how.decoders)) as note:
+    with closing(session), closing(CrashNote(notes_folder(folder), how.decoders)) as note:
         summary.provider, summary.precision = session.provider, session.precision
-        update = StoreUpdate(folder, wanted, plan, known.next_row, how.part_rows)
+        update = _update_of(made, folder, how, wanted)
         sink = Sink(update, made.movable, plan, summary, made.columns, wanted.dtype)
         steps = Steps(
             inputs.read,
@@ -125,9 +123,16 @@ def _compute(made: RunPlan, folder: Path, how: How, summary: Summary) -> StoreUp
             readers_of(inputs.root),
         )
         pipeline = Pipeline(steps, how.decoders, made.movable, None if texts else note)  # no text is a crash's cause
-        new = NewRows(made.new_items(), made.moves, update.next_row, update.part_rows)
+        new = NewRows(made.new_items(), made.moves, update.next_row, update.part_rows, made.next_part)
         run(make_units(folder, plan, new), pipeline, sink, how.watch)
     return update
+
+
+def _update_of(made: RunPlan, folder: Path, how: How, wanted: Provenance) -> StoreUpdate:
+    known, part_rows = made.known, how.part_rows
+    return StoreUpdate(
+        folder, wanted, made.plan, known.next_row, part_rows, first_part=made.next_part, states=known.states
+    )
 
 
 def _finish(update: StoreUpdate, made: RunPlan, summary: Summary, *, prune: bool) -> None:

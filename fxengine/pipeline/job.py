@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,13 @@ from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.opened import usual_frames
 from fxengine.decode.limits import Limits, usual_limits
 from fxengine.errors import InputError, given, path_of
-from fxengine.features import parts
 from fxengine.features.schema import Dtype, Provenance
 from fxengine.pipeline.plan import (
     Asked,
     find_backbone,
     provenance_of,
+    recorded,
     recorded_boxes,
-    recorded_containers,
     recorded_frames,
 )
 from fxengine.pipeline.source import Source, source_of
@@ -92,9 +91,11 @@ def open_job(job: Job) -> Opened:
     source, boxed = None, _NO_BOXES
     containers = job.containers
     if not isinstance(inputs, Listing):
-        boxed = _boxes(job.boxes, job.margin, job.folder)
-        frames = _frames(job, plain=job.listing is None and boxed[0] is None and found.recipe.modality == "picture")
-        containers = job.containers or recorded_containers(job.folder)
+        made = recorded(job.folder)
+        boxed = _boxes(job.boxes, job.margin, made)
+        plain = job.listing is None and boxed[0] is None and found.recipe.modality == "picture"
+        frames = _frames(job, made, plain=plain)
+        containers = job.containers or any(one.containers for one in made)
         listed = _collect(job, found, boxed, frames, containers=containers)
         source = source_of(
             inputs,
@@ -144,23 +145,24 @@ def _collect(
     )
 
 
-def _frames(job: Job, *, plain: bool) -> str | None:
+def _frames(job: Job, made: Sequence[Provenance], *, plain: bool) -> str | None:
     """Return which frames of videos are rows: those that are asked for, else those of the store.
 
     Args:
         job: what is asked for; a store that was made without videos stays so.
+        made: what the parts of the store were made with.
         plain: whether whole pictures of a folder are extracted: neither texts nor boxes, nor what a list names.
     """
     if job.frames is not None or not plain:
         return job.frames
-    if parts.list_parts(job.folder):
-        return recorded_frames(job.folder)
+    if made:
+        return recorded_frames(made)
     return usual_frames(None, containers=job.containers, boxed=False)
 
 
-def _boxes(boxes: str | Path | None, margin: float | None, store: Path) -> tuple[Path | None, float]:
+def _boxes(boxes: str | Path | None, margin: float | None, made: Sequence[Provenance]) -> tuple[Path | None, float]:
     """Return the boxes that are asked for, else those of the store, and their margin."""
-    stored = recorded_boxes(store)
+    stored = recorded_boxes(made)
     path = stored[0] if boxes is None and stored is not None else boxes
     if path is None:
         if margin is not None:

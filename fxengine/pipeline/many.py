@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from fxengine import store_files
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import InputError, StoreError, given
@@ -22,6 +23,7 @@ from fxengine.features.crash_note import CrashNote
 from fxengine.features.merge import merge_rows
 from fxengine.features.part_rows import PartRows
 from fxengine.features.row_numbers import noted_next_row
+from fxengine.features.run_folder import notes_folder
 from fxengine.features.schema import Provenance
 from fxengine.features.write import check_fits, rewrite_part
 from fxengine.files import remove_temporaries
@@ -36,6 +38,7 @@ from fxengine.pipeline.summary import Progress, Summary
 from fxengine.pipeline.unit_plan import Computing, PlanFacts, UnitPlan, absent_from, write_plan
 from fxengine.pipeline.unit_runner import Asked, News, UnitRunner, from_list
 from fxengine.pipeline.unit_sink import UnitResult
+from fxengine.storage import is_remote, shown
 
 _SEEN_WITHIN = 15.0  # seconds in which what a worker made must be seen here: shares show new names late
 _RAY = "ray"
@@ -95,8 +98,11 @@ def plan_units(made: RunPlan, folder: Path, planning: Planning, *, new_only: boo
     """
     again = {} if new_only else made.plan.again
     if again:  # of a rename that was cut off the older half goes first, as in any update
+        halves: dict[Path, list[int]] = {}
         for part, row in made.known.superseded:
-            rewrite_part(part, made.provenance, drop=[row])
+            halves.setdefault(part, []).append(row)
+        for part, rows in halves.items():
+            rewrite_part(part, made.provenance, drop=rows, read=made.known.states.get(part.name))
     loaded = load(made, planning.how)
     with closing(loaded.session) as session:
         defaults = ExportOptions()
@@ -117,21 +123,21 @@ def plan_units(made: RunPlan, folder: Path, planning: Planning, *, new_only: boo
             computing=computing,
             source=planning.source,
             again=tuple(parts.part_number(part) for part in again),
-            first_part=parts.next_part_number(folder),
+            first_part=made.next_part,
         )
     moved = made.moves.keys()
-    rows = [[(row, item, (part, row) in made.plan.kept) for row, item in found] for part, found in again.items()]
+    planned = [[(row, item, (part, row) in made.plan.kept) for row, item in found] for part, found in again.items()]
     new = (item for item in made.new_items() if item.key not in moved)
     forget_states(folder)
     first_row = max(made.known.next_row, noted_next_row(folder))
-    return write_plan(folder, facts, rows, new, first_row, min(planning.how.part_rows, loaded.provenance.part_rows))
+    return write_plan(folder, facts, planned, new, first_row, min(planning.how.part_rows, loaded.provenance.part_rows))
 
 
 def ensure_fits(plan: UnitPlan, found: BackboneFile, wanted: Provenance) -> None:
     """Raise StoreError where an unfinished plan is of another backbone, root or type than what is asked for now."""
     check_fits(plan.facts.provenance, wanted, plan.folder, allow_mixed_precision=True)
     if plan.facts.provenance.space != found.fingerprint:  # which check_fits says in more words
-        raise StoreError(f"{plan.folder} has an unfinished run of another backbone.")
+        raise StoreError(f"{shown(plan.folder)} has an unfinished run of another backbone.")
 
 
 def run_plan(plan: UnitPlan, workers: Workers | None, how: How, summary: Summary) -> None:
@@ -176,7 +182,8 @@ def _run_units_there(
 ) -> Outcome:
     made = plan.facts.provenance
     on_gpu = made.provider.startswith(("CUDA", "Tensorrt"))
-    wanted = Wanted(plan.folder.absolute(), plan.facts.run, workers.count, workers.address, on_gpu, 0)
+    folder = plan.folder if is_remote(plan.folder) else plan.folder.absolute()
+    wanted = Wanted(folder, plan.facts.run, workers.count, workers.address, on_gpu, 0)
     place, room = load_place(workers.place).open_place(wanted)
     begin, total = time.perf_counter(), sum(plan.rows[unit] for unit in left)
     summary.workers = room
@@ -198,8 +205,8 @@ def _run_units_there(
 
 
 def run_units_here(plan: UnitPlan, units: Sequence[int], how: How, state: StateNote) -> Outcome:
-    """Run units in this process, with its one note of what is being decoded in the store's folder."""
-    with closing(CrashNote(plan.folder, how.decoders)) as note:
+    """Run units in this process, with its one note of what is being decoded."""
+    with closing(CrashNote(notes_folder(plan.folder), how.decoders)) as note:
         runner = UnitRunner(plan, how.decoders, note)
         outcome = Outcome()
         run_on(runner, from_list(map(Asked, units)), sum(plan.rows[unit] for unit in units), how, state, outcome)
@@ -240,14 +247,16 @@ def run_on(
 def ensure_seen(plan: UnitPlan, result: UnitResult) -> None:
     """Raise StoreError where the file that a worker says it made is not there for this process."""
     target, end = plan.target(result.unit), time.monotonic() + _SEEN_WITHIN
-    while not target.exists():
+    while not plan.is_there(result.unit):
         if time.monotonic() > end:
+            share = "they do not share the folder. Give a folder of a file system that all machines have under the same"
+            asked = "they ask different servers. Give all machines the same endpoint (AWS_ENDPOINT_URL)."
             raise StoreError(
-                f"A worker says that {target} is there, and for this process it is not: they do not share the folder. "
-                "Give a folder of a file system that all machines have under the same path."
+                f"A worker says that {shown(target)} is there, and for this process it is not: "
+                + (asked if is_remote(target) else f"{share} path.")
             )
         time.sleep(0.1)
-        any(plan.folder.iterdir())  # makes a share look again
+        parts.list_parts(plan.folder)  # makes a share look again
 
 
 def _count(outcome: Outcome, summary: Summary, seconds: float) -> None:
@@ -271,19 +280,23 @@ def finish_plan(plan: UnitPlan, given_up: Sequence[int] = ()) -> None:
     Raises:
         StoreError: units are neither done nor given up, or a part is damaged or cannot be written.
     """
+    with parts.unlisted(plan.folder):
+        # Of before what was computed again is read: who comes late finds either that or the part to be another.
+        states = store_files.states(plan.folder)
     for unit in given_up:
         if unit >= len(plan.facts.again):
             shut(plan, unit)
     left = absent_from(plan.open_units(), given_up)
     if left:
         raise StoreError(
-            f"{len(left)} of {len(plan)} units of the run in {plan.folder} are not there yet, the first is unit "
+            f"{len(left)} of {len(plan)} units of the run in {shown(plan.folder)} are not there yet, the first is unit "
             f"{left[0]}. Wait for the workers that are at it, or start them again."
         )
     for unit, number in enumerate(plan.facts.again):
         if unit not in given_up:
             plan.check_made(unit)
-            merge_rows(parts.part_path(plan.folder, number), plan.target(unit))
+            part = parts.part_path(plan.folder, number)
+            merge_rows(part, plan.target(unit), states.get(part.name))
     plan.remove()
 
 

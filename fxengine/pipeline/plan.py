@@ -43,6 +43,7 @@ from fxengine.pipeline.lookahead import hash_each, readers_of
 from fxengine.pipeline.summary import Progress, Watch
 from fxengine.pipeline.units import Move
 from fxengine.storage import is_remote, shown
+from fxengine.store_files import each
 
 _PRUNE_GUARD = 0.2
 
@@ -91,6 +92,7 @@ class RunPlan:
         stopped: whether it was stopped while these were looked for: then they are all that the run still does.
         moves_only: whether all the rest was done elsewhere.
         made_by: what each part of the store was made with.
+        made_elsewhere: new parts that workers have made by this plan.
     """
 
     inputs: Listing
@@ -105,6 +107,12 @@ class RunPlan:
     stopped: bool = False
     moves_only: bool = False
     made_by: tuple[Provenance, ...] = ()
+    made_elsewhere: int = 0
+
+    @property
+    def next_part(self) -> int:
+        """Number of the next new part: behind those that were listed, so that of two writers one finds it there."""
+        return parts.next_part_number(self.known.paths) + self.made_elsewhere
 
     @property
     def count(self) -> int:
@@ -138,7 +146,7 @@ def plan_run(found: BackboneFile, inputs: Listing, folder: Path, asked: Asked) -
         StoreError: the store belongs to another backbone or root, or is damaged.
     """
     known, modality = Known.read(parts.list_parts(folder), hashes=_is_hashed(inputs)), found.recipe.modality
-    made_by = tuple(map(parts.read_provenance, known.paths))  # once: a store may have a thousand parts
+    made_by = tuple(each(parts.read_provenance, known.paths))  # once: a store may have a thousand parts
     limits = asked.limits
     if not isinstance(limits, Limits):
         found_limits = widest_limits(made_by)
@@ -207,21 +215,19 @@ def _doubt(inputs: Listing) -> str:
     return "Has the table lost rows?" if isinstance(inputs, TextTable) else "Is a share not mounted?"
 
 
-def recorded_containers(folder: Path) -> bool:
-    """Tell whether a store was made by opening the containers below its root."""
-    return any(parts.read_provenance(path).containers for path in parts.list_parts(folder))
+def recorded(folder: Path) -> list[Provenance]:
+    """Return what each part of a store was made with, in the order of their numbers."""
+    return [*each(parts.read_provenance, parts.list_parts(folder))]
 
 
-def recorded_boxes(folder: Path) -> tuple[Path, float] | None:
-    """Return the boxes that a store is of, and their margin, None where it is of whole pictures."""
-    made = [parts.read_provenance(path) for path in parts.list_parts(folder)]
-    return next(((Path(unescape_path(each.boxes)), each.margin) for each in reversed(made) if each.boxes), None)
+def recorded_boxes(made: Sequence[Provenance]) -> tuple[Path, float] | None:
+    """Return the boxes that a store of these parts is of, and their margin, None where it is of whole pictures."""
+    return next(((Path(unescape_path(one.boxes)), one.margin) for one in reversed(made) if one.boxes), None)
 
 
-def recorded_frames(folder: Path) -> str | None:
-    """Return which frames of videos a store is of, None where videos were not opened."""
-    made = [parts.read_provenance(path) for path in parts.list_parts(folder)]
-    return next((each.frames for each in reversed(made) if each.frames), None)
+def recorded_frames(made: Sequence[Provenance]) -> str | None:
+    """Return which frames of videos a store of these parts is of, None where videos were not opened."""
+    return next((one.frames for one in reversed(made) if one.frames), None)
 
 
 def recorded_limits(paths: Sequence[Path]) -> Limits | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 
+from fxengine.errors import StoreLocked
 from fxengine.pipeline.lookahead import ahead
 from fxengine.pipeline.sink import Sink
 from fxengine.pipeline.stages import bottleneck
@@ -41,6 +42,8 @@ def run(units: Iterable[Unit], pipeline: Pipeline, sink: Sink, watch: Watch) -> 
                     break
     except KeyboardInterrupt:
         summary.interrupted = True
+    except StoreLocked:  # what is not committed another process computes by now
+        raise
     except BaseException:
         with suppress(Exception):  # where the disk is full this fails again; the first error says why
             sink.update.commit()

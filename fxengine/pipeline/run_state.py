@@ -8,13 +8,16 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from fxengine.errors import StoreError, explained
 from fxengine.facts import FactsError, facts_from, read_json
 from fxengine.features.run_folder import RUN_FOLDER
-from fxengine.files import read_small, remove, replacing
 from fxengine.pipeline.unit_plan import open_plan
+from fxengine.storage import shown
+from fxengine.store_files import delete, making, names, read_short
 
 _FORMAT = 1
 _LONGEST = 1 << 20  # bytes
@@ -84,14 +87,15 @@ class StateNote:
             round(now - self._begin, 1),
             time.time(),
         )
-        with suppress(OSError), replacing(self._path) as temporary:
+        with suppress(OSError), making(self._path) as temporary:
             temporary.write_text(json.dumps({"format": _FORMAT, **asdict(state)}))
 
 
 def forget_states(folder: Path) -> None:
     """Remove what earlier runs said."""
-    for path in (folder / RUN_FOLDER).glob("state-*.json"):
-        remove(path)
+    with suppress(OSError):  # a server that does not answer is heard of by what follows
+        for path in _notes(folder):
+            delete(path)
 
 
 def run_facts(folder: Path) -> dict[str, Any]:
@@ -100,7 +104,8 @@ def run_facts(folder: Path) -> dict[str, Any]:
     Raises:
         StoreError: the plan is damaged.
     """
-    states = [state for path in sorted((folder / RUN_FOLDER).glob("state-*.json")) if (state := _read(path))]
+    with explained(f"{shown(folder)} cannot be listed", kind=StoreError):
+        states = [state for path in _notes(folder) if (state := _read(path))]
     plan = open_plan(folder)
     if plan is None:
         if not states:
@@ -113,6 +118,11 @@ def run_facts(folder: Path) -> dict[str, Any]:
     counted = {"units": total, "units_done": total - absent, "units_left": absent}
     how = "at work" if is_at_work else "unfinished" if absent else "done, to be finished"
     return {"run": plan.facts.run, "state": how, **counted, **_told(states)}
+
+
+def _notes(folder: Path) -> list[Path]:
+    """Return the notes of a store, in the order of their names; raises OSError."""
+    return sorted(folder / RUN_FOLDER / name for name in names(folder / RUN_FOLDER) if fnmatch(name, "state-*.json"))
 
 
 def _told(states: list[RunState]) -> dict[str, Any]:
@@ -129,5 +139,5 @@ def _told(states: list[RunState]) -> dict[str, Any]:
 
 def _read(path: Path) -> RunState | None:
     with suppress(OSError, FactsError):
-        return facts_from(RunState, read_json(read_small(path, _LONGEST)), _FORMAT)
+        return facts_from(RunState, read_json(read_short(path, _LONGEST)), _FORMAT)
     return None

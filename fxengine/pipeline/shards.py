@@ -13,7 +13,7 @@ from pathlib import Path
 from fxengine.errors import InputError, StoreLocked, given
 from fxengine.features.crash_note import CrashNote
 from fxengine.features.lock import locked
-from fxengine.features.run_folder import share_folder
+from fxengine.features.run_folder import notes_folder
 from fxengine.pipeline.driver import Outcome
 from fxengine.pipeline.here import How
 from fxengine.pipeline.many import run_on
@@ -71,7 +71,7 @@ def run_shard(plan: UnitPlan, shard: Shard, how: How) -> Outcome:
     Raises:
         StoreError: this process would make other rows than the plan is for, or another run writes there.
     """
-    notes = share_folder(plan.folder, f"{shard.number}/{shard.of}")
+    notes = notes_folder(plan.folder, f"{shard.number}/{shard.of}")
     notes.mkdir(exist_ok=True)
     state, outcome = StateNote(plan.folder, plan.facts.run, shard.name), Outcome()
     mine = range(shard.number - 1, len(plan), shard.of)

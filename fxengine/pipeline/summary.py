@@ -35,13 +35,17 @@ class Watch:
     Attributes:
         progress: called again and again, or None.
         cancel: asked again and again; True stops the run cleanly.
+        ensure_held: raises StoreLocked where the store is another process's by now, or None.
     """
 
     progress: Callable[[Progress], None] | None = None
     cancel: Callable[[], bool] | None = None
+    ensure_held: Callable[[], None] | None = None
 
     def tell(self, progress: Progress) -> bool:
-        """Say how far the run is; return whether it is to stop."""
+        """Say how far the run is; return whether it is to stop. Raises as `ensure_held`."""
+        if self.ensure_held is not None:
+            self.ensure_held()
         if self.progress is not None:
             self.progress(progress)
         return self.cancel is not None and self.cancel()

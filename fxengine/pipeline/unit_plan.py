@@ -6,10 +6,12 @@ run again, or elsewhere, or twice at once, and what comes of it is the same part
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fxengine import store_files
 from fxengine.collect.item import Item, escape_path, unescape_path
 from fxengine.errors import StoreError, explained, reason
 from fxengine.facts import FactsError, facts_from, read_json
@@ -26,9 +29,10 @@ from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import note_next_row
 from fxengine.features.run_folder import RUN_FOLDER
 from fxengine.features.schema import Provenance
-from fxengine.files import Replacement, open_regular, remove, remove_temporaries
+from fxengine.files import remove_temporaries
 from fxengine.pipeline.source import Source
 from fxengine.pipeline.units import Task
+from fxengine.storage import is_remote, shown
 
 _NAME = "plan.parquet"
 _KEY = b"fxengine_plan"
@@ -140,9 +144,12 @@ class UnitPlan:
             StoreError: it is damaged.
         """
         self.folder, path = folder, plan_path(folder)
-        opened = open_regular(path)
+        self._state = store_files.state(path)
+        if self._state is not None and not self._state.size:
+            raise FileNotFoundError(errno.ENOENT, "The run has ended", str(path))
+        opened = store_files.open_file(path)
         try:
-            self._file = pq.ParquetFile(opened, page_checksum_verification=True)
+            self._file = pq.ParquetFile(opened, page_checksum_verification=True, pre_buffer=is_remote(path))
             metadata = self._file.metadata
             said = (metadata.metadata or {}).get(_KEY)
             if said is None or not self._file.schema_arrow.equals(_SCHEMA):
@@ -159,6 +166,11 @@ class UnitPlan:
     def __len__(self) -> int:
         """Return how many units there are."""
         return len(self.rows)
+
+    @property
+    def new_parts(self) -> int:
+        """How many of them make a new part."""
+        return len(self) - len(self.facts.again)
 
     def target(self, number: int) -> Path:
         """Return the file that a unit makes: a new part, or in `_run/` the rows that are computed again of one."""
@@ -198,8 +210,12 @@ class UnitPlan:
         Raises:
             StoreError: it is, and another run made it: another process writes here, or it is damaged.
         """
-        target = self.target(number)
-        return target.exists() and self.check_made(number)
+        return self.is_there(number) and self.check_made(number)
+
+    def is_there(self, number: int) -> bool:
+        """Tell whether there is a file by the name that a unit gives; raises StoreError where a server does not say."""
+        with explained(f"{shown(self.target(number))} cannot be looked for", kind=StoreError):
+            return store_files.is_there(self.target(number))
 
     def check_made(self, number: int) -> bool:
         """Return True where the file of a unit was made by this run; raises StoreError where not."""
@@ -208,14 +224,16 @@ class UnitPlan:
         if made != self.provenance(number).made_in:
             whose = f"unit {made['unit']} of run {made['run']}" if made else "no run of many workers"
             raise StoreError(
-                f"{target} was made by {whose}, not by unit {number} of run {self.facts.run}: another process writes "
-                f"to {self.folder}. Let one run end before the next one begins."
+                f"{shown(target)} was made by {whose}, not by unit {number} of run {self.facts.run}: another process "
+                f"writes to {shown(self.folder)}. Let one run end before the next one begins."
+                + _in_a_bucket(self.folder)
             )
         return True
 
     def open_units(self) -> list[int]:
         """Return the units whose file is not there, in order; raises StoreError as `is_done` does."""
-        there = {path.name for path in self.folder.iterdir()} | {path.name for path in plan_folder(self).iterdir()}
+        with parts.unlisted(self.folder):
+            there = {*store_files.names(self.folder), *store_files.names(self.folder / RUN_FOLDER)}
         absent = [number for number in range(len(self)) if self.target(number).name not in there]
         known = absent_from(range(len(self)), absent)
         # Who else writes here is told by the first and the last one: a footer takes a millisecond, of a share more.
@@ -228,22 +246,18 @@ class UnitPlan:
         self._file.close(force=True)
 
     def remove(self) -> None:
-        """End the run: every unit is in the store, or was given up."""
+        """End the run: every unit is in the store, or was given up. Raises StoreError of a server."""
         self.close()
-        for number in range(len(self.facts.again)):
-            remove(self.target(number))
-        remove(plan_path(self.folder))
+        with explained(f"{shown(plan_path(self.folder))} cannot be ended", kind=StoreError):
+            for number in range(len(self.facts.again)):
+                store_files.delete(self.target(number))
+            store_files.end(plan_path(self.folder), self._state)
 
 
 def absent_from(numbers: Iterable[int], others: Sequence[int]) -> list[int]:
     """Return the numbers that are not among others."""
     gone = set(others)
     return [number for number in numbers if number not in gone]
-
-
-def plan_folder(plan: UnitPlan) -> Path:
-    """Return the folder of what belongs to the run and not to the store."""
-    return plan.folder / RUN_FOLDER
 
 
 def plan_path(folder: Path) -> Path:
@@ -258,7 +272,11 @@ def open_plan(folder: Path) -> UnitPlan | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _damaged(plan_path(folder), f"cannot be read ({reason(error)})") from error
+        path = plan_path(folder)
+        refused = store_files.reason_of(path, error)
+        if refused is not None:
+            raise StoreError(f"{shown(path)} cannot be read: {refused}") from error
+        raise _damaged(path, f"cannot be read ({reason(error)})") from error
 
 
 def write_plan(
@@ -285,12 +303,13 @@ def write_plan(
     """
     path = plan_path(folder)
     row, digests = first_row, []
-    with explained(f"Cannot write {path}", kind=StoreError):
-        path.parent.mkdir(exist_ok=True)
+    with explained(f"Cannot write {shown(path)}", kind=StoreError):
+        store_files.make_folder(path.parent)
         remove_temporaries(path.parent)
-        for leftover in path.parent.glob("again-*.parquet"):  # of a run that has ended
-            remove(leftover)
-        made = Replacement(path)
+        for name in store_files.names(path.parent):
+            if fnmatch(name, "again-*.parquet"):  # of a run that has ended
+                store_files.delete(path.parent / name)
+        made = store_files.make(path)
         try:
             with (
                 made.path.open("wb") as file,
@@ -344,7 +363,16 @@ def _digest_of(digests: Sequence[str]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
+def _in_a_bucket(folder: Path) -> str:
+    """Return what to do where a late writer, whose lease another run has taken over, has made a part of that run's."""
+    if not is_remote(folder):
+        return ""
+    plan = shown(plan_path(folder))
+    return f" Where none is at work any more, delete {plan}: what is in the store stays, the rest is planned anew."
+
+
 def _damaged(path: Path, why: str) -> StoreError:
     return StoreError(
-        f"{path} {why}. Where no worker runs any more, delete it: what is in the store stays, the rest is planned anew."
+        f"{shown(path)} {why}. Where no worker runs any more, delete it: what is in the store stays, the rest is "
+        "planned anew."
     )

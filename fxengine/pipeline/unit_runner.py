@@ -29,6 +29,7 @@ from fxengine.pipeline.threads import Pipeline, Steps
 from fxengine.pipeline.unit_plan import UnitPlan
 from fxengine.pipeline.unit_sink import UnitResult, UnitSink, result_of
 from fxengine.pipeline.units import Task
+from fxengine.storage import shown
 
 _TOLD_EVERY = 0.2  # seconds
 
@@ -207,8 +208,8 @@ def from_list(units: Iterable[Asked]) -> Callable[[], Asked | None]:
 def _ensure_equal(what: str, here: str, planned: str, plan: UnitPlan) -> None:
     if here != planned:
         raise StoreError(
-            f"This worker's {what} is {here}, that of the run {plan.facts.run} in {plan.folder} is {planned}: one run "
-            "computes in one way. Give every worker the same."
+            f"This worker's {what} is {here}, that of the run {plan.facts.run} in {shown(plan.folder)} is {planned}: "
+            "one run computes in one way. Give every worker the same."
         )
 
 

@@ -24,6 +24,8 @@ from fxengine.features.crash_note import CrashNote
 from fxengine.pipeline.stages import Stage
 from fxengine.pipeline.unit_plan import UnitPlan
 from fxengine.pipeline.unit_runner import Asked, News, UnitRunner
+from fxengine.storage import is_remote, shown
+from fxengine.store_files import reason_of
 
 _FORMAT = 1
 
@@ -62,13 +64,24 @@ def open_runner(folder: Path, run: str, decoders: int, note: CrashNote | None = 
     try:
         plan = UnitPlan(folder)
     except OSError as error:
-        raise FxError(
-            f"A worker on {socket.gethostname()} finds no plan in {folder}: do all machines have that very folder? "
-            "Workers need a store in a file system that they share."
-        ) from error
+        raise FxError(f"A worker on {socket.gethostname()} {_no_plan(folder, error)}") from error
     if plan.facts.run != run:
-        raise FxError(f"{folder} has the plan of run {plan.facts.run}, not of {run}: another run began there.")
+        raise FxError(f"{shown(folder)} has the plan of run {plan.facts.run}, not of {run}: another run began there.")
     return UnitRunner(plan, decoders or usable_cores(), note)
+
+
+def _no_plan(folder: Path, error: OSError) -> str:
+    if not is_remote(folder):
+        return (
+            f"finds no plan in {folder}: do all machines have that very folder? Workers need a store in a file system "
+            "that they share."
+        )
+    if isinstance(error, FileNotFoundError):
+        return (
+            f"finds no plan in {shown(folder)}: another process has ended the run, or the machines ask different "
+            "servers (AWS_ENDPOINT_URL). Run the same command again."
+        )
+    return f"cannot read the plan in {shown(folder)}: {reason_of(folder, error)}"
 
 
 class _Talk:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fxengine.collect.item import Item
 from fxengine.features.known import Plan
-from fxengine.features.parts import next_part_number, part_path
+from fxengine.features.parts import part_path
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,14 @@ class NewRows:
         moves: id -> where the row of a renamed one was.
         first_row: number of the first row that is really new; those that follow are counted on.
         part_rows: rows of a new part.
+        first_part: number of the first new part.
     """
 
     items: Iterable[Item]
     moves: Mapping[str, Move]
     first_row: int
     part_rows: int
+    first_part: int = 0
 
 
 def make_units(folder: Path, plan: Plan, new: NewRows) -> Iterator[Unit]:
@@ -83,7 +85,7 @@ def make_units(folder: Path, plan: Plan, new: NewRows) -> Iterator[Unit]:
     for part, rows in plan.again.items():
         yield Unit(part, tuple(Task(item, row, part) for row, item in rows))
     waiting, row = iter(new.items), new.first_row
-    for number in count(next_part_number(folder)):
+    for number in count(new.first_part):
         tasks, part = [], part_path(folder, number)
         for item in islice(waiting, new.part_rows):
             move = new.moves.get(item.key)

@@ -32,6 +32,8 @@ from fxengine.features.write import PART_ROWS, PartWriter, check_fits, to_store_
 from fxengine.pipeline.plan import provenance_of
 from fxengine.pipeline.run import undisturbed
 from fxengine.pipeline.summary import Progress, Watch
+from fxengine.storage import shown
+from fxengine.store_files import place_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def words(
 
     Args:
         vectors: the file, FILE#MEMBER of a .zip, or a folder of model2vec.
-        store: folder of Parquet parts, made where it is not there.
+        store: folder of Parquet parts, made where it is not there, or a place in a bucket.
         words: only the first so many, the most frequent ones.
         tokens: how the words of a text that asks are found: "words" or "keras".
         word_weights: "sif" makes frequent words count less.
@@ -95,10 +97,10 @@ def words(
             or cannot be written.
     """
     begin = time.perf_counter()
-    what, folder = str(path_of("vectors", vectors)), path_of("store", store)
+    what, folder = str(path_of("vectors", vectors)), place_of("store", store)
     one_of("dtype", dtype, get_args(Dtype))
     options = ExportOptions(tokens=tokens, word_weights=word_weights, words=words)
-    with locked(folder):
+    with locked(folder) as ensure_held:
         parts.remove_leftovers(folder)
         there = parts.list_parts(folder)
         found = _backbone(what, options, there)
@@ -106,12 +108,13 @@ def words(
         made = _provenance(found, what, dtype)
         for path in there:
             check_fits(parts.read_provenance(path), made, folder)
-        writer = PartWriter(folder, made, next_row(there) if there else 0, PART_ROWS)
+        number = parts.next_part_number(there)
+        writer = PartWriter(folder, made, next_row(there) if there else 0, PART_ROWS, number)
         file = find_place(what).path
         source = _Source(table, weights_of(len(table.words), options), file, stamp(os.stat(file))[1], dtype)
-        done = _write(writer, source, _missing(there, len(table.words)), Watch(progress, cancel))
+        done = _write(writer, source, _missing(there, len(table.words)), Watch(progress, cancel, ensure_held))
     return Words(
-        store=str(store),
+        store=shown(str(store)),
         backbone=found.facts.name,
         words=len(table.words),
         added=done.done,

@@ -136,7 +136,7 @@ def compare(
             vectors = load_vectors(store, replace(rows, problem=problem), None, layer)
             found.append(_candidate(trainer, vectors, fold, backbone, rate))
             if progress is not None:
-                progress(f"{store.path} {layer or ''}".strip() + f": {found[-1].score}")
+                progress(f"{store.called} {layer or ''}".strip() + f": {found[-1].score}")
     found.sort(key=lambda candidate: -candidate.score.mean)
     notes = tuple(dict.fromkeys([*(note for each in labelled for note in each.notes), *tuned]))
     modality = opened[0].provenance.modality
@@ -148,12 +148,14 @@ def _common(labelled: list[Labelled], stores: list[FeatureStore]) -> list[Labell
     shared = set(labelled[0].ids).intersection(*(each.ids for each in labelled[1:]))
     if not shared:
         origin = _origin(stores[0])
-        raise InputError(f"No labelled row is in all stores: were they made from the same {origin} ({stores[0].path})?")
+        raise InputError(
+            f"No labelled row is in all stores: were they made from the same {origin} ({stores[0].called})?"
+        )
     kept = [each.take(np.flatnonzero([key in shared for key in each.ids])) for each in labelled]
     for each, store in zip(kept[1:], stores[1:], strict=True):
         if each.problem.names != kept[0].problem.names or not np.array_equal(each.problem.y, kept[0].problem.y):
             raise StoreError(
-                f"{store.path} has other labels than {stores[0].path}: run `fxengine extract` again on both."
+                f"{store.called} has other labels than {stores[0].called}: run `fxengine extract` again on both."
             )
     return kept
 
@@ -168,7 +170,7 @@ def _candidate(
     answers = trainer.cross_validate(rows, fold).answers
     x, problem = rows.sample(_SCORED_ROWS, trainer.settings.seed)
     return Candidate(
-        store=str(rows.store.path),
+        store=rows.store.called,
         source=rows.store.provenance.source,
         layer=rows.layer,
         score=interval_of(rows.problem, [answers], folds=int(fold.max()) + 1),
@@ -198,8 +200,8 @@ def _seen(store: FeatureStore, backbone: BackboneFile | None) -> list[str]:
     if not isinstance(tuned, dict) or tuned.get("on") != unescape_path(store.provenance.root):
         return []
     return [
-        f"{store.path}: its net was fine-tuned on rows of {tuned['on']}, so its score here is too good; what counts is "
-        "the test score that the fine-tuning told."
+        f"{store.called}: its net was fine-tuned on rows of {tuned['on']}, so its score here is too good; what counts "
+        "is the test score that the fine-tuning told."
     ]
 
 

@@ -31,19 +31,20 @@ def open_given(parameter: str, path: str | Path, rows: Vectors) -> Head:
     facts, store = head.facts, rows.store
     if "numbers" in (facts.predicts, rows.problem.kind) or "labels" in (facts.predicts, rows.problem.kind):
         raise InputError(
-            f"`{parameter}` answers {facts.predicts}, and {store.path} has {rows.problem.kind}: both must be classes."
+            f"`{parameter}` answers {facts.predicts}, and {store.called} has {rows.problem.kind}: both must be classes."
         )
-    head.check_space(store.provenance.space, str(store.path))
+    head.check_space(store.provenance.space, store.called)
     if rows.layer != facts.layer:
         raise InputError(f"`{parameter}` takes the layer {facts.layer or 'that is the default'}: give that `layer`.")
-    if facts.store is not None and Path(facts.store) == store.path.absolute():
+    if facts.store is not None and Path(facts.store) == Path(store.place):
         raise InputError(
-            f"`{parameter}` {path} was trained on {store.path}, and answers for rows that it knows already."
+            f"`{parameter}` {path} was trained on {store.called}, and answers for rows that it knows already."
         )
     missing = sorted(set(rows.problem.names) - set(facts.classes))
     if missing:
         raise StoreError(
-            f"{path} does not know the class {missing[0]!r} of {store.path}: give a head that was made with that name."
+            f"{path} does not know the class {missing[0]!r} of {store.called}: give a head that was made with "
+            "that name."
         )
     return head
 

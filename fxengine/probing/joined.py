@@ -56,7 +56,7 @@ def join(labels: str, ids: pa.Array, store: FeatureStore, *, as_text: bool = Fal
         StoreError: no row of the store has a vector.
     """
     if not len(ids):
-        raise StoreError(f"No row of {store.path} has a vector: `fxengine info {store.path}` says why.")
+        raise StoreError(f"No row of {store.called} has a vector: `fxengine info {store.called}` says why.")
     path, wanted = _file_and_columns(labels)
     root = unescape_path(store.provenance.root)
     table, notes = read_table(path, is_id=lambda cell: bool((match(ids, pa.array([cell]), root, "")[0] >= 0).any()))
@@ -83,7 +83,7 @@ def join(labels: str, ids: pa.Array, store: FeatureStore, *, as_text: bool = Fal
     counts = _counts(all_known(columns), all_known(joined), place, named)
     if bare:
         notes.append(f"{bare} ids of {path} were matched without the suffix of the file's name.")
-    return Joined(joined, (f"{path} and {store.path}: {counts}", *notes))
+    return Joined(joined, (f"{path} and {store.called}: {counts}", *notes))
 
 
 def _file_and_columns(labels: str) -> tuple[Path, str]:
@@ -183,7 +183,7 @@ def all_known(columns: dict[str, pa.Array]) -> np.ndarray:
 
 def _nothing_fits(path: Path, key: str, table: pa.Table, ids: pa.Array, store: FeatureStore) -> InputError:
     return InputError(
-        f"No {key} of {path} is an id of {store.path}. It has {str(table[key][0].as_py())!r}, the store has "
+        f"No {key} of {path} is an id of {store.called}. It has {str(table[key][0].as_py())!r}, the store has "
         f"{ids[0].as_py()!r}."
     )
 

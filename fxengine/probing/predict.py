@@ -21,10 +21,10 @@ from fxengine.collect.picture_table import holds_pictures
 from fxengine.decode import preparer_of
 from fxengine.decode.limits import usual_limits
 from fxengine.decode.text.tokenizer import open_tokenizer
-from fxengine.errors import InputError, at_least, path_of
+from fxengine.errors import InputError, StoreError, at_least, path_of
 from fxengine.execute import usable_cores
 from fxengine.features.crash_note import CrashNote
-from fxengine.features.parts import list_parts
+from fxengine.features.parts import is_store
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix
 from fxengine.features.texts import beginning
@@ -222,8 +222,8 @@ def _spans(
 
 
 def _is_store(source: str | Path) -> bool:
-    with suppress(OSError):  # a name that is too long to be one; who lists the pictures says so
-        return Path(source).is_dir() and bool(list_parts(Path(source)))
+    with suppress(OSError, StoreError):  # a name that is too long to be one, a bucket: who lists the pictures says so
+        return is_store(Path(source))
     return False
 
 
@@ -246,7 +246,7 @@ def _backbone(head: Head | None, backbone: str | Path | None, usual: str) -> Bac
 
 
 def _from_store(store: FeatureStore, head: Head, top: int) -> Iterator[Prediction]:
-    head.check_space(store.provenance.space, str(store.path))
+    head.check_space(store.provenance.space, store.called)
     for table in store.batches(layer=head.facts.layer):
         yield from _name(table.keys, head.answers(table.vectors), head.facts.classes, top, head.facts.predicts)
     for failed in store.errors():

@@ -33,6 +33,7 @@ from fxengine.probing.report import Answered, Curve, ProbeReport, describe
 from fxengine.probing.targets import Labelled, check_enough, load_targets
 from fxengine.probing.trainer import Trainer, answers_in_blocks, can_fit, check_pca
 from fxengine.probing.vectors import NEAR, Vectors, load_vectors, threshold
+from fxengine.storage import shown
 
 _CURVE_ROWS = 5000  # that a learning curve is computed of, at most
 
@@ -162,7 +163,7 @@ class Probe:
         if path.suffix != ".onnx":
             raise InputError(f"`output` {path} must end in .onnx.")
         save_head(path, self.model, self.facts)
-        return replace(self._report, output=str(path))
+        return replace(self._report, output=shown(path))
 
 
 def probe(
@@ -270,7 +271,7 @@ def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, 
         notes=tuple(dict.fromkeys((*known.notes, *evaluated.labelled.notes, *_uncalibrated(chosen, problem, options)))),
     )
     root = unescape_path(store.provenance.root)
-    report = replace(report, store=str(store.path), root=root, seconds=round(time.perf_counter() - begin, 3))
+    report = replace(report, store=store.called, root=root, seconds=round(time.perf_counter() - begin, 3))
     return Probe(_facts(store, report, problem, options), model, report)
 
 
@@ -284,7 +285,7 @@ def _train_and_test(
     if options.test is not None:
         other = FeatureStore.open(options.test)
         if other.provenance.space != store.provenance.space:
-            raise StoreError(f"{other.path} holds features of another space than {store.path}: extract it anew.")
+            raise StoreError(f"{other.called} holds features of another space than {store.called}: extract it anew.")
         names = known.problem.names if known.problem.kind == "classes" else None
         tested = load_targets(other, labels, known.problem.kind, names)
         return load_vectors(store, known, near, options.layer), load_vectors(other, tested, None, options.layer)
@@ -294,7 +295,7 @@ def _train_and_test(
     test = np.array([split is not None for split in known.splits], bool) & ~train
     if not train.any() or not test.any():
         there = ", ".join(sorted({split for split in known.splits if split})) or "none"
-        raise StoreError(f"{store.path} needs a split 'train' and another one for `split`. There is: {there}.")
+        raise StoreError(f"{store.called} needs a split 'train' and another one for `split`. There is: {there}.")
     return (
         load_vectors(store, known.take(np.flatnonzero(train)), near, options.layer),
         load_vectors(store, known.take(np.flatnonzero(test)), None, options.layer),
@@ -397,5 +398,5 @@ def _facts(store: FeatureStore, report: ProbeReport, problem: Problem, options: 
         layer=options.layer,
         predicts=problem.kind,
         metric=report.metric,
-        store=str(store.path.absolute()),
+        store=store.place,
     )

@@ -73,10 +73,10 @@ def load_targets(
             way = of_table if store.provenance.read_columns else of_folders
             if store.provenance.of_words:
                 way = "Words have none: give them with `labels`."
-            raise StoreError(f"No row of {store.path} has a label. {way}")
+            raise StoreError(f"No row of {store.called} has a label. {way}")
         columns, without = {"label": values}, values.null_count
         if without:
-            notes = (f"{store.path}: {without} of {len(values)} rows have no label.",)
+            notes = (f"{store.called}: {without} of {len(values)} rows have no label.",)
     else:
         joined = join(str(labels), table["id"].combine_chunks(), store, as_text=kind == "classes")
         columns, notes = joined.columns, joined.notes
@@ -171,13 +171,13 @@ def check_enough(labelled: Labelled, store: FeatureStore, folds: int) -> int:
     problem = labelled.problem
     at_least("folds", folds, 2)
     if len(problem.y) < folds:
-        raise StoreError(f"{store.path} has {len(problem.y)} rows with a target, fewer than {folds} folds.")
+        raise StoreError(f"{store.called} has {len(problem.y)} rows with a target, fewer than {folds} folds.")
     if problem.kind != "classes":
         return folds
     counts = np.bincount(problem.y, minlength=len(problem.names))
     if len(problem.names) == 1:
         raise StoreError(
-            f"All labelled rows of {store.path} are of one class ({problem.names[0]!r}): nothing to tell apart."
+            f"All labelled rows of {store.called} are of one class ({problem.names[0]!r}): nothing to tell apart."
         )
     rarest = int(counts.argmin())
     if counts[rarest] < 2:

@@ -85,8 +85,8 @@ class Trainer:
         if rows.x is None:
             if self.settings.pca:
                 raise InputError(
-                    f"`pca` is fitted to rows in memory, and those of {rows.store.path} do not fit: reduce them "
-                    f"beforehand by `fxengine pca {rows.store.path} --dim {self.settings.pca} -o pca.onnx --reduced "
+                    f"`pca` is fitted to rows in memory, and those of {rows.store.called} do not fit: reduce them "
+                    f"beforehand by `fxengine pca {rows.store.called} --dim {self.settings.pca} -o pca.onnx --reduced "
                     "STORE`, and probe that store."
                 )
             return True

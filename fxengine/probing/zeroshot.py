@@ -22,13 +22,14 @@ from fxengine.backbones.pair import Pair, pair_of
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import DecodeError, InputError, above_zero, given, path_of
 from fxengine.features.blocks import Say
-from fxengine.features.parts import list_parts
+from fxengine.features.parts import is_store
 from fxengine.heads.file import HeadFacts, ZeroShot, save_head
 from fxengine.heads.zero_shot import KIND, class_vector, zero_shot_model
 from fxengine.pipeline.embed import Backbone, run_files
 from fxengine.pipeline.given_texts import GivenTexts
 from fxengine.pipeline.units import Task
 from fxengine.probing.prompts import Prompts, read_prompts
+from fxengine.storage import shown
 
 ASSUMED = 100.0  # the scale that CLIP's training ends at, and that open_clip's own zero-shot evaluation takes
 _SAY_EVERY = 5.0
@@ -110,7 +111,7 @@ def zeroshot(
     )
     save_head(output, zero_shot_model(vectors, made.scale, made.bias, made.activation), facts)
     return ZeroShotReport(
-        output=str(output),
+        output=shown(output),
         head=facts,
         texts=len(asked.texts),
         truncated=truncated,
@@ -124,7 +125,7 @@ def _towers(source: str | Path) -> tuple[BackboneFile, Pair, str]:
     if names_pair(str(source)):
         picture, of_texts, made = load_pair(str(source), ExportOptions())
         return of_texts, made, str(named_tower(source, "image", picture))
-    if Path(source).is_dir() and list_parts(Path(source)):
+    if is_store(Path(source)):
         raise InputError(f"{source} is a feature store: give the pair, as hf:ORG/NAME or the file of either tower.")
     found = load_backbone(source)
     pair = pair_of(found)

@@ -103,14 +103,14 @@ def fit_pca(
     width = store.provenance.dim_of(layer)
     most = min(width, len(rows) - 1)
     if most < 1:
-        raise StoreError(f"{store.path} has {len(rows)} vectors; principal components need at least two.")
+        raise StoreError(f"{store.called} has {len(rows)} vectors; principal components need at least two.")
     if dim is not None and dim > most:
         raise InputError(f"`dim` must be between 1 and {most} ({len(rows)} vectors of {width} numbers). Got {dim}.")
     blocks = told(store_blocks(store, rows, layer=layer), len(rows), "PCA", progress)
     moments = collect(blocks).without(None).centred()
     variances, components = principal_components(moments.scatter, len(rows))
     if not variances.sum() > 0:
-        raise StoreError(f"All vectors of {store.path} are the same: there is no variance to explain.")
+        raise StoreError(f"All vectors of {store.called} are the same: there is no variance to explain.")
     k = dim if dim is not None else min(components_for(variances, variance or 1.0), most)
     facts = PcaFacts(
         space=store.provenance.space,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fxengine.collect.item import unescape_path
 from fxengine.decode import preparer_of
-from fxengine.errors import InputError, StoreError, at_least, path_of
+from fxengine.errors import InputError, StoreError, at_least
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import doubled_ids, find_clashes, read_numbers
@@ -22,6 +22,8 @@ from fxengine.repair.inputs import open_inputs
 from fxengine.repair.mend import mend
 from fxengine.repair.report import VerifyReport
 from fxengine.repair.sample import check_sample
+from fxengine.storage import is_remote, shown
+from fxengine.store_files import WHOLE_AT_ONCE, each, place_of
 from fxengine.trust import name_pictures
 
 
@@ -56,18 +58,21 @@ def verify(
     at_least("sample", sample, 0)
     if pictures is not None:
         name_pictures(pictures)
-    folder = path_of("store", store)
-    paths = parts.list_parts(folder) if folder.is_dir() else []
+    folder = place_of("store", store)
+    called = shown(folder)
+    if repair and is_remote(folder):
+        raise InputError(f"{called} lies in a bucket, where no part is made anew: copy it to a folder, and give that.")
+    paths = parts.list_parts(folder) if is_remote(folder) or folder.is_dir() else []
     if not paths:
-        raise StoreError(f"{folder} is no feature store: it has no part-*.parquet.")
+        raise StoreError(f"{called} is no feature store: it has no part-*.parquet.")
     report, rows = VerifyReport(parts=len(paths)), 0
     reference = _reference(paths)
-    for path in paths:
-        problem = _check_part(path, reference)
-        if problem is None:
-            rows += parts.read_part(path, ["row"]).num_rows
+    checked = each(lambda path: _check_part(path, reference), paths, WHOLE_AT_ONCE)
+    for path, found in zip(paths, checked, strict=True):
+        if isinstance(found, int):
+            rows += found
         else:
-            report.bad_parts[path.name] = problem
+            report.bad_parts[path.name] = found
     report = replace(report, rows=rows)  # the lists and mappings of both are the same, and are filled in
     _check_doubles([path for path in paths if path.name not in report.bad_parts], report)
     good = [path for path in paths if path.name not in report.bad_parts]
@@ -75,7 +80,7 @@ def verify(
         return report
     if reference.of_words:
         raise InputError(
-            f"{folder} holds the words of {unescape_path(reference.root)[:200]}, of which nothing is computed: leave "
+            f"{called} holds the words of {unescape_path(reference.root)[:200]}, of which nothing is computed: leave "
             "`sample` and `repair` away. Where a part is damaged, delete it: `fxengine words` writes its rows again."
         )
     # Everything that is needed is looked up before anything is changed.
@@ -107,7 +112,7 @@ def _reference(paths: list[Path]) -> Provenance:
     # Those whose own columns do not contradict them; only where there are none, the others.
     found = _stated(paths, None) or _stated(paths, ())
     if not found:
-        raise StoreError(f"No part of {paths[0].parent} can be read. Extract into a new folder.")
+        raise StoreError(f"No part of {shown(paths[0].parent)} can be read. Extract into a new folder.")
     most = Counter(map(_kind, found)).most_common(1)[0][0]
     return next(p for p in found if _kind(p) == most)
 
@@ -125,8 +130,8 @@ def _kind(made: Provenance) -> tuple[object, ...]:
     return made.space, made.root, made.dtype, tuple(made.columns.items())
 
 
-def _check_part(path: Path, reference: Provenance) -> str | None:
-    """Return what is wrong with a part, or None."""
+def _check_part(path: Path, reference: Provenance) -> int | str:
+    """Return how many rows a part has, or what is wrong with it."""
     try:
         provenance = parts.read_provenance(path)
         table = parts.read_part(path)
@@ -149,7 +154,7 @@ def _check_part(path: Path, reference: Provenance) -> str | None:
     numbers, counts = np.unique(np.asarray(table["row"]), return_counts=True)
     if (counts > 1).any():
         return f"Row number {numbers[np.argmax(counts > 1)]} stands twice."
-    return None
+    return int(table.num_rows)
 
 
 def _check_doubles(paths: list[Path], report: VerifyReport) -> None:

@@ -127,7 +127,7 @@ def outlier_scores(store: FeatureStore, k: int, layer: str | None = None) -> np.
     Raises StoreError as `map` does.
     """
     index = _index(store, layer, None)
-    with explained(f"The outliers of {store.path} cannot be found", "Free memory."):
+    with explained(f"The outliers of {store.called} cannot be found", "Free memory."):
         return _farthest(_neighbours(index, min(k, len(index) - 1))[1])
 
 

@@ -51,14 +51,14 @@ def find_towers(store: FeatureStore, foreign: str | None, backbone: str | Path |
         return Towers(own, None)
     if kind == "no" and not store.provenance.source.startswith(_REDUCED):
         raise InputError(
-            f"{store.path} was made by {store.provenance.source}: `backbone` {backbone} is neither that, nor the other "
-            f"tower of a pair with it, so that {foreign} cannot ask it."
+            f"{store.called} was made by {store.provenance.source}: `backbone` {backbone} is neither that, nor the "
+            f"other tower of a pair with it, so that {foreign} cannot ask it."
         )
     other = given if given is not None and kind == "paired" else _other_tower(store, foreign, given)
     stored, facts = store.provenance, other.facts
     if other.recipe.modality == stored.modality or facts.dim != stored.dim:
         raise InputError(
-            f"{other.path} says that it is the other tower of {store.path}, but gives {facts.dim} numbers for a "
+            f"{other.path} says that it is the other tower of {store.called}, but gives {facts.dim} numbers for a "
             f"{other.recipe.modality}; there are {stored.dim} for a {stored.modality}. Export the pair again."
         )
     return Towers(own, other)
@@ -86,7 +86,7 @@ def _no_pair(store: FeatureStore, foreign: str) -> str:
     own, other = _KINDS[stored.modality]
     ask = "a picture" if stored.modality == "picture" else "`text`, a .txt file"
     said = (
-        f"{store.path} holds {own}, and its backbone {stored.source} takes {own}: ask with {ask}, a .npy or an `id`, "
+        f"{store.called} holds {own}, and its backbone {stored.source} takes {own}: ask with {ask}, a .npy or an `id`, "
     )
     if stored.source.startswith(_REDUCED):
         return f"{said}not with {foreign}: a PCA is of one tower alone. Search the store that was reduced."
@@ -100,7 +100,7 @@ def _not_here(store: FeatureStore, foreign: str, pair: Pair) -> str:
     stored = store.provenance
     own, other = _KINDS[stored.modality]
     return (
-        f"{store.path} holds {own}, and {foreign} asks it through its pair's tower of {other} (space "
+        f"{store.called} holds {own}, and {foreign} asks it through its pair's tower of {other} (space "
         f"{pair.other(stored.space)[:12]}), which is not in the cache. Give that file as `backbone`, or make it: "
         f"{_export_of(stored)}."
     )

@@ -152,7 +152,7 @@ def sort_out(asked: Asked, store: FeatureStore) -> Sorted:
             absolute(term)  # refused, where it holds what must not be said
         kind = _kind_of(term)
         if kind != own and store.provenance.of_words:
-            raise InputError(f"{store.path} has no word {str(term)!r}, and it is no {SUFFIX} file.")
+            raise InputError(f"{store.called} has no word {str(term)!r}, and it is no {SUFFIX} file.")
         terms[kind].append(term)
         foreign = foreign or (str(term) if kind != own else None)
     return Sorted(asked, own, vectors, files, terms, known, foreign)

@@ -262,13 +262,14 @@ def index_for(
     if found is None:
         return Index.exact(store, metric or "cosine", layer), None
     if not found.fresh:
-        why = f"{store.path} has changed since it was indexed: searched exactly."
-        return Index.exact(store, metric or found.metric, layer), f"{why} `fxengine index {store.path}` updates it."
+        why = f"{store.called} has changed since it was indexed: searched exactly."
+        return Index.exact(store, metric or found.metric, layer), f"{why} `fxengine index {store.called}` updates it."
     if metric not in (None, found.metric):
         return Index.exact(store, metric or "cosine", layer), f"The index is by {found.metric}: searched exactly."
     if other_kind and found.facts is not None and found.facts.queries.endswith("rows"):
         why = "The index was measured with rows, which the other kind is unlike: searched exactly."
-        return Index.exact(store, "cosine", layer), f"{why} `fxengine index {store.path} --queries FILE.npy` tries it."
+        how = f"`fxengine index {store.called} --queries FILE.npy` tries it."
+        return Index.exact(store, "cosine", layer), f"{why} {how}"
     return found, None
 
 

@@ -108,7 +108,10 @@ def apply(
     opened = FeatureStore.open(path_of("store", store))
     if pictures is not None:
         name_pictures(pictures)
-    rows, skipped = _read(path_of("decisions", decisions), opened)
+    file = path_of("decisions", decisions)
+    rows, skipped = _read(file, opened)
+    # Beside a store in a bucket there is no folder of answers: they are where the decisions are.
+    folder = file.absolute().parent if is_remote(opened.path) else review_folder(opened.path)
     restored = [row for row in rows if row.about == FILE]
     files = restored or [row for row in rows if (row.about, row.decision) == (DUPLICATE, "drop")]
     accepted = {row.id: checked_name(row.label) for row in rows if (row.about, row.decision) == (LABEL, "accept")}
@@ -117,20 +120,20 @@ def apply(
     found = Applied(action, skipped=skipped, labels=len(accepted), acted=acted)
     if files:
         to = None if move is None else path_of("move", move)
-        found = _on_files(opened, files, found, to)
+        found = _on_files(opened, files, found, to, folder)
     if accepted and acted:
-        found = replace(found, corrected=_write_labels(opened, accepted))
+        found = replace(found, corrected=_write_labels(opened, accepted, folder))
     return found
 
 
-def _on_files(opened: FeatureStore, files: list[_Row], planned: Applied, to: Path | None) -> Applied:
+def _on_files(opened: FeatureStore, files: list[_Row], planned: Applied, to: Path | None, folder: Path) -> Applied:
     """Do it to files, or look whether it can be done."""
     root, action = _root_of(opened), planned.action
     if to is None and action == "restore":
         raise InputError("`move` must name the folder that the files were moved to: they are brought back from there.")
     if to is not None:
         _check_folder(to, root, make=planned.acted and action == "move")
-    undo = UndoLog(review_folder(opened.path))
+    undo = UndoLog(folder)
     dropped = {row.id for row in files}
     done, skipped = list[str](), dict(planned.skipped)
     with undo:
@@ -182,14 +185,14 @@ def _root_of(opened: FeatureStore) -> Path:
     made = opened.provenance
     root = Path(unescape_path(made.root))
     if made.modality != "picture" or made.of_words:
-        raise StoreError(f"{opened.path} is of texts: files are moved and deleted for stores of pictures alone.")
+        raise StoreError(f"{opened.called} is of texts: files are moved and deleted for stores of pictures alone.")
     if is_remote(root):
         raise StoreError(
-            f"The pictures of {opened.path} lie in {shown(root)}: files are moved and deleted on disks alone."
+            f"The pictures of {opened.called} lie in {shown(root)}: files are moved and deleted on disks alone."
         )
     ensure_named(str(root), ())
     if not root.is_dir():
-        raise InputError(f"The pictures of {opened.path} are not there: there is no folder {root}.")
+        raise InputError(f"The pictures of {opened.called} are not there: there is no folder {root}.")
     moving.ensure_possible()
     return root
 
@@ -245,11 +248,10 @@ def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
     return found
 
 
-def _write_labels(opened: FeatureStore, accepted: dict[str, str]) -> Path:
+def _write_labels(opened: FeatureStore, accepted: dict[str, str], folder: Path) -> Path:
     """Write the labels of all rows, those that were accepted in their places; `labels` reads it."""
     table = opened.rows(["id", "label"])
     labels = dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)) | accepted
-    folder = review_folder(opened.path)
     make_folder(folder)
     path = folder / CORRECTED
     write_csv(path, ("id", "label"), ((id_cell(key), name) for key, name in labels.items() if name is not None))

@@ -17,6 +17,7 @@ from typing import Any
 
 from fxengine.errors import InputError, explained
 from fxengine.files import flush_folder
+from fxengine.storage import is_remote, shown
 
 if sys.platform != "win32":
     import fcntl
@@ -27,7 +28,12 @@ _MOST = 1 << 30  # bytes
 
 
 def review_folder(store: Path) -> Path:
-    """Return where the answers about a store lie: beside it, for it can be computed again, and they cannot."""
+    """Return where the answers about a store lie: beside it, for it can be computed again, and they cannot.
+
+    Raises InputError of one in a bucket, where no file grows by a line.
+    """
+    if is_remote(store):
+        raise InputError(f"{shown(store)} lies in a bucket: name a folder for what is answered, as `review`.")
     whole = Path(os.path.abspath(store))
     return whole.with_name(f"{whole.name}.review")
 

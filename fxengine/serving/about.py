@@ -22,7 +22,7 @@ def about(opened: Opened, asked: Asked) -> dict[str, Any]:
     made, head = opened.store.provenance, opened.head
     texts, paired = made.modality == "text", opened.once("has pair", lambda: _has_pair(opened))
     return {
-        "store": str(opened.store.path),
+        "store": opened.store.called,
         "root": unescape_path(made.root),
         "modality": made.modality,
         "rows": len(opened.rows),

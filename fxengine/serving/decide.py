@@ -83,7 +83,7 @@ def _choice(opened: Opened, given: Mapping[str, Any]) -> Choice:
 
 
 def _decisions(opened: Opened) -> Decisions:
-    decisions = opened.once("decisions", lambda: Decisions(opened.store))
+    decisions = opened.once("decisions", lambda: Decisions(opened.store, opened.review))
     decisions.refresh()
     return decisions
 

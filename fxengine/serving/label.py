@@ -81,7 +81,7 @@ def _labelling(opened: Opened) -> Labelling:
     from fxengine.reviewing.labelling import Labelling  # loads scipy, which no first page waits for
 
     def make() -> Labelling:
-        labelling = Labelling(opened.store, opened.searchable, lambda: index_of(opened).matrix)
+        labelling = Labelling(opened.store, opened.searchable, lambda: index_of(opened).matrix, opened.review)
         if labelling.labels.given:
             labelling.round()
         return labelling

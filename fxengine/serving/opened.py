@@ -86,6 +86,7 @@ class Opened:
         device: what runs it.
         head: answers for the rows, or None.
         reports: pages that can be opened beside the store.
+        review: where what a person answers is kept; beside the store unless given.
         once: what takes long, by name.
         views: rows in an order, by what was asked for.
         picked: rows that were chosen by hand, and pictures that were brought, by a name that the page knows.
@@ -99,6 +100,7 @@ class Opened:
     device: str = "auto"
     head: Head | None = None
     reports: tuple[Path, ...] = ()
+    review: Path | None = None
     once: Once = field(default_factory=Once)
     views: Once = field(default_factory=lambda: Once(16))
     picked: Once = field(default_factory=lambda: Once(16))

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from fxengine.collect.paths import several
-from fxengine.errors import InputError, at_least, reason
+from fxengine.errors import InputError, at_least, path_of, reason
 from fxengine.features.read import FeatureStore
 from fxengine.heads.file import Head
 from fxengine.serving.guard import Keys, is_private
@@ -52,6 +52,7 @@ def serve(
     model: str | Path | None = None,
     reports: str | Path | Sequence[str | Path] = (),
     pictures: str | Path | None = None,
+    review: str | Path | None = None,
     port: int = 0,
     host: str = "127.0.0.1",
     others_may_see: bool = False,
@@ -70,6 +71,8 @@ def serve(
         model: a head file, which answers for every row.
         reports: pages (.html) that `probe`, `finetune` and others wrote, or folders of them, to open beside the store.
         pictures: a folder; what lies below it is shown, too, where the store is not your own.
+        review: the folder of what is answered in the page: labels and decisions. It lies beside the store unless given;
+            a store in a bucket has none without it, and can only be looked at.
         port: a port; a free one unless given.
         host: the address to listen on. Another one than this machine's own wants `others_may_see`.
         others_may_see: whoever reaches `host` and has the link may see the store's pictures and texts, and what goes
@@ -85,8 +88,8 @@ def serve(
         StoreError: there is no such store, or the head is of another space.
     """
     _ensure_installed()
-    opened = open_for_page(store, model=model, reports=reports, pictures=pictures, layer=layer, backbone=backbone,
-                           device=device)  # fmt: skip
+    opened = open_for_page(store, model=model, reports=reports, pictures=pictures, review=review, layer=layer,
+                           backbone=backbone, device=device)  # fmt: skip
     at_least("port", port, 0, 65535)
     if not (is_private(host) or others_may_see):
         raise InputError(
@@ -110,6 +113,7 @@ def open_for_page(
     model: str | Path | None = None,
     reports: str | Path | Sequence[str | Path] = (),
     pictures: str | Path | None = None,
+    review: str | Path | None = None,
     layer: str | None = None,
     backbone: str | Path | None = None,
     device: str = "auto",
@@ -125,7 +129,8 @@ def open_for_page(
         head.check_space(opened.provenance.space, str(store))
         if head.facts.layer != layer:
             raise InputError(f"`model` takes the layer {head.facts.layer or 'that is the default'}: give that `layer`.")
-    return Opened(opened, layer, backbone, device, head, _pages(several("reports", reports)))
+    answers = None if review is None else path_of("review", review)
+    return Opened(opened, layer, backbone, device, head, _pages(several("reports", reports)), answers)
 
 
 def _pages(given: Sequence[Path]) -> tuple[Path, ...]:

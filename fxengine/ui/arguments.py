@@ -9,6 +9,8 @@ from inspect import signature
 from pathlib import Path
 from typing import TypeVar
 
+from fxengine.storage import is_remote
+
 # What a help text names, copied from where it is used: those modules would load numpy, ONNX or FAISS for a help text.
 # tests/ui/test_arguments.py compares them.
 BACKBONE, BACKBONE_OF_TEXTS = "efficientnet_lite0", "minilm_l6"
@@ -37,6 +39,16 @@ def call(verb: Callable[..., T], options: argparse.Namespace, **others: object) 
     """
     names = signature(verb).parameters.keys() & vars(options).keys()
     return verb(**{name: getattr(options, name) for name in names}, **others)
+
+
+def place(text: str) -> str | Path:
+    """Read a path, or a place in a bucket as people write it."""
+    return text if is_remote(text) else Path(text)
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare the store, a positional argument."""
+    parser.add_argument("store", type=place, help="its folder, or its place in a bucket")
 
 
 def add_backbone(parser: argparse.ArgumentParser, default: str | None = None, *, default_shown: str = BACKBONE) -> None:

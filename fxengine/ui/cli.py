@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from fxengine.errors import FxError, is_foreign, reason
-from fxengine.features.run_folder import share_folder
+from fxengine.features.run_folder import notes_folder
 from fxengine.ui import console, words
 from fxengine.ui.commands import COMMANDS, TELLING, load_command
 from fxengine.ui.exit_codes import INTERRUPTED, MISTAKE
@@ -45,7 +45,7 @@ def _run(arguments: list[str], options: argparse.Namespace) -> int:
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a file is in the file's row
     build_parser(_command_of(arguments)).parse_args(arguments, options)
     if options.command == "extract" and not is_child():
-        return supervise(arguments, share_folder(options.store, options.shard) if options.shard else options.store)
+        return supervise(arguments, notes_folder(options.store, options.shard or ""))
     if options.command == "predict" and options.inputs and not is_child() and not is_store(options.inputs):
         with crash_notes() as notes:
             return supervise(arguments, notes)

@@ -15,6 +15,8 @@ from fxengine.facts import FactsError, read_json
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
 from fxengine.pipeline.run_state import run_facts
+from fxengine.storage import is_remote, shown
+from fxengine.store_files import place_of, sizes
 from fxengine.train.runs import is_runs_folder, list_runs
 
 
@@ -55,12 +57,14 @@ def _facts(target: str | Path) -> dict[str, Any]:
     kind, _, what = str(target).partition(":")
     if kind in SOURCES:
         return (_repository(what) if kind == "hf" else None) or _backbone(load_backbone(str(target)))
-    if path.is_dir() and is_runs_folder(path):
+    if is_remote(path):
+        path = place_of("target", target)
+    elif path.is_dir() and is_runs_folder(path):
         return {"runs": list_runs(path)}
-    if path.is_dir():
+    if is_remote(path) or path.is_dir():
         at_work = run_facts(path)
         if at_work and not list_parts(path):  # no unit is done yet
-            return {"kind": "store", "path": str(path), "rows": 0, "workers_run": at_work}
+            return {"kind": "store", "path": shown(path), "rows": 0, "workers_run": at_work}
         return {**_store(FeatureStore.open(path)), **({"workers_run": at_work} if at_work else {})}
     if path.is_file():
         return _file(path)
@@ -147,13 +151,13 @@ def _store(store: FeatureStore) -> dict[str, Any]:
     facts.pop("next_row")
     return {
         "kind": "store",
-        "path": str(store.path),
+        "path": store.called,
         "rows": len(store),
         "with_vector": len(store.ids()),
         "failed": store.error_counts(),
         "labels": len(labels),
         "parts": len(files),
-        "bytes": sum(file.stat().st_size for file in files),
+        "bytes": sum(sizes(files)),
         "precisions": list(store.precisions),
         **facts,
         **_pair(find_pair(store.provenance.space), store.provenance.space),

@@ -44,9 +44,9 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def noted(self: OpenPart, path: Path, schema: Any) -> None:
+def noted(self: OpenPart, path: Path, schema: Any, read: Any = None) -> None:
     units[id(self)] = Provenance.from_schema(schema, path.name).made_in["unit"]
-    init(self, path, schema)
+    init(self, path, schema, read)
 
 
 def faulty_create(self: OpenPart) -> bool:

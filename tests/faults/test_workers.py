@@ -22,6 +22,7 @@ from fxengine import FeatureStore, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.features.parts import list_parts, read_part
 from fxengine.pipeline import driver
+from tests.buckets import NAME, served
 from tests.conftest import make_photo, tiny_model
 from tests.workers import POISON, leftovers, same_rows, with_faults
 
@@ -87,15 +88,23 @@ def start(photos: Path, store: Path, model: Path, marks: Path) -> subprocess.Pop
     )
 
 
-def kill_until(kills: int, folder: Path, model: Path, seed: int) -> int:
-    """Kill drivers and workers at random moments until `kills` have struck; return how many did."""
+def kill_until(kills: int, folder: Path, model: Path, seed: int, stores: Path | None = None) -> int:
+    """Kill drivers and workers at random moments until `kills` have struck; return how many did.
+
+    Args:
+        kills: how many.
+        folder: for the photos, and for stores unless `stores` says where they are.
+        model: the backbone.
+        seed: of the moments.
+        stores: a folder, or a place in a bucket.
+    """
     photos, chance, struck, number = folder / "photos", random.Random(seed), 0, 0
     for i in range(160):
         make_photo(photos / f"{'ab'[i % 2]}/{i:03d}.jpg", i, (48, 40))
     (photos / "a" / "bad.jpg").write_bytes(b"")
     extract(photos, folder / "one", backbone=model, part_rows=PART_ROWS)
     while struck < kills:
-        store = folder / f"store{number}"
+        store = (stores or folder) / f"store{number}"
         number += 1
         process = start(photos, store, model, folder)
         for _ in range(40):  # a store has 21 units
@@ -136,6 +145,14 @@ def test_eight_random_kills_lose_and_double_nothing(tmp_path: Path, tiny: Backbo
 @pytest.mark.long
 def test_two_hundred_random_kills_lose_and_double_nothing(tmp_path: Path, tiny: BackboneFile) -> None:
     assert kill_until(200, tmp_path, tiny.path, seed=2) >= 200
+
+
+@pytest.mark.long
+def test_forty_random_kills_of_what_writes_into_a_bucket(
+    tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(monkeypatch, threaded=False):
+        assert kill_until(40, tmp_path, tiny.path, seed=4, stores=Path(f"s3:/{NAME}")) >= 40
 
 
 if __name__ == "__main__":

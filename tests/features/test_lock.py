@@ -23,13 +23,6 @@ def holder(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_bucket_is_no_folder_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(StoreError, match=r"^s3:/bucket/out is in a bucket"), locked(Path("s3://bucket/out")):
-        pass
-    assert not [*tmp_path.iterdir()]
-
-
 def test_a_second_writer_is_refused_with_who_holds_the_lock(tmp_path: Path) -> None:
     process = holder(tmp_path)
     try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from fxengine.ui.arguments import add_labels, call
+from fxengine.ui.arguments import add_labels, add_store, call
 from fxengine.ui.console import say_notes, say_result
 from fxengine.ui.exit_codes import FINE
 
@@ -14,7 +13,7 @@ TEXT = "say whether a head is enough, more labels would help, or fine-tuning is 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     add_labels(parser)
     parser.add_argument("--target", type=float, metavar="SCORE", help="the score that is wanted, as 0.95")
 

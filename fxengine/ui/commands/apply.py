@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import call
+from fxengine.ui.arguments import add_store, call
 from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE, MISTAKE
 
@@ -20,7 +20,7 @@ _WORDS = {"move": "moved", "delete": "deleted", "restore": "brought back"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     parser.add_argument("decisions", type=Path, help="decisions.csv, or the undo log of a former run")
     parser.add_argument(
         "--move", type=Path, metavar="FOLDER", help="where dropped files go, or an undo log brings them back from"

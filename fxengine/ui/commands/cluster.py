@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, add_output, add_report, call
+from fxengine.ui.arguments import add_layer, add_output, add_report, add_store, call
 from fxengine.ui.console import complain_of, say_result, say_written, table, text_column
 from fxengine.ui.exit_codes import FINE
 
@@ -18,7 +18,7 @@ TEXT = "part a store into clusters of like pictures or texts"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     parser.add_argument("-k", type=int, required=True, help="clusters")
     add_output(parser, "write .parquet, .csv or .json")
     add_report(parser, "a page of what is in the middle of each")

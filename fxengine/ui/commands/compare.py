@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_labels, call
+from fxengine.ui.arguments import add_labels, call, place
 from fxengine.ui.console import progress_lines, say, say_notes, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
@@ -18,7 +18,7 @@ TEXT = "rank backbones or layers on your labels, with the same folds"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("stores", type=Path, nargs="+", metavar="STORE", help="stores of the same pictures or texts")
+    parser.add_argument("stores", type=place, nargs="+", metavar="STORE", help="stores of the same pictures or texts")
     add_labels(parser, "the stores' own labels")
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with the ranking")
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, add_output, call
+from fxengine.ui.arguments import add_layer, add_output, add_store, call
 from fxengine.ui.console import say, say_result, size_in_words
 from fxengine.ui.exit_codes import FINE
 
@@ -18,7 +17,7 @@ TEXT = "write a store's vectors for other programs"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     add_output(parser, ".npy (+ .ids.csv), .csv or .parquet", required=True)
     parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
     add_layer(parser)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fxengine.ui.arguments import add_layer, add_output, add_report, call
+from fxengine.ui.arguments import add_layer, add_output, add_report, add_store, call
 from fxengine.ui.console import complain_of, progress_lines, say, say_result, say_written, table, text_column
 from fxengine.ui.exit_codes import FINE
 
@@ -29,7 +29,7 @@ _SECTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     parser.add_argument(
         "--threshold",
         type=float,

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a folder, searched recursively, a picture, a tar, zip or Parquet file of them, a table or folder of texts, or "
         "what lies at s3://, gs:// or az://; https:// with --list",
     )
-    add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
+    add_output(parser, "the store: its folder, or its place in a bucket", required=True, metavar="STORE", dest="store")
     add_backbone(parser, default_shown=f"{BACKBONE}; for a table of texts {BACKBONE_OF_TEXTS}")
     add_layers(parser)
     add_word_vectors(parser)

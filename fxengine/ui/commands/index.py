@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, add_metric, call, milliseconds, share, size
+from fxengine.ui.arguments import add_layer, add_metric, add_store, call, milliseconds, share, size
 from fxengine.ui.console import complain_of, progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
@@ -19,7 +19,7 @@ TEXT = "make search fast: choose, build and tune an index, or bring it up to dat
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     parser.add_argument("--recall", type=share, metavar="R", help="share of the 10 exact neighbours to find (0.95)")
     parser.add_argument("--memory", type=size, metavar="SIZE", help="most memory, such as 1GB")
     parser.add_argument("--latency", type=milliseconds, metavar="TIME", help="longest time of a query, such as 5ms")

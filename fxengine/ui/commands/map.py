@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import MAP_METHODS, add_layer, add_output, call, positive
+from fxengine.ui.arguments import MAP_METHODS, add_layer, add_output, add_store, call, positive
 from fxengine.ui.console import progress_lines, say, say_result, silent, table, text_column
 from fxengine.ui.exit_codes import FINE
 
@@ -18,7 +18,7 @@ TEXT = "lay a store out on a plane, with neighbours and outliers, for embedding-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     add_output(parser, "write the map, .parquet or .json")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw it")
     parser.add_argument("--method", default="pca", choices=MAP_METHODS, help="how places are found (pca)")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_labels, add_layer, add_output, add_report, call, positive
+from fxengine.ui.arguments import add_labels, add_layer, add_output, add_report, add_store, call, positive
 from fxengine.ui.console import (
     complain_of,
     progress_lines,
@@ -28,7 +28,7 @@ TEXT = "rank the rows whose labels are likely wrong"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     add_labels(parser)
     parser.add_argument("--head", help="(logistic where the vectors fit into memory, else ridge)")
     parser.add_argument(

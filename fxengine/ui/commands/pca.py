@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_layer, add_output, call, positive
+from fxengine.ui.arguments import add_layer, add_output, add_store, call, positive
 from fxengine.ui.console import progress_lines, say, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
@@ -22,7 +22,7 @@ _COLUMNS = {"text": "--column", "id": "--id-column", "label": "--label-column", 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     add_output(parser, "the .onnx transform to make", required=True)
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--dim", type=positive, metavar="N", help="components to keep")

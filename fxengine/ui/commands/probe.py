@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from fxengine.heads import HEADS, Kind
-from fxengine.ui.arguments import add_labels, add_layer, add_output, add_report, call, positive, sizes
+from fxengine.ui.arguments import add_labels, add_layer, add_output, add_report, add_store, call, place, positive, sizes
 from fxengine.ui.console import complain_of, progress_lines, say, say_notes, say_result, silent, table
 from fxengine.ui.exit_codes import FINE
 
@@ -20,7 +20,7 @@ NAMES = ("auto", *HEADS)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     add_output(parser, "write the head to this .onnx file")
     add_report(parser, "a page with plots and the mistaken pictures or texts")
     add_labels(parser)
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--repeats", type=positive, default=1, metavar="N", help="times, with other folds (1)")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds (0)")
     group.add_argument("--split", action="store_true", help="train on the split 'train', evaluate on the others")
-    group.add_argument("--test", type=Path, metavar="STORE", help="evaluate on this store instead")
+    group.add_argument("--test", type=place, metavar="STORE", help="evaluate on this store instead")
     group.add_argument(
         "--near", type=float, default=0.95, metavar="C", help="cosine from which rows stay in one fold (0.95)"
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_backbone, add_layer, add_metric, add_output, add_report, call
+from fxengine.ui.arguments import add_backbone, add_layer, add_metric, add_output, add_report, add_store, call
 from fxengine.ui.console import complain_of, say, say_result, say_written, table, text_cell
 from fxengine.ui.exit_codes import FINE
 
@@ -18,7 +18,7 @@ TEXT = "find the stored pictures or texts nearest to a query"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     parser.add_argument(
         "query",
         type=Path,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxengine.ui.arguments import add_backbone, call
+from fxengine.ui.arguments import add_backbone, add_store, call
 from fxengine.ui.console import say, say_result
 from fxengine.ui.exit_codes import FINE, MISTAKE
 from fxengine.ui.words import in_flags
@@ -19,7 +19,7 @@ TEXT = "check every part of a store; exit 1 where something is wrong"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("store", type=Path)
+    add_store(parser)
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="also compute N rows again and compare (0)")
     parser.add_argument("--repair", action="store_true", help="compute again what is bad, and only that")
     parser.add_argument(

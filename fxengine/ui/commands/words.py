@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "vectors", metavar="FILE", help="GloVe, word2vec or fastText; FILE.zip#MEMBER; a folder of model2vec"
     )
-    add_output(parser, "the store's folder", required=True, metavar="STORE", dest="store")
+    add_output(parser, "the store: its folder, or its place in a bucket", required=True, metavar="STORE", dest="store")
     add_word_vectors(parser)
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="type of the stored vectors (float16)")
 
