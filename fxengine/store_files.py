@@ -23,10 +23,8 @@ from fxengine.errors import InputError, path_of
 from fxengine.files import Replacement, open_regular, read_small, remove
 from fxengine.storage import BUCKETS, CREDENTIALS, Bucket, Found, Upload, absolute, is_remote, open_bucket, shown, split
 
-SMALL_AT_ONCE, WHOLE_AT_ONCE = (
-    32,
-    4,
-)  # requests: such as wait for a server most of the time, and such as carry megabytes
+SMALL_AT_ONCE = 32  # requests such as wait for a server most of the time
+WHOLE_AT_ONCE = 4  # requests such as carry megabytes
 _TAIL = 1 << 16  # bytes that come with the first request: in a part the footer is among them
 _AHEAD = 1 << 16  # bytes that come with any other: in a part the small columns of a row group, which lie side by side
 _SIGNS = (errno.EACCES, errno.ENOENT, errno.EIO, errno.ESTALE)  # of what a server said; others are said by readers
