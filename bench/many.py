@@ -42,7 +42,7 @@ def make(target: Path, count: int) -> None:
 
 
 def measure(count: int) -> dict[str, float]:
-    """Return the seconds that candidates alone and all of `duplicates` take, its peak memory, and what it finds."""
+    """Return the seconds of candidates alone and of all of `duplicates`, their multiple, its peak memory, its finds."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, store = Path(temporary, "made"), Path(temporary, "store")
         make(folder, count)
@@ -69,6 +69,7 @@ def measure(count: int) -> dict[str, float]:
         "near": near,
         "candidates_seconds": round(candidates, 1),
         "whole_seconds": round(whole, 1),
+        "multiple": round(whole / candidates, 1),
         "peak_mb": round(peak.bytes / 1e6),
         "copies": len(copies),
         "recall": round(found / max(len(copies), 1), 4),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fxengine.retrieval.copies.glance import details
-from fxengine.retrieval.copies.likely import agreement
+from fxengine.retrieval.copies.likely import AGREE, agreement
 from fxengine.retrieval.copies.look import SQUARE
 from fxengine.retrieval.copies.looks import Looks
 from fxengine.retrieval.copies.signature import like_pairs, signatures_of
@@ -18,7 +18,6 @@ from fxengine.retrieval.stars import Verdict
 
 _LIKEST = 8  # of each picture and way that it is turned
 _WIDE = 0.92  # share of a picture without its border: a dark edge is none
-_AGREE = 0.75  # at a glance, from which two pictures may be one
 _BLOCK = 1024
 
 
@@ -43,7 +42,7 @@ class Survey:
     def agreeing(self, pairs: np.ndarray) -> np.ndarray:
         """Return which pairs, int64 [m, 2], agree at a glance, or cannot be told from it: what is worth a proof."""
         blank = self.squares.max(axis=(1, 2)) == self.squares.min(axis=(1, 2))
-        found: np.ndarray = (agreement(self.squares, pairs) >= _AGREE) | blank[pairs].any(axis=1)
+        found: np.ndarray = (agreement(self.squares, pairs) >= AGREE) | blank[pairs].any(axis=1)
         return found
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fxengine.retrieval.copies.glance import glance_at
-from fxengine.retrieval.copies.likely import agreement
+from fxengine.retrieval.copies.likely import AGREE, agreement
 from tests.retrieval.copies.made import scene
 
 
@@ -22,7 +22,7 @@ def test_copies_and_upright_crops_agree_at_a_glance_and_other_pictures_do_not() 
     squares = np.stack([glance_at(np.asarray(image))[0] for image in images])
     pairs = np.array([(0, other) for other in range(1, len(images))])
     for found in (agreement(squares, pairs), agreement(squares, pairs[:, ::-1])):
-        assert found[: len(copies)].min() > 0.75
+        assert found[: len(copies)].min() > AGREE
         assert found[len(copies) :].max() < 0.6
 
 
