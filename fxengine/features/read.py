@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,12 +18,11 @@ import pyarrow.compute as pc
 from fxengine.cache import kind_folder, tell
 from fxengine.errors import StoreError, path_of
 from fxengine.features import parts
+from fxengine.features.columns import Pieces, copy_vectors, counting, put, read_column, room_for
 from fxengine.features.float16 import widen
-from fxengine.features.footer import read_footer
 from fxengine.features.mapped import (
     KIND,
     Matrix,
-    let_go,
     matrix_name,
     open_matrix,
     read_blocks,
@@ -42,6 +41,10 @@ from fxengine.features.schema import (
     widest_limits,
 )
 from fxengine.features.unit import unit_length
+
+
+def _untold(_: int) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -219,33 +222,31 @@ class FeatureStore:
         if store_stamp(self._parts) != self._stamp:
             raise StoreError(f"{self.path} was changed since it was opened: open it again.")
 
-    def _read_vectors(self, column: str, out: np.ndarray | None = None) -> np.ndarray:
-        fine = self._fine
-        dim = self.provenance.columns[column]
-        out = np.empty((len(fine), dim), self.provenance.dtype) if out is None else out
-        if not len(fine):
-            return out
-        part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
-        wanted = [read_footer(self._parts[number], [column, "error_code"]) for number in np.unique(part)]
-        # Place of each wanted row in the parts read one after the other.
-        starts = np.zeros(len(self._parts), np.int64)
-        lengths = [footer.rows for footer in wanted]
-        starts[np.unique(part)] = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        place = starts[part] + at
-        order = np.argsort(place, kind="stable")
-        placed = place[order]
-        begin = first = 0
-        for chunk in parts.scan(wanted, column):
-            last = int(np.searchsorted(placed, begin + len(chunk)))
-            rows = order[first:last]
-            if len(rows):
-                _copy_rows(parts.vector_matrix(chunk, dim), place[rows] - begin, rows, out)
-            begin, first = begin + len(chunk), last
-            let_go(out)
-        self._check_unchanged()
+    def _read_vectors(self, column: str) -> np.ndarray:
+        out = room_for((len(self._fine), self.provenance.columns[column]), self.provenance.dtype, self.path)
+        for places, vectors in self._pieces(column):
+            put(out, places, vectors)
         return out
 
-    def _mapped(self, column: str) -> Matrix:
+    def _pieces(self, column: str) -> Pieces:
+        part, at = np.asarray(self._fine["part"]), np.asarray(self._fine["at"])
+        yield from read_column(self._parts, part, at, column)
+        self._check_unchanged()
+
+    def copy(self, layer: str | None = None, step: Callable[[int], object] = _untold) -> None:
+        """Make the copy in the cache that `vectors(mmap=True)` reads, where it is not there and there is room for it.
+
+        Args:
+            layer: a further layer's name; the default one unless given.
+            step: told how many vectors are in it.
+
+        Raises:
+            StoreError: as for `vectors`.
+        """
+        with suppress(OSError):
+            self._mapped(self.provenance.column(layer), step)
+
+    def _mapped(self, column: str, step: Callable[[int], object] = _untold) -> Matrix:
         """Return all vectors of the store out of the copy in the cache, which is made where it is not there.
 
         Raises OSError where there can be none; the reason is logged.
@@ -257,7 +258,7 @@ class FeatureStore:
             path = kind_folder(KIND) / matrix_name(self.path, self._stamp, column)
             found = open_matrix(path, shape, dtype)
             if found is None:
-                write_matrix(path, shape, dtype, lambda out: whole._read_vectors(column, out))
+                write_matrix(path, shape, dtype, counting(whole._pieces(column), step))
                 found = open_matrix(path, shape, dtype)
             if found is None:
                 raise FileNotFoundError(errno.ENOENT, "the copy is gone as soon as it is made", str(path))
@@ -302,7 +303,7 @@ class FeatureStore:
             for start in range(0, len(mine), rows):
                 chunk = mine.slice(start, rows)
                 out = np.empty((len(chunk), self.provenance.columns[name]), self.provenance.dtype)
-                _copy_vectors(column, np.asarray(chunk["at"]), np.arange(len(chunk)), out)
+                copy_vectors(column, np.asarray(chunk["at"]), np.arange(len(chunk)), out)
                 yield FeatureTable(
                     rows=np.asarray(chunk["row"]),
                     keys=chunk["id"].to_pylist(),
@@ -364,21 +365,3 @@ class FeatureStore:
 
 def _copied(vectors: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
     return widen(vectors) if np.dtype(dtype) == np.float32 else vectors.astype(dtype)
-
-
-def _copy_vectors(column: pa.ChunkedArray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    """Copy rows `source` of a part's vector column to rows `target` of `out`."""
-    start = 0
-    for chunk in column.chunks:
-        inside = np.flatnonzero((source >= start) & (source < start + len(chunk)))
-        if len(inside):
-            _copy_rows(parts.vector_matrix(chunk, out.shape[1]), source[inside] - start, target[inside], out)
-        start += len(chunk)
-
-
-def _copy_rows(matrix: np.ndarray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    """Set `out[target] = matrix[source]`, in one pass where the rows go to one run of `out`."""
-    if target[-1] - target[0] == len(target) - 1 and (np.diff(target) == 1).all():
-        np.take(matrix, source, axis=0, out=out[target[0] : target[-1] + 1], mode="clip")
-    else:
-        out[target] = matrix[source]
