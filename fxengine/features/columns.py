@@ -8,12 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fxengine.collect.memory import available
-from fxengine.errors import StoreError
+from fxengine.collect.memory import demand
 from fxengine.features import parts
 from fxengine.features.footer import read_footer
-
-_ASKED_FROM = 1 << 26  # bytes; below, whether there is memory for them costs more to ask than it saves
 
 # Places, int64 [k], and the vectors of the rows there, [k, dim].
 Pieces = Iterator[tuple[np.ndarray, np.ndarray]]
@@ -62,13 +59,8 @@ def counting(pieces: Pieces, step: Callable[[int], object]) -> Pieces:
 
 def room_for(shape: tuple[int, int], dtype: str, store: Path) -> np.ndarray:
     """Return an empty matrix for a store's vectors, [n, dim]; raises StoreError where the memory for it is not free."""
-    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
-    free = available() if size >= _ASKED_FROM else None
-    if free is not None and size > free:
-        raise StoreError(
-            f"The vectors of {store} take {size / 1e6:.0f} MB, and {free / 1e6:.0f} MB of memory are free. Free memory, "
-            "or set FXENGINE_CACHE to a folder on a disk with room for a copy that is mapped."
-        )
+    advice = "Free memory, or set FXENGINE_CACHE to a folder on a disk with room for a copy that is mapped."
+    demand(shape[0] * shape[1] * np.dtype(dtype).itemsize, f"Reading the vectors of {store}", advice)
     return np.empty(shape, dtype)
 
 

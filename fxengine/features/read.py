@@ -172,6 +172,11 @@ class FeatureStore:
             table = table.take(positions)
         return replace(self, _selection=table.combine_chunks())
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether a row has a vector."""
+        return len(self._fine) > 0
+
     def ids(self) -> list[str]:
         """Return the ids of the rows that have a vector."""
         ids: list[str] = self._fine["id"].to_pylist()
@@ -206,10 +211,7 @@ class FeatureStore:
             InputError: `mmap`, and others own the cache or can write to it.
         """
         column = self.provenance.column(layer)
-        out = None
-        if mmap:
-            with suppress(OSError):
-                out = self._mapped_selection(column)
+        out = self._mapped_selection(column) if mmap else None
         if out is None:
             out = self._read_vectors(column)
         if normalize:
@@ -267,8 +269,21 @@ class FeatureStore:
             raise
         return found
 
-    def _mapped_selection(self, column: str) -> np.ndarray:
-        matrix = self._mapped(column).values
+    def mapped(self, layer: str | None = None) -> np.ndarray | None:
+        """Return all vectors of the store, [n, dim], mapped from the copy in the cache; None where that has no room.
+
+        Raises:
+            StoreError, InputError: as for `vectors`.
+        """
+        with suppress(OSError):
+            return self._mapped(self.provenance.column(layer)).values
+        return None
+
+    def _mapped_selection(self, column: str) -> np.ndarray | None:
+        try:
+            matrix = self._mapped(column).values
+        except OSError:  # it has been logged
+            return None
         if self._selection is None:
             return matrix
         positions = pc.index_in(self._selection["row"].combine_chunks(), self.whole._fine["row"].combine_chunks())
