@@ -16,7 +16,7 @@ from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import with_texts
-from fxengine.neighbours.choose import cells
+from fxengine.neighbours.all_rows import nearest_of_all
 from fxengine.neighbours.exact import in_blocks
 from fxengine.neighbours.groups import ALL_PAIRS
 from fxengine.neighbours.index import Index, open_index
@@ -137,20 +137,19 @@ def _farthest(distances: np.ndarray) -> np.ndarray:
 
 
 def _index(store: FeatureStore, layer: str | None, progress: Say | None) -> Index:
-    """Return what finds the neighbours: the store's own index, exact search, or lists made for the purpose."""
+    """Return what finds the neighbours: the store's own index or exact search."""
     found = open_index(store, layer)
-    if found is not None and found.fresh and found.metric == "cosine":
-        return found
-    exact = Index.exact(store, layer=layer)
-    exact.copy(progress)
-    if len(exact) <= ALL_PAIRS:
-        return exact
-    factory = f"IVF{cells(len(exact))},SQ8"
-    return Index.build(store, layer=layer, factory=factory, progress=progress)
+    if found is None or not found.fresh or found.metric != "cosine":
+        found = Index.exact(store, layer=layer)
+    found.copy(progress)
+    return found
 
 
 def _neighbours(index: Index, k: int, progress: Say | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return positions, int64 [n, k], and cosine distances, float32 [n, k], of every row's neighbours but itself."""
+    if index.facts is None and len(index) > ALL_PAIRS:
+        found, cosines, _ = nearest_of_all(index.matrix, k, progress)
+        return found, np.maximum(1 - cosines, 0)
     found, distances = np.empty((len(index), k), np.int64), np.empty((len(index), k), np.float32)
     step = counted("neighbours found", len(index), progress)
     for start in range(0, len(index), _ASKED):
