@@ -1,0 +1,100 @@
+"""What a large store brings: vectors of any scale, classes of a single row, labels for few of the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fxengine import cluster, duplicates, mislabeled, probe, search
+from fxengine.heads.file import Head
+from fxengine.probing import vectors
+from fxengine.retrieval.map import map as make_map
+from tests.stores import write_store
+
+_LARGE, _TINY = 2.0**11, 2.0**-20  # of the numbers below, to half of float16's largest, and to multiples of its least
+
+
+def planted(rows: int, classes: int, dim: int = 24, noise: float = 1.0) -> tuple[np.ndarray, list[str | None]]:
+    """Return sixteenths between -16 and 16, which float16 holds exactly at every scale of this file, and classes."""
+    rng = np.random.default_rng(7)
+    y = np.arange(rows) % classes
+    x = rng.normal(0, 1, (classes, dim))[y] + noise * rng.normal(0, 1, (rows, dim)) + 1
+    return np.clip(np.round(16 * x) / 16, -15.9375, 15.9375), [f"c{i:03d}" for i in y]
+
+
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
+    folder, (x, labels) = tmp_path_factory.mktemp("scaled"), planted(240, 3, noise=2.5)
+    x[200:] = x[:40]  # copies
+    labels[200:] = labels[:40]
+    made = {}
+    for scale in (1.0, _LARGE, _TINY):
+        made[scale] = folder / f"s{scale:g}"
+        stored = write_store(made[scale], x * scale, labels=labels).vectors(dtype="float64")
+        np.testing.assert_array_equal(stored, x * scale)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("head", "scale"), [("ridge", _LARGE), ("ridge", _TINY), ("lda", _LARGE), ("lda", _TINY), ("logistic", _TINY)]
+)
+def test_a_head_is_the_same_at_every_scale(
+    scaled: dict[float, Path], head: str, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "IN_MEMORY", 0)
+    plain, other = (probe(scaled[each], head=head, near=2) for each in (1.0, scale))
+    assert 0.7 < plain.score.mean < 1
+    assert other.score == plain.score
+    assert other.scores["log_loss"] == pytest.approx(plain.scores["log_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [_LARGE, _TINY])
+def test_neighbours_are_the_same_at_every_scale(scaled: dict[float, Path], scale: float) -> None:
+    plain, other = (search(scaled[each], id="000007", k=5).answers[0].neighbours for each in (1.0, scale))
+    assert plain[0].id == "000207"
+    assert [near.id for near in other] == [near.id for near in plain]
+    assert [near.score for near in other] == pytest.approx([near.score for near in plain], abs=1e-6)
+    places = [make_map(scaled[each], k=3).table for each in (1.0, scale)]
+    for name in ("x", "y", "outlier"):
+        np.testing.assert_allclose(*(table[name].to_numpy() for table in places), atol=1e-5)
+    parts = [cluster(scaled[each], 3).table["cluster"].to_pylist() for each in (1.0, scale)]
+    assert parts[0] == parts[1]
+    groups = [duplicates(scaled[each]).table.select(["group", "id"]).to_pylist() for each in (1.0, scale)]
+    assert groups[0] == groups[1]
+    assert len(groups[0]) >= 80
+
+
+def test_a_class_of_one_row_among_many_is_left_out_and_told(tmp_path: Path) -> None:
+    x, labels = planted(300, 30)
+    without = write_store(tmp_path / "without", x, labels=labels).path
+    there = np.insert(x, [10, 200], 3.0, axis=0)
+    named = [*labels[:10], "alone", *labels[10:200], "lonely", *labels[200:]]
+    ids = [f"{i:06d}" for i in range(300)]
+    ids = [*ids[:10], f"{ids[9]}a", *ids[10:200], f"{ids[199]}a", *ids[200:]]
+    store = write_store(tmp_path / "s", there, labels=named, ids=ids).path
+    found, wanted = probe(store, tmp_path / "h.onnx", head="lda", near=2), probe(without, head="lda", near=2)
+    assert found.score == wanted.score
+    said = "Left out: 2 of 32 classes, which have one row each ('alone', 'lonely'); two are needed."
+    assert found.notes == (said,)
+    assert Head.load(tmp_path / "h.onnx").facts.classes == tuple(sorted(set(map(str, labels))))
+    suspects = mislabeled(store, head="ridge", folds=3)
+    assert (suspects.checked, suspects.notes) == (300, (said,))
+    assert [row.id for row in suspects.rows] == [row.id for row in mislabeled(without, head="ridge", folds=3).rows]
+
+
+def test_labels_of_a_tenth_of_the_rows_serve_as_a_store_of_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "IN_MEMORY", 0)
+    x, labels = planted(2000, 4)
+    known = np.random.default_rng(0).permutation(2000)[:200]
+    some: list[str | None] = [label if i in set(known.tolist()) else None for i, label in enumerate(labels)]
+    store = write_store(tmp_path / "s", x, labels=some).path
+    known = np.sort(known)
+    ids = [f"{i:06d}" for i in known]
+    alone = write_store(tmp_path / "alone", x[known], labels=[labels[i] for i in known], ids=ids).path
+    found, wanted = probe(store, head="ridge", near=2), probe(alone, head="ridge", near=2)
+    assert (found.trained_on, found.score) == (200, wanted.score)
+    assert found.notes == (f"{store}: 1800 of 2000 rows have no label.",)
