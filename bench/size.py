@@ -137,7 +137,7 @@ def _update(store: Path) -> dict[str, Any]:
         "parts_untouched": same,
         "unchanged": summary.unchanged,
         "changed": summary.changed,
-        "renamed": summary.renamed,
+        "moved": summary.moved,
     }
 
 

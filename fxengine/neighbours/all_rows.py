@@ -33,7 +33,7 @@ def nearest_of_all(vectors: np.ndarray, k: int, progress: Say | None = None) -> 
         Positions, int64 [n, k], and cosines, float32 [n, k], the nearest first; and the share, of 300 rows.
     """
     n = len(vectors)
-    index = inverted_file(vectors, progress)
+    index = inverted_file(vectors, progress, short=True)
     visited = faiss.extract_index_ivf(index)
     asked = np.sort(np.random.default_rng(0).permutation(n)[:_ASKED])
     truth, _ = _without(*exact_search(in_blocks(vectors), vectors[asked], k + 1, "cosine"), asked, k)

@@ -77,7 +77,8 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: Sa
         say: told a sentence at every step.
 
     Raises:
-        InputError: no index fits into the memory (that is free, where none is given), FAISS cannot make the one asked for, or `asked` is not [q, dim].
+        InputError: no index fits into the memory (that is free, where none is given), FAISS cannot make the one asked
+            for, or `asked` is not [q, dim].
         StoreError: the store has no vector or no such layer.
     """
     check_searchable(store, wanted.metric, wanted.layer)
@@ -85,17 +86,17 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: Sa
     dim = store.provenance.dim_of(wanted.layer)
     if asked is not None and (asked.ndim != 2 or asked.shape[1] != dim or not len(asked)):
         raise InputError(f"Queries to tune with must be [n, {dim}]. Got an array of shape {list(asked.shape)}.")
-    read = row_reader(store, table, wanted.layer)
-    held = NOTHING if asked is not None else hold_out(read, len(table), HELD_OUT, store.provenance.modality)
-    sample, rest = _parted(np.setdiff1d(np.arange(len(table)), held.rows), dim)
-    base = read(sample)
-    queries = _given(asked) if asked is not None else _held_out(held, read, base)
     if wanted.factory is not None:
         factories = [wanted.factory]
     else:
         free = available() if wanted.memory is None else None
         memory = wanted.memory if free is None else free
         factories = [c.factory for c in candidates(len(table), dim, wanted.metric, memory)]
+    read = row_reader(store, table, wanted.layer)
+    held = NOTHING if asked is not None else hold_out(read, len(table), HELD_OUT, store.provenance.modality)
+    sample, rest = _parted(np.setdiff1d(np.arange(len(table)), held.rows), dim)
+    base = read(sample)
+    queries = _given(asked) if asked is not None else _held_out(held, read, base)
     best, trials = _compare(factories, base, queries, wanted, say)
     del base  # memory for what is still to come
     if len(rest):

@@ -85,10 +85,9 @@ def _trained(unit: np.ndarray, k: int, seed: int, progress: Say | None) -> faiss
     for start in range(starts):
         rng = np.random.default_rng([seed, start])
         drawn = unit[rng.permutation(len(unit))[: max(_SEEDED_FROM * k, 10 * _TRAINED_ON)]]
-        centres = _first_centres(drawn, k, rng, progress)
-        begun.append(_iterated(unit, centres, tried, lambda done, start=start: step(start * tried + done)))
-    best = max(begun, key=lambda each: each.sum)
-    return _iterated(unit, best.centres, _ITERATIONS, lambda done: step(starts * tried + done)).index
+        begun.append(_iterated(unit, _first_centres(drawn, k, rng, progress), tried, step, start * tried))
+    best = max(begun, key=lambda each: each.near)
+    return _iterated(unit, best.centres, _ITERATIONS, step, starts * tried).index
 
 
 class _Model(NamedTuple):
@@ -96,10 +95,12 @@ class _Model(NamedTuple):
 
     centres: np.ndarray
     index: faiss.Index | None
-    sum: float
+    near: float
 
 
-def _iterated(unit: np.ndarray, centres: np.ndarray, iterations: int, step: Callable[[int], object]) -> _Model:
+def _iterated(
+    unit: np.ndarray, centres: np.ndarray, iterations: int, step: Callable[[int], object], before: int
+) -> _Model:
     made = _Model(centres, None, 0.0)
     for done in range(1, iterations + 1):  # one by one, so that it can be told how far it is
         model = faiss.Kmeans(
@@ -108,7 +109,7 @@ def _iterated(unit: np.ndarray, centres: np.ndarray, iterations: int, step: Call
         )  # fmt: skip
         model.train(unit, init_centroids=made.centres)
         made = _Model(model.centroids, model.index, float(model.obj[-1]))
-        step(done)
+        step(before + done)
     return made
 
 

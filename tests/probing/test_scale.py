@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxengine import cluster, duplicates, mislabeled, probe, search
+from fxengine import cluster, duplicates, index, mislabeled, probe, search
+from fxengine.collect import memory
+from fxengine.errors import InputError, StoreError
+from fxengine.features import columns
 from fxengine.heads.file import Head
+from fxengine.neighbours import builder
 from fxengine.probing import vectors
 from fxengine.retrieval.map import map as make_map
 from tests.stores import write_store
@@ -56,9 +60,9 @@ def test_neighbours_are_the_same_at_every_scale(scaled: dict[float, Path], scale
     assert plain[0].id == "000207"
     assert [near.id for near in other] == [near.id for near in plain]
     assert [near.score for near in other] == pytest.approx([near.score for near in plain], abs=1e-6)
-    places = [make_map(scaled[each], k=3).table for each in (1.0, scale)]
+    places, others = (make_map(scaled[each], k=3).table for each in (1.0, scale))
     for name in ("x", "y", "outlier"):
-        np.testing.assert_allclose(*(table[name].to_numpy() for table in places), atol=1e-5)
+        np.testing.assert_allclose(others[name].to_numpy(), places[name].to_numpy(), atol=1e-5)
     parts = [cluster(scaled[each], 3).table["cluster"].to_pylist() for each in (1.0, scale)]
     assert parts[0] == parts[1]
     groups = [duplicates(scaled[each]).table.select(["group", "id"]).to_pylist() for each in (1.0, scale)]
@@ -98,3 +102,21 @@ def test_labels_of_a_tenth_of_the_rows_serve_as_a_store_of_these(
     found, wanted = probe(store, head="ridge", near=2), probe(alone, head="ridge", near=2)
     assert (found.trained_on, found.score) == (200, wanted.score)
     assert found.notes == (f"{store}: 1800 of 2000 rows have no label.",)
+
+
+def test_memory_that_will_not_do_is_told_before_anything_is_read(
+    scaled: dict[float, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_ASKED_FROM", 1)
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    monkeypatch.setattr(columns, "read_column", lambda *_: pytest.fail("It was read."))
+    store = scaled[1.0]
+    with pytest.raises(StoreError, match=r"into 7 clusters takes about 0 MB of memory; .* a smaller `k`"):
+        cluster(store, 7, output=tmp_path / "c.csv")
+    with pytest.raises(StoreError, match=r"Reading the vectors of .* set FXENGINE_CACHE to a folder on a disk with room"):
+        duplicates(store, output=tmp_path / "d.csv")
+    monkeypatch.setattr(builder, "available", lambda: 1000)
+    with pytest.raises(InputError, match=r"No index of 240 vectors of 24 numbers fits into 1000 bytes"):
+        index(store)
+    assert list(tmp_path.iterdir()) == []
+    assert not (store / "_index").exists()
