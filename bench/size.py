@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,7 @@ def _prepare_update(store: Path, rows: int) -> Path:
     provenance = provenance_of(
         load_backbone("efficientnet_lite0"), "efficientnet_lite0", listing.root, "float16", Limits()
     )
+    provenance = replace(provenance, precision="fp32", engine="onnxruntime", provider="cpu", decoder="none")
     writer = PartWriter(made, provenance, 0)
     vectors = np.random.default_rng(0).standard_normal((997, provenance.dim)).astype(np.float16)
     own = {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in renamed}

@@ -14,15 +14,15 @@ from fxengine.neighbours.pairs import inverted_file
 
 _ASKED = 300  # rows that say how many lists must be visited
 _RECALL = 0.95  # of the exact neighbours, as an index is asked for
-_MOST_LISTS = 64  # visited for each row at most: beyond, time would be that of all pairs
-_SPARE = 20  # more are found than are asked for, and ranked again: lists hold a byte a number
+_MOST_LISTS = 32  # visited for each row at most: beyond, time would be that of all pairs
+_SPARE = 40  # more are found than are asked for, and ranked again: lists hold a byte a number, and not all numbers
 _BLOCK = 512  # rows
 
 
 def nearest_of_all(vectors: np.ndarray, k: int, progress: Say | None = None) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the k nearest of every row by cosine but itself, as far as lists find them, and what share they find.
 
-    Lists are visited until 95% of the exact neighbours of some rows are found, at most 64 of them for each row.
+    Lists are visited until 95% of the exact neighbours of some rows are found, at most 32 of them for each row.
 
     Args:
         vectors: [n, dim] raw vectors.
@@ -33,7 +33,7 @@ def nearest_of_all(vectors: np.ndarray, k: int, progress: Say | None = None) -> 
         Positions, int64 [n, k], and cosines, float32 [n, k], the nearest first; and the share, of 300 rows.
     """
     n = len(vectors)
-    index = inverted_file(vectors, progress, short=True)
+    index = inverted_file(vectors, progress)
     visited = faiss.extract_index_ivf(index)
     asked = np.sort(np.random.default_rng(0).permutation(n)[:_ASKED])
     truth, _ = _without(*exact_search(in_blocks(vectors), vectors[asked], k + 1, "cosine"), asked, k)

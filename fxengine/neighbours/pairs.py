@@ -32,18 +32,11 @@ def neighbour_pairs(vectors: np.ndarray, progress: Say | None = None) -> Iterato
         yield a[a != b], b[a != b]
 
 
-def inverted_file(vectors: np.ndarray, progress: Say | None = None, *, short: bool = False) -> faiss.Index:
-    """Return an index of the vectors, [n, dim], by cosine.
-
-    Args:
-        vectors: raw.
-        progress: told every few seconds how far it is.
-        short: whether it holds 256 principal components of long vectors, a fifth of the time and memory, for those who
-            rank what it finds again; of very many vectors it always does.
-    """
+def inverted_file(vectors: np.ndarray, progress: Say | None = None) -> faiss.Index:
+    """Return an index of the vectors, [n, dim], by cosine; of very many it holds 256 principal components alone."""
     n, dim = vectors.shape
     lists = cells(n)
-    if dim > _SHORT and (short or n * dim > _BYTES):  # a PCA moves the origin, which keeps the distances of unit vectors, and not their products
+    if dim > _SHORT and n * dim > _BYTES:  # a PCA moves the origin, which keeps distances of unit vectors alone
         index = faiss.index_factory(dim, f"PCA{_SHORT},IVF{lists},SQ8", faiss.METRIC_L2)
     else:
         index = faiss.index_factory(dim, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)

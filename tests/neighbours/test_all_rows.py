@@ -23,6 +23,7 @@ def test_what_the_lists_find_is_ranked_as_by_all_pairs(short: bool, monkeypatch:
     vectors = (centres[rng.integers(0, 40, 1500)] + rng.normal(0, 0.4, (1500, 48))).astype(np.float16)
     vectors[700] = vectors[3]  # a copy
     if short:  # a PCA before the lists, as of long vectors
+        monkeypatch.setattr(pairs, "_BYTES", 1 << 15)
         monkeypatch.setattr(pairs, "_SHORT", 24)
     said: list[str] = []
     found, cosines, share = nearest_of_all(vectors, 5, said.append)

@@ -113,7 +113,9 @@ def test_memory_that_will_not_do_is_told_before_anything_is_read(
     store = scaled[1.0]
     with pytest.raises(StoreError, match=r"into 7 clusters takes about 0 MB of memory; .* a smaller `k`"):
         cluster(store, 7, output=tmp_path / "c.csv")
-    with pytest.raises(StoreError, match=r"Reading the vectors of .* set FXENGINE_CACHE to a folder on a disk with room"):
+    with pytest.raises(
+        StoreError, match=r"Reading the vectors of .* set FXENGINE_CACHE to a folder on a disk with room"
+    ):
         duplicates(store, output=tmp_path / "d.csv")
     monkeypatch.setattr(builder, "available", lambda: 1000)
     with pytest.raises(InputError, match=r"No index of 240 vectors of 24 numbers fits into 1000 bytes"):
