@@ -4,7 +4,7 @@ python -m bench.size [--rows 1000000] [--classes 1000] [--folder FOLDER] [--limi
 
 The store is made up (bench/hard_store.py), and kept in the folder where one is given. Memory is what a process holds of
 its own: pages of mapped files, as those of the copy in the cache, are the system's to take back. `product` is all rows
-times 1,000 columns in float32, and every time is told as a multiple of it, too. With --rows 200000 a piece takes minutes.
+times 1,000 columns in float32, and every time is told as a multiple of it, too. At 200,000 rows each takes minutes.
 """
 
 from __future__ import annotations

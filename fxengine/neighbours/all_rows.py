@@ -7,7 +7,6 @@ import numpy as np
 
 from fxengine.features.blocks import Say, counted
 from fxengine.features.float16 import widen
-from fxengine.features.unit import unit_length
 from fxengine.neighbours.exact import exact_search, in_blocks
 from fxengine.neighbours.metric import prepare
 from fxengine.neighbours.pairs import inverted_file
@@ -17,6 +16,7 @@ _RECALL = 0.95  # of the exact neighbours, as an index is asked for
 _MOST_LISTS = 32  # visited for each row at most: beyond, time would be that of all pairs
 _SPARE = 40  # more are found than are asked for, and ranked again: lists hold a byte a number, and not all numbers
 _BLOCK = 512  # rows
+_LEAST = 1e-24  # squared length below which a vector counts as one of zeros, near nothing
 
 
 def nearest_of_all(vectors: np.ndarray, k: int, progress: Say | None = None) -> tuple[np.ndarray, np.ndarray, float]:
@@ -62,9 +62,9 @@ def _found(index: faiss.Index, vectors: np.ndarray, rows: np.ndarray, k: int) ->
     short = (found >= 0).sum(axis=1) <= k  # the lists that were visited hold too few
     if short.any():
         found[short] = exact_search(in_blocks(vectors), vectors[rows[short]], wide, "cosine")[0]
-    others = widen(vectors[np.maximum(found, 0).ravel()])
-    others = unit_length(others, out=others).reshape(*found.shape, -1)
-    cosines = np.where(found < 0, -np.inf, np.einsum("ij,ikj->ik", unit, others)).astype(np.float32)
+    others = widen(vectors[np.maximum(found, 0).ravel()]).reshape(*found.shape, -1)
+    products, squares = (others @ unit[:, :, None])[:, :, 0], np.einsum("ikj,ikj->ik", others, others)
+    cosines = np.where(found < 0, -np.inf, products / np.sqrt(np.maximum(squares, _LEAST))).astype(np.float32)
     order = np.lexsort((found, -cosines), axis=-1)
     return _without(np.take_along_axis(found, order, 1), np.take_along_axis(cosines, order, 1), rows, k)
 

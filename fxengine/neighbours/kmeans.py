@@ -87,14 +87,14 @@ def _trained(unit: np.ndarray, k: int, seed: int, progress: Say | None) -> faiss
         drawn = unit[rng.permutation(len(unit))[: max(_SEEDED_FROM * k, 10 * _TRAINED_ON)]]
         begun.append(_iterated(unit, _first_centres(drawn, k, rng, progress), tried, step, start * tried))
     best = max(begun, key=lambda each: each.near)
-    return _iterated(unit, best.centres, _ITERATIONS, step, starts * tried).index
+    return _iterated(unit, best.centres, _ITERATIONS, step, starts * tried).nearest
 
 
 class _Model(NamedTuple):
     """Centres, [k, dim], as an index, too, and the sum of the cosines of the rows with those before."""
 
     centres: np.ndarray
-    index: faiss.Index | None
+    nearest: faiss.Index | None
     near: float
 
 
