@@ -12,8 +12,9 @@ from fxengine.collect import memory
 from fxengine.errors import InputError, StoreError
 from fxengine.features import columns
 from fxengine.heads.file import Head
-from fxengine.neighbours import builder
+from fxengine.neighbours import builder, groups
 from fxengine.probing import vectors
+from fxengine.retrieval import judged
 from fxengine.retrieval.map import map as make_map
 from tests.stores import write_store
 
@@ -65,9 +66,9 @@ def test_neighbours_are_the_same_at_every_scale(scaled: dict[float, Path], scale
         np.testing.assert_allclose(others[name].to_numpy(), places[name].to_numpy(), atol=1e-5)
     parts = [cluster(scaled[each], 3).table["cluster"].to_pylist() for each in (1.0, scale)]
     assert parts[0] == parts[1]
-    groups = [duplicates(scaled[each]).table.select(["group", "id"]).to_pylist() for each in (1.0, scale)]
-    assert groups[0] == groups[1]
-    assert len(groups[0]) >= 80
+    found = [duplicates(scaled[each]).table.select(["group", "id"]).to_pylist() for each in (1.0, scale)]
+    assert found[0] == found[1]
+    assert len(found[0]) >= 80
 
 
 def test_a_class_of_one_row_among_many_is_left_out_and_told(tmp_path: Path) -> None:
@@ -122,3 +123,22 @@ def test_memory_that_will_not_do_is_told_before_anything_is_read(
         index(store)
     assert list(tmp_path.iterdir()) == []
     assert not (store / "_index").exists()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_duplicates_of_many_rows_are_those_of_all_pairs(
+    indexed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "cache"))
+    x, labels = planted(600, 6, dim=64)
+    x[500:] = x[:100] + np.random.default_rng(3).choice([0, 0.0625], (100, 64))  # copies, but for a little
+    store = write_store(tmp_path / "s", x, labels=labels).path
+    wanted = duplicates(store).table.select(["group", "id", "of"]).to_pylist()
+    assert len(wanted) == 200
+    monkeypatch.setattr(groups, "ALL_PAIRS", 100)
+    monkeypatch.setattr(groups, "_IN_MEMORY", 0)  # whitened into a file
+    if indexed:
+        index(store)
+        monkeypatch.setattr(judged, "neighbour_pairs", lambda *_: pytest.fail("The store has an index."))
+    assert duplicates(store).table.select(["group", "id", "of"]).to_pylist() == wanted
+    assert not list((tmp_path / "cache" / "vectors").glob("*"))
