@@ -21,8 +21,8 @@ DIM, CLASSES, NOISE = 1280, 100, 0.05
 _PART = 8192
 
 
-def write_store(folder: Path, rows: int, seed: int, *, noise: float = NOISE) -> Path:
-    """Write `rows` float16 vectors of 1280 numbers in 100 classes, whose shares fall as rank^-0.7.
+def write_store(folder: Path, rows: int, seed: int, *, noise: float = NOISE, classes: int = CLASSES) -> Path:
+    """Write `rows` float16 vectors of 1280 numbers in `classes` classes, whose shares fall as rank^-0.7.
 
     Every class has a centre, a spread of its own in 24 directions of its own, and noise of its own size; the numbers
     are those of a net that ends in a ReLU. `noise` is the share of labels drawn anew. Stores of different seeds have
@@ -34,22 +34,22 @@ def write_store(folder: Path, rows: int, seed: int, *, noise: float = NOISE) -> 
     )  # fmt: skip
     folder.mkdir(parents=True)
     world, rng = np.random.default_rng(0), np.random.default_rng(seed)
-    centres = world.normal(0, 0.26, (CLASSES, DIM)).astype(np.float32)
-    spreads = world.normal(0, 0.4, (CLASSES, 24, DIM)).astype(np.float32)
-    spreads *= world.uniform(0.3, 1.6, (CLASSES, 1, 1)).astype(np.float32)
-    sizes = world.uniform(0.5, 1.5, CLASSES).astype(np.float32)
-    shares = np.arange(1, CLASSES + 1) ** -0.7
+    centres = world.normal(0, 0.26, (classes, DIM)).astype(np.float32)
+    spreads = world.normal(0, 0.4, (classes, 24, DIM)).astype(np.float32)
+    spreads *= world.uniform(0.3, 1.6, (classes, 1, 1)).astype(np.float32)
+    sizes = world.uniform(0.5, 1.5, classes).astype(np.float32)
+    shares = np.arange(1, classes + 1) ** -0.7
     for number, start in enumerate(range(0, rows, _PART)):
         n = min(_PART, rows - start)
-        y = rng.choice(CLASSES, n, p=shares / shares.sum())
+        y = rng.choice(classes, n, p=shares / shares.sum())
         if not start:
-            y[: 5 * CLASSES] = np.tile(np.arange(CLASSES), 5)[:n]
+            y[: 5 * classes] = np.tile(np.arange(classes), 5)[:n]
         x = centres[y] + sizes[y, None] * rng.standard_normal((n, DIM), np.float32)
         for c in np.unique(y):
             mine = np.flatnonzero(y == c)
             x[mine] += rng.standard_normal((len(mine), 24), np.float32) @ spreads[c]
         wrong = rng.random(n) < noise
-        y[wrong] = rng.integers(0, CLASSES, wrong.sum())
+        y[wrong] = rng.integers(0, classes, wrong.sum())
         table = _table(np.maximum(x, 0).astype(np.float16), y, start, provenance)
         parts.write_part(table, parts.part_path(folder, number))
     return folder

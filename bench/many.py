@@ -23,6 +23,7 @@ from bench.planted import EDITS, MARK
 from fxengine import duplicates, extract
 from fxengine.neighbours.groups import candidate_pairs, choose_threshold, whiten
 from fxengine.neighbours.index import Index
+from fxengine.neighbours.pairs import neighbour_pairs
 
 SETS = ("imagenet_500", "caltech_20", "cats_dogs", "flowers_300", "holidays_pairs")
 _COPIES = 100  # one picture in so many is a copy
@@ -52,7 +53,7 @@ def measure(count: int) -> dict[str, float]:
         index = Index.exact(store)
         whitened = whiten(index.matrix)
         choose_threshold(whitened)
-        near = sum(len(a) for a, _ in candidate_pairs(whitened, 0.2, 16, index.matrix))
+        near = sum(len(a) for a, _ in candidate_pairs(whitened, 0.2, 16, neighbour_pairs(index.matrix)))
         candidates = time.perf_counter() - start
         del index, whitened
         with _Peak() as peak:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from fxengine.errors import DecodeError
+from fxengine.errors import DecodeError, StoreError
 
 _ASKED_FROM = 64 << 20  # below, the question costs more than it saves
 _SPARE = 64 << 20  # what everything else may take in the meantime
@@ -22,6 +22,19 @@ def require(count: int, doing: str) -> None:
     free = available()
     if free is not None and count + _SPARE > free:
         raise DecodeError("out_of_memory", f"{doing} takes about {count / 1e6:.0f} MB; {free / 1e6:.0f} MB are free.")
+
+
+def demand(count: int, doing: str, advice: str) -> None:
+    """Raise StoreError where long work will take more bytes than there are, before it begins.
+
+    Args:
+        count: bytes.
+        doing: begins the sentence, such as "Clustering photos/".
+        advice: what to do, another sentence.
+    """
+    free = available() if count >= _ASKED_FROM else None
+    if free is not None and count > free:
+        raise StoreError(f"{doing} takes about {count / 1e6:.0f} MB of memory; {free / 1e6:.0f} MB are free. {advice}")
 
 
 def available() -> int | None:

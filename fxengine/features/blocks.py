@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -136,6 +136,15 @@ def counted(what: str, total: int, progress: Say | None) -> Callable[[int], None
             progress(f"{what}: {done:,} of {total:,}, {rate:.0f}/s, {(total - done) / rate:.0f} s left")
 
     return step
+
+
+def counted_blocks(blocks: Iterable[np.ndarray], what: str, total: int, progress: Say | None) -> Iterator[np.ndarray]:
+    """Yield blocks of rows, and tell how many were worked on as `counted` does."""
+    done, step = 0, counted(what, total, progress)
+    for block in blocks:
+        yield block
+        done += len(block)
+        step(done)
 
 
 def check_finite(x: np.ndarray, rows: np.ndarray, store: FeatureStore) -> None:

@@ -77,8 +77,10 @@ class Known:
         if not tables:
             return cls(pa.table({name: [] for name in [*_COLUMNS, *groups, "part"]}), [], [], 0)
         table = pa.concat_tables(tables).unify_dictionaries()
+        del tables  # or all rows would be there twice more
         table, superseded = _drop_superseded(table, paths)
         table = table.take(pc.sort_indices(table, [("id", "ascending")]))
+        pa.default_memory_pool().release_unused()  # the run has other uses for it than Arrow
         return cls(table, paths, [(paths[part], row) for part, row in superseded], next_row, states)
 
     def __len__(self) -> int:

@@ -13,10 +13,13 @@ import mmap
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -98,30 +101,53 @@ class Matrix:
     values: np.memmap
 
 
-def write_matrix(path: Path, shape: tuple[int, int], dtype: str, fill: Callable[[np.ndarray], object]) -> None:
-    """Write a matrix through a mapping, so that memory does not grow with it.
+def write_matrix(
+    path: Path, shape: tuple[int, int], dtype: str, blocks: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Write a matrix block by block, so that memory does not grow with it.
 
-    Older copies make room for it: those of other states of the store, and those that were used least recently.
+    Older copies make room for it: those of other states of the store, and those that were used least recently. It is
+    written, not mapped, since every page of a mapping that is touched first costs more than its numbers do.
 
     Args:
         path: the .npy file to make, in a folder of such.
         shape: of the matrix, [n, dim].
         dtype: of its numbers.
-        fill: puts them into the matrix that it is given; may `let_go` of what it has put.
+        blocks: places int64 [k] and their rows [k, dim], in any order, all of them once.
 
     Raises:
         OSError: it cannot be written, or the disk has no room for it.
     """
     header = _header(shape, dtype)
-    size = len(header) + shape[0] * shape[1] * np.dtype(dtype).itemsize
+    width = shape[1] * np.dtype(dtype).itemsize
+    size = len(header) + shape[0] * width
     _make_room(path, size)
     with replacing(path) as temporary, temporary.open("r+b") as file:
         file.write(header)
         file.flush()
         _reserve(file, size)
-        out = np.memmap(file, dtype, "r+", len(header), shape)
-        fill(out)
-        out.flush()
+        for places, rows in blocks:
+            order = np.argsort(places, kind="stable")
+            places, rows = places[order], rows if (np.diff(places) > 0).all() else rows[order]
+            begins = np.flatnonzero(np.diff(places, prepend=-2) != 1)
+            for begin, end in pairwise([*begins.tolist(), len(places)]):
+                file.seek(len(header) + int(places[begin]) * width)
+                file.write(np.ascontiguousarray(rows[begin:end], dtype).data.cast("B"))
+
+
+def scratch(shape: tuple[int, int], dtype: str) -> np.ndarray:
+    """Return a matrix to write to and to read, mapped from a file in the cache that has no name.
+
+    Memory does not grow with what is written and `let_go`. The file is gone with the matrix, or the process.
+
+    Raises:
+        OSError: the disk has no room for it, or the cache cannot be written to.
+    """
+    folder, size = kind_folder(KIND), shape[0] * shape[1] * np.dtype(dtype).itemsize
+    _check_disk(folder, size)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        _reserve(file, size)
+        return np.memmap(file, dtype, "r+", 0, shape)
 
 
 def open_matrix(path: Path, shape: tuple[int, int], dtype: str) -> Matrix | None:
@@ -170,16 +196,22 @@ def _make_room(path: Path, size: int) -> None:
         with suppress(OSError):
             other.unlink()
             taken, disk = taken - freed, shutil.disk_usage(path.parent)
-    if size > disk.free:
-        needed = f"{size / 1e6:.0f} MB are needed, {disk.free / 1e6:.0f} MB are free"
-        raise OSError(errno.ENOSPC, needed, str(path.parent))
+    _check_disk(path.parent, size)
+
+
+def _check_disk(folder: Path, size: int) -> None:
+    """Raise OSError where the disk has no room for `size` bytes."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        needed = f"{size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
+        raise OSError(errno.ENOSPC, needed, str(folder))
 
 
 def _is_copy(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def _reserve(file: io.BufferedRandom, size: int) -> None:
+def _reserve(file: IO[bytes], size: int) -> None:
     """Give a file its length, its place on the disk included: a mapping would end the process where none is left."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)

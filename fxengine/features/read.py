@@ -19,12 +19,11 @@ import pyarrow.compute as pc
 from fxengine.cache import kind_folder, tell
 from fxengine.errors import StoreError
 from fxengine.features import parts
+from fxengine.features.columns import Pieces, counting, fill, put, read_column, room_for
 from fxengine.features.float16 import retyped
-from fxengine.features.footer import read_footer
 from fxengine.features.mapped import (
     KIND,
     Matrix,
-    let_go,
     matrix_name,
     open_matrix,
     read_blocks,
@@ -32,7 +31,6 @@ from fxengine.features.mapped import (
     write_matrix,
 )
 from fxengine.features.row_numbers import older_halves
-from fxengine.features.scan import copy_rows, fill, scan
 from fxengine.features.schema import (
     KEPT_GROUP,
     KEPT_TEXT,
@@ -46,6 +44,10 @@ from fxengine.features.schema import (
 from fxengine.features.unit import unit_length
 from fxengine.storage import is_remote, shown
 from fxengine.store_files import SMALL_AT_ONCE, WHOLE_AT_ONCE, each, place_of
+
+
+def _untold(_: int) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,11 @@ class FeatureStore:
             table = table.take(positions)
         return replace(self, _selection=table.combine_chunks(), _whole=self.whole)
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether a row has a vector."""
+        return len(self._fine) > 0
+
     def ids(self) -> list[str]:
         """Return the ids of the rows that have a vector."""
         ids: list[str] = self._fine["id"].to_pylist()
@@ -226,11 +233,9 @@ class FeatureStore:
             InputError: `mmap`, and others own the cache or can write to it.
         """
         column = self.provenance.column(layer)
-        out = None
-        if mmap or is_remote(self.path):
-            with suppress(OSError):
-                out = self._mapped_selection(column)
-                out = out if mmap else np.array(out)
+        out = self._mapped_selection(column) if mmap or is_remote(self.path) else None
+        if out is not None and not mmap:
+            out = np.array(out)
         if out is None:
             out = self._read_vectors(column)
         if normalize:
@@ -245,34 +250,31 @@ class FeatureStore:
         if now != self._stamp:
             raise StoreError(f"{self.called} was changed since it was opened: open it again.")
 
-    def _read_vectors(self, column: str, out: np.ndarray | None = None) -> np.ndarray:
-        fine = self._fine
-        dim = self.provenance.columns[column]
-        out = np.empty((len(fine), dim), self.provenance.dtype) if out is None else out
-        if not len(fine):
-            return out
-        part, at = np.asarray(fine["part"]), np.asarray(fine["at"])
-        paths = [self._parts[number] for number in np.unique(part)]
-        wanted = [*each(lambda path: read_footer(path, [column, "error_code"]), paths)]
-        # Place of each wanted row in the parts read one after the other.
-        starts = np.zeros(len(self._parts), np.int64)
-        lengths = [footer.rows for footer in wanted]
-        starts[np.unique(part)] = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        place = starts[part] + at
-        order = np.argsort(place, kind="stable")
-        placed = place[order]
-        begin = first = 0
-        for chunk in scan(wanted, column):
-            last = int(np.searchsorted(placed, begin + len(chunk)))
-            rows = order[first:last]
-            if len(rows):
-                copy_rows(parts.vector_matrix(chunk, dim), place[rows] - begin, rows, out)
-            begin, first = begin + len(chunk), last
-            let_go(out)
-        self._check_unchanged()
+    def _read_vectors(self, column: str) -> np.ndarray:
+        out = room_for((len(self._fine), self.provenance.columns[column]), self.provenance.dtype, self.path)
+        for places, vectors in self._pieces(column):
+            put(out, places, vectors)
         return out
 
-    def _mapped(self, column: str) -> Matrix:
+    def _pieces(self, column: str) -> Pieces:
+        part, at = np.asarray(self._fine["part"]), np.asarray(self._fine["at"])
+        yield from read_column(self._parts, part, at, column)
+        self._check_unchanged()
+
+    def copy(self, layer: str | None = None, step: Callable[[int], object] = _untold) -> None:
+        """Make the copy in the cache that `vectors(mmap=True)` reads, where it is not there and there is room for it.
+
+        Args:
+            layer: a further layer's name; the default one unless given.
+            step: told how many vectors are in it.
+
+        Raises:
+            StoreError: as for `vectors`.
+        """
+        with suppress(OSError):
+            self._mapped(self.provenance.column(layer), step)
+
+    def _mapped(self, column: str, step: Callable[[int], object] = _untold) -> Matrix:
         """Return all vectors of the store out of the copy in the cache, which is made where it is not there.
 
         Raises OSError where there can be none; the reason is logged.
@@ -284,7 +286,7 @@ class FeatureStore:
             path = kind_folder(KIND) / matrix_name(self.path, self._stamp, column)
             found = open_matrix(path, shape, dtype)
             if found is None:
-                write_matrix(path, shape, dtype, lambda out: whole._read_vectors(column, out))
+                write_matrix(path, shape, dtype, counting(whole._pieces(column), step))
                 found = open_matrix(path, shape, dtype)
             if found is None:
                 raise FileNotFoundError(errno.ENOENT, "the copy is gone as soon as it is made", str(path))
@@ -293,8 +295,21 @@ class FeatureStore:
             raise
         return found
 
-    def _mapped_selection(self, column: str) -> np.ndarray:
-        matrix = self._mapped(column).values
+    def mapped(self, layer: str | None = None) -> np.ndarray | None:
+        """Return all vectors of the store, [n, dim], mapped from the copy in the cache; None where that has no room.
+
+        Raises:
+            StoreError, InputError: as for `vectors`.
+        """
+        with suppress(OSError):
+            return self._mapped(self.provenance.column(layer)).values
+        return None
+
+    def _mapped_selection(self, column: str) -> np.ndarray | None:
+        try:
+            matrix = self._mapped(column).values
+        except OSError:  # it has been logged
+            return None
         if self._selection is None:
             return matrix
         chosen: np.ndarray = matrix[self._places(self._selection)]
@@ -324,13 +339,13 @@ class FeatureStore:
         name = self.provenance.column(layer)
         part = np.asarray(fine["part"])
         numbers = np.unique(part).tolist()
-        for number, put in zip(numbers, self._fillers(name, numbers), strict=True):
+        for number, fill_in in zip(numbers, self._fillers(name, numbers), strict=True):
             mine = fine.take(pa.array(np.flatnonzero(part == number)))
             self._check_unchanged()
             for start in range(0, len(mine), rows):
                 chunk = mine.slice(start, rows)
                 out = np.empty((len(chunk), self.provenance.columns[name]), self.provenance.dtype)
-                put(chunk, out)
+                fill_in(chunk, out)
                 yield FeatureTable(
                     rows=np.asarray(chunk["row"]),
                     keys=chunk["id"].to_pylist(),

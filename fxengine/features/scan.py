@@ -1,4 +1,4 @@
-"""A column of vectors of many parts, a piece at a time, and rows of it put where they belong."""
+"""A column of vectors of many parts, a piece at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fxengine.errors import StoreError
 from fxengine.features.footer import Footer, damaged
-from fxengine.features.parts import ROW_GROUP, bad_row, bad_vector, read_part, vector_matrix
+from fxengine.features.parts import ROW_GROUP, bad_row, bad_vector, read_part
 from fxengine.storage import is_remote, shown
 from fxengine.store_files import WHOLE_AT_ONCE, each
 
@@ -69,21 +69,3 @@ def _first_damaged(paths: Sequence[Path], column: str) -> Path:
         except StoreError:
             return path
     return paths[0]
-
-
-def fill(column: pa.ChunkedArray, rows: pa.Table, out: np.ndarray) -> None:
-    """Set `out` to the vectors of some rows of a part, which say where they are `at`, out of its vector column."""
-    at, start = np.asarray(rows["at"]), 0
-    for chunk in column.chunks:
-        inside = np.flatnonzero((at >= start) & (at < start + len(chunk)))
-        if len(inside):
-            copy_rows(vector_matrix(chunk, out.shape[1]), at[inside] - start, inside, out)
-        start += len(chunk)
-
-
-def copy_rows(matrix: np.ndarray, source: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    """Set `out[target] = matrix[source]`, in one pass where the rows go to one run of `out`."""
-    if target[-1] - target[0] == len(target) - 1 and (np.diff(target) == 1).all():
-        np.take(matrix, source, axis=0, out=out[target[0] : target[-1] + 1], mode="clip")
-    else:
-        out[target] = matrix[source]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxengine.collect.memory import available
 from fxengine.errors import InputError, StoreError
+from fxengine.features.blocks import Say, counted
 from fxengine.features.fingerprint import store_fingerprint
 from fxengine.features.read import FeatureStore
 from fxengine.neighbours import faiss_build, file, tune
@@ -21,7 +22,7 @@ from fxengine.neighbours.exact import in_blocks
 from fxengine.neighbours.faiss_index import FaissIndex
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.held_out import NOTHING, HeldOut, Read, hold_out
-from fxengine.neighbours.rows import check_searchable, searchable_rows
+from fxengine.neighbours.rows import check_searchable, row_reader, searchable_rows
 from fxengine.neighbours.tune import Trial, Truth
 
 HELD_OUT = 2_000  # rows, at most, that are asked for their neighbours before they are added themselves
@@ -30,7 +31,7 @@ _REBUILD = 0.2  # share of the vectors that changed since the index was trained,
 _AGAIN = 0.01  # share that changed from which on, and each time that it did, recall is measured again
 _ASKED_AGAIN = 500  # rows
 _TRYING = 300.0  # seconds of trying indexes, after which no further one is begun
-_Say = Callable[[str], None]
+_READ = 16_384  # rows
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class _Tried:
     trial: Trial
 
 
-def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _Say) -> Built:
+def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: Say) -> Built:
     """Return the fastest index that is as right as asked; see `Index.build`.
 
     Args:
@@ -76,7 +77,8 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _S
         say: told a sentence at every step.
 
     Raises:
-        InputError: no index fits into the memory, FAISS cannot make the one asked for, or `asked` is not [q, dim].
+        InputError: no index fits into the memory (that is free, where none is given), FAISS cannot make the one asked
+            for, or `asked` is not [q, dim].
         StoreError: the store has no vector or no such layer.
     """
     check_searchable(store, wanted.metric, wanted.layer)
@@ -84,20 +86,23 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _S
     dim = store.provenance.dim_of(wanted.layer)
     if asked is not None and (asked.ndim != 2 or asked.shape[1] != dim or not len(asked)):
         raise InputError(f"Queries to tune with must be [n, {dim}]. Got an array of shape {list(asked.shape)}.")
-    read = partial(_vectors, store, table, layer=wanted.layer)
+    if wanted.factory is not None:
+        factories = [wanted.factory]
+    else:
+        free = available() if wanted.memory is None else None
+        memory = wanted.memory if free is None else free
+        factories = [c.factory for c in candidates(len(table), dim, wanted.metric, memory)]
+    read = row_reader(store, table, wanted.layer)
     held = NOTHING if asked is not None else hold_out(read, len(table), HELD_OUT, store.provenance.modality)
     sample, rest = _parted(np.setdiff1d(np.arange(len(table)), held.rows), dim)
     base = read(sample)
     queries = _given(asked) if asked is not None else _held_out(held, read, base)
-    if wanted.factory is not None:
-        factories = [wanted.factory]
-    else:
-        factories = [c.factory for c in candidates(len(table), dim, wanted.metric, wanted.memory)]
     best, trials = _compare(factories, base, queries, wanted, say)
+    del base  # memory for what is still to come
     if len(rest):
         say(f"adding the other {len(rest)} rows to {best.trial.factory}")
-        best = _finish(best, store, table, (sample, rest), queries, wanted)
-    last = faiss_build.add(best.index, _blocks(store, table, held.rows, wanted.layer), wanted.metric)
+        best = _finish(best, read, (sample, rest), queries, wanted, say)
+    last = faiss_build.add(best.index, _blocks(read, held.rows), wanted.metric)
     order = np.concatenate([sample, rest, held.rows])[np.concatenate([best.added, last])]
     facts = IndexFacts(
         space=store.provenance.space,
@@ -110,7 +115,7 @@ def build(store: FeatureStore, wanted: Wanted, asked: np.ndarray | None, say: _S
     return Built(best.index, _index_rows(table.take(pa.array(order))), facts)
 
 
-def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say) -> Built:
+def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: Say) -> Built:
     """Return the index with what is new in the store added and what is gone never found; see `Index.update`.
 
     Args:
@@ -137,7 +142,8 @@ def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say
         say(f"{changed} rows came, went or changed since the index was trained on {facts.trial.rows}: a full rebuild")
         return build(store, facts.wanted, asked, say)
     say(f"{len(new)} rows to add, {gone} to remove; the others stay as they are")
-    new = new[faiss_build.add(made.index, _blocks(store, table, new, facts.wanted.layer), facts.wanted.metric)]
+    read = row_reader(store, table, facts.wanted.layer, often=False)
+    new = new[faiss_build.add(made.index, _blocks(read, new), facts.wanted.metric)]
     kept = old.set_column(3, "living", pa.array(living))
     rows = pa.concat_tables([kept.cast(file.ROWS_SCHEMA), _index_rows(table.take(pa.array(new)))])
     facts = replace(facts, store=store_fingerprint(store), added=facts.added + len(new), removed=facts.removed + gone)
@@ -146,20 +152,20 @@ def update(store: FeatureStore, made: Built, asked: np.ndarray | None, say: _Say
     return _measured_again(store, table, made, say) if changed // step > before_changed // step else made
 
 
-def _measured_again(store: FeatureStore, table: pa.Table, made: Built, say: _Say) -> Built:
+def _measured_again(store: FeatureStore, table: pa.Table, made: Built, say: Say) -> Built:
     """Return the index with its recall as it is now, on rows that it may not find, nor their siblings.
 
     Where it is no longer as right as asked, it looks at more from now on.
     """
     wanted, trial = made.facts.wanted, made.facts.trial
-    read = partial(_vectors, store, table, layer=wanted.layer)
+    read = row_reader(store, table, wanted.layer)
     held = hold_out(read, len(table), _ASKED_AGAIN, store.provenance.modality)
     at = np.asarray(pc.index_in(made.rows["row"], table["row"].combine_chunks()).fill_null(-1))
     may = np.asarray(made.rows["living"]) & ~np.isin(at, held.rows)
     if not len(held.asked) or not may.any():
         return made
     queries, numbers = _held_out(held, read, np.empty(0)), np.flatnonzero(may)
-    blocks = _blocks(store, table, at[numbers], wanted.layer)
+    blocks = _blocks(read, at[numbers])
     truth = tune.find_truth(blocks, queries.vectors, wanted.metric, queries.group).among(numbers, may)
     recall, parameters = tune.recall(truth, tune.ask(made.index, truth, trial.parameters)), trial.parameters
     if recall.low < wanted.recall:
@@ -172,7 +178,7 @@ def _measured_again(store: FeatureStore, table: pa.Table, made: Built, say: _Say
 
 
 def _compare(
-    factories: list[str], base: np.ndarray, queries: _Queries, wanted: Wanted, say: _Say
+    factories: list[str], base: np.ndarray, queries: _Queries, wanted: Wanted, say: Say
 ) -> tuple[_Tried, list[Trial]]:
     """Return the best index of the sample, and what was tried."""
     truth = tune.find_truth(in_blocks(base), queries.vectors, wanted.metric, queries.group)
@@ -206,17 +212,17 @@ def _merit(trial: Trial, wanted: Wanted) -> tuple[bool, bool, float]:
 
 def _finish(
     best: _Tried,
-    store: FeatureStore,
-    table: pa.Table,
+    read: Read,
     parts: tuple[np.ndarray, np.ndarray],
     queries: _Queries,
     wanted: Wanted,
+    say: Say,
 ) -> _Tried:
     """Return the index with the rows that were not in the sample added, tuned again on all of them."""
     begin = time.perf_counter()
-    added = faiss_build.add(best.index, _blocks(store, table, parts[1], wanted.layer), wanted.metric)
+    added = faiss_build.add(best.index, _blocks(read, parts[1], say, "rows added"), wanted.metric)
     seconds = best.trial.build_seconds + time.perf_counter() - begin
-    blocks = _blocks(store, table, np.concatenate(parts), wanted.layer)
+    blocks = _blocks(read, np.concatenate(parts), say, "rows compared with the queries")
     truth = tune.find_truth(blocks, queries.vectors, wanted.metric, queries.group)
     return _measured(best.index, best.trial.factory, np.concatenate([best.added, added]), truth, wanted, seconds)
 
@@ -258,15 +264,12 @@ def _parted(places: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[:most]), np.sort(order[most:])
 
 
-def _vectors(store: FeatureStore, table: pa.Table, part: np.ndarray, layer: str | None) -> np.ndarray:
-    ids = table["id"].take(pa.array(part)).to_pylist()
-    return store.select(ids=ids).vectors(layer=layer)
-
-
-def _blocks(store: FeatureStore, table: pa.Table, part: np.ndarray, layer: str | None) -> Iterator[np.ndarray]:
-    """Yield the vectors at these positions, in this order, in bounded memory."""
-    for start in range(0, len(part), 65_536):
-        yield _vectors(store, table, part[start : start + 65_536], layer)
+def _blocks(read: Read, places: np.ndarray, say: Say | None = None, what: str = "") -> Iterator[np.ndarray]:
+    """Yield the vectors at these places, in this order, in bounded memory; say how far that is where asked to."""
+    step = counted(what, len(places), say)
+    for start in range(0, len(places), _READ):
+        step(start)
+        yield read(places[start : start + _READ])
 
 
 def _index_rows(table: pa.Table) -> pa.Table:

@@ -6,15 +6,18 @@ Duplicates are reported by them, and folds must not part them: a copy in another
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fxengine.features.blocks import matrix_blocks
+from fxengine.collect.memory import demand
+from fxengine.features.blocks import Say, counted, counted_blocks, matrix_blocks
 from fxengine.features.float16 import widen
+from fxengine.features.mapped import let_go, scratch
 from fxengine.features.moments import collect, principal_components
 from fxengine.features.unit import unit_length
 from fxengine.neighbours.exact import exact_search, in_blocks
@@ -22,6 +25,7 @@ from fxengine.neighbours.pairs import neighbour_pairs
 
 _BLOCK = 2048  # rows of a tile of the product: 16 MB in float32
 ALL_PAIRS = 30_000  # rows up to which each is compared with each
+_IN_MEMORY = 2**28  # bytes of whitened vectors
 _ROUNDING = 1e-6  # cosine of a vector with itself, in float32, may be this far below 1
 WHITENED_FROM = 20_000  # rows that the whitening is learnt from
 # Likeness from which pictures, and texts, may show the same: most copies and crops reach it, few other pairs do.
@@ -50,25 +54,25 @@ def near_duplicate_groups(
     if len(vectors) <= ALL_PAIRS:
         pairs = _near_pairs(vectors, threshold)
     else:
-        pairs = _near_neighbours(vectors, vectors if candidates is None else candidates, threshold)
+        pairs = _near_neighbours(vectors, neighbour_pairs(vectors if candidates is None else candidates), threshold)
     for a, b in pairs:
         groups = _linked(groups, a, b)
     return _in_order(groups)
 
 
 def candidate_pairs(
-    vectors: np.ndarray, least: float, most: int, candidates: np.ndarray
+    vectors: np.ndarray, least: float, most: int, near: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows (a, b) that are worth comparing by what they were made from: at most so many for each row.
 
     Args:
         vectors: [n, dim] vectors; they are compared by cosine.
         least: cosine below which a pair is not worth it.
-        most: pairs of a row, its nearest; with over 30,000 rows those of 16 that an inverted file finds.
-        candidates: [n, dim] vectors that it finds them with.
+        most: pairs of a row, its nearest; with over 30,000 rows those of `near`.
+        near: rows and their neighbours, block by block, as `neighbour_pairs` yields them; read with so many rows alone.
     """
     if len(vectors) > ALL_PAIRS:
-        yield from _near_neighbours(vectors, candidates, least)
+        yield from _near_neighbours(vectors, near, least)
         return
     start = 0
     for block in in_blocks(vectors):
@@ -104,7 +108,7 @@ def learn_whitening(vectors: np.ndarray) -> Whitening:
     return Whitening(moments.mean.astype(np.float32), (components.T / scale).astype(np.float32))
 
 
-def whiten(vectors: np.ndarray) -> np.ndarray:
+def whiten(vectors: np.ndarray, progress: Say | None = None) -> np.ndarray:
     """Return vectors in which copies of a picture stand out from pictures of the same kind, float16 [n, dim].
 
     Unit vectors are centred and turned onto their principal components; each is then divided by the root of its
@@ -112,19 +116,37 @@ def whiten(vectors: np.ndarray) -> np.ndarray:
     pictures have in common then counts less than what only copies share. Cosine of the plain vectors finds 86%
     of planted copies at a precision of 99%, cosine of these 96% (docs/search.md).
 
+    Where they are large they are mapped from a file without a name, so that memory does not grow with them.
+
     Args:
         vectors: [n, dim] raw vectors.
+        progress: told every few seconds how far it is.
+
+    Raises:
+        StoreError: neither the cache nor the memory has room for them.
     """
     if len(vectors) < 2:
         return vectors.astype(np.float16)
     chosen = np.random.default_rng(0).permutation(len(vectors))[:WHITENED_FROM]
     whitening = learn_whitening(vectors[np.sort(chosen)])
-    whitened = np.empty((len(vectors), whitening.turn.shape[1]), np.float16)
-    start = 0
+    whitened = _room((len(vectors), whitening.turn.shape[1]))
+    start, step = 0, counted("vectors whitened", len(vectors), progress)
     for block in in_blocks(vectors):
         whitened[start : start + len(block)] = whitening(block)
         start += len(block)
+        let_go(whitened)
+        step(start)
     return whitened
+
+
+def _room(shape: tuple[int, int]) -> np.ndarray:
+    size = 2 * shape[0] * shape[1]
+    if size > _IN_MEMORY:
+        with suppress(OSError):
+            return scratch(shape, "float16")
+        where = "Free memory, or set FXENGINE_CACHE to a folder on a disk with as much room."
+        demand(size, "Comparing so many vectors", where)
+    return np.empty(shape, np.float16)
 
 
 def by_chance(rows: int, dim: int) -> float:
@@ -132,7 +154,7 @@ def by_chance(rows: int, dim: int) -> float:
     return math.sqrt(2 * math.log(max(2, rows * rows / 2)) / max(1, min(dim, rows - 1)))
 
 
-def choose_threshold(whitened: np.ndarray) -> float:
+def choose_threshold(whitened: np.ndarray, progress: Say | None = None) -> float:
     """Return the cosine of whitened vectors from which two pictures are taken for copies.
 
     A picture's tenth neighbour is hardly ever a copy of it: from the level that 99% of them stay below, the threshold
@@ -141,12 +163,14 @@ def choose_threshold(whitened: np.ndarray) -> float:
 
     Args:
         whitened: float16 [n, dim], what `whiten` returned.
+        progress: told every few seconds how far it is.
     """
     n, dim = whitened.shape
     level = 0.0
     if n > _BEYOND:
         asked = np.random.default_rng(0).permutation(n)[:_ASKED]
-        scores = exact_search(in_blocks(whitened), whitened[asked], _BEYOND + 1, "cosine")[1]
+        blocks = counted_blocks(in_blocks(whitened), "vectors looked at for the threshold", n, progress)
+        scores = exact_search(blocks, whitened[asked], _BEYOND + 1, "cosine")[1]
         level = max(0.0, float(np.percentile(scores[:, _BEYOND], 99)))
     return round(min(0.95, max(level + (1 - level) / 3, by_chance(n, dim))), 3)
 
@@ -162,10 +186,10 @@ def _near_pairs(vectors: np.ndarray, threshold: float) -> Iterator[tuple[np.ndar
 
 
 def _near_neighbours(
-    vectors: np.ndarray, candidates: np.ndarray, threshold: float
+    vectors: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]], threshold: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield those pairs of neighbouring rows that are near."""
-    for a, b in neighbour_pairs(candidates):
+    for a, b in pairs:
         for start in range(0, len(a), _BLOCK):
             first, second = a[start : start + _BLOCK], b[start : start + _BLOCK]
             near = np.einsum("ij,ij->i", _unit(vectors[first]), _unit(vectors[second])) >= threshold - _ROUNDING

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxengine.errors import InputError, StoreError, explained
+from fxengine.features.blocks import counted
 from fxengine.features.fingerprint import store_fingerprint
 from fxengine.features.read import FeatureStore
 from fxengine.features.where import matching
@@ -24,13 +25,12 @@ from fxengine.neighbours.faiss_index import FaissIndex, in_words
 from fxengine.neighbours.file import IndexFacts
 from fxengine.neighbours.metric import LARGEST, check_queries, prepare, scores
 from fxengine.neighbours.parameters import search_parameters
-from fxengine.neighbours.rows import check_searchable, searchable_rows
+from fxengine.neighbours.rows import check_searchable, is_large, searchable_rows
 from fxengine.storage import shown
 
 # With a filter that leaves this many rows or fewer, looking at all of them is as fast as an index, and exact.
 _NARROW = 20_000
 _SPARE = 8  # answers more than are asked for: which of those that are as near come first is told pair by pair
-_IN_MEMORY = 2**26  # bytes of vectors that are simply read
 _LESS = "Free memory, or ask for an index that takes less."
 
 
@@ -278,9 +278,16 @@ class Index:
     @cached_property
     def matrix(self) -> np.ndarray:
         """The raw vectors in the order of `table`, [n, dim]; many are mapped from the cache, and read-only."""
-        provenance = self.store.provenance
-        size = len(self) * provenance.dim_of(self.layer) * np.dtype(provenance.dtype).itemsize
-        return self.store.vectors(layer=self.layer, mmap=size > _IN_MEMORY)
+        return self.store.vectors(layer=self.layer, mmap=self._is_large)
+
+    @property
+    def _is_large(self) -> bool:
+        return is_large(self.store, len(self), self.layer)
+
+    def copy(self, progress: Callable[[str], None] | None) -> None:
+        """Make the copy that `matrix` is mapped from, where it is not there; says every few seconds how far it is."""
+        if self._is_large:
+            self.store.copy(self.layer, counted("vectors copied into the cache", len(self), progress))
 
     @property
     def _all_rows(self) -> pa.Table:

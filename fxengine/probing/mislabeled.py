@@ -19,7 +19,7 @@ from fxengine.heads import HEADS, HeadSettings
 from fxengine.heads.evaluate.answers import Answers, likeliest, of_own, put, room_for, top_of
 from fxengine.heads.evaluate.scores import assign_folds
 from fxengine.probing.given_head import answers_in_blocks, numbers_in, open_given
-from fxengine.probing.targets import check_enough, load_targets
+from fxengine.probing.targets import check_enough, load_targets, without_single_rows
 from fxengine.probing.trainer import Trainer
 from fxengine.probing.vectors import NEAR, Vectors, load_vectors
 
@@ -142,6 +142,7 @@ def mislabeled(
     if labelled.problem.kind != "classes":
         raise InputError(f"Wrong labels are looked for among classes; {labels} has {labelled.problem.kind}.")
     if model is None:
+        labelled = without_single_rows(labelled)
         folds = check_enough(labelled, opened, min(folds, len(labelled.rows)))
         name, classes, y, p = _out_of_fold(load_vectors(opened, labelled, NEAR, layer), head, folds, seed, progress)
     elif head is None:

@@ -30,7 +30,7 @@ from fxengine.heads.streams.streamed import streamed_for
 from fxengine.probing.beside import beside_zero_shot, open_zero_shot
 from fxengine.probing.copies import copies_across, copies_within
 from fxengine.probing.report import Answered, Curve, ProbeReport, describe
-from fxengine.probing.targets import Labelled, check_enough, load_targets
+from fxengine.probing.targets import Labelled, check_enough, load_targets, without_single_rows
 from fxengine.probing.trainer import Trainer, answers_in_blocks, can_fit, check_pca
 from fxengine.probing.vectors import NEAR, Vectors, load_vectors, threshold
 from fxengine.storage import shown
@@ -231,6 +231,8 @@ def probe(
 def _fit(store: FeatureStore, labels: str | Path | None, options: ProbeOptions, progress: Say | None) -> Probe:
     begin = time.perf_counter()
     known = load_targets(store, labels, options.kind)
+    if options.test is None:
+        known = without_single_rows(known)
     train, test = _train_and_test(store, labels, known, options)
     folds = check_enough(train.labelled, store, options.folds)
     fold = assign_folds(train.problem, folds, options.seed)

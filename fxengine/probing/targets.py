@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from fxengine.heads import Kind
 from fxengine.heads.evaluate.scores import Problem
 from fxengine.probing.joined import all_known, join
 
+_SINGLE = 100  # one row in so many may be of a class of its own
 _LARGEST = 1e30  # of numbers to predict: heads are in float32, and errors are squared
 
 
@@ -159,6 +160,29 @@ def _numbers(name: str, values: pa.Array) -> np.ndarray:
     if numbers.size and np.abs(numbers).max() > _LARGEST:
         raise InputError(f"The column {name!r} has values beyond {_LARGEST:g}, whose squares no head can add up.")
     return numbers
+
+
+def without_single_rows(labelled: Labelled) -> Labelled:
+    """Return the rows without classes of a single one, told in a note, where few rows are of such classes.
+
+    No fold can hold one out and know its class. Where they are more than one row in a hundred, or fewer than two
+    classes were left, nothing is left out: `check_enough` then says what is wrong.
+    """
+    problem = labelled.problem
+    if problem.kind != "classes":
+        return labelled
+    counts = np.bincount(problem.y, minlength=len(problem.names))
+    single, kept = np.flatnonzero(counts == 1), np.flatnonzero(counts != 1)
+    if not len(single) or _SINGLE * len(single) > len(problem.y) or len(kept) < 2:
+        return labelled
+    number = np.full(len(counts), -1)
+    number[kept] = np.arange(len(kept))
+    found = labelled.take(np.flatnonzero(number[problem.y] >= 0))
+    names = tuple(problem.names[i] for i in kept)
+    named = ", ".join(repr(problem.names[i]) for i in single[:5]) + (", ..." if len(single) > 5 else "")
+    note = f"Left out: {len(single)} of {len(counts)} classes, which have one row each ({named}); two are needed."
+    left = replace(found.problem, names=names, y=number[found.problem.y])
+    return replace(found, problem=left, notes=(*labelled.notes, note))
 
 
 def check_enough(labelled: Labelled, store: FeatureStore, folds: int) -> int:

@@ -14,6 +14,7 @@ from fxengine.collect.item import unescape_path
 from fxengine.decode import preparer_of
 from fxengine.errors import InputError, StoreError, at_least
 from fxengine.features import parts
+from fxengine.features.blocks import Say, counted
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import doubled_ids, find_clashes, read_numbers
 from fxengine.features.schema import ERROR_CODES, Provenance, part_schema
@@ -35,6 +36,7 @@ def verify(
     backbone: str | Path | None = None,
     device: str = "auto",
     pictures: str | Path | None = None,
+    progress: Say | None = None,
 ) -> VerifyReport:
     """Read every part whole, then compute `sample` rows again from their inputs and compare.
 
@@ -48,6 +50,7 @@ def verify(
         backbone: only where neither the cache nor a fresh export gives the store's space.
         device: "auto", "cpu", "cuda" or "tensorrt".
         pictures: a folder whose files may be read, from now on, be it pictures, texts or tables.
+        progress: called with a sentence every few seconds.
 
     Raises:
         StoreError: there is no part at all, or none is readable; `repair`, and two parts have rows of one id.
@@ -66,9 +69,10 @@ def verify(
     if not paths:
         raise StoreError(f"{called} is no feature store: it has no part-*.parquet.")
     report, rows = VerifyReport(parts=len(paths)), 0
-    reference = _reference(paths)
+    reference, step = _reference(paths), counted("parts checked", len(paths), progress)
     checked = each(lambda path: _check_part(path, reference), paths, WHOLE_AT_ONCE)
-    for path, found in zip(paths, checked, strict=True):
+    for done, (path, found) in enumerate(zip(paths, checked, strict=True)):
+        step(done)
         if isinstance(found, int):
             rows += found
         else:

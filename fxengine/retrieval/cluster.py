@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from fxengine.collect.item import unescape_path
+from fxengine.collect.memory import demand
 from fxengine.errors import InputError, at_least, check_seed, explained
+from fxengine.features.blocks import Say
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import with_texts
 from fxengine.neighbours.index import Index
-from fxengine.neighbours.kmeans import kmeans
+from fxengine.neighbours.kmeans import kmeans, training_rows
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,13 @@ class ClusterReport:
 
 
 def cluster(
-    store: str | Path, k: int, *, output: str | Path | None = None, seed: int = 0, layer: str | None = None
+    store: str | Path,
+    k: int,
+    *,
+    output: str | Path | None = None,
+    seed: int = 0,
+    layer: str | None = None,
+    progress: Say | None = None,
 ) -> ClusterReport:
     """Part the rows of a store into k clusters, by k-means over unit vectors.
 
@@ -72,10 +80,11 @@ def cluster(
         output: a .parquet, .csv or .json file to write the table to.
         seed: of the first centres.
         layer: a further layer's name; the default one unless given.
+        progress: called with a sentence every few seconds.
 
     Raises:
         InputError: k is not between 1 and the number of rows, or `output` cannot be written.
-        StoreError: the store has no vector or no such layer.
+        StoreError: the store has no vector or no such layer, or there is not enough memory for so many clusters.
     """
     if output is not None:
         check_suffix(output)
@@ -84,8 +93,12 @@ def cluster(
     index = Index.exact(store, layer=layer)
     if k > len(index):
         raise InputError(f"`k` must be between 1 and {len(index)}, the rows of {store} that have a vector. Got {k}.")
+    dim = index.store.provenance.dim_of(layer)
+    needed = 4 * dim * (training_rows(len(index), dim, k) + 4 * k)
+    demand(needed, f"Parting {store} into {k} clusters", "Free memory, or ask for a smaller `k`.")
+    index.copy(progress)
     with explained(f"{store} cannot be parted into {k} clusters", "Free memory, or ask for fewer."):
-        assigned, near = kmeans(index.matrix, k, seed)
+        assigned, near = kmeans(index.matrix, k, seed, progress)
     ids, labels = index.table["id"], index.table["label"].to_pylist()
     medoids = np.zeros(len(near), bool)
     clusters = []

@@ -137,9 +137,10 @@ def duplicates(
     if pictures is not None:
         name_pictures(pictures)
     index = Index.exact(store, layer=layer)
+    index.copy(progress)
     with explained(f"{store} cannot be looked through for duplicates", "Free memory."):
-        whitened = whiten(index.matrix)
-        used = _chosen(whitened, index.store.provenance.modality) if threshold is None else threshold
+        whitened = whiten(index.matrix, progress)
+        used = _chosen(whitened, index.store.provenance.modality, progress) if threshold is None else threshold
         judged = judge_rows(index, whitened, used, threshold is None, progress)
         table = make_table(index.table, judged, whitened, across_splits)
     if output is not None:
@@ -148,8 +149,8 @@ def duplicates(
     return DuplicatesReport(table, root, used, threshold is None, len(index), str(store), judged.hidden)
 
 
-def _chosen(whitened: np.ndarray, modality: str) -> float:
-    chosen = choose_threshold(whitened)
+def _chosen(whitened: np.ndarray, modality: str, progress: Say | None) -> float:
+    chosen = choose_threshold(whitened, progress)
     return max(chosen, _TEXTS) if modality == "text" else chosen
 
 

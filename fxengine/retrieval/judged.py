@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,10 +13,12 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from fxengine.collect.item import unescape_path
+from fxengine.errors import StoreError
 from fxengine.features.blocks import Say, counted
 from fxengine.features.unit import unit_length
 from fxengine.neighbours.groups import ALL_PAIRS, SIBLINGS, candidate_pairs
-from fxengine.neighbours.index import Index
+from fxengine.neighbours.index import Index, open_index
+from fxengine.neighbours.pairs import neighbour_pairs
 from fxengine.retrieval.copies.judge import Survey, judge_pictures, survey
 from fxengine.retrieval.copies.looks import Looks
 from fxengine.retrieval.kinds import ALIKE, SAME_SCENE
@@ -24,6 +28,8 @@ from fxengine.retrieval.stars import Stars, Verdict, make_stars
 _NEAREST = 16  # of each row that are compared with it
 _FEW = 5_000  # pairs up to which all are compared
 _BLOCK = 2048  # pairs
+_ASKED = 4096  # rows at a time
+_SURE = 0.9  # recall of an index from which it serves here: copies are easier to find than other neighbours
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,34 @@ def judge_rows(
     """
     text = index.store.provenance.modality == "text"
     least = min(threshold, SIBLINGS[index.store.provenance.modality]) if chosen else threshold
-    found = [np.stack(pair, axis=1) for pair in candidate_pairs(whitened, least, _NEAREST, index.matrix)]
-    pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
+    pairs = _once(candidate_pairs(whitened, least, _NEAREST, _neighbours(index, progress)), len(whitened))
     if text:
         return _texts(index, whitened, threshold, pairs, chosen)
     return _pictures(index, whitened, threshold, pairs, chosen, progress)
+
+
+def _neighbours(index: Index, progress: Say | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows and their neighbours by the store's own index, where it is right enough, else by lists made for it."""
+    made = None
+    with suppress(StoreError):  # one that is damaged is none
+        made = open_index(index.store, index.layer)
+    sure = made is not None and made.fresh and made.metric == "cosine" and made.facts is not None
+    if made is None or made.facts is None or not sure or made.facts.trial.recall.at_10 < _SURE:
+        yield from neighbour_pairs(index.matrix, progress)
+        return
+    step = counted("rows compared by their vectors", len(index), progress)
+    for start in range(0, len(index), _ASKED):
+        rows = np.arange(start, min(start + _ASKED, len(index)))
+        found, _ = made.positions(index.matrix[rows], min(_NEAREST, len(index)))
+        a, at = np.nonzero(found != rows[:, None])
+        yield rows[a], found[a, at]
+        step(start + len(rows))
+
+
+def _once(pairs: Iterable[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarray:
+    """Return each pair of `n` rows once, the first row first, int64 [m, 2]; as one number a pair they take little."""
+    keys = [np.minimum(a, b) * n + np.maximum(a, b) for a, b in pairs]
+    return np.stack(np.divmod(np.unique(np.concatenate([np.empty(0, np.int64), *keys])), n), axis=1)
 
 
 def likeness(whitened: np.ndarray, row: int, others: np.ndarray) -> np.ndarray:
@@ -88,7 +117,7 @@ def _pictures(
     hashes = rows["content_hash"].to_pylist()
     looks = Looks(unescape_path(index.store.provenance.root), rows["id"].to_pylist(), hashes)
     if chosen:
-        pairs = _likeliest(whitened, _each_once(pairs), threshold)
+        pairs = _likeliest(whitened, pairs, threshold)
         whole = len(rows) <= ALL_PAIRS  # with more, only those are decoded whose vectors are near others
         glanced = range(len(rows)) if whole else np.unique(pairs).tolist()
         with _one_thread():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fxengine.collect.memory import demand
 from fxengine.errors import InputError, StoreError, at_least, explained, one_of, reason
-from fxengine.features.blocks import matrix_blocks
+from fxengine.features.blocks import Say, counted, matrix_blocks
 from fxengine.features.moments import collect, principal_components
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import with_texts
-from fxengine.neighbours.choose import cells
+from fxengine.neighbours.all_rows import nearest_of_all
 from fxengine.neighbours.exact import in_blocks
 from fxengine.neighbours.groups import ALL_PAIRS
 from fxengine.neighbours.index import Index, open_index
@@ -70,7 +70,7 @@ def map(
     method: str = "pca",
     k: int = 10,
     layer: str | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Say | None = None,
 ) -> MapReport:
     """Return places on a plane, neighbours and outlier scores of every row that has a vector.
 
@@ -96,7 +96,7 @@ def map(
     index = _index(FeatureStore.open(store), layer, progress)
     with explained(f"{store} cannot be laid out", "Free memory."):
         places, share = plane(index.matrix, method)
-        found, distances = _neighbours(index, min(k, len(index) - 1))
+        found, distances = _neighbours(index, min(k, len(index) - 1), progress)
     columns = {
         **{name: index.table[name] for name in ("id", "label", "split")},
         "x": pa.array(places[:, 0]),
@@ -136,22 +136,24 @@ def _farthest(distances: np.ndarray) -> np.ndarray:
     return distances[:, -1] if distances.shape[1] else np.zeros(len(distances), np.float32)
 
 
-def _index(store: FeatureStore, layer: str | None, progress: Callable[[str], None] | None) -> Index:
-    """Return what finds the neighbours: the store's own index, exact search, or lists made for the purpose."""
+def _index(store: FeatureStore, layer: str | None, progress: Say | None) -> Index:
+    """Return what finds the neighbours: the store's own index or exact search."""
     found = open_index(store, layer)
-    if found is not None and found.fresh and found.metric == "cosine":
-        return found
-    exact = Index.exact(store, layer=layer)
-    if len(exact) <= ALL_PAIRS:
-        return exact
-    factory = f"IVF{cells(len(exact))},SQ8"
-    return Index.build(store, layer=layer, factory=factory, progress=progress)
+    if found is None or not found.fresh or found.metric != "cosine":
+        found = Index.exact(store, layer=layer)
+    found.copy(progress)
+    return found
 
 
-def _neighbours(index: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(index: Index, k: int, progress: Say | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return positions, int64 [n, k], and cosine distances, float32 [n, k], of every row's neighbours but itself."""
+    if index.facts is None and len(index) > ALL_PAIRS:
+        found, cosines, _ = nearest_of_all(index.matrix, k, progress)
+        return found, np.maximum(1 - cosines, 0)
     found, distances = np.empty((len(index), k), np.int64), np.empty((len(index), k), np.float32)
+    step = counted("neighbours found", len(index), progress)
     for start in range(0, len(index), _ASKED):
+        step(start)
         rows = np.arange(start, min(start + _ASKED, len(index)))
         near, scores = index.positions(index.matrix[rows], k + 1)
         # A row that is not among its own neighbours, for k others are just as near, gives up the last of them.
@@ -182,6 +184,7 @@ def _umap(vectors: np.ndarray) -> np.ndarray:
         ) from error
     except Exception as error:
         raise StoreError(f"UMAP cannot be loaded: {reason(error)}. The `method` pca needs nothing.") from error
+    demand(8 * vectors.size, "A map by UMAP", "Free memory; the `method` pca takes little.")
     unit, neighbours = prepare(vectors, "cosine"), min(15, len(vectors) - 1)
     try:
         places = UMAP(metric="cosine", n_neighbors=neighbours, random_state=0, n_jobs=1).fit_transform(unit)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from fxengine.collect.item import unescape_path
 from fxengine.collect.paths import names_of, several
 from fxengine.errors import InputError, at_least, path_of
+from fxengine.features.blocks import Say
 from fxengine.features.read import FeatureStore
 from fxengine.features.table_file import check_suffix, write_table
 from fxengine.features.texts import texts_of
@@ -138,6 +139,7 @@ def search(
     layer: str | None = None,
     backbone: str | Path | None = None,
     device: str = "auto",
+    progress: Say | None = None,
 ) -> SearchReport:
     """Return the k stored rows nearest to each query.
 
@@ -168,6 +170,7 @@ def search(
         backbone: only where neither the cache nor a fresh export gives the store's space, or the cache not the other
             tower of its pair: the file of either.
         device: "auto", "cpu", "cuda" or "tensorrt".
+        progress: called with a sentence every few seconds while a large store's vectors are copied into the cache.
 
     Raises:
         InputError: k, filter, metric or a query cannot be used (a store of pictures takes no texts, one of texts no
@@ -202,6 +205,7 @@ def search(
     k = min(K, len(index)) if k is None else k
     allowed = index.allowed(where)
     if index.facts is None:
+        index.copy(progress)
         _ = index.matrix  # read now, so that the time of the search is that of the search
     times.append(time.perf_counter())
     queries = resolve(wanted, index.store, layer, towers, device)

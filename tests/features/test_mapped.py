@@ -4,14 +4,26 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fxengine.errors import StoreError
-from fxengine.features.mapped import Matrix, let_go, matrix_name, open_matrix, read_blocks, store_stamp, write_matrix
+from fxengine.features.mapped import (
+    Matrix,
+    let_go,
+    matrix_name,
+    open_matrix,
+    read_blocks,
+    scratch,
+    store_stamp,
+    write_matrix,
+)
 from tests.conftest import ROOT
 
 
@@ -31,12 +43,8 @@ def numbers(rows: int) -> np.ndarray:
 
 
 def write(path: Path, rows: int) -> None:
-    def fill(out: np.ndarray) -> None:
-        for start in range(0, rows, 4):
-            out[start : start + 4] = numbers(rows)[start : start + 4]
-            let_go(out)  # what is in the file stays
-
-    write_matrix(path, (rows, 3), "float16", fill)
+    places = np.arange(rows)
+    write_matrix(path, (rows, 3), "float16", ((places[i : i + 4], numbers(rows)[i : i + 4]) for i in range(0, rows, 4)))
 
 
 def opened(path: Path, rows: int) -> Matrix:
@@ -59,12 +67,36 @@ def test_a_matrix_is_mapped_and_read_as_it_was_written(path: Path, rows: int) ->
     assert list(path.parent.iterdir()) == [path]
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(range(11)), st.integers(1, 11))
+def test_rows_come_in_any_order(order: list[int], size: int) -> None:
+    with TemporaryDirectory() as folder:
+        path, places = Path(folder, copy("a")), np.array(order)
+        blocks = (places[i : i + size] for i in range(0, 11, size))
+        write_matrix(path, (11, 3), "float16", ((some, numbers(11)[some]) for some in blocks))
+        np.testing.assert_array_equal(np.load(path), numbers(11))
+
+
+def test_a_matrix_without_a_name_keeps_what_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FXENGINE_CACHE", str(tmp_path / "c"))
+    matrix = scratch((11, 3), "float16")
+    matrix[:] = numbers(11)
+    let_go(matrix)
+    np.testing.assert_array_equal(matrix, numbers(11))
+    assert list((tmp_path / "c" / "vectors").iterdir()) == []
+    free = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=65))
+    with pytest.raises(OSError, match="0 MB are needed"):
+        scratch((11, 3), "float16")
+
+
 def test_a_copy_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(out: np.ndarray) -> None:
+    def fail() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield np.arange(2), numbers(2)
         raise StoreError("damaged")
 
     with pytest.raises(StoreError, match="damaged"):
-        write_matrix(path, (5, 3), "float16", fail)
+        write_matrix(path, (5, 3), "float16", fail())
     free = shutil.disk_usage(path.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=29))
     with pytest.raises(OSError, match="0 MB are needed"):
@@ -164,10 +196,10 @@ def test_room_is_made_of_copies_alone(path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_full_disk_is_told_before_a_mapping_would_end_the_process(path: Path) -> None:
     child = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from fxengine.features.mapped import write_matrix\n"
+        "import numpy as np; from fxengine.features.mapped import write_matrix\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "try: write_matrix(Path(sys.argv[1]), (4096, 64), 'float16', lambda out: out.fill(1))\n"
+        "try: write_matrix(Path(sys.argv[1]), (4096, 64), 'float16', [(np.arange(4096), np.ones((4096, 64)))])\n"
         "except OSError as error: print(error.strerror)"
     )
     done = subprocess.run(
@@ -181,7 +213,7 @@ def test_what_a_killed_process_left_of_any_copy_is_removed_by_the_next(path: Pat
     child = (
         "import os, signal, sys; from pathlib import Path\n"
         "from fxengine.features.mapped import write_matrix\n"
-        "write_matrix(Path(sys.argv[1]), (9, 3), 'float16', lambda out: os.kill(os.getpid(), signal.SIGKILL))"
+        "write_matrix(Path(sys.argv[1]), (9, 3), 'float16', (os.kill(os.getpid(), signal.SIGKILL) for _ in 'a'))"
     )
     other = path.with_name("other-1.npy")
     subprocess.run([sys.executable, "-c", child, str(other)], check=False, cwd=ROOT)

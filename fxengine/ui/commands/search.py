@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_backbone, add_layer, add_metric, add_output, add_report, add_store, call
-from fxengine.ui.console import complain_of, say, say_result, say_written, table, text_cell
+from fxengine.ui.console import complain_of, progress_lines, say, say_result, say_written, silent, table, text_cell
 from fxengine.ui.exit_codes import FINE
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.retrieval.search import search
     from fxengine.ui.pages import write_page
 
-    report = call(search, options)
+    report = call(search, options, progress=progress_lines(silent(options)))
     if options.report is not None:
         write_page(report, options.report, pictures=options.pictures, tell=complain_of)
     written = [path for path in (options.output, options.report) if path is not None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxengine.ui.arguments import add_backbone, add_store, call
-from fxengine.ui.console import say, say_result
+from fxengine.ui.console import progress_lines, say, say_result, silent
 from fxengine.ui.exit_codes import FINE, MISTAKE
 from fxengine.ui.words import in_flags
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from fxengine.repair.verify import verify
 
-    report = call(verify, options)
+    report = call(verify, options, progress=progress_lines(silent(options)))
     say_result(options, report.to_dict, lambda: show(report))
     return FINE if report.fine else MISTAKE
 
