@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +17,11 @@ from fxengine.collect.item import escape_path
 from fxengine.decode.limits import Limits
 from fxengine.features.float16 import widen
 from fxengine.features.unit import unit_length
-from fxengine.neighbours.index import Index
-from fxengine.pipeline.embed import Backbone
-from fxengine.retrieval.other_tower import find_towers
-from fxengine.retrieval.search import index_for, method_of
 from fxengine.serving.opened import Opened, Refused
+
+if TYPE_CHECKING:  # what finds and embeds takes a second to import: the page is there before it is asked for
+    from fxengine.neighbours.index import Index
+    from fxengine.pipeline.embed import Backbone
 
 BROUGHT = Limits(max_pixels=64_000_000, max_bytes=50_000_000)  # of a picture that the page brings
 Kind = Literal["row", "text", "picture"]
@@ -79,6 +79,8 @@ def _index(opened: Opened, *, other_kind: bool) -> tuple[Index, str | None]:
 
 
 def _opened_index(opened: Opened, *, other_kind: bool) -> tuple[Index, str | None]:
+    from fxengine.retrieval.search import index_for
+
     metric = "cosine" if other_kind else None
     index, warning = index_for(opened.store, metric, opened.layer, other_kind=other_kind)
     _ = index.table, index.matrix  # read now, so that the time of a search is that of the search
@@ -105,6 +107,8 @@ def nearest(
         InputError: no backbone is to be had for words or pictures.
         DecodeError: a text is empty.
     """
+    from fxengine.retrieval.search import method_of
+
     if not plus:
         raise Refused(400, "Nothing is asked for: choose a picture or row, or type words.")
     times = [time.perf_counter()]
@@ -201,11 +205,17 @@ def _embedded(opened: Opened, given: bytes | str, foreign: str | None) -> np.nda
 
 
 def _own_net(opened: Opened) -> Backbone:
+    from fxengine.pipeline.embed import Backbone
+    from fxengine.retrieval.other_tower import find_towers
+
     towers = find_towers(opened.store, None, opened.backbone)
     return _limited(Backbone.for_store(opened.store.provenance, towers.own, opened.device))
 
 
 def _other_net(opened: Opened, foreign: str) -> Backbone:
+    from fxengine.pipeline.embed import Backbone
+    from fxengine.retrieval.other_tower import find_towers
+
     other = find_towers(opened.store, foreign, opened.backbone).other
     assert isinstance(other, BackboneFile)
     return _limited(Backbone.of(other, device=opened.device))

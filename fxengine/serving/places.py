@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from fxengine.neighbours.kmeans import kmeans
 from fxengine.serving.answers import answers_of
 from fxengine.serving.ask import index_of
 from fxengine.serving.gallery import keep_picked
@@ -96,6 +95,8 @@ def _coloured(opened: Opened, by: str) -> tuple[list[str], np.ndarray]:
         numbers = np.asarray(encoded.indices.fill_null(-1))
         return _by_frequency(encoded.dictionary.to_pylist(), numbers)
     if by == "cluster":
+        from fxengine.neighbours.kmeans import kmeans
+
         count = min(_CLUSTERS, len(opened.searchable))
         assigned = opened.once("clusters", lambda: kmeans(index_of(opened).matrix, count, 0)[0])
         return _by_frequency([f"cluster {i}" for i in range(count)], assigned)

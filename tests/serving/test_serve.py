@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +139,9 @@ def test_a_store_without_vectors_is_shown(tmp_path: Path) -> None:
     assert person.get("/api/rows")["total"] == 2
     assert person.get("/api/row/0")["error"] == "damaged"
     assert person.client.get("/api/map/places").status_code == 400
+
+
+def test_the_page_is_there_before_what_searches_is_imported() -> None:
+    code = "import sys, fxengine.serving.serve, fxengine.serving.server; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"faiss", "scipy", "sklearn"} & set(done.stdout.split())
