@@ -89,6 +89,8 @@ def path_of(name: str, value: object) -> Path:
     """Return the path that the parameter `name` was given; raises InputError where that is none."""
     if not isinstance(value, str | os.PathLike):
         raise InputError(f"`{name}` must be a path (text or pathlib.Path). Got {given(value)}.")
+    if value == "":  # a shell's variable that is not set; Path would take it for the folder that one is in
+        raise InputError(f"`{name}` is empty: give a path, or . for the folder that you are in.")
     return Path(value)
 
 

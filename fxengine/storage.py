@@ -67,9 +67,11 @@ def absolute(place: str | os.PathLike[str]) -> str:
     """Return a place as it is noted and compared: an absolute path, or a remote place without a "/" at its end.
 
     Raises:
-        InputError: a remote place holds a name and a password, or a query; neither is said again.
+        InputError: it is empty, or a remote place holds a name and a password, or a query; neither is said again.
     """
     path = os.fspath(place)
+    if not path:
+        raise InputError("What is given is empty: give a path, or . for the folder that you are in.")
     if not is_remote(path):
         return os.path.abspath(path)
     scheme, inside = path.partition(":")[0], path.partition(":")[2].lstrip("/")

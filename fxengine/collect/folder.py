@@ -177,6 +177,8 @@ def list_folder(root: Path, filters: Filters, suffixes: frozenset[str] = PICTURE
             pass
     except FileNotFoundError:
         raise InputError(f"There is no {'file or folder' if root.suffix else 'folder'} {root}.") from None
+    except NotADirectoryError:
+        raise InputError(f"{root} is neither a regular file nor a folder.") from None
     except OSError as error:
         raise InputError(f"The folder {root} cannot be read: {error.strerror}.") from error
     return FolderListing(root, filters, suffixes=suffixes)

@@ -41,9 +41,16 @@ def call(verb: Callable[..., T], options: argparse.Namespace, **others: object) 
     return verb(**{name: getattr(options, name) for name in names}, **others)
 
 
+def local_path(text: str) -> Path:
+    """Read a path; none is no path, though Python takes it for the folder that one is in."""
+    if not text:  # a shell's variable that is not set
+        raise argparse.ArgumentTypeError("it is empty: give a path, or . for the folder that you are in")
+    return Path(text)
+
+
 def place(text: str) -> str | Path:
     """Read a path, or a place in a bucket as people write it."""
-    return text if is_remote(text) else Path(text)
+    return text if is_remote(text) else local_path(text)
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:

@@ -10,11 +10,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from fxengine.errors import FxError, is_foreign, reason
 from fxengine.features.run_folder import notes_folder
 from fxengine.ui import console, words
+from fxengine.ui.arguments import local_path
 from fxengine.ui.commands import COMMANDS, TELLING, load_command
 from fxengine.ui.exit_codes import INTERRUPTED, MISTAKE
 from fxengine.ui.stopping import SAID, stopping
@@ -103,6 +105,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands: dict[str, argparse.ArgumentParser] = {}
+        self.register("type", Path, local_path)
 
     def parse_args(self, args: Sequence[str], namespace: argparse.Namespace) -> argparse.Namespace:  # type: ignore[override]
         """Read the arguments of a command into `namespace`, and take the words of that command."""

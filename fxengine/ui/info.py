@@ -10,7 +10,7 @@ from fxengine import trust
 from fxengine.backbones import EMBEDDED, SOURCES, is_cached, load_backbone, source_name
 from fxengine.backbones.pair import Pair, find_pair, pair_of
 from fxengine.backbones.spec import BackboneFile
-from fxengine.errors import InputError
+from fxengine.errors import InputError, path_of
 from fxengine.facts import FactsError, read_json
 from fxengine.features.parts import list_parts
 from fxengine.features.read import FeatureStore
@@ -53,7 +53,7 @@ def info(target: str | Path, *, layers: bool = False) -> Info:
 
 
 def _facts(target: str | Path) -> dict[str, Any]:
-    path = Path(target)
+    path = path_of("target", target)
     kind, _, what = str(target).partition(":")
     if kind in SOURCES:
         return (_repository(what) if kind == "hf" else None) or _backbone(load_backbone(str(target)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from fxengine import ProbeOptions
+from fxengine import FeatureStore, InputError, ProbeOptions, extract
 from fxengine.backbones import DEFAULT
 from fxengine.backbones.options import ExportOptions
 from fxengine.backbones.sources.from_vectors import WEIGHTS
@@ -19,6 +21,7 @@ from fxengine.neighbours.metric import METRICS
 from fxengine.retrieval.map import METHODS
 from fxengine.train.options import FinetuneOptions
 from fxengine.ui import arguments
+from fxengine.ui.cli import main
 from fxengine.ui.commands import load_command
 
 
@@ -61,3 +64,13 @@ def test_what_is_not_given_is_the_default_of_the_options(
     found, defaults = vars(parsed(command, *given)), asdict(options)
     assert {each.name for each in fields(options)} <= found.keys()
     assert {name: found[name] for name in defaults} == defaults
+
+
+def test_an_empty_path_is_not_the_folder_that_one_is_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in (["extract", "", "-o", "x"], ["extract", str(tmp_path), "-o", ""], ["search", "", "a"], ["info", ""]):
+        with pytest.raises(SystemExit):
+            sys.exit(main(line))
+        assert "empty: give a path, or . for the folder that you are in" in capsys.readouterr().err
+    for ask in (lambda: extract("", tmp_path / "x"), lambda: extract(tmp_path, ""), lambda: FeatureStore.open("")):
+        with pytest.raises(InputError, match="is empty: give a path"):
+            ask()
