@@ -295,7 +295,7 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There is no folder .*/nowhere\."):
         collect(tmp_path / "nowhere")
     touch(tmp_path, "file")
-    with pytest.raises(InputError, match="cannot be read: Not a directory"):
+    with pytest.raises(InputError, match="is neither a regular file nor a folder"):
         list_folder(tmp_path / "file", Filters())
 
 
