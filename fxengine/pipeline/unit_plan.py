@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
@@ -28,7 +29,7 @@ from fxengine.features import parts
 from fxengine.features.footer import read_footer
 from fxengine.features.row_numbers import note_next_row
 from fxengine.features.run_folder import RUN_FOLDER
-from fxengine.features.schema import Provenance
+from fxengine.features.schema import MOST_ROWS, Provenance
 from fxengine.files import remove_temporaries
 from fxengine.pipeline.source import Source
 from fxengine.pipeline.units import Task
@@ -78,6 +79,10 @@ class Computing:
     batch_size: int
     decode_on: str
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= 1 << 30:
+            raise ValueError(f"'batch_size' cannot be {self.batch_size}")
+
 
 @dataclass(frozen=True)
 class PlanFacts:
@@ -104,6 +109,13 @@ class PlanFacts:
     next_row: int = 0
     digests: tuple[str, ...] = ()
     digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-f]{16}", self.run):  # files are called by it
+            raise ValueError(f"'run' cannot be {self.run[:60]!r}")
+        wrong = next((n for n in (*self.again, self.first_part, self.next_row) if not 0 <= n < MOST_ROWS), None)
+        if wrong is not None:
+            raise ValueError(f"no part and no row can have the number {wrong}")
 
     def to_json(self) -> str:
         """Return it as text."""

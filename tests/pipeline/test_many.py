@@ -265,10 +265,16 @@ def test_a_plan_of_another_backbone_or_root_is_refused(
 def test_a_damaged_plan_is_said_in_a_sentence(
     photos: Path, tmp_path: Path, tiny: BackboneFile, dying: pytest.MonkeyPatch
 ) -> None:
-    planned(photos, tmp_path / "s", tiny, dying)
+    run = planned(photos, tmp_path / "s", tiny, dying).facts.run
     path = plan_path(tmp_path / "s")
     whole = path.read_bytes()
-    for content in (b"", whole[: len(whole) // 2], whole.replace(b'"first_part": 0', b'"first_part": x')):
+    wrong = {
+        b'"first_part": 0': b'"first_part": x',
+        b'"first_part": 0,': b'"first_part":-5,',
+        b'"batch_size": ': b'"batch_size":-',
+        run.encode(): b"../../../victims",  # files are called by it, read, made and removed
+    }
+    for content in (b"", whole[: len(whole) // 2], *(whole.replace(old, new) for old, new in wrong.items())):
         path.write_bytes(content)
         with pytest.raises(StoreError, match=r"plan.parquet is .*delete it"):
             extract(photos, tmp_path / "s", backbone=tiny.path)
