@@ -17,9 +17,9 @@ class Holder:
     since: float
 
     def __post_init__(self) -> None:
-        if self.pid < 1:
+        if not 1 <= self.pid < 1 << 31:
             raise ValueError(f"'pid' cannot be {self.pid}")
-        if not self.host.isprintable():
+        if not self.host.isprintable() or len(self.host) > 255:
             raise ValueError(f"'host' cannot be {self.host[:60]!r}")
         if not 0 <= self.since < 1 << 40:  # later, no calendar has a year for it
             raise ValueError(f"'since' cannot be {self.since}")

@@ -105,7 +105,12 @@ def test_it_is_taken_over_once_it_has_expired_by_the_servers_clock(
     assert content(bucket) == note_of(1, "another")
 
 
-@pytest.mark.parametrize("said", [b"nothing of ours", b"x" * 10_000])
+def of_a_process_that_cannot_be() -> bytes:
+    note = json.loads(note_of(1, lease._machine()))
+    return json.dumps({**note, "holder": {**note["holder"], "pid": 10**30}}).encode()
+
+
+@pytest.mark.parametrize("said", [b"nothing of ours", b"x" * 10_000, of_a_process_that_cannot_be()])
 def test_one_that_cannot_be_read_holds_for_the_usual_term(said: bytes, bucket: Served) -> None:
     bucket.put(KEY, said)
     with pytest.raises(StoreLocked, match="by another process"), leased(PLACE):
