@@ -342,7 +342,9 @@ class OpenPart:
     def _close(self) -> None:
         self._writer.close()
         self._file.close()
-        if pq.read_metadata(self._new.path).num_rows != self._rows:
+        with self._new.path.open("rb") as made:  # a path such as "run:1/..." pyarrow would take for an address
+            rows = pq.read_metadata(made).num_rows
+        if rows != self._rows:
             raise StoreError(f"{self._new.path} did not read back whole. Is the disk failing?")
 
     def discard(self) -> None:

@@ -105,6 +105,14 @@ def test_a_failed_write_leaves_nothing_and_says_why(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_may_be_called_as_an_address_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run:1").mkdir()
+    path = parts.part_path(Path("run:1"), 0)
+    parts.write_part(table()[0], path)
+    assert parts.read_part(path).equals(table()[0])
+
+
 def test_a_part_is_never_overwritten_unless_asked(tmp_path: Path) -> None:
     path = parts.part_path(tmp_path, 0)
     parts.write_part(table()[0], path)
