@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from fxengine.errors import StoreError
 from fxengine.features import parts
 from fxengine.features.schema import MOST_ROWS
+from fxengine.storage import is_remote, shown
 from fxengine.store_files import making, read_short
 
 _NAME = ".next_row"
@@ -165,11 +166,13 @@ def _contents(path: Path) -> list[tuple[str | None, str]]:
 
 def _sentence(clashes: Sequence[Clash]) -> str:
     row, older, newer, _ = clashes[0]
+    called = shown(newer)
     if parts.read_provenance(older).space != parts.read_provenance(newer).space:
-        return f"{newer} is of another feature space than {older.name}: two stores are mixed. Move one of the two out."
+        return f"{called} is of another feature space than {older.name}: two stores are mixed. Move one of the two out."
     more = f" (and {len(clashes) - 1} more)" if len(clashes) > 1 else ""
-    where = f"{newer} holds row {row} twice" if older == newer else f"{older.name} and {newer} both hold row {row}"
+    where = f"{called} holds row {row} twice" if older == newer else f"{older.name} and {called} both hold row {row}"
+    copied, folder = ("Copy the store to a folder: ", "FOLDER") if is_remote(newer) else ("", newer.parent)
     return (
-        f"{where}{more}, with different contents: that is no rename, and neither is left out. "
-        f"`fxengine verify {newer.parent} --repair` gives the later one a new number."
+        f"{where}{more}, with different contents: that is no rename, and neither is left out. {copied}"
+        f"`fxengine verify {folder} --repair` gives the later one a new number."
     )

@@ -73,7 +73,7 @@ def test_names_of_facts_are_printable_and_short(capsys: pytest.CaptureFixture[st
 def test_a_check_names_flags(capsys: pytest.CaptureFixture[str]) -> None:
     build_parser().parse_args(["verify", "store"], argparse.Namespace())
     said = "see `sample`"
-    verify.show(VerifyReport(bad_parts={NASTY: said}, wrong={"`sample`": said}, unchecked={"b": said}))
+    verify.show(VerifyReport(bad_parts={NASTY: said}, wrong={"`sample`": said}, unchecked={"b": said}), "store")
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:4] == [
         f"  bad part {SHOWN}: see --sample",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fxengine.storage import is_remote
 from fxengine.ui.arguments import add_backbone, add_store, call
 from fxengine.ui.console import progress_lines, say, say_result, silent
 from fxengine.ui.exit_codes import FINE, MISTAKE
@@ -33,11 +34,11 @@ def run(options: argparse.Namespace) -> int:
     from fxengine.repair.verify import verify
 
     report = call(verify, options, progress=progress_lines(silent(options)))
-    say_result(options, report.to_dict, lambda: show(report))
+    say_result(options, report.to_dict, lambda: show(report, options.store))
     return FINE if report.fine else MISTAKE
 
 
-def show(report: VerifyReport) -> None:
+def show(report: VerifyReport, store: str | Path) -> None:
     """Print what a check found, and what to do about it."""
     say(f"{report.parts} parts checked, {report.rows} rows in good ones; {report.sampled} rows computed again")
     for name, problem in report.bad_parts.items():
@@ -56,6 +57,7 @@ def show(report: VerifyReport) -> None:
         for name in report.lost:
             say(f"  {name} could not be read at all: kept as {name}.damaged; its inputs got new row numbers")
     elif not report.fine:
-        say("`fxengine verify --repair` computes again what is bad, and only that")
+        where = ", of a copy in a folder," if is_remote(store) else ""
+        say(f"`fxengine verify --repair`{where} computes again what is bad, and only that")
     else:
         say("nothing is wrong")
