@@ -67,7 +67,8 @@ def absolute(place: str | os.PathLike[str]) -> str:
     """Return a place as it is noted and compared: an absolute path, or a remote place without a "/" at its end.
 
     Raises:
-        InputError: it is empty, or a remote place holds a name and a password, or a query; neither is said again.
+        InputError: it is empty, or a remote place leaves its bucket by "..", or holds a name and a password, or a
+            query; neither is said again.
     """
     path = os.fspath(place)
     if not path:
@@ -87,8 +88,11 @@ def absolute(place: str | os.PathLike[str]) -> str:
             f"What is given as {scheme}:// has a query, which is never kept: leave it away"
             + (", or give addresses with queries in a `listing`." if scheme == WEB else ".")
         )
-    if scheme in BUCKETS and not inside:
+    if scheme in BUCKETS and inside.partition("/")[0] in ("", ".", ".."):
         raise InputError(f"{scheme}:// names no bucket: give {scheme}://BUCKET/FOLDER.")
+    host, _, rest = inside.partition("/")
+    if os.path.normpath(rest).partition("/")[0] == "..":
+        raise InputError(f"What is given as {scheme}:// leaves {host} by its '..': name the other one itself.")
     return os.path.normpath(f"{scheme}:/{inside}") if inside else f"{scheme}:"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections import deque
@@ -27,6 +28,8 @@ SMALL_AT_ONCE = 32  # requests such as wait for a server most of the time
 WHOLE_AT_ONCE = 4  # requests such as carry megabytes
 _TAIL = 1 << 16  # bytes that come with the first request: in a part the footer is among them
 _AHEAD = 1 << 16  # bytes that come with any other: in a part the small columns of a row group, which lie side by side
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # not the letter of a drive
+_KNOWN = ", ".join(f"{scheme}://" for scheme in BUCKETS)
 _SIGNS = (errno.EACCES, errno.ENOENT, errno.EIO, errno.ESTALE)  # of what a server said; others are said by readers
 
 T = TypeVar("T")
@@ -55,13 +58,18 @@ def place_of(name: str, value: object) -> Path:
     """Return where the store is that the parameter `name` was given.
 
     Raises:
-        InputError: it is no path, no bucket is named, or it lies on the web.
+        InputError: it is no path, no bucket is named, or it lies on the web or where only others know ("gcs://").
     """
     path = path_of(name, value)
     if not is_remote(path):
+        scheme = _SCHEME.match(str(path))
+        if scheme and not os.path.lexists(f"{scheme[1]}:"):  # else a folder of that name would be made here
+            raise InputError(
+                f"What is given as {scheme[1]}:// is no store: one lies in a folder, or in a bucket ({_KNOWN})."
+            )
         return path
     if split(path)[0] not in BUCKETS:
-        raise InputError(f"{shown(path)} is no store: one lies in a folder, or in a bucket ({', '.join(BUCKETS)}).")
+        raise InputError(f"{shown(path)} is no store: one lies in a folder, or in a bucket ({_KNOWN}).")
     return Path(absolute(path))
 
 
@@ -69,6 +77,8 @@ def reason_of(path: Path, error: Exception) -> str | None:
     """Return why a server did not give a file, and what to do, in sentences; None where it is no server's error."""
     if not is_remote(path) or not isinstance(error, OSError) or error.errno not in _SIGNS:
         return None
+    if error.filename is not None and not is_remote(os.fsdecode(error.filename)):
+        return None  # of a file of this machine, such as a copy in the cache
     if isinstance(error, PermissionError):
         advice = f"Set credentials that may read it: {CREDENTIALS[split(path)[0]]}."
     elif isinstance(error, FileNotFoundError) and "bucket" in str(error.strerror):

@@ -174,10 +174,12 @@ def test_an_index_and_a_head_lie_beside_the_store(
             bucket.delete(each)
 
 
-def test_an_index_that_was_copied_there_is_used(bucket: Served, folder: Path) -> None:
+def test_an_index_that_was_copied_there_is_used(bucket: Served, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fxengine.index(folder, factory="Flat")
     bucket.put_folder(folder / "_index", "store/_index/")
     try:
+        assert fxengine.search(PLACE, id="cats/01.jpg").method.startswith("Flat")
+        monkeypatch.setenv("FXENGINE_CACHE", "/proc/nothing")  # which no error of a server is
         assert fxengine.search(PLACE, id="cats/01.jpg").method.startswith("Flat")
     finally:
         for each in names(bucket, "store/_index/"):
@@ -336,6 +338,10 @@ def test_what_cannot_be_opened_is_said(folder: Path, tmp_path: Path) -> None:
         "s3://": (InputError, "s3:// names no bucket"),
         "https://example.org/store": (InputError, "https://example.org/store is no store: one lies in a folder"),
         "s3://name:secret@bucket/store": (InputError, "holds a name or a password"),
+        "s3://..": (InputError, "s3:// names no bucket"),
+        f"s3://{NAME}/a/../../another/store": (InputError, f"leaves {NAME} by its '..'"),
+        "gcs://name:secret@bucket/store": (InputError, "What is given as gcs:// is no store"),
+        "S3://bucket/store": (InputError, "in a bucket (s3://, gs://, az://)"),
     }
     for place, (kind, said) in refused.items():
         with pytest.raises(kind, match=re.escape(said)) as error:
