@@ -288,6 +288,8 @@ class Bucket:
 
 def _unanswered(said: str, kind: str, answer: str) -> str:
     """Return why a server gave nothing, or no more than an error."""
+    if "Token" in answer:  # AWS says so by 400; a run that reads stops by it as where the network is gone
+        return f"these credentials have expired, or are none: renew them{answer}"
     if answer:
         return f"the server answered with an error, several times{answer}"
     if "timed out" in said or "timeout" in kind.lower() or "deadline" in said:

@@ -70,6 +70,7 @@ def test_what_passes_is_tried_again_with_pauses(monkeypatch: pytest.MonkeyPatch)
         (404, "NoSuchBucket", "vanished", 1),
         (403, "AccessDenied", "permission", 1),
         (401, "ExpiredToken", "permission", 1),
+        (400, "ExpiredToken", "io", 1),
         (503, "SlowDown", "io", 5),
     ],
 )
@@ -83,6 +84,7 @@ def test_what_stays_is_told_apart_from_what_passes(
     told = "".join(traceback.format_exception(caught.value))
     assert not any(word in told for word in (word, SECRET, "127.0.0.1"))
     assert "\n" not in str(caught.value)
+    assert ("renew them (400 ExpiredToken)" in told) == (status == 400)
 
 
 def test_what_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
