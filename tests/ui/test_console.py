@@ -80,3 +80,5 @@ def test_a_check_names_flags(capsys: pytest.CaptureFixture[str]) -> None:
         "  wrong row `sample`: see --sample",
         "  not checked, kept: b: see --sample",
     ]
+    verify.show(VerifyReport(bad_parts={"a": said}), "s3://bucket/store")  # where nothing is repaired
+    assert "--repair`, of a copy in a folder, computes" in capsys.readouterr().out
