@@ -388,7 +388,7 @@ def test_the_stores_own_labels_say_how_many_rows_have_none(tmp_path: Path) -> No
 @pytest.mark.parametrize("written", [lambda i: f"c/{i:07d}.jpg", lambda i: f"{'./' * (i % 2)}c/{i:07d}.jpg"])
 def test_a_million_labels_are_joined_in_seconds(written: Callable[[int], str], tmp_path: Path) -> None:
     n = 1_000_000
-    store: Any = SimpleNamespace(path=tmp_path, provenance=SimpleNamespace(root="/data/photos"))
+    store: Any = SimpleNamespace(called=str(tmp_path), provenance=SimpleNamespace(root="/data/photos"))
     (tmp_path / "t.csv").write_text("id,label\n" + "".join(f"{written(i)},{i % 7}\n" for i in range(n)))
     ids = pa.array([f"c/{i:07d}.jpg" for i in range(n)])
     begin = time.perf_counter()
