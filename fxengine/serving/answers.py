@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fxengine.features.float16 import widen
-from fxengine.heads.file import Head
 from fxengine.serving.ask import index_of
 from fxengine.serving.opened import Opened, Refused
+
+if TYPE_CHECKING:
+    from fxengine.heads.file import Head
 
 _ROWS = 4096  # at a time
 _SHOWN = 5  # answers of one row

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 
 from fxengine.execute import usable_cores
 from fxengine.features.read import FeatureStore
-from fxengine.heads.file import Head
 from fxengine.trust import within_named
+
+if TYPE_CHECKING:  # loads ONNX Runtime, which the page does without
+    from fxengine.heads.file import Head
 
 T = TypeVar("T")
 

@@ -17,7 +17,6 @@ import pyarrow as pa
 from fxengine.collect.paths import several
 from fxengine.errors import InputError, at_least, path_of, reason
 from fxengine.features.read import FeatureStore
-from fxengine.heads.file import Head
 from fxengine.serving.guard import Keys, is_private
 from fxengine.serving.opened import Opened
 from fxengine.trust import name_pictures
@@ -125,6 +124,8 @@ def open_for_page(
         name_pictures(pictures)
     head = None
     if model is not None:
+        from fxengine.heads.file import Head  # loads ONNX Runtime
+
         head = Head.load(Path(model))
         head.check_space(opened.provenance.space, str(store))
         if head.facts.layer != layer:
