@@ -39,6 +39,9 @@ class Served:
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=NAME, Key=key)
 
+    def listed(self) -> list[str]:
+        return [each["Key"] for each in self.client.list_objects_v2(Bucket=NAME).get("Contents", ())]
+
     def put_folder(self, folder: Path, prefix: str = "") -> None:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             self.put(f"{prefix}{path.relative_to(folder)}", path.read_bytes())

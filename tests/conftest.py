@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -21,6 +22,9 @@ from fxengine.backbones.graph.prologue import Pixels, prologue
 from fxengine.backbones.spec import METADATA_KEY, BackboneFile, Facts, PictureRecipe
 from fxengine.ui.supervise import PARENT
 from tests.texts import tiny_text_model
+
+if TYPE_CHECKING:
+    from tests.buckets import Served
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FXENGINE_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -116,6 +120,23 @@ def tiny_model(scale: float = 1.0, dim: int = 8) -> onnx.ModelProto:
     )
     helper.set_model_props(model, {METADATA_KEY: facts.to_json()})
     return model
+
+
+@pytest.fixture(scope="module")
+def _one_at_a_time() -> Iterator[Served]:
+    """A server that answers one request after another: moto's threaded one lets two writers win one key."""
+    from tests.buckets import served  # which loads werkzeug
+
+    with pytest.MonkeyPatch.context() as patch, served(patch, threaded=False) as found:
+        yield found
+
+
+@pytest.fixture
+def bucket(_one_at_a_time: Served) -> Iterator[Served]:
+    """A bucket that is empty."""
+    yield _one_at_a_time
+    for key in _one_at_a_time.listed():
+        _one_at_a_time.delete(key)
 
 
 @pytest.fixture(scope="session")

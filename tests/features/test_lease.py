@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,21 +20,9 @@ from fxengine.features.holder import Holder
 from fxengine.features.lease import leased
 from fxengine.features.lock import locked
 from fxengine.storage import Bucket, Found
-from tests.buckets import NAME, Served, served
+from tests.buckets import NAME, Served
 
 PLACE, KEY = Path(f"s3:/{NAME}/features"), "features/_run/lease"
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch, served(patch, threaded=False) as found:
-        yield found
-
-
-@pytest.fixture
-def bucket(_server: Served) -> Iterator[Served]:
-    yield _server
-    _server.delete(KEY)
 
 
 def content(bucket: Served) -> bytes:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,31 +26,12 @@ from fxengine.pipeline.summary import Progress
 from fxengine.pipeline.unit_plan import open_plan
 from fxengine.storage import Bucket, Found
 from fxengine.store_files import state
-from tests.buckets import NAME, Served, served
+from tests.buckets import NAME, Served
 from tests.conftest import make_photo
 from tests.workers import same_rows, with_faults
 
 STORE = f"s3://{NAME}/features"
 PLACE = Path(f"s3:/{NAME}/features")
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[Served]:
-    # Its threaded server lets two writers win one key.
-    with pytest.MonkeyPatch.context() as patch, served(patch, threaded=False) as found:
-        yield found
-
-
-@pytest.fixture
-def bucket(_server: Served) -> Iterator[Served]:
-    """A bucket that is empty."""
-    yield _server
-    for key in keys(_server):
-        _server.delete(key)
-
-
-def keys(bucket: Served) -> list[str]:
-    return [each["Key"] for each in bucket.client.list_objects_v2(Bucket=NAME).get("Contents", ())]
 
 
 def test_rows_are_those_of_a_folder_through_every_update(
@@ -71,7 +52,7 @@ def test_rows_are_those_of_a_folder_through_every_update(
         return found[1]
 
     assert update() == (1, 20, 0, 0, 0, 0, 0, 0)
-    assert keys(bucket) == [
+    assert bucket.listed() == [
         "features/.next_row",
         "features/_run/lease",
         *(f"features/part-00000{number}.parquet" for number in range(4)),
@@ -123,7 +104,7 @@ def test_workers_that_die_and_changed_inputs_lose_and_double_nothing(
     summary = extract(photos, STORE, backbone=tiny.path, workers=1)
     assert (summary.changed, summary.moved, summary.extracted) == (2, 1, 3)
     same_rows(PLACE, folder)
-    assert [key for key in keys(bucket) if "again" in key] == []
+    assert [key for key in bucket.listed() if "again" in key] == []
     assert open_plan(PLACE) is None
 
 
@@ -140,7 +121,7 @@ def test_shares_without_a_driver_make_the_same_store(
     assert second.extracted == 5
     extract(photos, STORE, backbone=tiny.path, finish=True)
     same_rows(PLACE, tmp_path / "store")
-    assert [key for key in keys(bucket) if "probe" in key or ".tmp" in key] == []
+    assert [key for key in bucket.listed() if "probe" in key or ".tmp" in key] == []
     make_photo(photos / "zoo" / "1.jpg", 70)  # an ended plan gives way to a new one
     assert extract(photos, STORE, backbone=tiny.path, workers=1).extracted == 1
 
