@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 
 from fxengine.features.blocks import Say, counted
-from fxengine.features.float16 import widen
 from fxengine.neighbours.exact import exact_search, in_blocks
+from fxengine.neighbours.lists import nearest_by_lists, put_into_lists
 from fxengine.neighbours.metric import prepare
-from fxengine.neighbours.pairs import inverted_file
 
 _ASKED = 300  # rows that say how many lists must be visited
 _RECALL = 0.95  # of the exact neighbours, as an index is asked for
-_MOST_LISTS = 32  # visited for each row at most: beyond, time would be that of all pairs
-_SPARE = 40  # more are found than are asked for, and ranked again: lists hold a byte a number, and not all numbers
+_MOST_LISTS = 32  # visited by each row at most: beyond, time would be that of all pairs
+_SPARE = 40  # more are found than are asked for, and ranked again: of long vectors lists hold 256 numbers
 _BLOCK = 512  # rows
-_LEAST = 1e-24  # squared length below which a vector counts as one of zeros, near nothing
 
 
 def nearest_of_all(vectors: np.ndarray, k: int, progress: Say | None = None) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the k nearest of every row by cosine but itself, as far as lists find them, and what share they find.
 
-    Lists are visited until 95% of the exact neighbours of some rows are found, at most 32 of them for each row.
+    Lists are visited until 95% of the exact neighbours of some rows are found, at most 32 of them by each row.
 
     Args:
         vectors: [n, dim] raw vectors.
@@ -31,42 +28,50 @@ def nearest_of_all(vectors: np.ndarray, k: int, progress: Say | None = None) -> 
 
     Returns:
         Positions, int64 [n, k], and cosines, float32 [n, k], the nearest first; and the share, of 300 rows.
+
+    Raises:
+        StoreError: neither the cache nor the memory has room for the lists.
     """
     n = len(vectors)
-    index = inverted_file(vectors, progress)
-    visited = faiss.extract_index_ivf(index)
+    lists = put_into_lists(vectors, _MOST_LISTS, progress)
     asked = np.sort(np.random.default_rng(0).permutation(n)[:_ASKED])
     truth, _ = _without(*exact_search(in_blocks(vectors), vectors[asked], k + 1, "cosine"), asked, k)
-    while True:
-        found, _ = _found(index, vectors, asked, k)
-        share = float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(truth, found, strict=True)]) / k)
-        if share >= _RECALL or visited.nprobe >= min(_MOST_LISTS, visited.nlist):
-            break
-        visited.nprobe = min(2 * visited.nprobe, _MOST_LISTS, visited.nlist)
+    share = 0.0
+
+    def enough(found: np.ndarray) -> bool:
+        nonlocal share
+        tried, _ = _ranked(vectors, asked, found[asked], k)
+        share = float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(truth, tried, strict=True)]) / k)
+        return share >= _RECALL
+
+    found, visited = nearest_by_lists(lists, min(k + _SPARE, n - 1), enough, progress)
     if progress is not None:
-        progress(f"neighbours by {visited.nprobe} of {visited.nlist} lists: {share:.1%} of the exact ones")
+        progress(f"neighbours by {visited} of {lists.count} lists: {share:.1%} of the exact ones")
     near, cosines = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-    step = counted("neighbours found", n, progress)
+    step = counted("neighbours ranked", n, progress)
+    order = np.argsort(lists.visited[:, 0], kind="stable")  # rows of a list have neighbours in common
     for start in range(0, n, _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, n))
-        near[rows], cosines[rows] = _found(index, vectors, rows, k)
-        step(int(rows[-1]) + 1)
+        rows = order[start : start + _BLOCK]
+        near[rows], cosines[rows] = _ranked(vectors, rows, found[rows], k)
+        step(start + len(rows))
     return near, cosines, share
 
 
-def _found(index: faiss.Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k nearest of some rows but themselves, of those that the lists find, by their exact cosines."""
-    unit = prepare(vectors[rows], "cosine")
-    wide = min(index.ntotal, k + _SPARE)
-    found = index.search(unit, wide)[1]
-    short = (found >= 0).sum(axis=1) <= k  # the lists that were visited hold too few
-    if short.any():
-        found[short] = exact_search(in_blocks(vectors), vectors[rows[short]], wide, "cosine")[0]
-    others = widen(vectors[np.maximum(found, 0).ravel()]).reshape(*found.shape, -1)
-    products, squares = (others @ unit[:, :, None])[:, :, 0], np.einsum("ikj,ikj->ik", others, others)
-    cosines = np.where(found < 0, -np.inf, products / np.sqrt(np.maximum(squares, _LEAST))).astype(np.float32)
-    order = np.lexsort((found, -cosines), axis=-1)
-    return _without(np.take_along_axis(found, order, 1), np.take_along_axis(cosines, order, 1), rows, k)
+def _ranked(vectors: np.ndarray, rows: np.ndarray, found: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k nearest of what was found of rows, int [rows, wide], by exact cosine; of all where that is less."""
+    short = np.flatnonzero((found >= 0).sum(axis=1) < k)
+    if len(short):
+        found = found.astype(np.int64)
+        exact = exact_search(in_blocks(vectors), vectors[rows[short]], found.shape[1] + 1, "cosine")
+        found[short] = _without(*exact, rows[short], found.shape[1])[0]
+    some, places = np.unique(np.maximum(found, 0), return_inverse=True)
+    unit, others = prepare(vectors[rows], "cosine"), prepare(vectors[some], "cosine")
+    cosines = np.empty(found.shape, np.float32)
+    for i, mine in enumerate(places.reshape(found.shape)):  # a row's neighbours fit a core's cache
+        cosines[i] = others[mine] @ unit[i]
+    cosines[found < 0] = -np.inf
+    order = np.lexsort((found, -cosines), axis=-1)[:, :k]
+    return np.take_along_axis(found, order, 1), np.take_along_axis(cosines, order, 1)
 
 
 def _without(found: np.ndarray, cosines: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fxengine.collect.memory import demand
 from fxengine.features.blocks import Say, counted, counted_blocks, matrix_blocks
 from fxengine.features.float16 import widen
-from fxengine.features.mapped import let_go, scratch
+from fxengine.features.mapped import let_go
 from fxengine.features.moments import collect, principal_components
 from fxengine.features.unit import unit_length
 from fxengine.neighbours.exact import exact_search, in_blocks
+from fxengine.neighbours.lists import make_room
 from fxengine.neighbours.pairs import neighbour_pairs
 
 _BLOCK = 2048  # rows of a tile of the product: 16 MB in float32
 ALL_PAIRS = 30_000  # rows up to which each is compared with each
-_IN_MEMORY = 2**28  # bytes of whitened vectors
 _ROUNDING = 1e-6  # cosine of a vector with itself, in float32, may be this far below 1
 WHITENED_FROM = 20_000  # rows that the whitening is learnt from
 # Likeness from which pictures, and texts, may show the same: most copies and crops reach it, few other pairs do.
@@ -129,7 +127,7 @@ def whiten(vectors: np.ndarray, progress: Say | None = None) -> np.ndarray:
         return vectors.astype(np.float16)
     chosen = np.random.default_rng(0).permutation(len(vectors))[:WHITENED_FROM]
     whitening = learn_whitening(vectors[np.sort(chosen)])
-    whitened = _room((len(vectors), whitening.turn.shape[1]))
+    whitened = make_room((len(vectors), whitening.turn.shape[1]), "float16")
     start, step = 0, counted("vectors whitened", len(vectors), progress)
     for block in in_blocks(vectors):
         whitened[start : start + len(block)] = whitening(block)
@@ -137,16 +135,6 @@ def whiten(vectors: np.ndarray, progress: Say | None = None) -> np.ndarray:
         let_go(whitened)
         step(start)
     return whitened
-
-
-def _room(shape: tuple[int, int]) -> np.ndarray:
-    size = 2 * shape[0] * shape[1]
-    if size > _IN_MEMORY:
-        with suppress(OSError):
-            return scratch(shape, "float16")
-        where = "Free memory, or set FXENGINE_CACHE to a folder on a disk with as much room."
-        demand(size, "Comparing so many vectors", where)
-    return np.empty(shape, np.float16)
 
 
 def by_chance(rows: int, dim: int) -> float:

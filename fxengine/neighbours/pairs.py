@@ -10,10 +10,12 @@ import numpy as np
 from fxengine.features.blocks import Say, counted_blocks
 from fxengine.neighbours.choose import cells
 from fxengine.neighbours.exact import in_blocks
+from fxengine.neighbours.lists import nearest_by_lists, put_into_lists
 from fxengine.neighbours.metric import prepare
 
 _NEIGHBOURS = 16  # of each row; copies of one picture that are more are linked through each other
 _LISTS = 16  # visited for each row: a copy is in the same list or in one of the next
+_BLOCK = 4096  # rows
 _TRAINED_ON = 32  # rows a list, at most
 _BYTES = 2**29  # of vectors in the index, at a byte a number, and of float32 vectors to train it on
 _SHORT = 256  # numbers that a PCA leaves of those that would take more
@@ -28,8 +30,11 @@ def neighbour_pairs(vectors: np.ndarray, progress: Say | None = None) -> Iterato
         vectors: [n, dim] raw vectors.
         progress: told every few seconds how far it is.
     """
-    for a, b, _ in neighbours_in(inverted_file(vectors, progress), vectors, progress):
-        yield a[a != b], b[a != b]
+    lists = put_into_lists(vectors, _LISTS, progress)
+    near, _ = nearest_by_lists(lists, min(_NEIGHBOURS, len(vectors) - 1), progress=progress)
+    for start in range(0, len(near), _BLOCK):
+        a, at = np.nonzero(near[start : start + _BLOCK] >= 0)
+        yield a + start, near[a + start, at].astype(np.int64)
 
 
 def inverted_file(vectors: np.ndarray, progress: Say | None = None) -> faiss.Index:

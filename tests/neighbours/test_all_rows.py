@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fxengine.neighbours import all_rows, pairs
+from fxengine.neighbours import all_rows, lists
 from fxengine.neighbours.all_rows import nearest_of_all
 
 
@@ -23,8 +23,8 @@ def test_what_the_lists_find_is_ranked_as_by_all_pairs(short: bool, monkeypatch:
     vectors = (centres[rng.integers(0, 40, 1500)] + rng.normal(0, 0.4, (1500, 48))).astype(np.float16)
     vectors[700] = vectors[3]  # a copy
     if short:  # a PCA before the lists, as of long vectors
-        monkeypatch.setattr(pairs, "_BYTES", 1 << 15)
-        monkeypatch.setattr(pairs, "_SHORT", 24)
+        monkeypatch.setattr(lists, "_BYTES", 1 << 17)
+        monkeypatch.setattr(lists, "_SHORT", 24)
     said: list[str] = []
     found, cosines, share = nearest_of_all(vectors, 5, said.append)
     wanted, near = exactly(vectors, 5)
@@ -42,7 +42,6 @@ def test_what_the_lists_find_is_ranked_as_by_all_pairs(short: bool, monkeypatch:
 
 def test_lists_that_hold_too_few_are_left_for_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.random.default_rng(1).normal(0, 1, (60, 8)).astype(np.float32)
-    monkeypatch.setattr(pairs, "_LISTS", 1)
     monkeypatch.setattr(all_rows, "_MOST_LISTS", 1)
     found, cosines, _ = nearest_of_all(vectors, 20)
     wanted, near = exactly(vectors, 20)
