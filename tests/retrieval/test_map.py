@@ -74,7 +74,7 @@ def test_an_index_finds_the_neighbours_where_there_is_one_or_are_many_rows(
     monkeypatch.setattr(map_module, "ALL_PAIRS", 10)
     said: list[str] = []
     by_lists = make_map(store, k=3, progress=said.append).table["neighbors"].to_pylist()
-    assert said == ["neighbours by 16 of 32 lists: 100.0% of the exact ones"]
+    assert said == ["neighbours by 8 of 32 lists: 100.0% of the exact ones"]
     same = [len(set(a["ids"]) & set(b["ids"])) / 3 for a, b in zip(exactly, by_lists, strict=True)]
     assert np.mean(same) > 0.99
     for a, b in zip(exactly, by_lists, strict=True):
