@@ -85,6 +85,7 @@ POOLS = {
     "fxengine/features/blocks.py",  # reads the next block while one is worked on
     "fxengine/heads/evaluate/scores.py",  # the area under the curve of every class
     "fxengine/heads/streams/closed_form.py",  # the model without each fold
+    "fxengine/neighbours/lists.py",  # compares the rows of two lists at once
     "fxengine/pipeline/lookahead.py",  # lists the next unit of a run, and reads what may be renamed
     "fxengine/pipeline/threads.py",  # a net on its streams
     "fxengine/retrieval/copies/likely.py",

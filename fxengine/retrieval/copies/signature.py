@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import faiss
 import numpy as np
 from scipy.fft import dct
 
-from fxengine.neighbours.pairs import inverted_file, neighbours_in
+from fxengine.neighbours.choose import cells
+from fxengine.neighbours.exact import in_blocks
 from fxengine.retrieval.copies.look import SQUARE
 
 _WAVES = 10  # the lowest in either direction, as in perceptual hashes (PDQ has 16), but as numbers, not bits
 DIM = _WAVES * _WAVES
 _LIKE = 0.7  # correlation of two signatures from which the pictures are compared
 _BLOCK = 1024
-_EACH = 4096  # pictures up to which each is compared with each
+_EACH = 4096  # pictures up to which each is compared with each; beyond by these neighbours in these lists
+_NEIGHBOURS = 16
+_LISTS = 16
 _ONE_WAY = (0, 1, 2, 4, 5, 6, 7)  # a turned to the left like b is b turned to the right like a
 
 
@@ -36,11 +40,14 @@ def like_pairs(signatures: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, 
     waves = signatures.reshape(-1, _WAVES, _WAVES)
     turned = (_turned_waves(waves, way).reshape(len(waves), DIM) for way in _ONE_WAY)
     if len(waves) > _EACH:
-        index = inverted_file(signatures)
+        index = _inverted_file(signatures)
         for other in turned:
-            for b, a, likeness in neighbours_in(index, other):
-                near = likeness >= _LIKE
-                yield a[near], b[near]
+            start = 0
+            for block in in_blocks(other):
+                likeness, found = index.search(np.ascontiguousarray(block), _NEIGHBOURS)
+                b, at = np.nonzero((likeness >= _LIKE) & (found >= 0))
+                yield found[b, at], b + start
+                start += len(block)
         return
     for other in turned:
         columns = np.ascontiguousarray(other.T)
@@ -52,6 +59,16 @@ def like_pairs(signatures: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, 
                 near &= likeness >= np.partition(likeness, place, axis=1)[:, place, None]
             a, b = np.nonzero(near)
             yield a + start, b
+
+
+def _inverted_file(signatures: np.ndarray) -> faiss.Index:
+    lists = cells(len(signatures))
+    index = faiss.index_factory(DIM, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1  # of fewer than it likes it says so on stderr
+    index.train(signatures)
+    index.add(signatures)
+    index.nprobe = min(_LISTS, lists)
+    return index
 
 
 def _turned_waves(waves: np.ndarray, way: int) -> np.ndarray:
