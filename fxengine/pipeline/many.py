@@ -41,7 +41,7 @@ from fxengine.pipeline.unit_sink import UnitResult
 from fxengine.storage import is_remote, shown
 
 _UNITS_EACH = 8  # that a worker gets at least: towards the end of a run the others wait for one unit at most
-_FEWEST_ROWS = 256  # of a unit that is made smaller for that
+_FEWEST_ROWS = 128  # of a unit that is smaller for that: its part takes some 8 ms to write, whatever is in it
 _SEEN_WITHIN = 15.0  # seconds in which what a worker made must be seen here: shares show new names late
 _RAY = "ray"
 
