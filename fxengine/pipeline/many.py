@@ -135,8 +135,8 @@ def plan_units(made: RunPlan, folder: Path, planning: Planning, *, new_only: boo
     forget_states(folder)
     first_row = max(made.known.next_row, noted_next_row(folder))
     most = min(planning.how.part_rows, loaded.provenance.part_rows)
-    rows = rows_of_a_unit(made.plan.new - len(moved), planning.workers, most)
-    return write_plan(folder, facts, planned, new, first_row, rows)
+    part_rows = rows_of_a_unit(made.plan.new - len(moved), planning.workers, most)
+    return write_plan(folder, facts, planned, new, first_row, part_rows)
 
 
 def rows_of_a_unit(count: int, workers: int, most: int) -> int:
