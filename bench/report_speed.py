@@ -175,13 +175,24 @@ def _workers(workers: dict[str, Any]) -> list[Row]:
     ratio, unit, plan, resumed = workers["ratio"], workers["unit"], workers["planning"], workers["resuming"]
     one, many = workers["rates"].values()
     first = sorted(workers["first_unit_seconds"])
+
+    def times(measure: str) -> str:
+        return f"**{ratio[measure]['best']:.2f}x, {ratio[measure]['median']:.2f}x**"
+
     return [
         (
-            f"a process a core against one process, {workers['photos']} photos, images/s",
-            f"{many['best']:.0f} best, {many['median']:.0f} median; one process {one['best']:.0f}, "
-            f"{one['median']:.0f}: **{ratio['best']:.2f}x, {ratio['median']:.2f}x**; planning and committing take "
-            f"{unit['share']:.1%} of a unit of 8,192 rows; first unit begun after {first[len(first) // 2]:.1f} s "
-            f"(median of {len(first)}); simulated, 64 workers: {workers['simulated']['ratio']:.2f} of the ideal time",
+            f"a process a core against one process, {workers['photos']} photos, images/s, load {workers['load']}",
+            f"{many['whole']['best']:.0f} best, {many['whole']['median']:.0f} median; one process "
+            f"{one['whole']['best']:.0f}, {one['whole']['median']:.0f}: {times('whole')}; behind the first quarter "
+            f"{times('beyond')}; there by seconds of a core {times('cpu')} ({many['cpu']['median']:.1f} ms an image, "
+            f"one process {one['cpu']['median']:.1f})",
+            "`python -m bench.workers`",
+        ),
+        (
+            "what many workers cost",
+            f"planning and committing take {unit['share']:.1%} of a unit of 8,192 rows; first unit begun after "
+            f"{first[len(first) // 2]:.1f} s (median of {len(first)}); simulated, 64 workers: "
+            f"{workers['simulated']['ratio']:.2f} of the ideal time",
             "`python -m bench.workers`",
         ),
         (

@@ -9,17 +9,21 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from bench.machine import RESULTS, interleave, photos, print_table, save
+import psutil
+
+from bench.machine import RESULTS, photos, save, summarise
 from bench.workers_sim import simulate
 from fxengine import FeatureStore, extract
 from fxengine.execute import usable_cores
@@ -33,48 +37,103 @@ from fxengine.pipeline.unit_runner import Asked, News, UnitRunner, from_list
 _PART_ROWS = 8192
 
 
-def rates(rounds: int, count: int) -> dict[str, Any]:
-    """Return images/s of one process on all cores, and of as many processes as cores, each from begin to end of its
-    work: what it takes until a process has loaded the backbone is told by `first_unit_seconds`.
+@dataclass(frozen=True)
+class Ran:
+    """How a run went.
+
+    Attributes:
+        whole: images/s from begin to end of the work of its processes.
+        beyond: images/s from when a quarter of the photos was done to the end: what a process loads and sets up with
+            its first photos is over by then, what its last ones leave a core idle for is in it.
+        cpu: milliseconds of a core an image in that part, those of the driver included.
+    """
+
+    whole: float
+    beyond: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class _Mark:
+    at: float  # seconds since the work began
+    done: int  # photos
+    cpu: float  # seconds that all processes spent so far
+
+    def until(self, end: _Mark, whole: float) -> Ran:
+        photos = end.done - self.done
+        return Ran(whole, photos / (end.at - self.at), (end.cpu - self.cpu) / photos * 1e3)
+
+
+def rates(rounds: int, count: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Return how one process on all cores runs, and as many processes as cores, in turn: see `Ran`.
+
+    Each is counted from begin to end of its work: what it takes until a process has loaded the backbone is told by
+    `first_unit_seconds`.
     """
     workers = usable_cores()
+    runs: dict[str, list[Ran]] = {"one process": [], f"{workers} processes of a core": []}
+    ones, manys = runs.values()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         inputs = _linked(photos("imagenet_500"), folder / "photos", count)
-
-        def one() -> float:
+        for _ in range(rounds + 1):
             shutil.rmtree(folder / "one", ignore_errors=True)
             command = [sys.executable, "-c", _ONE, str(inputs), str(folder / "one")]
-            return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-        def many() -> float:
+            printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            whole, *marks = json.loads(printed)
+            ones.append(_Mark(*marks[0]).until(_Mark(*marks[1]), whole))
             shutil.rmtree(folder / "many", ignore_errors=True)
-            plan = _planned(inputs, folder / "many", -(-count // (8 * workers)))
-            return _rate_of(plan, workers, count)
+            manys.append(_run_of(_planned(inputs, folder / "many"), workers, count))
+            print(f"load {os.getloadavg()[0]:.1f}:", ones[-1], manys[-1], flush=True)
+        assert len(FeatureStore.open(folder / "many")) == len(FeatureStore.open(folder / "one")) == count
+    return {
+        name: {measure: _summary([getattr(ran, measure) for ran in found[1:]], measure) for measure in _MEASURES}
+        for name, found in runs.items()
+    }
 
-        found = interleave({"one process": one, f"{workers} processes of a core": many}, rounds)
-        assert len(FeatureStore.open(folder / "many")) == len(FeatureStore.open(folder / "one"))
-    return found
+
+_MEASURES = ("whole", "beyond", "cpu")
 
 
-def _rate_of(plan: UnitPlan, workers: int, count: int) -> float:
-    """Return images/s of workers from when all of them have loaded the backbone."""
+def _summary(values: list[float], measure: str) -> dict[str, float]:
+    """Return best and median; of what a photo takes the least is the best."""
+    if measure != "cpu":
+        return summarise(values)
+    return {"best": round(min(values), 2), "median": round(statistics.median(values), 2), "rounds": len(values)}
+
+
+def _run_of(plan: UnitPlan, workers: int, count: int) -> Ran:
+    """Return how workers run, counted from when all of them have loaded the backbone."""
     place, _ = processes.open_place(Wanted(plan.folder, plan.facts.run, workers, "", False, 0))
     ready: list[float] = []
+    marks: list[_Mark] = []
+
+    def mark(done: int) -> None:
+        spent = [psutil.Process(each.popen.pid).cpu_times() for each in place._workers.values()]
+        cpu = time.process_time() + sum(each.user + each.system for each in spent)
+        marks.append(_Mark(time.perf_counter() - ready[0], done, cpu))
 
     def tell(state: Any) -> bool:
         if state.workers == workers and not ready:
             ready.append(time.perf_counter())
+        if state.done >= count / 4 and not marks:
+            mark(state.done)
         return False
 
-    with _all_at_once(place, workers):
+    with _all_at_once(place, workers, lambda: mark(count)):
         drive(place, range(len(plan)), workers, tell=tell)
-    return count / (time.perf_counter() - ready[0])
+    processes.Processes.close(place)
+    return marks[0].until(marks[-1], count / marks[-1].at)
 
 
 @contextmanager
-def _all_at_once(place: Any, workers: int) -> Iterator[None]:
+def _all_at_once(place: Any, workers: int, end: Callable[[], None]) -> Iterator[None]:
     """Hold the first workers back until the last one is ready, and leave out what closing takes."""
+
+    def close() -> list[Any]:
+        end()
+        return []
+
     held: list[Any] = []
     wait = place.wait
 
@@ -85,9 +144,8 @@ def _all_at_once(place: Any, workers: int) -> Iterator[None]:
             return list(held) if len(held) == workers else []
         return events  # type: ignore[no-any-return]
 
-    with mock.patch.object(place, "wait", waiting), mock.patch.object(place, "close", return_value=[]):
+    with mock.patch.object(place, "wait", waiting), mock.patch.object(place, "close", close):
         yield
-    processes.Processes.close(place)
 
 
 def _linked(source: Path, target: Path, count: int) -> Path:
@@ -98,10 +156,10 @@ def _linked(source: Path, target: Path, count: int) -> Path:
     return target
 
 
-def _planned(inputs: Path, store: Path, part_rows: int, **options: Any) -> UnitPlan:
+def _planned(inputs: Path, store: Path, part_rows: int = _PART_ROWS, workers: int | None = None) -> UnitPlan:
     """Return a plan that no driver runs."""
     with mock.patch.object(extracting, "run_plan"), mock.patch.object(extracting, "update_here"):
-        extract(inputs, store, precision="fp32", part_rows=part_rows, workers=usable_cores(), **options)
+        extract(inputs, store, precision="fp32", part_rows=part_rows, workers=workers or usable_cores())
     return UnitPlan(store)
 
 
@@ -113,7 +171,7 @@ def overhead() -> dict[str, float]:
         folder = Path(temporary)
         inputs = _linked(photos("imagenet_500"), folder / "photos", _PART_ROWS)
         begin = time.perf_counter()
-        plan = _planned(inputs, folder / "store", _PART_ROWS)
+        plan = _planned(inputs, folder / "store", workers=1)  # of several each would have units of its own
         planning = time.perf_counter() - begin
         spent = {"read": 0.0, "commit": 0.0}
         runner = UnitRunner(plan, usable_cores())
@@ -171,9 +229,14 @@ def first_unit(rounds: int = 3) -> list[float]:
 
 # In a process of its own, as workers are: what is loaded with the first picture counts for both.
 _ONE = """
-import sys
+import json, sys, time
 from fxengine import extract
-print(extract(sys.argv[1], sys.argv[2], precision="fp32").images_per_second)
+marks = []
+def mark(progress):
+    if progress.done >= progress.total / 4 and not marks:
+        marks.append((progress.seconds, progress.done, time.process_time()))
+made = extract(sys.argv[1], sys.argv[2], precision="fp32", progress=mark)
+print(json.dumps([made.images_per_second, *marks, (made.compute_seconds, made.extracted, time.process_time())]))
 """
 _PLAN = """
 import resource, sys, time
@@ -263,11 +326,23 @@ def main() -> None:
 
 def _save_rates(result: dict[str, Any], rounds: int, count: int) -> None:
     result["rates"] = rates(rounds, count)
-    print_table(result["rates"], "images/s")
     one, many = result["rates"].values()
-    result["ratio"] = {kind: round(many[kind] / one[kind], 3) for kind in ("best", "median")}
+    for measure, what in zip(_MEASURES, ("images/s", "beyond the start", "ms of a core an image"), strict=True):
+        print(what, {name: found[measure] for name, found in result["rates"].items()})
+    result["ratio"] = {
+        measure: {
+            kind: round(_ratio(many[measure][kind], one[measure][kind], measure), 3) for kind in ("best", "median")
+        }
+        for measure in _MEASURES
+    }
     print(result["ratio"], flush=True)
+    result["load"] = round(os.getloadavg()[0], 1)
     save("workers", {**{name: value for name, value in result.items() if name != "machine"}, "photos": count})
+
+
+def _ratio(many: float, one: float, measure: str) -> float:
+    """Return the share of one process's images that many make in a second, or by a second of a core."""
+    return one / many if measure == "cpu" else many / one
 
 
 if __name__ == "__main__":

@@ -261,7 +261,7 @@ def _extract_all(job: Job, how: How, many: Workers | None, *, finish: bool, prun
     summary.interrupted = made.stopped
     if many is not None and opened.source is not None and not made.stopped:
         if made.count > len(made.moves):
-            planning = Planning(opened.source, opened.asked.backbone, job.options, how)
+            planning = Planning(opened.source, opened.asked.backbone, job.options, how, many.count)
             plan = plan_units(made, folder, planning)
             run_plan(plan, many, how, summary)
             made = _behind(made, plan)
@@ -294,7 +294,7 @@ def _extract_share(job: Job, how: How, share: Shard) -> Summary:
         if made.plan.new <= len(made.moves):
             return None
         assert opened.source is not None, "shares are refused for a listing"
-        planning = Planning(opened.source, opened.asked.backbone, job.options, how)
+        planning = Planning(opened.source, opened.asked.backbone, job.options, how, share.of)
         return plan_units(made, job.folder, planning, new_only=True)
 
     plan = find_plan(job.folder, make)

@@ -40,6 +40,8 @@ from fxengine.pipeline.unit_runner import Asked, News, UnitRunner, from_list
 from fxengine.pipeline.unit_sink import UnitResult
 from fxengine.storage import is_remote, shown
 
+_UNITS_EACH = 8  # that a worker gets at least: towards the end of a run the others wait for one unit at most
+_FEWEST_ROWS = 128  # of a unit that is smaller for that: its part takes some 8 ms to write, whatever is in it
 _SEEN_WITHIN = 15.0  # seconds in which what a worker made must be seen here: shares show new names late
 _RAY = "ray"
 
@@ -80,12 +82,14 @@ class Planning:
         backbone: the name or path that the backbone was asked for by.
         options: of its export.
         how: how the run computes.
+        workers: how many will work at it; 0 where nobody knows.
     """
 
     source: Source
     backbone: str | Path
     options: ExportOptions
     how: How
+    workers: int
 
 
 def plan_units(made: RunPlan, folder: Path, planning: Planning, *, new_only: bool = False) -> UnitPlan:
@@ -130,7 +134,25 @@ def plan_units(made: RunPlan, folder: Path, planning: Planning, *, new_only: boo
     new = (item for item in made.new_items() if item.key not in moved)
     forget_states(folder)
     first_row = max(made.known.next_row, noted_next_row(folder))
-    return write_plan(folder, facts, planned, new, first_row, min(planning.how.part_rows, loaded.provenance.part_rows))
+    most = min(planning.how.part_rows, loaded.provenance.part_rows)
+    part_rows = rows_of_a_unit(made.plan.new - len(moved), planning.workers, most)
+    return write_plan(folder, facts, planned, new, first_row, part_rows)
+
+
+def rows_of_a_unit(count: int, workers: int, most: int) -> int:
+    """Return how many rows the units of new inputs have: `most`, or fewer where some workers would get too few units.
+
+    Args:
+        count: of the inputs.
+        workers: how many there are; 0 where nobody knows.
+        most: rows of a unit at most.
+    """
+    if workers < 2:
+        return most
+    units = min(_UNITS_EACH * workers, count // _FEWEST_ROWS)
+    if units > workers:
+        units -= units % workers  # each gets as many
+    return max(1, min(most, -(-count // max(1, units))))
 
 
 def ensure_fits(plan: UnitPlan, found: BackboneFile, wanted: Provenance) -> None:

@@ -23,7 +23,7 @@ from fxengine.features.schema import Provenance
 from fxengine.pipeline import extract as extracting
 from fxengine.pipeline import many
 from fxengine.pipeline.driver import Outcome
-from fxengine.pipeline.many import finish_plan, shut, workers_of
+from fxengine.pipeline.many import finish_plan, rows_of_a_unit, shut, workers_of
 from fxengine.pipeline.run_state import run_facts
 from fxengine.pipeline.shards import shard_of
 from fxengine.pipeline.unit_plan import UnitPlan, open_plan, plan_path
@@ -84,6 +84,39 @@ def test_a_plan_says_everything_before_anything_is_computed(
     )
     assert (store / ".next_row").read_text() == "20\n"
     assert list_parts(store) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "rows"),
+    [
+        (1_000_000, 8, 8192),  # 123 units, fifteen for each
+        (10_000, 2, 625),  # sixteen, not one of 8,192 and one of 1,808
+        (10_000, 1, 8192),
+        (10_000, 0, 8192),  # a cluster has as many as it has
+        (1000, 2, 167),  # six of 128 rows at least, three for each, where seven would be four and three
+        (500, 8, 167),  # a worker takes as long to start as for some of them
+        (100, 8, 100),
+        (0, 2, 1),
+    ],
+)
+def test_units_are_small_enough_for_every_worker_to_have_some(count: int, workers: int, rows: int) -> None:
+    assert rows_of_a_unit(count, workers, 8192) == rows
+    assert rows_of_a_unit(count, workers, 5) <= 5  # as a person wished
+
+
+def test_a_run_of_few_rows_has_a_unit_for_each_worker_and_the_same_rows(
+    tmp_path: Path, tiny: BackboneFile, dying: pytest.MonkeyPatch, photos: Path
+) -> None:
+    extract(photos, tmp_path / "one", backbone=tiny.path)
+    store = tmp_path / "two"
+    dying.setattr(many, "_FEWEST_ROWS", 5)
+    with pytest.raises(Stop):
+        extract(photos, store, backbone=tiny.path, workers=2)
+    plan = UnitPlan(store)
+    assert plan.rows == [5, 5, 5, 5]
+    run_units(plan, 3, 1, 0, 2)
+    finish_plan(plan)
+    same_rows(store, tmp_path / "one")
 
 
 def test_an_unfinished_plan_is_taken_up_before_anything_new_is_planned(
