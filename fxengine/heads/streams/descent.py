@@ -4,90 +4,96 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from typing import NamedTuple
 
 import numpy as np
 
-_PAIRS = 8  # each takes as much memory as one gradient in float64
-_ARMIJO = 1e-4  # of what the slope promises, as much is enough
+_PAIRS = 6  # each takes as much memory as a gradient
+_ARMIJO = 1e-4  # so much of what the slope promises is enough
 _SHORTER = 5  # a step that so many cuts do not mend is lost in rounding
 
-# Yields points, is sent the value and the gradient there, and returns the last point that was taken.
-Descent = Generator[np.ndarray, tuple[float, np.ndarray], np.ndarray]
+
+class Asked(NamedTuple):
+    """Where a descent wants to know the value and the gradient.
+
+    Attributes:
+        point: float64.
+        promise: by which share of the value the step there is to lower it; infinite at the start.
+    """
+
+    point: np.ndarray
+    promise: float
+
+
+# Is sent the value and the gradient of what it asked for, and returns the last point that was taken.
+Descent = Generator[Asked, tuple[float, np.ndarray], np.ndarray]
 
 
 def descend(
     start: np.ndarray,
-    diagonal: np.ndarray,
+    diagonal: Callable[[np.ndarray], np.ndarray],
     first: Callable[[np.ndarray, np.ndarray], float],
     *,
     enough: float,
     most: int,
 ) -> Descent:
-    """Go down from `start` until a next step promises to lower the value by no more than `enough` of it.
+    """Go down from `start` until a step promises to lower the value by no more than `enough` of it.
 
     Args:
         start: float64, of any shape.
-        diagonal: that of the Hessian, about, of the same shape; the steps' lengths are in its measure.
+        diagonal: from a point to the diagonal of the Hessian there, about.
         first: from the start and the first step to the factor by which it is to be longer.
         enough: a share of the value; 0 goes on as far as rounding lets it.
         most: points at most.
     """
-    curvature = _Curvature(diagonal)
-    at = start
-    value, gradient = yield at
-    asked = 1
+    pairs: deque[_Pair] = deque(maxlen=_PAIRS)
+    at, promise, asked = start, np.inf, 1
+    value, gradient = yield Asked(at, promise)
     while True:
-        step = -curvature.solve(gradient)
+        step = -_newton(gradient, pairs, diagonal(at))
         if asked == 1:
             step *= first(at, step)
         slope = _dot(step, gradient)
-        # Where the value is quadratic, and the step is Newton's, it falls by half of what the slope promises.
-        import os
-        if os.environ.get("SHOW"): print("   promise", -slope / 2 / value)
-        if -slope / 2 <= enough * value:
+        promise = -slope / 2 / value  # as where the value is quadratic, and the step Newton's
+        if not promise > enough:
             return at
         for _ in range(_SHORTER):
             if asked == most:
                 return at
             there, asked = at + step, asked + 1
-            value_there, gradient_there = yield there
+            value_there, gradient_there = yield Asked(there, promise)
             if value_there <= value + _ARMIJO * slope:
                 break
             shorter = float(np.clip(-slope / (2 * (value_there - value - slope)), 0.1, 0.5))
             step, slope = shorter * step, shorter * slope
         else:
             return at
-        curvature.add(step, gradient_there - gradient)
+        change = gradient_there - gradient
+        if (along := _dot(step, change)) > 0:
+            pairs.append(_Pair(step.astype(np.float32), change.astype(np.float32), along))
         at, value, gradient = there, value_there, gradient_there
 
 
-class _Curvature:
-    """The last steps with the changes of the gradient along them, and the Hessian's diagonal."""
+class _Pair(NamedTuple):
+    """A step, by how much it changed the gradient, both float32, and the product of the two."""
 
-    def __init__(self, diagonal: np.ndarray) -> None:
-        self._diagonal = diagonal
-        self._pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=_PAIRS)
+    step: np.ndarray
+    change: np.ndarray
+    along: float
 
-    def add(self, step: np.ndarray, change: np.ndarray) -> None:
-        """Learn from a step; one along which the gradient does not grow says nothing."""
-        along = _dot(step, change)
-        if along > 0:
-            self._pairs.append((step.astype(np.float32), change.astype(np.float32), along))
 
-    def solve(self, gradient: np.ndarray) -> np.ndarray:
-        """Return about the Hessian's inverse times a gradient (Nocedal and Wright 2006, algorithm 7.4)."""
-        found, shares = gradient.copy(), []
-        for step, change, along in reversed(self._pairs):
-            share = _dot(step, found) / along
-            shares.append(share)
-            found -= share * change
-        found /= self._diagonal
-        if self._pairs:
-            _, change, along = self._pairs[-1]
-            found *= along / _dot(change, change / self._diagonal)
-        for (step, change, along), share in zip(self._pairs, reversed(shares), strict=True):
-            found += (share - _dot(change, found) / along) * step
-        return found
+def _newton(gradient: np.ndarray, pairs: deque[_Pair], diagonal: np.ndarray) -> np.ndarray:
+    """Return about the Hessian's inverse times a gradient (Nocedal and Wright 2006, algorithm 7.4)."""
+    found, shares = gradient.copy(), []
+    for step, change, along in reversed(pairs):
+        shares.append(_dot(step, found) / along)
+        found -= shares[-1] * change
+    found /= diagonal
+    if pairs:
+        found *= pairs[-1].along / _dot(pairs[-1].change, pairs[-1].change / diagonal)
+    for (step, change, along), share in zip(pairs, reversed(shares), strict=True):
+        found += (share - _dot(change, found) / along) * step
+    return found
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> float:

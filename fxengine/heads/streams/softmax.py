@@ -1,22 +1,28 @@
-"""Logistic regression over rows in streams: the models of all folds and the whole share each pass over them."""
+"""Logistic regression over rows in streams: the models of all folds and of the whole share each pass over them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from fxengine.features.moments import Block, Blocks, Centred
+from fxengine.features.blocks import Say
+from fxengine.features.moments import Block, Blocks, Centred, eigh
 from fxengine.heads.streams.closed_form import Linear
-from fxengine.heads.streams.descent import descend
+from fxengine.heads.streams.descent import Asked, descend
 
-# A step that promises to lower the loss by no more than this share of it is left out: passes are dear.
+# A step that promises to lower the loss by no more than this share of it is not worth its pass.
 _ENOUGH = 1e-3
 _PASSES = 60
+_LINE_ROWS = 10_000  # one number needs no more
+_ROWS = 4096  # of those drawn at once
 _CACHED = 1 << 16  # scores that stay in a core's own cache while they become probabilities
-_LINE_ROWS = 20_000  # one number needs no more
+# Numbers of 8 bytes that a model takes, as multiples of its own: what it and its descent hold, and the sums of a pass.
+_HELD = 16
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Rows:
         y: class numbers int64 [n].
         weights: float64 [n]; 0 leaves a row out of every model.
         fold: int [n].
-        some: rows at random, by which the first steps are measured.
+        some: rows at random, by which steps are measured before they are taken.
     """
 
     blocks: Blocks
@@ -38,156 +44,237 @@ class Rows:
     some: Block
 
 
-@dataclass(frozen=True)
-class Fit:
-    """One of the models that are fitted side by side, in coordinates of its own.
+def fit(
+    rows: Rows,
+    moments: Sequence[tuple[int | None, Centred]],
+    strength: float,
+    starts: Sequence[Linear] | None = None,
+    progress: Say | None = None,
+) -> list[Linear]:
+    """Return the models that minimise scikit-learn's objective at C = `strength`, one of each fold's other rows.
 
-    A point is float64 [classes, dim + 1]: weights along the eigenvectors of the scatter matrix, and the biases about
-    the mean. There the Hessian is about diagonal: p (1 - p) of each class, times the scatter.
+    They go down side by side, and a model whose next step would gain too little takes no part in further passes. No
+    model ever sees its own fold, so that what it says of it is honest, wherever it stopped.
+
+    Args:
+        rows: the rows.
+        moments: of each model, the fold that it leaves out (None for none), and the moments of its rows with their
+            weights and one-hot classes.
+        strength: C.
+        starts: of each model, where to begin, instead of from the moments.
+        progress: told after each pass how much is left.
+    """
+    problems = [_Problem.of(rows, without, each, strength) for without, each in moments]
+    if starts is None:
+        points = [problem.start(each) for problem, (_, each) in zip(problems, moments, strict=True)]
+    else:
+        points = [problem.point(start) for problem, start in zip(problems, starts, strict=True)]
+    descents = [
+        descend(point, problem.diagonal, problem.best, enough=_ENOUGH, most=_PASSES)
+        for problem, point in zip(problems, points, strict=True)
+    ]
+    asked = {number: next(descent) for number, descent in enumerate(descents)}
+    teller = _Teller(len(points), progress)
+    while asked:
+        going = [(problems[number], each.point) for number, each in asked.items()]
+        for number, answer in zip(list(asked), _answers(rows, going), strict=True):
+            try:
+                asked[number] = descents[number].send(answer)
+            except StopIteration as end:
+                points[number] = end.value
+                del asked[number]
+        teller.tell(list(asked.values()))
+    return [problem.model(point) for problem, point in zip(problems, points, strict=True)]
+
+
+class _Teller:
+    """Says after each pass of several descents how far the slowest is, and about how long it will take yet."""
+
+    def __init__(self, models: int, progress: Say | None) -> None:
+        self._models, self._progress, self._begin = models, progress, time.monotonic()
+        self._promises: list[float] = []
+
+    def tell(self, asked: Sequence[Asked]) -> None:
+        """Say it of the descents that go on."""
+        if self._progress is None or not asked:
+            return
+        self._promises.append(max(each.promise for each in asked))
+        passes, first, last = len(self._promises), self._promises[0], self._promises[-1]
+        left = ""
+        if last < first:  # as if the promises went on to fall as they did
+            more = 1 + math.log(last / max(_ENOUGH, 1e-9)) / math.log(first / last) * (passes - 1)
+            left = f"; about {more * (time.monotonic() - self._begin) / passes:.0f} s left"
+        self._progress(
+            f"logistic: {passes} passes downwards, {len(asked)} of {self._models} models go on; the next lowers the loss "
+            f"by up to {last:.2%}, {_ENOUGH:.2%} is the end{left}"
+        )
+
+
+def memory(models: int, classes: int, dim: int) -> int:
+    """Return the bytes that `fit` takes for so many models, about."""
+    return models * 8 * (_HELD * classes * (dim + 1) + dim * dim)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The loss of one model, in coordinates in which its Hessian is about diagonal.
+
+    A point is float64 [classes, dim + 1]: of each class the weights along the eigenvectors of the scatter matrix, and
+    the bias about the mean. The Hessian is about that matrix times the mean of p (1 - p) of the class, as if the two
+    had nothing to do with each other (as in Martens and Grosse 2015, arXiv 1503.05671).
 
     Attributes:
         rows: all rows.
         without: the fold whose rows are left out; None where none are.
-        moments: of the rows that it is fitted to, with their weights and one-hot classes.
+        weight: sum of the weights of those that are not.
+        mean: of these, [dim].
+        values: eigenvalues of their scatter matrix over the weight, [dim].
+        vectors: its eigenvectors (columns), [dim, dim].
         penalty: of half the squared weights, where the loss is a mean over the rows.
     """
 
     rows: Rows
     without: int | None
-    moments: Centred
+    weight: float
+    mean: np.ndarray
+    values: np.ndarray
+    vectors: np.ndarray
     penalty: float
 
+    @classmethod
+    def of(cls, rows: Rows, without: int | None, moments: Centred, strength: float) -> _Problem:
+        """Return the problem of some rows; see `fit`."""
+        weight, (values, vectors) = moments.weight, eigh(moments.scatter)
+        # Of two classes scikit-learn penalises the one vector that is the difference of these two: twice as much.
+        penalty = (2 if len(moments.target_mean) == 2 else 1) / (strength * weight)
+        return cls(rows, without, weight, moments.mean, np.maximum(values, 0) / weight, vectors, penalty)
+
     def model(self, point: np.ndarray) -> Linear:
-        """Return the weights and biases of a point."""
-        weights = point[:, :-1] @ self.moments.spectrum[1].T
-        return Linear(weights, point[:, -1] - weights @ self.moments.mean)
+        """Return what stands at a point."""
+        weights = point[:, :-1] @ self.vectors.T
+        return Linear(weights, point[:, -1] - weights @ self.mean)
 
-    def of(self, at: np.ndarray) -> np.ndarray:
-        """Return which of some rows, int64 [k], it is fitted to, bool [k]."""
-        return (self.rows.fold[at] != self.without) & (self.rows.weights[at] > 0)
+    def point(self, model: Linear) -> np.ndarray:
+        """Return where a model stands."""
+        return np.column_stack([model.weights @ self.vectors, model.bias + model.weights @ self.mean])
 
-    def scores(self, points: Sequence[np.ndarray], most: int) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return the scores of at most `most` of the rows drawn, float32 [k, classes] of each point, and their places."""
-        x, at = self.rows.some
-        mine = np.flatnonzero(self.of(at))[:most]
-        return [_scores(x[mine], self.model(point)) for point in points], at[mine]
+    def start(self, moments: Centred) -> np.ndarray:
+        """Return where to begin: a step of Newton's from scores that say no more than the classes' shares.
 
-    def start(self) -> np.ndarray:
-        """Return where to begin: Newton's step from scores that say no more than the classes' shares.
-
-        Its Hessian is taken to be the diagonal, in which a class's weights are those of a ridge regression, shrunk the
-        more the rarer the class is.
+        With the Hessian as above these are ridge regressions, each shrunk the more the rarer its class is.
         """
-        shares = np.maximum(self.moments.target_mean, 1 / self.moments.weight)
-        point = np.zeros((len(shares), len(self.moments.mean) + 1))
+        shares = np.maximum(moments.target_mean, 1 / self.weight)
+        point = np.zeros((len(shares), len(self.mean) + 1))
         point[:, -1] = np.log(shares)
         step = np.zeros_like(point)
-        cross = self.moments.cross @ self.moments.spectrum[1] / self.moments.weight
-        step[:, :-1] = cross / self._diagonal(shares * (1 - shares))[:, :-1]
+        step[:, :-1] = moments.cross @ self.vectors / self.weight
+        step /= self._hessian(shares * (1 - shares))
         return point + self.best(point, step) * step
 
-    def _diagonal(self, spread: np.ndarray) -> np.ndarray:
-        """Return the diagonal of the Hessian where the classes' means of p (1 - p) are these, float64 [classes]."""
-        values = self.moments.spectrum[0] / self.moments.weight
-        return np.column_stack([np.outer(spread, values) + self.penalty, spread])
-
     def diagonal(self, point: np.ndarray) -> np.ndarray:
-        """Return the diagonal of the Hessian at a point, about, as the rows drawn have it."""
-        (p,), at = self.scores([point], len(self.rows.fold))
-        _to_probabilities(p)
-        w = self.rows.weights[at]
-        spread = (w / w.sum()) @ (p * (1 - p))
-        return self._diagonal(np.maximum(spread, 1 / self.moments.weight))
+        """Return the diagonal of the Hessian at a point, about, from the rows drawn."""
+        model, spread, total = _flat(self.model(point)), np.zeros(len(point)), 0.0
+        for x, at in self._drawn():
+            p = _scores(x, model)
+            _, sums = _exponentials(p)
+            p /= sums[:, None]
+            p *= 1 - p
+            w = self.rows.weights[at]
+            spread += w.astype(np.float32) @ p
+            total += w.sum()
+        return self._hessian(np.maximum(spread / total, 1 / self.weight))
 
     def best(self, point: np.ndarray, step: np.ndarray) -> float:
         """Return how many steps from a point the loss is the least, as some of the rows drawn have it."""
-        (scores, there), at = self.scores([point, point + step], _LINE_ROWS)
-        there -= scores
-        own, w = (np.arange(len(at)), self.rows.y[at]), self.rows.weights[at] / self.rows.weights[at].sum()
-        weights, change = point[:, :-1], step[:, :-1]
+        models = [_flat(self.model(point)), _flat(self.model(step))]
+        every = -(-len(self.rows.some.at) // _LINE_ROWS)  # not the first ones: a store may be sorted by class
+        places = np.concatenate([at[::every] for _, at in self._drawn()])
+        scores, more = (np.concatenate([_scores(x[::every], model) for x, _ in self._drawn()]) for model in models)
+        own, w = (np.arange(len(places)), self.rows.y[places]), self.rows.weights[places]
 
         def loss(log_factor: float) -> float:
-            factor = np.exp(log_factor)
-            p = scores + np.float32(factor) * there
-            logit, sums = _to_exponentials(p, own)
-            bent = weights + factor * change
-            return float(w @ (np.log(sums) - logit)) + self.penalty / 2 * float(np.vdot(bent, bent))
+            factor = math.exp(log_factor)
+            p = scores + np.float32(factor) * more
+            logits = p[own]
+            highest, sums = _exponentials(p)
+            bent = point[:, :-1] + factor * step[:, :-1]
+            return float(w @ (np.log(sums) + highest - logits) / w.sum()) + self.penalty / 2 * float(
+                np.vdot(bent, bent)
+            )
 
-        return float(np.exp(minimize_scalar(loss, bounds=(-5.0, 2.0), method="bounded", options={"xatol": 0.05}).x))
+        return math.exp(minimize_scalar(loss, bounds=(-5.0, 2.0), method="bounded", options={"xatol": 0.05}).x)
 
+    def takes(self, at: np.ndarray) -> np.ndarray:
+        """Return which of some rows, int64 [k], it is fitted to, bool [k]."""
+        taken: np.ndarray = (self.rows.fold[at] != self.without) & (self.rows.weights[at] > 0)
+        return taken
 
-def _scores(x, model):
-    return x @ model.weights.T.astype(np.float32) + model.bias.astype(np.float32)
+    def _hessian(self, spread: np.ndarray) -> np.ndarray:
+        """Return the diagonal where p (1 - p) of the classes is so much in the mean, float64 [classes]."""
+        return np.column_stack([np.outer(spread, self.values) + self.penalty, spread])
 
-
-def _to_exponentials(p, own):
-    p -= p.max(axis=1, keepdims=True)
-    logit = p[own]
-    np.exp(p, out=p)
-    return logit, p.sum(axis=1)
-
-
-def _to_probabilities(p):
-    p -= p.max(axis=1, keepdims=True)
-    np.exp(p, out=p)
-    p /= p.sum(axis=1, keepdims=True)
-
-
-def fit(rows: Rows, without: Sequence[int | None], moments, strength: float, starts=None) -> list[Linear]:
-    fits = []
-    for fold, each in zip(without, moments, strict=True):
-        penalty = (2 if len(each.target_mean) == 2 else 1) / (strength * each.weight)
-        fits.append(Fit(rows, fold, each, penalty))
-    points = [each.start() for each in fits] if starts is None else starts
-    descents = {}
-    for number, (each, point) in enumerate(zip(fits, points)):
-        descents[number] = descend(point, each.diagonal(point), each.best, enough=_ENOUGH, most=_PASSES)
-    asked = {n: next(d) for n, d in descents.items()}
-    while asked:
-        going = list(asked)
-        for n, answer in zip(going, _pass(rows, [fits[n] for n in going], [asked[n] for n in going])):
-            try:
-                asked[n] = descents[n].send(answer)
-            except StopIteration as end:
-                points[n] = end.value
-                del asked[n]
-    return [each.model(point) for each, point in zip(fits, points, strict=True)]
+    def _drawn(self) -> Iterator[Block]:
+        """Yield the rows drawn that it is fitted to, a few thousand at a time."""
+        x, at = self.rows.some
+        mine = np.flatnonzero(self.takes(at))
+        for start in range(0, len(mine), _ROWS):
+            yield Block(x[mine[start : start + _ROWS]], at[mine[start : start + _ROWS]])
 
 
-class Sums:
-    def __init__(self, model):
-        self.weights, self.bias = model.weights.T.astype(np.float32), model.bias.astype(np.float32)
+class _Sums:
+    """The loss of a model over rows, and its gradient by the weights and biases."""
+
+    def __init__(self, model: Linear) -> None:
+        self.model = _flat(model)
         self.loss, self.by_weights, self.by_bias = 0.0, np.zeros(model.weights.shape), np.zeros(model.bias.shape)
 
-    def add(self, x, y, w):
-        p = x @ self.weights
-        size = max(1, _CACHED // len(self.bias))
+    def add(self, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> None:
+        """Add rows float32 [k, dim], their classes and float32 weights."""
+        p = _scores(x, self.model)
+        size = max(1, _CACHED // p.shape[1])
         for start in range(0, len(x), size):
-            some = slice(start, start + size)
-            q = p[some]
-            q += self.bias
-            own = np.arange(len(q)), y[some]
-            logit, sums = _to_exponentials(q, own)
-            self.loss += float(w[some] @ (np.log(sums) - logit))
-            q *= (w[some] / sums)[:, None]
-            q[own] -= w[some]
+            end = start + size
+            part, weights, own = p[start:end], w[start:end], (np.arange(len(p[start:end])), y[start:end])
+            logits = part[own]
+            highest, sums = _exponentials(part)
+            self.loss += float(weights @ (np.log(sums) + highest - logits))
+            part *= (weights / sums)[:, None]
+            part[own] -= weights
         self.by_bias += p.sum(axis=0)
         self.by_weights += p.T @ x
 
 
-def _pass(rows, fits, points):
-    models = [f.model(p) for f, p in zip(fits, points)]
-    sums = [Sums(m) for m in models]
+def _answers(rows: Rows, going: Sequence[tuple[_Problem, np.ndarray]]) -> list[tuple[float, np.ndarray]]:
+    """Return the loss of each problem at its point, with the gradient there, from one pass over the rows."""
+    sums = [_Sums(problem.model(point)) for problem, point in going]
     for x, at in rows.blocks():
-        for each, total in zip(fits, sums, strict=True):
-            mine = each.of(at)
-            part, places = (x, at) if mine.all() else (x[mine], at[mine])
-            total.add(part, rows.y[places], rows.weights[places].astype(np.float32))
+        y, w = rows.y[at], rows.weights[at].astype(np.float32)
+        for (problem, _), each in zip(going, sums, strict=True):
+            mine = problem.takes(at)
+            each.add(x[mine], y[mine], w[mine])
     found = []
-    for each, point, total in zip(fits, points, sums, strict=True):
-        n = each.moments.weight
-        by_bias = total.by_bias / n
-        g = (total.by_weights / n - np.outer(by_bias, each.moments.mean)) @ each.moments.spectrum[1] + each.penalty * point[:, :-1]
-        v = total.loss / n + each.penalty / 2 * float(np.vdot(point[:, :-1], point[:, :-1]))
-        found.append((v, np.column_stack([g, by_bias])))
+    for (problem, point), each in zip(going, sums, strict=True):
+        weights, by_bias = point[:, :-1], each.by_bias / problem.weight
+        gradient = np.column_stack([each.by_weights / problem.weight - np.outer(by_bias, problem.mean), by_bias])
+        gradient[:, :-1] = gradient[:, :-1] @ problem.vectors + problem.penalty * weights
+        loss = each.loss / problem.weight + problem.penalty / 2 * float(np.vdot(weights, weights))
+        found.append((loss, gradient))
     return found
+
+
+def _flat(model: Linear) -> tuple[np.ndarray, np.ndarray]:
+    return model.weights.T.astype(np.float32), model.bias.astype(np.float32)
+
+
+def _scores(x: np.ndarray, model: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    scores: np.ndarray = x @ model[0]
+    scores += model[1]
+    return scores
+
+
+def _exponentials(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Replace scores [k, classes] by exp(scores - the row's highest); return the highest and the sums, both [k]."""
+    highest = scores.max(axis=1)
+    scores -= highest[:, None]
+    np.exp(scores, out=scores)
+    return highest, scores.sum(axis=1)
