@@ -18,7 +18,8 @@ class Asked(NamedTuple):
 
     Attributes:
         point: float64.
-        promise: by which share of the value the step there is to lower it; infinite at the start.
+        promise: the share of the value by which the last step lowered it, or the step there is to lower it, whichever
+            is more; infinite at the start.
     """
 
     point: np.ndarray
@@ -37,7 +38,7 @@ def descend(
     enough: float,
     most: int,
 ) -> Descent:
-    """Go down from `start` until a step promises to lower the value by no more than `enough` of it.
+    """Go down from `start` until a step lowered the value by no more than `enough` of it, and so will the next.
 
     Args:
         start: float64, of any shape.
@@ -47,15 +48,17 @@ def descend(
         most: points at most.
     """
     pairs: deque[_Pair] = deque(maxlen=_PAIRS)
-    at, promise, asked = start, np.inf, 1
-    value, gradient = yield Asked(at, promise)
+    at, gain, asked = start, np.inf, 1
+    value, gradient = yield Asked(at, gain)
     while True:
         step = -_newton(gradient, pairs, diagonal(at))
         if asked == 1:
             step *= first(at, step)
         slope = _dot(step, gradient)
-        promise = -slope / 2 / value  # as where the value is quadratic, and the step Newton's
-        if not promise > enough:
+        # Half the slope is what Newton's step gains where the value is quadratic. A poor step's says too little: hence
+        # the last gain.
+        promise = max(gain, -slope / 2 / value)
+        if slope >= 0 or promise <= enough:
             return at
         for _ in range(_SHORTER):
             if asked == most:
@@ -71,6 +74,7 @@ def descend(
         change = gradient_there - gradient
         if (along := _dot(step, change)) > 0:
             pairs.append(_Pair(step.astype(np.float32), change.astype(np.float32), along))
+        gain = (value - value_there) / value
         at, value, gradient = there, value_there, gradient_there
 
 

@@ -15,8 +15,8 @@ from fxengine.features.moments import Block, Blocks, Centred, eigh
 from fxengine.heads.streams.closed_form import Linear
 from fxengine.heads.streams.descent import Asked, descend
 
-# A step that promises to lower the loss by no more than this share of it is not worth its pass.
-_ENOUGH = 1e-3
+# Steps that lower the loss by no more than this share of it are not worth their passes.
+_ENOUGH = 2e-3
 _PASSES = 60
 _LINE_ROWS = 10_000  # one number needs no more
 _ROWS = 4096  # of those drawn at once
@@ -105,8 +105,8 @@ class _Teller:
             more = 1 + math.log(last / max(_ENOUGH, 1e-9)) / math.log(first / last) * (passes - 1)
             left = f"; about {more * (time.monotonic() - self._begin) / passes:.0f} s left"
         self._progress(
-            f"logistic: {passes} passes downwards, {len(asked)} of {self._models} models go on; the next lowers the loss "
-            f"by up to {last:.2%}, {_ENOUGH:.2%} is the end{left}"
+            f"logistic: {passes} passes downwards, {len(asked)} of {self._models} models go on; the next lowers the "
+            f"loss by up to {last:.2%}, {_ENOUGH:.2%} is the end{left}"
         )
 
 
