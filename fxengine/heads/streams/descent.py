@@ -48,8 +48,8 @@ def descend(
         most: points at most.
     """
     pairs: deque[_Pair] = deque(maxlen=_PAIRS)
-    at, gain, asked = start, np.inf, 1
-    value, gradient = yield Asked(at, gain)
+    at, gain, asked = start, 0.0, 1
+    value, gradient = yield Asked(at, np.inf)
     while True:
         step = -_newton(gradient, pairs, diagonal(at))
         if asked == 1:

@@ -88,6 +88,7 @@ def test_it_soon_stops_near_the_least_loss(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(began) < 15  # one of them for the moments
     assert len(said) == len(began) - 2  # after the last pass nothing is left
     assert said[0].startswith("logistic: 1 passes downwards, 4 of 4 models go on; the next lowers the loss by up to ")
+    assert "inf" not in "".join(said)
     assert said[-1].endswith(" s left")
     monkeypatch.setattr(softmax, "_ENOUGH", 0.0)
     least = fitted(given, 10.0)[3]
