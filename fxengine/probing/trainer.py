@@ -104,7 +104,14 @@ class Trainer:
         blocks = told(blocks, len(rows.labelled.rows), self.name, self.progress)
         balanced, seed = self.settings.balanced, self.settings.seed
         found = streamed.fit(
-            self.name, blocks, rows.problem, fold, balanced=balanced, calibrated=self.calibrate, seed=seed
+            self.name,
+            blocks,
+            rows.problem,
+            fold,
+            balanced=balanced,
+            calibrated=self.calibrate,
+            seed=seed,
+            progress=self.progress,
         )
         return found, make_pipeline(Normalizer(), found.estimator)
 

@@ -6,7 +6,7 @@ rows drawn say how scores become probabilities, and the last pass answers every 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +14,9 @@ import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
+from fxengine.collect.memory import demand
 from fxengine.errors import InputError
+from fxengine.features.blocks import Say
 from fxengine.features.moments import Block, Blocks, collect
 from fxengine.heads import lda, logistic, ridge
 from fxengine.heads.classes import balanced_weights
@@ -23,6 +25,7 @@ from fxengine.heads.evaluate.answers import SAMPLE, Answers, put, room_for
 from fxengine.heads.evaluate.calibration import TINY, calibrate, fit_scale, probabilities
 from fxengine.heads.evaluate.scores import Problem
 from fxengine.heads.ridge import RidgeClassifier, RidgeRegressor
+from fxengine.heads.streams import softmax
 from fxengine.heads.streams.closed_form import Linear, Solve, Targets, cross_validate, fold_scores
 
 _Model = TypeVar("_Model")
@@ -38,6 +41,7 @@ class StreamedRows:
         fold: int [n], the fold of every row.
         weights: float64 [n] of every row; None where all count as much.
         some: at most 50,000 of them at random.
+        progress: told how far long work is, beside what the blocks say; None for nobody.
     """
 
     blocks: Blocks
@@ -45,6 +49,7 @@ class StreamedRows:
     fold: np.ndarray
     weights: np.ndarray | None
     some: Block
+    progress: Say | None = None
 
     @property
     def targets(self) -> Targets:
@@ -112,6 +117,7 @@ def fit(
     balanced: bool = False,
     calibrated: bool = False,
     seed: int = 0,
+    progress: Say | None = None,
 ) -> Streamed:
     """Return the head of all rows, and the answers of every row by one of the other folds.
 
@@ -123,6 +129,7 @@ def fit(
         balanced: whether every class counts as much, whatever its rows.
         calibrated: whether to calibrate the probabilities of classes, by the rows that are drawn.
         seed: of the rows that are drawn.
+        progress: told how far logistic regression is, after each of its passes.
 
     Raises:
         InputError: there is no such head for rows in streams.
@@ -134,7 +141,7 @@ def fit(
     alike = not balanced or problem.kind != "classes"
     weights = None if alike else balanced_weights(problem.y, len(problem.names))
     some = _some_rows(blocks, np.random.default_rng(seed).permutation(len(fold)) < SAMPLE)
-    rows = StreamedRows(blocks, problem, fold, weights, some)
+    rows = StreamedRows(blocks, problem, fold, weights, some, progress)
     models = STREAMED[name].fit(rows)
     scale, more = _scales(models, rows, seed, scaled=STREAMED[name].scaled, calibrated=calibrated)
     answers = room_for(len(fold), len(problem.names), seed)
@@ -204,19 +211,24 @@ def _fill(model: _Model, found: Linear, **fitted: object) -> _Model:
 
 
 def _logistic(rows: StreamedRows) -> Models:
-    """Fit every fold and the whole, at the strength that did best on some rows of the first fold."""
-    blocks, y, fold, folds = rows.blocks, rows.problem.y, rows.fold, int(rows.fold.max()) + 1
-    weights = np.ones(len(fold)) if rows.weights is None else rows.weights
+    """Fit every fold and the whole side by side, at the strength that did best on some rows of the first fold.
+
+    Raises:
+        StoreError: there is not as much memory.
+    """
+    folds, (_, dim), classes = int(rows.fold.max()) + 1, rows.some.x.shape, len(rows.problem.names)
+    demand(
+        softmax.memory(folds + 1, classes, dim),
+        f"Logistic regression of {classes} classes in {folds} folds",
+        "Fewer `folds` take less, and so does the head 'lda'.",
+    )
+    weights = np.ones(len(rows.fold)) if rows.weights is None else rows.weights
     strength = _logistic_strength(rows, weights)
-    statistics = collect(blocks, rows.targets.matrix(), fold, folds, weights)
-
-    def fitted(without: int | None) -> Linear:
-        moments = statistics.without(without).centred()
-        (model,) = logistic.path(blocks, y, weights * (fold != without), moments, rows.some, [strength])
-        return model
-
-    models = [fitted(number) for number in range(folds)]
-    whole = fitted(None)
+    statistics = collect(rows.blocks, rows.targets.matrix(), rows.fold, folds, weights)
+    moments = [(without, statistics.without(without).centred()) for without in (*range(folds), None)]
+    del statistics
+    given = softmax.Rows(rows.blocks, rows.problem.y, weights, rows.fold, rows.some)
+    *models, whole = softmax.fit(given, moments, strength, progress=rows.progress)
     return Models(models, lambda scale: _linear(LogisticRegression(C=strength), whole))
 
 
@@ -227,17 +239,25 @@ def _logistic_strength(rows: StreamedRows, weights: np.ndarray) -> float:
     """
     x, at = rows.some
     y, w, held = rows.problem.y[at], weights[at], rows.fold[at] == 0
-    blocks: Blocks = lambda: iter([Block(x.copy(), np.arange(len(x)))])  # noqa: E731
+    some = Block(x, np.arange(len(x)))
     targets = Targets(y, len(rows.problem.names)).matrix()
-    moments = collect(blocks, targets, weights=w * ~held).without(None).centred()
+    moments = collect(lambda: iter([some._replace(x=x.copy())]), targets, weights=w * ~held).without(None).centred()
+    given = softmax.Rows(lambda: _pieces(some), y, w, np.where(held, 0, 1), some)
     losses: dict[float, float] = {}
-    path = logistic.path(blocks, y, w * ~held, moments, Block(x, np.arange(len(x))), logistic.STRENGTHS)
-    for strength, model in zip(logistic.STRENGTHS, path, strict=True):
-        p = probabilities(x[held] @ model.weights.T.astype(np.float32) + model.bias.astype(np.float32), 1.0)
+    models: list[Linear] | None = None
+    for strength in logistic.STRENGTHS:
+        models = softmax.fit(given, [(0, moments)], strength, models)
+        p = probabilities(x[held] @ models[0].weights.T.astype(np.float32) + models[0].bias.astype(np.float32), 1.0)
         losses[strength] = float(-(w[held] @ np.log(np.maximum(p[np.arange(len(p)), y[held]], TINY))))
         if losses[strength] > min(losses.values()):
             break
     return min(losses, key=lambda s: losses[s])
+
+
+def _pieces(block: Block) -> Iterator[Block]:
+    """Yield a block a few thousand rows at a time."""
+    for start in range(0, len(block.at), 4096):
+        yield Block(block.x[start : start + 4096], block.at[start : start + 4096])
 
 
 def _some_rows(blocks: Blocks, wanted: np.ndarray) -> Block:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -11,13 +9,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from fxengine.errors import InputError
-from fxengine.features.moments import Block, collect
+from fxengine.features.moments import collect
 from fxengine.heads import lda, logistic
 from fxengine.heads.evaluate import answers
 from fxengine.heads.evaluate.answers import Answers, TopAnswers, drawn_from, taken
 from fxengine.heads.evaluate.calibration import expected_calibration_error
 from fxengine.heads.evaluate.scores import Problem, all_scores, assign_folds, deciding_score
 from fxengine.heads.ridge import RidgeClassifier
+from fxengine.heads.streams import softmax as softmax_rows
 from fxengine.heads.streams import streamed
 from fxengine.heads.streams.closed_form import Targets
 from tests.features.test_moments import blocks_of
@@ -55,7 +54,7 @@ def unequal_classes(classes: int = 3) -> tuple[np.ndarray, Problem, np.ndarray]:
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("balanced", [False, True])
 def test_logistic_in_streams_is_scikit_learns(balanced: bool, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logistic, "_ENOUGH", 0.0)
+    monkeypatch.setattr(softmax_rows, "_ENOUGH", 0.0)
     x, problem, fold = unequal_classes(classes)
     fitted = streamed.fit("logistic", blocks_of(x, 31), problem, fold, balanced=balanced)
     model, found = fitted.estimator, fitted.answers
@@ -73,32 +72,6 @@ def test_logistic_in_streams_is_scikit_learns(balanced: bool, classes: int, monk
         for number in range(3):
             expected = reference(fold != number).predict_proba(x[fold == number])
             np.testing.assert_allclose(found[fold == number], expected, atol=2e-3)
-
-
-@pytest.mark.parametrize("by_class", [False, True], ids=["mixed", "class after class"])
-def test_logistic_in_streams_soon_stops_near_the_least_loss(by_class: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, problem, _ = unequal_classes()
-    if by_class:  # as a store of class folders is
-        x, problem = x[np.argsort(problem.y, kind="stable")], problem.take(np.argsort(problem.y, kind="stable"))
-    passes, loss = [], []
-    for enough in (logistic._ENOUGH, 0.0):
-        monkeypatch.setattr(logistic, "_ENOUGH", enough)
-        began: list[int] = []
-
-        def blocks(began: list[int] = began) -> Iterator[Block]:
-            began.append(1)
-            return blocks_of(x, 31)()
-
-        moments = collect(blocks, Targets(problem.y, 3).matrix()).without(None).centred()
-        some = streamed._some_rows(blocks, np.arange(len(x)) % 2 == 0)
-        model, *_ = logistic.path(blocks, problem.y, np.ones(len(x)), moments, some, [10.0])
-        p = softmax(x @ model.weights.T + model.bias, axis=1)[np.arange(len(x)), problem.y]
-        loss.append(-np.log(p).sum() + 0.5 / 10.0 * np.square(model.weights).sum())
-        passes.append(len(began))
-    early, least = loss
-    assert least <= early * (1 + 1e-9)
-    assert early < 1.01 * least
-    assert passes[0] < 25
 
 
 def test_the_strength_has_the_least_log_loss_on_the_first_folds_rows() -> None:
