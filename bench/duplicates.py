@@ -1,6 +1,6 @@
 """Whether what `fxengine duplicates` calls the same picture is, and how many planted copies it finds.
 
-python -m bench.duplicates [--photos N | --size N]
+python -m bench.duplicates [--photos N | --size N [--folder DIR]]
 
 Real: five folders without planted copies, against bench/duplicates_truth.json, which was made by looking at every pair
 that was ever called the same picture, and every near miss. Planted: of N photos of three folders, each edit of
@@ -180,9 +180,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=100, help="of each folder that copies are planted in")
     parser.add_argument("--size", type=int, help="only time so many made pictures, of which 1%% are copies; print it")
+    parser.add_argument("--folder", type=Path, help="with --size: keeps DIR/made and DIR/store, which are made once")
     options = parser.parse_args()
     if options.size is not None:
-        print(measure(options.size))
+        print(json.dumps(measure(options.size, options.folder), indent=1))
         return
     result: dict[str, Any] = {"real": {}, "planted": {}}
     with tempfile.TemporaryDirectory() as temporary:

@@ -10,9 +10,12 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -42,40 +45,68 @@ def make(target: Path, count: int) -> None:
     _SOURCES.clear()
 
 
-def measure(count: int) -> dict[str, float]:
-    """Return the seconds of candidates alone and of all of `duplicates`, their multiple, its peak memory, its finds."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder, store = Path(temporary, "made"), Path(temporary, "store")
-        make(folder, count)
-        extract(folder, store, device="cpu")
-        ids = {path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")}
-        start = time.perf_counter()
-        index = Index.exact(store)
-        whitened = whiten(index.matrix)
-        choose_threshold(whitened)
-        near = sum(len(a) for a, _ in candidate_pairs(whitened, 0.2, 16, neighbour_pairs(index.matrix)))
-        candidates = time.perf_counter() - start
-        del index, whitened
-        with _Peak() as peak:
-            start = time.perf_counter()
-            rows = duplicates(store).table.to_pylist()
-            whole = time.perf_counter() - start
+def measure(count: int, folder: Path | None = None) -> dict[str, float]:
+    """Return the seconds of candidates alone and of all of `duplicates`, their multiple, its peak memory, its finds.
+
+    Args:
+        count: of pictures.
+        folder: where they and their store are kept, and taken from where they are there; a temporary one unless given.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return measure(count, Path(temporary))
+    made, store = folder / "made", folder / "store"
+    if sum(1 for _ in made.rglob("*.jpg")) != count:
+        make(made, count)
+    extract(made, store, device="cpu")
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:  # so that no memory is left over
+        candidates, near = fresh.submit(_measured, _candidates, store).result()
+        whole, rows = fresh.submit(_measured, _rows, store).result()
     kept = {row["id"]: row["id"] if row["keep"] else row["of"] for row in rows}
-    copies = [key for key in ids if MARK in key]
-    found = sum(kept.get(key, key) == kept.get(_original(key), _original(key)) for key in copies)
+    copies = [path.relative_to(made).as_posix() for path in made.rglob(f"*{MARK}*.jpg")]
+    found = [kept.get(key, key) == kept.get(_original(key), _original(key)) for key in copies]
     called = [(row["id"], row["of"]) for row in rows if not row["keep"]]
     right = sum(_original(a) == _original(b) for a, b in called)
     return {
         "pictures": count,
         "near": near,
-        "candidates_seconds": round(candidates, 1),
-        "whole_seconds": round(whole, 1),
-        "multiple": round(whole / candidates, 1),
-        "peak_mb": round(peak.bytes / 1e6),
+        **{f"candidates_{name}": value for name, value in candidates.items()},
+        **{f"whole_{name}": value for name, value in whole.items()},
+        "multiple": round(whole["seconds"] / candidates["seconds"], 2),
+        "multiple_cpu": round(whole["cpu_seconds"] / candidates["cpu_seconds"], 2),
         "copies": len(copies),
-        "recall": round(found / max(len(copies), 1), 4),
+        "recall": round(sum(found) / max(len(copies), 1), 4),
+        **{f"found_{edit}": _found(edit, copies, found) for edit in EDITS},
         "precision": round(right / max(len(called), 1), 4),
     }
+
+
+def _measured(work: Callable[[Path], Any], store: Path) -> tuple[dict[str, float], Any]:
+    """Return what some work takes, and what it returns."""
+    with _Peak() as peak:
+        start, cpu = time.perf_counter(), time.process_time()
+        found = work(store)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    took = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak.bytes / 1e6, "peak_own_mb": peak.own / 1e6}
+    return {name: round(value, 1) for name, value in took.items()}, found
+
+
+def _rows(store: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = duplicates(store).table.to_pylist()
+    return rows
+
+
+def _candidates(store: Path) -> int:
+    """Return how many candidates there are, found as `duplicates` does, and nothing else done."""
+    index = Index.exact(store)
+    whitened = whiten(index.matrix)
+    choose_threshold(whitened)
+    return sum(len(a) for a, _, _ in candidate_pairs(whitened, 0.2, 16, neighbour_pairs(index.matrix)))
+
+
+def _found(edit: str, copies: list[str], found: list[bool]) -> float:
+    of = [right for key, right in zip(copies, found, strict=True) if key.split(MARK)[1].startswith(edit)]
+    return round(sum(of) / max(len(of), 1), 3)
 
 
 def _original(key: str) -> str:
@@ -83,10 +114,13 @@ def _original(key: str) -> str:
 
 
 class _Peak:
-    """The most memory that this process holds while the block runs, looked at twenty times a second."""
+    """The most memory that this process holds while the block runs, and of its own, without files that are mapped.
+
+    It is looked at twenty times a second.
+    """
 
     def __enter__(self) -> _Peak:
-        self.bytes, self._over = 0, threading.Event()
+        self.bytes, self.own, self._over = 0, 0, threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
         return self
@@ -97,7 +131,8 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._over.wait(0.05):
-            self.bytes = max(self.bytes, psutil.Process().memory_info().rss)
+            held = psutil.Process().memory_info()
+            self.bytes, self.own = max(self.bytes, held.rss), max(self.own, held.rss - held.shared)
 
 
 _SOURCES: list[Image.Image] = []

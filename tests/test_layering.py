@@ -90,6 +90,7 @@ POOLS = {
     "fxengine/pipeline/threads.py",  # a net on its streams
     "fxengine/retrieval/copies/likely.py",
     "fxengine/retrieval/copies/looks.py",  # decodes pictures that are compared
+    "fxengine/retrieval/stars.py",  # compares pictures on all cores
     "fxengine/store_files.py",  # asks a bucket for several parts of a store at once
     "fxengine/train/children/torch_loop.py",  # makes the next batch while one is trained on
     "fxengine/train/data.py",  # decodes the pictures of a training

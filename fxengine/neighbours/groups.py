@@ -52,7 +52,8 @@ def near_duplicate_groups(
     if len(vectors) <= ALL_PAIRS:
         pairs = _near_pairs(vectors, threshold)
     else:
-        pairs = _near_neighbours(vectors, neighbour_pairs(vectors if candidates is None else candidates), threshold)
+        found = neighbour_pairs(vectors if candidates is None else candidates)
+        pairs = ((a, b) for a, b, _ in _near_neighbours(vectors, found, threshold))
     for a, b in pairs:
         groups = _linked(groups, a, b)
     return _in_order(groups)
@@ -60,13 +61,13 @@ def near_duplicate_groups(
 
 def candidate_pairs(
     vectors: np.ndarray, least: float, most: int, near: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows (a, b) that are worth comparing by what they were made from: at most so many for each row.
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield rows (a, b) that are worth comparing by what they were made from, and their cosines, float32.
 
     Args:
         vectors: [n, dim] vectors; they are compared by cosine.
         least: cosine below which a pair is not worth it.
-        most: pairs of a row, its nearest; with over 30,000 rows those of `near`.
+        most: pairs of a row at most, its nearest; with over 30,000 rows those of `near`.
         near: rows and their neighbours, block by block, as `neighbour_pairs` yields them; read with so many rows alone.
     """
     if len(vectors) > ALL_PAIRS:
@@ -76,7 +77,7 @@ def candidate_pairs(
     for block in in_blocks(vectors):
         found, scores = exact_search(in_blocks(vectors), block, most + 1, "cosine")
         a, at = np.nonzero((scores >= least - _ROUNDING) & (found != np.arange(start, start + len(block))[:, None]))
-        yield a + start, found[a, at]
+        yield a + start, found[a, at], scores[a, at]
         start += len(block)
 
 
@@ -175,13 +176,14 @@ def _near_pairs(vectors: np.ndarray, threshold: float) -> Iterator[tuple[np.ndar
 
 def _near_neighbours(
     vectors: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]], threshold: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield those pairs of neighbouring rows that are near."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield those pairs of neighbouring rows that are near, and their cosines."""
     for a, b in pairs:
         for start in range(0, len(a), _BLOCK):
             first, second = a[start : start + _BLOCK], b[start : start + _BLOCK]
-            near = np.einsum("ij,ij->i", _unit(vectors[first]), _unit(vectors[second])) >= threshold - _ROUNDING
-            yield first[near], second[near]
+            cosines = np.einsum("ij,ij->i", _unit(vectors[first]), _unit(vectors[second]))
+            near = cosines >= threshold - _ROUNDING
+            yield first[near], second[near], cosines[near]
 
 
 def _linked(groups: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from fxengine.collect.item import unescape_path
 from fxengine.errors import StoreError
+from fxengine.execute import usable_cores
 from fxengine.features.blocks import Say, counted
 from fxengine.features.unit import unit_length
 from fxengine.neighbours.groups import ALL_PAIRS, SIBLINGS, candidate_pairs
@@ -59,9 +60,11 @@ def judge_rows(
     """
     text = index.store.provenance.modality == "text"
     least = min(threshold, SIBLINGS[index.store.provenance.modality]) if chosen else threshold
-    pairs = _once(candidate_pairs(whitened, least, _NEAREST, _neighbours(index, progress)), len(whitened))
+    pairs, near = _once(candidate_pairs(whitened, least, _NEAREST, _neighbours(index, progress)), len(whitened))
     if text:
         return _texts(index, whitened, threshold, pairs, chosen)
+    if chosen:
+        pairs = _likeliest(pairs, near, len(whitened), threshold)
     return _pictures(index, whitened, threshold, pairs, chosen, progress)
 
 
@@ -83,10 +86,14 @@ def _neighbours(index: Index, progress: Say | None) -> Iterator[tuple[np.ndarray
         step(start + len(rows))
 
 
-def _once(pairs: Iterable[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarray:
-    """Return each pair of `n` rows once, the first row first, int64 [m, 2]; as one number a pair they take little."""
-    keys = [np.minimum(a, b) * n + np.maximum(a, b) for a, b in pairs]
-    return np.stack(np.divmod(np.unique(np.concatenate([np.empty(0, np.int64), *keys])), n), axis=1)
+def _once(pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each pair of `n` rows once, the first row first, int64 [m, 2], and what came with it, float32 [m]."""
+    keys, near = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for a, b, cosines in pairs:
+        keys.append(np.minimum(a, b) * n + np.maximum(a, b))  # as one number a pair they take little
+        near.append(cosines)
+    once, first = np.unique(np.concatenate(keys), return_index=True)
+    return np.stack(np.divmod(once, n), axis=1), np.concatenate(near)[first]
 
 
 def likeness(whitened: np.ndarray, row: int, others: np.ndarray) -> np.ndarray:
@@ -117,7 +124,6 @@ def _pictures(
     hashes = rows["content_hash"].to_pylist()
     looks = Looks(unescape_path(index.store.provenance.root), rows["id"].to_pylist(), hashes)
     if chosen:
-        pairs = _likeliest(whitened, pairs, threshold)
         whole = len(rows) <= ALL_PAIRS  # with more, only those are decoded whose vectors are near others
         glanced = range(len(rows)) if whole else np.unique(pairs).tolist()
         with _one_thread():
@@ -134,16 +140,16 @@ def _pictures(
         return Verdict(SAME_SCENE, "", 0.0) if another else judge_pictures(looks, kept, other)
 
     with _one_thread():
-        stars = make_stars(order, hashes, pairs, partial(likeness, whitened), threshold, judge, step)
+        alike = partial(likeness, whitened)
+        stars = make_stars(order, hashes, pairs, alike, threshold, judge, step, usable_cores())
     return Judged(stars, looks.hidden)
 
 
-def _likeliest(whitened: np.ndarray, pairs: np.ndarray, threshold: float) -> np.ndarray:
-    """Return all pairs where they are few, else the likeliest by their vectors, half as many as there are rows."""
-    most = max(_FEW, len(whitened) // 2)
+def _likeliest(pairs: np.ndarray, near: np.ndarray, n: int, threshold: float) -> np.ndarray:
+    """Return all pairs where they are few, else the likeliest by their cosines, half as many as there are rows."""
+    most = max(_FEW, n // 2)
     if len(pairs) <= most:
         return pairs
-    near = likeness_of(whitened, pairs)
     found: np.ndarray = pairs[np.argsort(-near, kind="stable")[: max(most, int((near >= threshold).sum()))]]
     return found
 

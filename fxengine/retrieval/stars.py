@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +58,7 @@ def make_stars(
     threshold: float,
     judge: Judge,
     told: Callable[[int], Callable[[int], None]] = lambda _: lambda _: None,
+    threads: int = 1,
 ) -> Stars:
     """Return the groups of rows: what is the same as a kept row stands beside it, and so does what is like a head.
 
@@ -71,17 +74,23 @@ def make_stars(
         threshold: likeness from which rows that are not the same are in one group.
         judge: (kept, other) -> what they are.
         told: takes how many rows are compared with others, and returns what is told how many were.
+        threads: how many call `judge` at a time; what comes out is the same.
     """
     n = len(order)
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(n)
     first = _first_of_each(order, hashes)
     made = _Making(rank, np.arange(n), np.arange(n), [None] * n, likeness, threshold, judge)
-    compared = _earlier(first[pairs], rank)
-    step = told(len(compared))
-    for done, (row, near) in enumerate(compared):
-        step(done)
-        made.place(row, near)
+    together = _earlier(first[pairs], rank)
+    step, done = told(sum(map(len, together))), count()
+
+    def place(compared: list[tuple[int, np.ndarray]]) -> None:
+        for row, near in compared:
+            step(next(done))
+            made.place(row, near)
+
+    with ThreadPoolExecutor(threads) as pool:  # what is paired with nothing of another list changes nothing of it
+        list(pool.map(place, together))
     for row in np.flatnonzero(first != np.arange(n)).tolist():
         same = int(first[row])
         copied = made.of[same] if made.is_copy(same) else same
@@ -150,8 +159,8 @@ def _first_of_each(order: np.ndarray, hashes: Sequence[str | None]) -> np.ndarra
     return first
 
 
-def _earlier(pairs: np.ndarray, rank: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Return every row that is paired with earlier ones, and these; what hangs together comes together."""
+def _earlier(pairs: np.ndarray, rank: np.ndarray) -> list[list[tuple[int, np.ndarray]]]:
+    """Return every row that is paired with earlier ones, and these: a list of what hangs together, be it by others."""
     pairs = np.where((rank[pairs[:, 0]] < rank[pairs[:, 1]])[:, None], pairs, pairs[:, ::-1])
     pairs = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
     if not len(pairs):
@@ -161,4 +170,10 @@ def _earlier(pairs: np.ndarray, rank: np.ndarray) -> list[tuple[int, np.ndarray]
     together = connected_components(links, directed=False)[1]
     pairs = pairs[np.lexsort((rank[pairs[:, 1]], together[pairs[:, 1]]))]
     starts = np.flatnonzero(np.r_[True, np.diff(pairs[:, 1]) != 0])
-    return list(zip(pairs[starts, 1].tolist(), np.split(pairs[:, 0], starts[1:]), strict=True))
+    rows = pairs[starts, 1]
+    near = np.split(pairs[:, 0], starts[1:])
+    ends = [*(np.flatnonzero(np.diff(together[rows])) + 1).tolist(), len(rows)]
+    return [
+        list(zip(rows[start:end].tolist(), near[start:end], strict=True))
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]

@@ -53,3 +53,22 @@ def test_equal_content_is_identical_without_a_pair() -> None:
     stars = starred(4, [(0, 2)], {(0, 2)}, ["a", "a", "b", "b"])
     assert kinds(stars) == [None, IDENTICAL, SAME_PICTURE, SAME_PICTURE]
     assert stars.of.tolist() == [0, 0, 0, 0]
+
+
+def test_threads_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    pairs, same = rng.integers(0, 200, (150, 2)), {(int(a), int(b)) for a, b in rng.integers(0, 200, (4000, 2))}
+
+    def judge(kept: int, other: int) -> Verdict:
+        return Verdict(SAME_PICTURE if (kept, other) in same else SAME_SCENE, shows="more" if other % 2 else "")
+
+    def likeness(row: int, others: np.ndarray) -> np.ndarray:
+        return (others * row % 7 / 7).astype(np.float32)
+
+    alone, beside = (
+        make_stars(np.arange(200), [None] * 200, pairs, likeness, 0.5, judge, threads=threads) for threads in (1, 4)
+    )
+    assert alone.verdicts == beside.verdicts
+    for name in ("order", "head", "of"):
+        np.testing.assert_array_equal(getattr(alone, name), getattr(beside, name))
+    assert len(set(kinds(alone))) == 3

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -23,7 +24,7 @@ _AHEAD = 1024  # glances that wait at most
 
 
 class Looks:
-    """Looks at the pictures of a store, where this user extracted from their folder or named it.
+    """Looks at the pictures of a store, where this user extracted from their folder or named it; threads may share it.
 
     Attributes:
         hidden: whether some were not looked at, since nobody named their folder.
@@ -34,15 +35,19 @@ class Looks:
         self._root, self._ids, self._hashes = root, ids, hashes
         self._kept: OrderedDict[int, Look | None] = OrderedDict()
         self._named = cache(within_named)
+        self._lock = Lock()
 
     def __call__(self, row: int) -> Look | None:
         """Return the look of a row, None where its file is gone, another one now, or not to be looked at."""
-        if row in self._kept:
-            self._kept.move_to_end(row)
-            return self._kept[row]
-        found = self._kept[row] = self._made(row)
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        with self._lock:
+            if row in self._kept:
+                self._kept.move_to_end(row)
+                return self._kept[row]
+        found = self._made(row)
+        with self._lock:
+            self._kept[row] = found
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
         return found
 
     def glances(self, rows: Sequence[int]) -> Iterator[tuple[np.ndarray, float] | None]:
