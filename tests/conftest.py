@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FXENGINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 pytest_plugins = ["tests.allowed_skips"]
-# Seconds after which something is taken to hang: what works takes less, also where other tenants leave a tenth of a core.
+# Seconds after which something is taken to hang: what works takes less, also where others leave a tenth of a core.
 PATIENCE = 600.0
 TINY_RECIPE = PictureRecipe(height=32, width=32, edge="short", size=36, kernel="bilinear")
 

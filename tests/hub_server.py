@@ -20,6 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 LARGE = ".onnx", ".safetensors", ".bin"  # what lies in Git LFS
 SIGNATURE = "X-Amz-Signature=5ec2e7"  # of the addresses of large files: nobody may show it
 
@@ -160,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.startswith("/api/agent-"):  # the library asks once a day which programs call it
             self.hub.asked[self.command, path] += 1
         self.hub.tokens.append(self.headers.get("Authorization", "").removeprefix("Bearer "))
-        self.hub.answers.wait(30)
+        self.hub.answers.wait(PATIENCE)
         if self.hub.status is not None:
             self._refuse(self.hub.status)
         elif path.startswith("/api/models/"):

@@ -107,7 +107,7 @@ def kill_until(kills: int, folder: Path, model: Path, seed: int, stores: Path | 
         store = (stores or folder) / f"store{number}"
         number += 1
         process = start(photos, store, model, folder)
-        for _ in range(40):  # a store has 21 units
+        while struck < kills:  # a store has 21 units
             time.sleep(chance.uniform(0.2, 0.8))
             family = [psutil.Process(process.pid)] if process.poll() is None else []
             with suppress(psutil.Error):
@@ -123,8 +123,6 @@ def kill_until(kills: int, folder: Path, model: Path, seed: int, stores: Path | 
             if victim.pid == process.pid:
                 process.wait()
                 process = start(photos, store, model, folder)
-            if struck >= kills:
-                break
         process.kill()
         process.wait()
         summary = extract(photos, store, backbone=model, part_rows=PART_ROWS)

@@ -11,6 +11,7 @@ from fxengine.backbones.children.answer_file import is_full, leave, no_room, tak
 LIMITED = """
 import resource, runpy, sys
 from pathlib import Path
+from tests.conftest import PATIENCE
 answers, path = runpy.run_path(sys.argv[1]), Path(sys.argv[2])
 answers["take_room"](path)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # in place of a full disk
@@ -21,7 +22,7 @@ answers["leave"](path, {"ok": True, "long": "x" * int(sys.argv[3])})
 def left(path: Path, length: int) -> dict[str, object]:
     """Return the answer that a program leaves where no file may be over 20,000 bytes."""
     command = [sys.executable, "-c", LIMITED, answer_file.__file__, str(path), str(length)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=PATIENCE)
     answer: dict[str, object] = json.loads(path.read_text())
     return answer
 
