@@ -2,8 +2,8 @@
 
 {"before": [units], "after": [units], "hang": [units], "always": [units], "held": [units], "pause": seconds, "marks":
 folder}: a worker is killed before it makes the file of a unit, or between that and its answer, or hangs there, each
-once; or always. Those that are held wait for a file "go". It pauses before every file. A payload that begins with POISON
-kills it while it is decoded.
+once; or always. Those that are held wait for a file "go". It pauses before every file. A payload that begins with
+POISON kills it while it is decoded.
 """
 
 from __future__ import annotations

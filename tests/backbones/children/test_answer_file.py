@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fxengine.backbones.children import answer_file
 from fxengine.backbones.children.answer_file import is_full, leave, no_room, take_room
+from tests.conftest import PATIENCE
 
 LIMITED = """
 import resource, runpy, sys
 from pathlib import Path
-from tests.conftest import PATIENCE
 answers, path = runpy.run_path(sys.argv[1]), Path(sys.argv[2])
 answers["take_room"](path)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # in place of a full disk

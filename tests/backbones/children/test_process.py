@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,7 +45,7 @@ def test_it_is_given_its_order_and_leaves_a_log(tmp_path: Path) -> None:
 def test_it_is_watched_and_ended_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     slow = program(tmp_path, "import time; time.sleep(600)")
-    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=count(0, 0.3).__next__))
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=count(0, 0.3).__next__, strftime=time.strftime))
     log, ended = run_program(slow, {}, tmp_path, seconds=1, watch=lambda: seen.append(1))
     assert ended == "the child process ran past its time limit of 1 s and was ended"
     assert len(seen) >= 2
