@@ -136,6 +136,8 @@ def use_hub(patch: pytest.MonkeyPatch, url: str, home: Path, *, offline: bool = 
     patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     patch.setattr(constants, "AGENT_HARNESSES_PATH", str(home / "harnesses.json"), raising=False)
     patch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
+        patch.setattr(constants, name, int(PATIENCE))
     patch.delenv("HF_TOKEN", raising=False)
     patch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
 
