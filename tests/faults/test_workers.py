@@ -37,8 +37,10 @@ def test_dead_hung_and_poisoned_workers_lose_and_double_nothing(
         make_photo(photos / "more" / f"{i}.jpg", i)
     (photos / "more" / "30_poison.jpg").write_bytes(POISON)
     extract(photos, tmp_path / "one", backbone=tiny.path, part_rows=PART_ROWS)
-    # Long enough for a unit apart, which starts eight processes one after another; the unit that hangs is doubled before.
+    # A unit apart starts eight processes one after another; the unit that hangs is doubled before.
     monkeypatch.setattr(driver, "SILENCE", 180.0)
+    # By chance unit 3 is at all three deaths: as the poison's, before its answer, and begun behind unit 1.
+    monkeypatch.setattr(driver, "GIVEN_UP_AFTER", 9)
     with_faults(monkeypatch, tmp_path / "marks", before=[1], after=[3], hang=[5])
     summary = extract(photos, tmp_path / "two", backbone=tiny.path, part_rows=PART_ROWS, workers=2)
     assert {path.name for path in (tmp_path / "marks").iterdir()} == {"before-1", "after-3", "hang-5"}
