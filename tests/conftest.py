@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FXENGINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 pytest_plugins = ["tests.allowed_skips"]
+# Seconds after which something is taken to hang: what works takes less, also where others leave a tenth of a core.
+PATIENCE = 600.0
 TINY_RECIPE = PictureRecipe(height=32, width=32, edge="short", size=36, kernel="bilinear")
 
 
@@ -180,7 +183,15 @@ def take_signals() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def run_cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def wait_until(ready: Callable[[], object]) -> None:
+    """Wait until something is so, which a busy machine may take long for."""
+    end = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < end, "it never came so far"
+        time.sleep(0.02)
+
+
+def run_cli(*arguments: object, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "fxengine", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)

@@ -20,6 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 LARGE = ".onnx", ".safetensors", ".bin"  # what lies in Git LFS
 SIGNATURE = "X-Amz-Signature=5ec2e7"  # of the addresses of large files: nobody may show it
 
@@ -134,6 +136,8 @@ def use_hub(patch: pytest.MonkeyPatch, url: str, home: Path, *, offline: bool = 
     patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     patch.setattr(constants, "AGENT_HARNESSES_PATH", str(home / "harnesses.json"), raising=False)
     patch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
+        patch.setattr(constants, name, int(PATIENCE))
     patch.delenv("HF_TOKEN", raising=False)
     patch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
 
@@ -160,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.startswith("/api/agent-"):  # the library asks once a day which programs call it
             self.hub.asked[self.command, path] += 1
         self.hub.tokens.append(self.headers.get("Authorization", "").removeprefix("Bearer "))
-        self.hub.answers.wait(30)
+        self.hub.answers.wait(PATIENCE)
         if self.hub.status is not None:
             self._refuse(self.hub.status)
         elif path.startswith("/api/models/"):

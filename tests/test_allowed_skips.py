@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.allowed_skips import ALLOWED, REQUIRE, allowed
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 TESTS = """
 import pytest
@@ -33,7 +33,7 @@ def outcomes(folder: Path, require: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "tests.allowed_skips", "-p", "no:cacheprovider",
          "--continue-on-collection-errors", str(folder)],
-        capture_output=True, text=True, check=False, cwd=ROOT, timeout=120, env=environment,
+        capture_output=True, text=True, check=False, cwd=ROOT, timeout=PATIENCE, env=environment,
     )  # fmt: skip
     return done.returncode, done.stdout
 

@@ -19,7 +19,7 @@ import pytest
 
 from fxengine import files
 from fxengine.files import Replacement, read_small, replacing, replacing_folder
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks and links of POSIX")
 OURS = re.compile(r"\.(.*)\.tmp-[0-9a-f]{16}")
@@ -238,7 +238,7 @@ def test_what_a_living_writer_writes_is_kept(kind: str, tmp_path: Path) -> None:
     child, other = start(kind, target)
     write(kind, target, "new")
     assert names(tmp_path) == sorted([other, "out"])
-    child.communicate("go on\n", timeout=30)
+    child.communicate("go on\n", timeout=PATIENCE)
     assert child.returncode == 0
     assert names(tmp_path) == ["out"]
     assert read(kind, target) == "of the child"
@@ -346,7 +346,7 @@ def test_it_loads_by_its_path_without_the_package(tmp_path: Path) -> None:
         "assert 'fxengine' not in sys.modules"
     )
     command = [sys.executable, "-I", "-S", "-c", code, str(ROOT / "fxengine" / "files.py")]
-    subprocess.run(command, check=True, cwd=tmp_path, timeout=30)
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=PATIENCE)
     assert (tmp_path / "out").read_text() == "new"
 
 
@@ -384,7 +384,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     with replacing(pipe, or_into=True) as new:
         new.write_bytes(b"1,2\n")
         assert new.parent != tmp_path
-    output, _ = reader.communicate(timeout=20)
+    output, _ = reader.communicate(timeout=PATIENCE)
     assert output == b"1,2\n"
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
     with replacing(pipe) as new:  # what nobody asked to be written to is replaced
@@ -401,7 +401,7 @@ def test_standard_output_by_its_name_stays_what_it_is(tmp_path: Path) -> None:
     )
     kinds = {name: os.lstat(name).st_mode for name in ("/dev/stdout", "/dev/null")}
     with (tmp_path / "out").open("wb") as out:
-        subprocess.run([sys.executable, "-c", code], check=True, stdout=out, cwd=ROOT, timeout=60)
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=out, cwd=ROOT, timeout=PATIENCE)
     assert (tmp_path / "out").read_bytes() == b"whole"
     assert {name: os.lstat(name).st_mode for name in kinds} == kinds
 

@@ -13,6 +13,7 @@ from fxengine.collect.item import Item
 from fxengine.collect.local import read_input
 from fxengine.errors import DecodeError
 from fxengine.features.schema import ERROR_CODES
+from tests.conftest import PATIENCE
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_a_pipe_without_a_writer_does_not_block(item: Item, tmp_path: Path) -> N
     codes: list[str] = []
     work = threading.Thread(target=lambda: codes.append(failure(item._replace(source=str(pipe))).code), daemon=True)
     work.start()
-    work.join(timeout=10)
+    work.join(timeout=PATIENCE)
     assert codes == ["not_a_file"]
 
 

@@ -20,6 +20,7 @@ from fxengine.collect.frames import check_rule, chosen, fragment, time_in
 from fxengine.collect.item import sha256_of
 from fxengine.collect.stored import is_there, read_place, stat_place, stored_path
 from fxengine.errors import DecodeError, InputError
+from tests.conftest import PATIENCE
 from tests.places import in_zip, photos_in
 from tests.videos import every, frames_of, video_of
 
@@ -75,7 +76,7 @@ def test_two_readers_get_what_one_does(photos: Path, tmp_path: Path, rule: str) 
     def read(half: int) -> list[np.ndarray]:
         found = []
         for item in items[half : len(items) // 2 * 2 : 2]:
-            turn.wait(10)
+            turn.wait(PATIENCE)
             found.append(np.asarray(listing.read(item, MOST)[0]))
         return found
 

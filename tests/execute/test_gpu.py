@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from fxengine.backbones import load_backbone
 from fxengine.backbones.spec import BackboneFile
 from fxengine.errors import DeviceError
 from fxengine.execute import gpu, open_session
+from tests.conftest import PATIENCE
 from tests.execute.test_onnx_runtime import CPU, CUDA, TENSORRT, FakeRuntime, cosines, images, two_inputs
 
 
@@ -171,7 +171,7 @@ def test_every_gpu_gets_a_runner(tiny: BackboneFile, monkeypatch: pytest.MonkeyP
 
 
 def test_a_pool_gives_each_caller_a_runner_of_its_own() -> None:
-    busy, together, lock = set[int](), list[int](), threading.Lock()
+    busy, together, lock, pair = set[int](), list[int](), threading.Lock(), threading.Barrier(2)
 
     class Slow(gpu.Runner):
         def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -179,7 +179,7 @@ def test_a_pool_gives_each_caller_a_runner_of_its_own() -> None:
                 assert self._number not in busy
                 busy.add(self._number)
                 together.append(len(busy))
-            time.sleep(0.02)
+            pair.wait(PATIENCE)
             with lock:
                 busy.remove(self._number)
             return [feeds["images"] + 1]

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from fxengine.backbones.spec import BackboneFile
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 # Without the first call in `_Model`, 10 of 12 such processes never ended.
 TOGETHER = """
@@ -28,4 +28,4 @@ for thread in threads:
 
 def test_threads_that_use_it_first_do_not_wait_for_each_other(tiny: BackboneFile) -> None:
     for _ in range(3):
-        subprocess.run([sys.executable, "-c", TOGETHER, str(tiny.path)], cwd=ROOT, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", TOGETHER, str(tiny.path)], cwd=ROOT, check=True, timeout=PATIENCE)

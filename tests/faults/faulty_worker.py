@@ -1,8 +1,9 @@
 """A worker with faults: `fxengine.pipeline.unit_worker`, but for what FXENGINE_FAULTS names, which is JSON.
 
-{"before": [units], "after": [units], "hang": [units], "always": [units], "pause": seconds, "marks": folder}: a worker
-is killed before it makes the file of a unit, or between that and its answer, or hangs there, each once; or always. It
-pauses before every file. A payload that begins with POISON kills it while it is decoded.
+{"before": [units], "after": [units], "hang": [units], "always": [units], "held": [units], "pause": seconds, "marks":
+folder}: a worker is killed before it makes the file of a unit, or between that and its answer, or hangs there, each
+once; or always. Those that are held wait for a file "go". It pauses before every file. A payload that begins with
+POISON kills it while it is decoded.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ def noted(self: OpenPart, path: Path, schema: Any, read: Any = None) -> None:
 def faulty_create(self: OpenPart) -> bool:
     unit = units[id(self)]
     time.sleep(FAULTS.get("pause", 0))
+    while unit in FAULTS.get("held", ()) and not Path(FAULTS["marks"], "go").exists():
+        time.sleep(0.05)
     if unit in FAULTS.get("always", ()) or strikes("before", unit):
         die()
     if strikes("hang", unit):

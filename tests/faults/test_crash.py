@@ -24,7 +24,7 @@ from fxengine.errors import DecodeError
 from fxengine.features.crash_note import CrashNote
 from fxengine.probing.predict import predict
 from fxengine.ui.supervise import crash_notes
-from tests.conftest import TINY_RECIPE, make_photo, run_cli, take_signals, tiny_model
+from tests.conftest import PATIENCE, TINY_RECIPE, make_photo, run_cli, take_signals, tiny_model, wait_until
 
 # A decoder that dies on files that hold this mark; put in place by a sitecustomize of the test's own.
 CRASHING = """
@@ -64,7 +64,7 @@ def test_a_crashing_decoder_costs_one_row(
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}")
-    done = run_cli("extract", photos, "-o", tmp_path / "s", "--backbone", tiny.path, "--json", timeout=100)
+    done = run_cli("extract", photos, "-o", tmp_path / "s", "--backbone", tiny.path, "--json")
     assert done.returncode == 0, done.stderr
     assert "a decoder crashed; going on" in done.stderr
     store = FeatureStore.open(tmp_path / "s")
@@ -88,7 +88,7 @@ def test_a_crashing_decoder_costs_one_prediction(
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}")
-    done = run_cli("predict", photos, "--backbone", tiny.path, "--json", timeout=100)
+    done = run_cli("predict", photos, "--backbone", tiny.path, "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("a decoder crashed; going on") == 1
     found = {each["id"]: each for each in json.loads(done.stdout)}
@@ -123,30 +123,55 @@ def test_the_note_survives_and_names_what_was_being_decoded(tmp_path: Path) -> N
     assert not CrashNote(tmp_path, 2).is_suspect("guilty.jpg")
 
 
-def slow_run(tmp_path: Path, *extra: str) -> subprocess.Popen[str]:
-    photos = tmp_path / "photos"
-    if not photos.exists():
-        for i in range(60):
-            make_photo(photos / f"{i:02d}.jpg", i)
-        (tmp_path / "tiny.onnx").write_bytes(tiny_model().SerializeToString())
-    (tmp_path / "site").mkdir(exist_ok=True)
-    (tmp_path / "site" / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if any('fxengine' in a for a in sys.orig_argv):\n"
-        "    import time; import fxengine.execute.session as o; run = o.Session.run\n"
-        "    o.Session.run = lambda *a, **k: (time.sleep(0.3), run(*a, **k))[1]\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}"}
-    command = [sys.executable, "-m", "fxengine", "extract", str(photos), "-o", str(tmp_path / "s"), "--backbone",
-               str(tmp_path / "tiny.onnx"), "--batch-size", "1", "--json", *extra]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+# Notes that the net began, and that rows were taken; after one of these marks the net stands still for as long as there
+# is a file "held".
+HELD = """
+import sys
+if any("fxengine" in argument for argument in sys.orig_argv):
+    import pathlib, time
+    from fxengine.execute.session import Session
+    from fxengine.pipeline.sink import Sink
+    folder, run, take = pathlib.Path(__file__).parent, Session.run, Sink.take
+    def held(*arguments, **named):
+        (folder / "began").touch()
+        while (folder / "MARK").exists() and (folder / "held").exists():
+            time.sleep(0.05)
+        return run(*arguments, **named)
+    def taken(self, batch):
+        take(self, batch)
+        (folder / "taken").touch()
+    Session.run, Sink.take = held, taken
+"""
+
+
+def start_held(tmp_path: Path, mark: str, *command: str) -> subprocess.Popen[str]:
+    """Start a command over 60 photos, with a net that is held, and return once it came to a mark."""
+    for i in range(60):
+        make_photo(tmp_path / "photos" / f"{i:02d}.jpg", i)
+    (tmp_path / "tiny.onnx").write_bytes(tiny_model().SerializeToString())
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(HELD.replace("MARK", mark))
+    (site / "held").touch()
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{Path(__file__).parents[2]}",
+                   "TMPDIR": str(tmp_path / "tmp")}  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "fxengine", *command], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path,
                                preexec_fn=take_signals)  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "s" / ".decoding").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(1.2)
+    wait_until(lambda: process.poll() is not None or (site / mark).exists())
+    assert process.poll() is None, process.communicate()
     return process
+
+
+def slow_run(tmp_path: Path) -> subprocess.Popen[str]:
+    """Start an extraction that is held once some of its rows were taken."""
+    return start_held(tmp_path, "taken", "extract", "photos", "-o", "s", "--backbone", "tiny.onnx", "--batch-size", "1",
+                      "--json")  # fmt: skip
+
+
+def release(tmp_path: Path) -> None:
+    (tmp_path / "site" / "held").unlink()
 
 
 @pytest.mark.slow
@@ -154,7 +179,7 @@ def slow_run(tmp_path: Path, *extra: str) -> subprocess.Popen[str]:
 def test_a_signal_stops_cleanly_and_keeps_what_was_finished(tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = slow_run(tmp_path)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, errors
     summary = json.loads(output)
     assert summary["interrupted"]
@@ -169,15 +194,15 @@ def test_a_signal_stops_cleanly_and_keeps_what_was_finished(tmp_path: Path, numb
 @pytest.mark.slow
 def test_a_second_writer_is_refused_and_a_killed_one_leaves_no_orphan(tmp_path: Path) -> None:
     process = slow_run(tmp_path)
+    children = psutil.Process(process.pid).children()
     second = run_cli("extract", tmp_path / "photos", "-o", tmp_path / "s", "--backbone", tmp_path / "tiny.onnx")
     assert second.returncode == 1
     assert "is being written to by process " in second.stderr
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 30
-    while (tmp_path / "s" / ".decoding").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not (tmp_path / "s" / ".decoding").exists()  # the child stopped, too, and committed
+    release(tmp_path)
+    wait_until(lambda: not (tmp_path / "s" / ".decoding").exists())  # the child stopped, too, and committed
+    psutil.wait_procs(children, timeout=PATIENCE)
     kept = len(FeatureStore.open(tmp_path / "s"))
     assert 0 < kept < 60
     third = json.loads(run_cli("extract", tmp_path / "photos", "-o", tmp_path / "s",
@@ -188,22 +213,13 @@ def test_a_second_writer_is_refused_and_a_killed_one_leaves_no_orphan(tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_predictions_end_with_the_process_that_asked_for_them(tmp_path: Path, number: signal.Signals) -> None:
-    slow_run(tmp_path).communicate(timeout=60)  # the photos, the net and the slow model
-    (tmp_path / "tmp").mkdir()
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{Path(__file__).parents[2]}",
-                   "TMPDIR": str(tmp_path / "tmp")}  # fmt: skip
-    command = [sys.executable, "-m", "fxengine", "predict", str(tmp_path / "photos"), "--backbone",
-               str(tmp_path / "tiny.onnx"), "-o", str(tmp_path / "out.csv")]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
-                               preexec_fn=take_signals)  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (children := psutil.Process(process.pid).children()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(2)
+    process = start_held(tmp_path, "began", "predict", "photos", "--backbone", "tiny.onnx", "-o", "out.csv")
+    children = psutil.Process(process.pid).children()
+    assert children
     process.send_signal(number)
-    process.wait(timeout=30)
-    psutil.wait_procs(children, timeout=30)
+    process.wait(timeout=PATIENCE)
+    release(tmp_path)
+    psutil.wait_procs(children, timeout=PATIENCE)
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
     assert not (tmp_path / "out.csv").exists()
     assert not [*(tmp_path / "tmp").glob("fxengine-*")]
@@ -215,10 +231,13 @@ def test_a_run_that_is_suspended_pauses_and_goes_on(tmp_path: Path) -> None:
     process = slow_run(tmp_path)
     (child,) = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGTSTP)
+    both = (psutil.Process(process.pid), child)
+    wait_until(lambda: {each.status() for each in both} == {psutil.STATUS_STOPPED})
+    release(tmp_path)
     time.sleep(1)
-    assert {psutil.Process(process.pid).status(), child.status()} == {psutil.STATUS_STOPPED}
+    assert {each.status() for each in both} == {psutil.STATUS_STOPPED}
     process.send_signal(signal.SIGCONT)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert json.loads(output)["extracted"] == 60
 

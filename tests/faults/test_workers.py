@@ -37,9 +37,10 @@ def test_dead_hung_and_poisoned_workers_lose_and_double_nothing(
         make_photo(photos / "more" / f"{i}.jpg", i)
     (photos / "more" / "30_poison.jpg").write_bytes(POISON)
     extract(photos, tmp_path / "one", backbone=tiny.path, part_rows=PART_ROWS)
-    monkeypatch.setattr(
-        driver, "SILENCE", 20.0
-    )  # a unit apart starts eight processes, one after another, while others work
+    # A unit apart starts eight processes one after another; the unit that hangs is doubled before.
+    monkeypatch.setattr(driver, "SILENCE", 180.0)
+    # By chance unit 3 is at all three deaths: as the poison's, before its answer, and begun behind unit 1.
+    monkeypatch.setattr(driver, "GIVEN_UP_AFTER", 9)
     with_faults(monkeypatch, tmp_path / "marks", before=[1], after=[3], hang=[5])
     summary = extract(photos, tmp_path / "two", backbone=tiny.path, part_rows=PART_ROWS, workers=2)
     assert {path.name for path in (tmp_path / "marks").iterdir()} == {"before-1", "after-3", "hang-5"}
@@ -107,7 +108,7 @@ def kill_until(kills: int, folder: Path, model: Path, seed: int, stores: Path | 
         store = (stores or folder) / f"store{number}"
         number += 1
         process = start(photos, store, model, folder)
-        for _ in range(40):  # a store has 21 units
+        while struck < kills:  # a store has 21 units
             time.sleep(chance.uniform(0.2, 0.8))
             family = [psutil.Process(process.pid)] if process.poll() is None else []
             with suppress(psutil.Error):
@@ -123,8 +124,6 @@ def kill_until(kills: int, folder: Path, model: Path, seed: int, stores: Path | 
             if victim.pid == process.pid:
                 process.wait()
                 process = start(photos, store, model, folder)
-            if struck >= kills:
-                break
         process.kill()
         process.wait()
         summary = extract(photos, store, backbone=model, part_rows=PART_ROWS)

@@ -190,7 +190,7 @@ def test_a_part_that_leads_elsewhere_is_no_part(store: Path, make: Callable[[Pat
     with pytest.raises(StoreError, match=r"part-000007.parquet is damaged"):
         FeatureStore.open(store)
     assert list(verify(store).bad_parts) == ["part-000007.parquet"]
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60
 
 
 def test_a_part_that_is_a_link_to_one_is_read_and_never_written_through(

@@ -21,6 +21,7 @@ from fxengine.features.lease import leased
 from fxengine.features.lock import locked
 from fxengine.storage import Bucket, Found
 from tests.buckets import NAME, Served
+from tests.conftest import PATIENCE, wait_until
 
 PLACE, KEY = Path(f"s3:/{NAME}/features"), "features/_run/lease"
 
@@ -61,10 +62,10 @@ def test_of_many_that_ask_at_once_one_gets_it(bucket: Served) -> None:
         try:
             with leased(PLACE):
                 got.append(1)
-                all_have_asked.wait(60)
+                all_have_asked.wait(PATIENCE)
         except StoreLocked:
             refused.append(1)
-            all_have_asked.wait(60)
+            all_have_asked.wait(PATIENCE)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -74,7 +75,7 @@ def test_of_many_that_ask_at_once_one_gets_it(bucket: Served) -> None:
     assert (len(got), len(refused)) == (1, 7)
 
 
-@pytest.mark.parametrize(("age", "is_free"), [(5, False), (55, False), (63, True)])
+@pytest.mark.parametrize(("age", "is_free"), [(5, False), (40, False), (63, True)])
 def test_it_is_taken_over_once_it_has_expired_by_the_servers_clock(
     age: int, is_free: bool, bucket: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,10 +125,7 @@ def test_it_is_renewed_in_time_and_its_loss_is_told(bucket: Served, monkeypatch:
     with leased(PLACE) as ensure_held:
         first = bucket.client.head_object(Bucket=NAME, Key=KEY)
         bucket.put_time(KEY, 1000)
-        end = time.monotonic() + 10
-        while bucket.client.head_object(Bucket=NAME, Key=KEY)["LastModified"] < first["LastModified"]:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_until(lambda: bucket.client.head_object(Bucket=NAME, Key=KEY)["LastModified"] >= first["LastModified"])
         ensure_held()
         bucket.put(KEY, note_of(1, "another"))
         with pytest.raises(StoreLocked, match=r"Another process writes to s3://.*What was committed stays"):
@@ -153,7 +151,7 @@ def test_who_was_stopped_goes_on_where_nobody_has_taken_it(bucket: Served, monke
 
 
 def until_lost(ensure_held: Callable[[], None]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         ensure_held()
         time.sleep(0.05)

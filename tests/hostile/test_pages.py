@@ -73,7 +73,7 @@ def _page(server: Server, store: Path, name: str, folder: Path) -> str:
     first = pq.read_table(sorted(store.glob("part-*.parquet"))[0], columns=["id"])["id"][0].as_py()
     verb, *options = (str(each).format(id=first) if each == "{id}" else str(each) for each in PAGES[name])
     page = folder / f"{name}.html"
-    outcome = server.run(verb, store, *options, page, within=60)
+    outcome = server.run(verb, store, *options, page, within=600)
     assert (outcome.end, outcome.code) == ("ended", 0), outcome.err
     return page.read_text()
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -25,6 +23,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.features.parts import list_parts
 from fxengine.features.texts import texts_of
 from fxengine.ui.pages.html import stored_inputs
+from tests.conftest import PATIENCE
 from tests.places import MAKERS, in_parquet, in_tar, in_zip, photos_in, tar_of
 
 containers = pytest.mark.parametrize("name", sorted(MAKERS))
@@ -46,10 +45,10 @@ def goes_on_after_a_kill(inputs: Path, tmp_path: Path, backbone: BackboneFile, f
     extract(inputs, reference, backbone=backbone.path, frames=frames, part_rows=4)
     command = [sys.executable, "-c", RUN, str(inputs), str(store), str(backbone.path), frames or ""]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not (store.exists() and list_parts(store)) and time.monotonic() < deadline:
+        end = time.monotonic() + PATIENCE
+        while not (store.exists() and list_parts(store)) and time.monotonic() < end and process.poll() is None:
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     known = len(FeatureStore.open(store))
     assert known >= 4
     assert extract(inputs, store, backbone=backbone.path, part_rows=4).unchanged == known

@@ -35,7 +35,7 @@ from fxengine.pipeline.embed import Backbone
 from fxengine.probing.predict import predict
 from fxengine.probing.probe import probe
 from fxengine.repair.verify import verify
-from tests.conftest import make_photo, tiny_model
+from tests.conftest import PATIENCE, make_photo, tiny_model
 
 # Batch size and thread count may change the last bits of a sum.
 TOLERANCE = 2e-3
@@ -467,7 +467,7 @@ print(summary.interrupted, summary.extracted)
 
 def test_ctrl_c_while_a_part_is_written_loses_nothing(photos: Path, tmp_path: Path, tiny: BackboneFile) -> None:
     command = [sys.executable, "-c", INTERRUPTED, *map(str, (photos, tmp_path / "s", tiny.path))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     interrupted, extracted = done.stdout.split()
     assert interrupted == "True"

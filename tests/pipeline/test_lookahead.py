@@ -9,6 +9,7 @@ import pytest
 from fxengine.collect.item import Item
 from fxengine.errors import DecodeError
 from fxengine.pipeline.lookahead import ahead, hash_each
+from tests.conftest import wait_until
 
 
 def test_things_are_made_ahead_and_in_order() -> None:
@@ -21,6 +22,7 @@ def test_things_are_made_ahead_and_in_order() -> None:
 
     seen = []
     for number in ahead(numbers()):
+        wait_until(lambda: len(made) >= min(number + 2, 5))  # noqa: B023  at once
         time.sleep(0.05)
         seen.append((number, len(made)))
     assert seen == [(0, 2), (1, 3), (2, 4), (3, 5), (4, 5)]

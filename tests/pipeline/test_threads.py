@@ -7,6 +7,7 @@ import pytest
 
 from fxengine.pipeline.queues import Budget, Channel, Stopped
 from fxengine.pipeline.stages import Stage, bottleneck
+from tests.conftest import PATIENCE, wait_until
 
 
 def in_thread(work: object) -> threading.Thread:
@@ -32,7 +33,7 @@ def test_a_budget_is_never_exceeded_but_by_one_that_is_alone() -> None:
 
     threads = [in_thread(lambda size=size: hold(size)) for size in [30, 50, 250, 20, 90, 10, 100, 40] * 4]
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert max(total for total, count in peaks if count > 1) <= 100
     assert (250, 1) in peaks
@@ -49,10 +50,11 @@ def test_a_channel_keeps_order_bounds_and_ends() -> None:
         channel.close()
 
     thread = in_thread(send)
+    wait_until(lambda: len(sent) == 2)
     time.sleep(0.1)
     assert sent == [0, 1]
     assert [channel.get() for _ in range(7)] == [0, 1, 2, 3, 4, 5, None]
-    thread.join(5)
+    thread.join(PATIENCE)
 
 
 def test_stopping_wakes_whoever_waits() -> None:

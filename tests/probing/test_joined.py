@@ -391,9 +391,9 @@ def test_a_million_labels_are_joined_in_seconds(written: Callable[[int], str], t
     store: Any = SimpleNamespace(called=str(tmp_path), provenance=SimpleNamespace(root="/data/photos"))
     (tmp_path / "t.csv").write_text("id,label\n" + "".join(f"{written(i)},{i % 7}\n" for i in range(n)))
     ids = pa.array([f"c/{i:07d}.jpg" for i in range(n)])
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = join(f"{tmp_path}/t.csv", ids, store)
-    assert time.perf_counter() - begin < 15  # 1.3 and 2.1 s on two slow cores
+    assert time.process_time() - begin < 30  # 1.3 and 2.1 s on two slow cores, however busy
     assert found.columns["label"].to_pylist() == [str(i % 7) for i in range(n)]
 
 

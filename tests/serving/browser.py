@@ -20,7 +20,7 @@ _ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--remote-debugging-port=0", "--disable-dev-shm-usage",
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
 )  # fmt: skip
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 300.0  # seconds, on a machine that other tenants may hold up
 # Keys that the browser itself does something with, and what it takes them by.
 _DOING: dict[str, dict[str, Any]] = {
     "Tab": {"windowsVirtualKeyCode": 9},

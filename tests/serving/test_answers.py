@@ -17,7 +17,7 @@ import pytest
 from fxengine import FeatureStore, apply, mislabeled
 from fxengine.serving.guard import TOKEN_HEADER
 from fxengine.serving.serve import open_for_page
-from tests.conftest import take_signals
+from tests.conftest import PATIENCE, take_signals
 from tests.serving.conftest import Person, let_in
 
 
@@ -185,7 +185,7 @@ def test_a_kill_of_the_server_loses_no_answer(own: Path) -> None:
     assert process.stderr is not None
     process.stderr.readline()
     link = process.stderr.readline().strip()
-    with httpx.Client(base_url=link.partition("/?")[0]) as client:
+    with httpx.Client(base_url=link.partition("/?")[0], timeout=PATIENCE) as client:
         client.get(link)
         page = client.get("/").text
         token = page.partition('name="fxengine-token" content="')[2].partition('"')[0]

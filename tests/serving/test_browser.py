@@ -16,7 +16,7 @@ import pytest
 from fxengine import extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.ui.exit_codes import FINE
-from tests.conftest import take_signals
+from tests.conftest import PATIENCE, take_signals
 from tests.serving.browser import Browser
 
 pytestmark = pytest.mark.slow
@@ -43,9 +43,9 @@ def served(*arguments: object) -> Iterator[str]:
         yield process.stderr.readline().strip()
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=PATIENCE)[1]
         assert (process.returncode, said) == (FINE, "")
-        assert time.monotonic() - began < 3  # a second, on a machine that is not busy
+        assert time.monotonic() - began < 60  # a second, on a machine that is not busy
     finally:
         process.kill()
 

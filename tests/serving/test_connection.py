@@ -15,12 +15,18 @@ from fxengine.serving.connection import TimelyProtocol
 from fxengine.serving.guard import Keys
 from fxengine.serving.opened import Opened
 from fxengine.serving.server import application
+from tests.conftest import PATIENCE
 
 
 @pytest.fixture
-def keys(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keys]:
-    """A server that waits half a second for a request."""
-    monkeypatch.setattr(connection, "SECONDS", 0.5)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server waits two seconds for a request."""
+    monkeypatch.setattr(connection, "SECONDS", 2.0)
+
+
+@pytest.fixture
+def keys(opened: Opened) -> Iterator[Keys]:
+    """A server."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         found = Keys("127.0.0.1", listening.getsockname()[1])
         config = Config(application(opened, found), http=TimelyProtocol, lifespan="off", log_level="critical")
@@ -36,7 +42,7 @@ def _asked(keys: Keys, *pieces: bytes) -> bytes:
     """Return all that comes back on a connection that is never closed from here."""
     found = b""
     # What is too long is not read to its end, and the rest of it resets the connection.
-    with socket.create_connection(("127.0.0.1", keys.port), timeout=30) as opened, suppress(ConnectionError):
+    with socket.create_connection(("127.0.0.1", keys.port), timeout=PATIENCE) as opened, suppress(ConnectionError):
         for piece in pieces:
             opened.sendall(piece)
         while more := opened.recv(65_536):
@@ -44,11 +50,13 @@ def _asked(keys: Keys, *pieces: bytes) -> bytes:
     return found
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("piece", [b"", b"GET / HTTP/1.1\r\nHost: 127", b"GET"])
 def test_a_request_that_never_ends_is_not_waited_for(keys: Keys, piece: bytes) -> None:
     assert _asked(keys, piece) == b""
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_body_that_never_ends_is_not_waited_for(keys: Keys) -> None:
     head = f"POST /api/picture HTTP/1.1\r\nHost: 127.0.0.1:{keys.port}\r\nContent-Length: 99\r\n\r\n"
     assert _asked(keys, head.encode(), b"x").startswith(b"HTTP/1.1 403 ")

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from fxengine.serving.opened import Once, Opened, Refused
+from tests.conftest import PATIENCE
 
 
 def test_a_value_is_made_once_by_whoever_asks_first() -> None:
@@ -30,12 +31,12 @@ def test_others_do_not_wait() -> None:
 
     def slow() -> str:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(PATIENCE)
         return "slow"
 
     waiting = threading.Thread(target=lambda: once("slow", slow))
     waiting.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
     assert once("quick", lambda: "quick") == "quick"
     go.set()
     waiting.join()

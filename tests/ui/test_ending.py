@@ -19,7 +19,7 @@ from fxengine.errors import InputError
 from fxengine.train import finetune as train
 from fxengine.ui.cli import main
 from fxengine.ui.commands import backbones
-from tests.conftest import make_photo, tiny_model
+from tests.conftest import PATIENCE, make_photo, tiny_model
 
 FULL = "fxengine: Standard output cannot be written: No space left on device.\n"
 
@@ -114,7 +114,7 @@ def run(folder: Path, command: str, shell: str) -> subprocess.CompletedProcess[s
     line = shell.replace("{}", f"{sys.executable} -m fxengine {command}")
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.run(
-        ["bash", "-c", line], cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-c", line], cwd=folder, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

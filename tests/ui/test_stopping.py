@@ -22,9 +22,9 @@ from fxengine import FeatureStore, extract
 from fxengine.backbones import cache
 from fxengine.backbones.cache import write_backbone
 from fxengine.ui.stopping import stopping
-from tests.conftest import make_photo, take_signals, tiny_model
+from tests.conftest import PATIENCE, make_photo, take_signals, tiny_model, wait_until
 
-SOON = 6.0  # seconds that a busy machine may take; 2 are promised
+SOON = 120.0  # seconds that a busy machine may take; 2 are promised, and what is stopped would go on for longer
 ENDING = [signal.SIGINT, signal.SIGTERM]
 
 
@@ -104,14 +104,11 @@ def start(*arguments: object, environ: dict[str, str] | None = None) -> subproce
 
 def stop_when(process: subprocess.Popen[str], ready: Callable[[], bool], number: signal.Signals) -> tuple[int, str]:
     """Send a signal once the process is so far; return its exit code and what it said."""
-    limit = time.monotonic() + 60
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit, "it never came so far"
-        time.sleep(0.02)
+    wait_until(lambda: process.poll() is not None or ready())
+    assert process.poll() is None, process.communicate()
     begin = time.monotonic()
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     took = time.monotonic() - begin
     assert took < SOON
     assert "Traceback" not in said
@@ -178,16 +175,18 @@ def test_an_export_of_an_endless_net_ends(number: signal.Signals, photos: Path, 
 
 # Native work of some seconds in the main thread, as a long write to a slow disk is.
 NATIVE = """
-import argparse, hashlib, sys
+import argparse, hashlib, sys, time
 from contextlib import nullcontext
 from fxengine.pipeline.run import undisturbed
 from fxengine.ui.stopping import stopping
 options = argparse.Namespace()
 try:
-    with stopping(options), undisturbed() if sys.argv[1] == "commit" else nullcontext():
-        print("ready", flush=True)
-        hashlib.pbkdf2_hmac("sha256", b"", b"", {rounds})
-        print("committed", flush=True)
+    with stopping(options):
+        with undisturbed() if sys.argv[1] == "commit" else nullcontext():
+            print("ready", flush=True)
+            hashlib.pbkdf2_hmac("sha256", b"", b"", {rounds})
+            print("committed", flush=True)
+        time.sleep(600)  # where the signal comes late
 except KeyboardInterrupt:
     sys.exit(options.stopped)
 """
@@ -197,7 +196,7 @@ def native(what: str, seconds: float, number: signal.Signals) -> tuple[int, str,
     """Signal native work of about so many seconds; return its exit code, what it said, and when it ended."""
     begin = time.perf_counter()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 400_000)
-    rounds = int(400_000 * seconds / (time.perf_counter() - begin))
+    rounds = min(2**31 - 1, int(400_000 * seconds / (time.perf_counter() - begin)))
     command = [sys.executable, "-c", NATIVE.replace("{rounds}", str(rounds)), what]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=take_signals)
     assert process.stdout is not None
@@ -205,13 +204,13 @@ def native(what: str, seconds: float, number: signal.Signals) -> tuple[int, str,
     time.sleep(0.2)
     begin = time.monotonic()
     process.send_signal(number)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=PATIENCE)
     return process.returncode, said, time.monotonic() - begin
 
 
 @pytest.mark.slow
 def test_native_work_is_ended_but_a_commit_is_not_cut_off() -> None:
-    code, said, took = native("compute", 60, signal.SIGTERM)
+    code, said, took = native("compute", 600, signal.SIGTERM)
     assert (code, said) == (143, "")
     assert took < SOON
     code, said, _ = native("commit", 4, signal.SIGINT)
@@ -250,7 +249,7 @@ try:
     with stopping(options):
         held = Held()
         del held
-        time.sleep(20)
+        time.sleep(600)
 except KeyboardInterrupt:
     sys.exit(options.stopped if sys.unraisablehook is hook else "the hook stayed")
 """
@@ -260,7 +259,7 @@ def test_ctrl_c_that_python_drops_comes_again() -> None:
     begin = time.monotonic()
     done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, preexec_fn=take_signals)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
-    assert time.monotonic() - begin < SOON + 4  # it loads, too; asleep it would take 20 seconds
+    assert time.monotonic() - begin < SOON  # it loads, too; asleep it would take 600 seconds
 
 
 LOADING = """
@@ -290,7 +289,7 @@ SLOW_START = """
 import os, pathlib, time
 if "FXENGINE_PARENT" in os.environ:
     pathlib.Path(__file__).with_name("started").touch()
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -96,7 +96,7 @@ def versions(framework: Framework, interpreter: str) -> dict[str, str]:
         installed = {name: _version(name) for name in packages}
     else:
         command = [interpreter, "-c", _ASK, *packages]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             raise InputError(f"{framework.variable}={interpreter} does not run: {done.stderr.strip()[-300:]}")
         installed = json.loads(done.stdout)

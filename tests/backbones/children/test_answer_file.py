@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fxengine.backbones.children import answer_file
 from fxengine.backbones.children.answer_file import is_full, leave, no_room, take_room
+from tests.conftest import PATIENCE
 
 LIMITED = """
 import resource, runpy, sys
@@ -21,7 +22,7 @@ answers["leave"](path, {"ok": True, "long": "x" * int(sys.argv[3])})
 def left(path: Path, length: int) -> dict[str, object]:
     """Return the answer that a program leaves where no file may be over 20,000 bytes."""
     command = [sys.executable, "-c", LIMITED, answer_file.__file__, str(path), str(length)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=PATIENCE)
     answer: dict[str, object] = json.loads(path.read_text())
     return answer
 

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fxengine.backbones.children import process
 from fxengine.backbones.children.process import Program, check_answer, run_program
 from fxengine.errors import InputError
+from tests.conftest import PATIENCE
 
 ANSWERS = """
 import json, os, sys
@@ -29,7 +34,7 @@ def program(folder: Path, text: str) -> Program:
 
 
 def test_it_is_given_its_order_and_leaves_a_log(tmp_path: Path) -> None:
-    log, ended = run_program(program(tmp_path, ANSWERS), {"word": "hello"}, tmp_path, seconds=30)
+    log, ended = run_program(program(tmp_path, ANSWERS), {"word": "hello"}, tmp_path, seconds=PATIENCE)
     assert ended == "the child process ended with exit status 0"
     assert log.parent == tmp_path / "cache" / "logs"
     assert log.name.startswith("painter-")
@@ -37,9 +42,10 @@ def test_it_is_given_its_order_and_leaves_a_log(tmp_path: Path) -> None:
     check_answer("it", tmp_path, log, ended)
 
 
-def test_it_is_watched_and_ended_in_time(tmp_path: Path) -> None:
+def test_it_is_watched_and_ended_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    slow = program(tmp_path, "import time; time.sleep(60)")
+    slow = program(tmp_path, "import time; time.sleep(600)")
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=count(0, 0.3).__next__, strftime=time.strftime))
     log, ended = run_program(slow, {}, tmp_path, seconds=1, watch=lambda: seen.append(1))
     assert ended == "the child process ran past its time limit of 1 s and was ended"
     assert len(seen) >= 2
@@ -73,4 +79,4 @@ def test_half_an_answer_is_none(tmp_path: Path) -> None:
 
 def test_an_order_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Cannot write to .*gone: No such file or directory: .* Make room"):
-        run_program(program(tmp_path, ANSWERS), {"word": "hello"}, tmp_path / "gone", seconds=30)
+        run_program(program(tmp_path, ANSWERS), {"word": "hello"}, tmp_path / "gone", seconds=PATIENCE)

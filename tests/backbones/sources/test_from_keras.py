@@ -170,7 +170,7 @@ def test_a_failing_child_shows_why_and_leaves_nothing(
 @pytest.mark.usefixtures("installed")
 def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     child = tmp_path / "child.py"
-    child.write_text("import time; time.sleep(60)")
+    child.write_text("import time; time.sleep(600)")
     monkeypatch.setattr(keras_env, "CHILD", child)
     monkeypatch.setattr(keras_env, "python", lambda: sys.executable)
     monkeypatch.setattr(keras_env, "SECONDS_A_NET", 1)

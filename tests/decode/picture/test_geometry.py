@@ -16,7 +16,7 @@ from fxengine.backbones.spec import Kernel, PictureRecipe
 from fxengine.decode.picture import resize
 from fxengine.decode.picture.geometry import place, upright
 from fxengine.decode.picture.resize import resize_into
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 KERNELS = {
     "nearest": Image.Resampling.NEAREST,
@@ -125,7 +125,7 @@ def in_child(call: str) -> None:
     """Run a check in a process of its own: what crashes natively must not take the other tests down."""
     code = f"import tests.decode.picture.test_geometry as t; t.{call}"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, f"exit code {done.returncode} in {call}\n{(done.stdout + done.stderr)[-1500:]}"
 
 

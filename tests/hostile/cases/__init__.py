@@ -118,10 +118,10 @@ def make_kit(server: Server, folder: Path) -> Kit:
         ("probe", kit.store, "--head", "ridge", "-o", kit.head),
         ("pca", kit.store, "--dim", 4, "-o", kit.transform),
     ):
-        outcome = server.run(*command, within=120)
+        outcome = server.run(*command, within=600)
         assert outcome.code == 0, outcome
     shutil.copytree(kit.store, kit.indexed)
-    outcome = server.run("index", kit.indexed, "--factory", "IVF2,Flat", within=120)
+    outcome = server.run("index", kit.indexed, "--factory", "IVF2,Flat", within=600)
     assert outcome.code == 0, outcome
     return kit
 
@@ -139,7 +139,7 @@ def make_text_kit(server: Server, folder: Path, pictures: Kit) -> Kit:
         ("probe", kit.store, "--head", "ridge", "-o", kit.head),
         ("pca", kit.store, "--dim", 4, "-o", kit.transform),
     ):
-        outcome = server.run(*command, within=120)
+        outcome = server.run(*command, within=600)
         assert outcome.code == 0, outcome
     return kit
 
