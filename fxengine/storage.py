@@ -377,8 +377,10 @@ def _profile() -> dict[str, Any]:
 
 
 def _found(meta: Any) -> Found:
-    written = meta["last_modified"]
-    return Found(meta["path"], int(meta["size"]), nanoseconds(written), meta["e_tag"] or "", meta.get("version") or "")
+    etag = meta["e_tag"] or ""
+    if etag and not etag.endswith('"'):  # Azure's listings leave the quotes away that its other answers have
+        etag = f'"{etag}"'
+    return Found(meta["path"], int(meta["size"]), nanoseconds(meta["last_modified"]), etag, meta.get("version") or "")
 
 
 def nanoseconds(time: datetime) -> int:

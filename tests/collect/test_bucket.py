@@ -63,6 +63,42 @@ def test_what_passes_is_tried_again_with_pauses(monkeypatch: pytest.MonkeyPatch)
     assert len(asked) == 3
 
 
+AZURE = """<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="box"><Blobs><Blob><Name>a.jpg</Name>
+<Properties><Last-Modified>Sat, 28 Nov 2026 10:00:00 GMT</Last-Modified>
+<Etag>0x8D1</Etag><Content-Length>4</Content-Length>
+<Content-Type>image/jpeg</Content-Type></Properties></Blob></Blobs><NextMarker/></EnumerationResults>"""
+
+
+def test_azure_says_the_same_of_an_object_in_a_listing_and_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_list = "comp=list" in self.path
+            body = AZURE.encode() if is_list else b"fine"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", "application/xml" if is_list else "image/jpeg")
+            self.send_header("Last-Modified", "Sat, 28 Nov 2026 10:00:00 GMT")
+            self.send_header("ETag", '"0x8D1"')
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        facts = {"ENDPOINT": f"http://127.0.0.1:{server.server_port}", "ALLOW_HTTP": "true", "SKIP_SIGNATURE": "true"}
+        for name, value in {**facts, "STORAGE_ACCOUNT_NAME": "someone"}.items():
+            monkeypatch.setenv(f"AZURE_{name}", value)
+        open_bucket.cache_clear()
+        found = [each for page in open_bucket("az", "box").pages("") for each in page]
+        data, read = read_remote("az:/box/a.jpg", 100)
+        server.shutdown()
+        open_bucket.cache_clear()
+    assert data == b"fine"
+    assert [each.etag for each in found] == [read.etag] == ['"0x8D1"']
+
+
 @pytest.mark.parametrize(
     ("status", "code", "kind", "tries"),
     [
