@@ -16,7 +16,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # flags of pytest, of the scripts, of benchmarks and of the other programs that the pages name
 OTHERS = {"--all", "--fix", "--logdir", "--large", "--missing", "--names", "--net", "--seeds", "--splits", "--x", "--y",
           "--neighbors", "--vector", "--embedding_column_name", "--file_format",
-          "--address", "--entrypoint-num-gpus", "--array", "--cpus-per-task", "--dependency", "--gres", "--requeue",
+          "--address", "--entrypoint-num-gpus", "--array", "--cpus-per-task", "--dependency", "--gres", "--parsable", "--requeue",
           "--time", "--wrap"}  # fmt: skip
 
 
