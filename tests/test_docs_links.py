@@ -16,8 +16,8 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 # flags of pytest, of the scripts, of benchmarks and of the other programs that the pages name
 OTHERS = {"--all", "--fix", "--logdir", "--large", "--missing", "--names", "--net", "--seeds", "--splits", "--x", "--y",
           "--neighbors", "--vector", "--embedding_column_name", "--file_format",
-          "--address", "--entrypoint-num-gpus", "--array", "--cpus-per-task", "--dependency", "--gres", "--parsable", "--requeue",
-          "--time", "--wrap"}  # fmt: skip
+          "--address", "--entrypoint-num-gpus", "--array", "--cpus-per-task", "--dependency", "--gres", "--requeue",
+          "--parsable", "--time", "--wrap"}  # fmt: skip
 
 
 def anchors(page: Path) -> set[str]:
