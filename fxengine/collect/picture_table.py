@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BufferedReader
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import pyarrow.parquet as pq
 from fxengine.collect.item import SPLITS, TextColumns, escape_path
 from fxengine.collect.members import RATIO, Member, inner_path
 from fxengine.collect.memory import require
+from fxengine.collect.ranges import ranges_of
 from fxengine.errors import DecodeError, InputError, reason
-from fxengine.files import open_regular
 
 _SMALL = 1 << 24  # bytes that a row group may unpack to, however small it is
 _DIGITS = 9  # of a row's number, so that bytes sort as numbers
@@ -30,6 +31,7 @@ _KEPT = 1 << 24  # bytes of rows that stay in memory
 _NEIGHBOURS = 2  # rows at once that stay in any case: two readers go on side by side
 _AT_ONCE = 32  # rows
 _CURSORS = 2
+_BUFFER = 1 << 20  # bytes of a column that are read at once from a server
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 
 
@@ -40,11 +42,11 @@ class PictureTable:
         cut: always "": a Parquet file that is cut short has no footer, and is none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: BufferedReader) -> None:
         """Read its footer; raises InputError where it is no such file or holds no pictures, and OSError."""
         self.cut, self._path = "", path
         try:
-            self._file = pq.ParquetFile(open_regular(path, follow=True))
+            self._file = pq.ParquetFile(opened, buffer_size=_BUFFER if ranges_of(opened) else 0)
             self._schema = self._file.schema_arrow
             if _STORE in (self._schema.metadata or {}):
                 raise InputError(f"{path} is a part of a feature store, which holds vectors and no pictures.")
@@ -56,6 +58,11 @@ class PictureTable:
         self._kept: OrderedDict[tuple[int, str, int], pa.Array] = OrderedDict()
         self._cursors: OrderedDict[tuple[int, str], tuple[int, Iterator[pa.RecordBatch]]] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether any of its columns does."""
+        return bool(self._found)
 
     def members(self, *, texts: bool, columns: TextColumns = TextColumns()) -> Iterator[Member]:  # noqa: B008 - frozen
         """Yield its rows in their order; raises InputError where a column is missing, or does not hold pictures.
@@ -99,6 +106,8 @@ class PictureTable:
         try:
             value = self._value(group, name, member.at - self._starts[group])
         except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # of the disk or the network, not of pyarrow
+                raise DecodeError("io", f"Reading failed: {error.strerror}.") from error
             raise DecodeError("corrupt", f"Its row cannot be read: {reason(error)}.") from error
         data = _data_in(value)
         if data is None:
@@ -222,14 +231,6 @@ class PictureTable:
             raise InputError(f"{self._path} has no column {name!r}. It has: {', '.join(self._schema.names)}.")
         values: list[Any] = pc.cast(table[name], pa.string()).to_pylist() if _is_plain(table[name].type) else []
         return values or [None] * rows
-
-
-def holds_pictures(path: Path) -> bool:
-    """Tell whether a file is a Parquet file with one or more columns of pictures."""
-    try:
-        return path.suffix.lower() == ".parquet" and bool(PictureTable(path)._found)
-    except (InputError, OSError):
-        return False
 
 
 def _inner(column: str) -> str:
