@@ -20,7 +20,7 @@ from fxengine.collect.members import Member
 from fxengine.collect.remote import note_container, open_ranges, stat_container
 from fxengine.errors import InputError, reason
 from fxengine.files import open_regular
-from fxengine.storage import Found, is_remote
+from fxengine.storage import Found, is_remote, shown
 
 # End of a container's name -> module and class that opens it. To add a format, write the class and name it here.
 FORMATS = {
@@ -45,7 +45,7 @@ _opening = threading.Lock()  # a large one is not opened by two readers
 
 
 class Archive(Protocol):
-    """A class of `FORMATS`, made of a place and the open file.
+    """A class of `FORMATS`, made of what it is called in sentences, and the open file.
 
     Raises InputError where the file is no such, in a sentence, and OSError.
 
@@ -239,5 +239,5 @@ def _archive(key: _Key, open_file: Callable[[], BufferedReader]) -> Archive:
 def _opened(key: _Key, file: BufferedReader) -> Archive:
     path = key[0].lower()
     module, name = next(FORMATS[end] for end in sorted(FORMATS, key=len, reverse=True) if path.endswith(end))
-    archive: Archive = getattr(import_module(module), name)(Path(key[0]), file)
+    archive: Archive = getattr(import_module(module), name)(shown(key[0]), file)
     return archive

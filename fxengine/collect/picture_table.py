@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import BufferedReader
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -42,17 +41,17 @@ class PictureTable:
         cut: always "": a Parquet file that is cut short has no footer, and is none.
     """
 
-    def __init__(self, path: Path, opened: BufferedReader) -> None:
+    def __init__(self, called: str, opened: BufferedReader) -> None:
         """Read its footer; raises InputError where it is no such file or holds no pictures, and OSError."""
-        self.cut, self._path = "", path
+        self.cut, self._called = "", called
         try:
             self._file = pq.ParquetFile(opened, buffer_size=_BUFFER if ranges_of(opened) else 0)
             self._schema = self._file.schema_arrow
             if _STORE in (self._schema.metadata or {}):
-                raise InputError(f"{path} is a part of a feature store, which holds vectors and no pictures.")
+                raise InputError(f"{called} is a part of a feature store, which holds vectors and no pictures.")
             self._found: list[str] = [field.name for field in self._schema if self._holds_pictures(field)]
         except pa.ArrowException as error:
-            raise InputError(f"{path} is no Parquet file that can be read: {reason(error)}.") from error
+            raise InputError(f"{called} is no Parquet file that can be read: {reason(error)}.") from error
         groups = range(self._file.metadata.num_row_groups)
         self._starts: list[int] = [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
         self._kept: OrderedDict[tuple[int, str, int], pa.Array] = OrderedDict()
@@ -187,13 +186,14 @@ class PictureTable:
             what = (
                 f"has several columns of pictures ({there})" if self._found else f"has no column of pictures ({there})"
             )
-            raise InputError(f"{self._path} {what}: name one as `column`.")
+            raise InputError(f"{self._called} {what}: name one as `column`.")
         if named not in self._schema.names:
-            raise InputError(f"{self._path} has no column {named!r}. It has: {', '.join(self._schema.names)}.")
+            raise InputError(f"{self._called} has no column {named!r}. It has: {', '.join(self._schema.names)}.")
         self._ensure_single(named)
         kind = self._schema.field(named).type
         if not (_is_struct(kind) or _is_bytes(kind)):
-            raise InputError(f"The column {named!r} of {self._path} holds {kind}, not bytes of pictures: name another.")
+            where = f"{named!r} of {self._called}"
+            raise InputError(f"The column {where} holds {kind}, not bytes of pictures: name another.")
         return named
 
     def _holds_pictures(self, field: pa.Field) -> bool:
@@ -215,7 +215,7 @@ class PictureTable:
 
     def _ensure_single(self, name: str | None) -> None:
         if name is not None and self._schema.names.count(name) > 1:
-            raise InputError(f"{self._path} has two columns that are called {name!r}: give one of them another name.")
+            raise InputError(f"{self._called} has two columns that are called {name!r}: give one of them another name.")
 
     def _class_names(self, column: str | None) -> list[str]:
         facts: Any = {}
@@ -228,7 +228,7 @@ class PictureTable:
         if name is None:
             return [None] * rows
         if name not in table.column_names:
-            raise InputError(f"{self._path} has no column {name!r}. It has: {', '.join(self._schema.names)}.")
+            raise InputError(f"{self._called} has no column {name!r}. It has: {', '.join(self._schema.names)}.")
         values: list[Any] = pc.cast(table[name], pa.string()).to_pylist() if _is_plain(table[name].type) else []
         return values or [None] * rows
 

@@ -8,7 +8,6 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from fxengine.collect.members import RATIO, Member, ensure_readable, in_order, inner_path, is_too_long, size_of
 from fxengine.collect.ranges import ranges_of
@@ -27,21 +26,22 @@ class Zipped:
         cut: why members are left out, a sentence, or ""; a zip that is cut short has no directory, and is none.
     """
 
-    def __init__(self, path: Path, opened: io.BufferedReader) -> None:
+    def __init__(self, called: str, opened: io.BufferedReader) -> None:
         """Read its directory; raises InputError where it is no zip, or all of it is encrypted, and OSError."""
         self.cut = ""
         try:
             self._ranges = ranges_of(opened)
             self._file = _opened(opened)
         except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, MemoryError) as error:
-            raise InputError(f"{path} is no zip, or is cut short: {reason(error)}.") from error
+            raise InputError(f"{called} is no zip, or is cut short: {reason(error)}.") from error
         self._infos = self._file.infolist()
         files = [(at, info) for at, info in enumerate(self._infos) if not info.is_dir()]
         if files and all(info.flag_bits & _ENCRYPTED for _, info in files):
-            raise InputError(f"{path} is encrypted: unpack it with its password, and give the folder.")
+            raise InputError(f"{called} is encrypted: unpack it with its password, and give the folder.")
         members = [_member(at, info) for at, info in files if not is_too_long(info.filename)]
         if len(members) < len(files):
-            self.cut = f"{path} has {len(files) - len(members)} members whose names no file can have: they are left out"
+            count = len(files) - len(members)
+            self.cut = f"{called} has {count} members whose names no file can have: they are left out"
         self._members = {member.path: member for member in members}
 
     def members(self, *, texts: bool, columns: object = None) -> Iterator[Member]:

@@ -83,9 +83,9 @@ def test_rows_are_those_of_the_containers_on_a_disk(
         number = next(row["row"] for row in rows if row["id"] == key)
         assert thumb(Opened(FeatureStore.open(store)), Asked({"row": str(number)})).body.startswith(b"\xff\xd8")
     assert len(search(store, [f"{PLACE}/a.tar"], backbone=tiny.path, k=1).answers) == 20
-    report = duplicates(store)
-    assert report.groups == 20  # each photo lies in each container
-    assert np.bincount(report.table["group"]).tolist()[-20:] == [5] * 20
+    copies = duplicates(store)
+    assert copies.groups == 20  # each photo lies in each container
+    assert np.bincount(copies.table["group"]).tolist()[-20:] == [5] * 20
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.zip", "a.parquet"])
@@ -183,9 +183,7 @@ def test_what_is_no_container_or_cut_short_is_a_sentence(photos: Path, tmp_path:
     bucket.put("shards/both.tar", whole)
     listing = collect(f"{PLACE}/cut.tar")
     assert 0 < listing.count() < 20
-    assert listing.unreadable == [
-        f"s3:/{NAME}/shards/cut.tar is cut short or damaged behind its {listing.count()} first members"
-    ]
+    assert listing.unreadable == [f"{PLACE}/cut.tar is cut short or damaged behind its {listing.count()} first members"]
     with pytest.raises(InputError, match=r"none\.zip is no zip, or is cut short"):
         collect(f"{PLACE}/none.zip")
     bucket.put("shards/both.tar/cats/01.jpg", b"a folder, too")
