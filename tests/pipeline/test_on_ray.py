@@ -7,19 +7,21 @@ import socket
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fxengine import InputError, Progress, extract
+from fxengine import FeatureStore, InputError, Progress, extract
 from fxengine.backbones.spec import BackboneFile
 from fxengine.pipeline import driver
 from fxengine.pipeline.places import load_place, on_ray
+from tests.buckets import NAME, Served
 from tests.conftest import make_photo
 from tests.workers import leftovers, same_rows
 
 
 @pytest.mark.slow
 def test_a_lost_node_loses_and_doubles_nothing(
-    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, tiny: BackboneFile, monkeypatch: pytest.MonkeyPatch, bucket: Served
 ) -> None:
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     for i in range(20, 140):
@@ -46,12 +48,19 @@ def test_a_lost_node_loses_and_doubles_nothing(
                 cluster.add_node(num_cpus=1)
 
         summary = extract(photos, tmp_path / "two", backbone=tiny.path, part_rows=4, workers="ray", progress=lose)
+        place = f"s3://{NAME}/features"
+        there = extract(photos, place, backbone=tiny.path, part_rows=20, workers="ray")
     finally:
         cluster.shutdown()
     assert not nodes
     assert (summary.units, summary.units_open, summary.extracted, summary.workers) == (35, [], 140, 2)
     same_rows(tmp_path / "two", tmp_path / "one")
     assert leftovers(tmp_path / "two") == []
+    assert (there.units, there.units_open, there.extracted) == (7, [], 140)
+    in_bucket, in_folder = FeatureStore.open(place), FeatureStore.open(tmp_path / "one")
+    columns = ["row", "id", "label", "content_hash"]
+    assert in_bucket.rows(columns).equals(in_folder.rows(columns))
+    np.testing.assert_array_equal(in_bucket.vectors(), in_folder.vectors())
 
 
 def test_without_ray_the_line_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
