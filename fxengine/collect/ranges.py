@@ -8,7 +8,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import cache
 from itertools import count
 from typing import IO
@@ -84,19 +84,29 @@ class Ranges(io.RawIOBase):
                 self._asked(following)
             while len(_kept) > _KEPT:
                 _kept.popitem(last=False)
-        return wanted.result()
+        try:
+            return wanted.result()
+        except CancelledError:
+            raise OSError(errno.EIO, "the server does not answer") from None
 
     def _asked(self, number: int) -> Future[bytes]:
         key = (self._number, number)
         known = _kept.get(key)
-        if known is None or (known.done() and known.exception() is not None):  # who asks again tries again
+        if known is None or known.cancelled() or (known.done() and known.exception() is not None):  # tried again
             _kept[key] = _pool().submit(self._fetched, number)
         _kept.move_to_end(key)
         return _kept[key]
 
     def _fetched(self, number: int) -> bytes:
         begin, end = number * _BLOCK, min((number + 1) * _BLOCK, self.size)
-        data = self._fetch(begin, end)
+        try:
+            data = self._fetch(begin, end)
+        except OSError:
+            with _lock:  # each of the others would be waited for as long, at the end of the process, too
+                for (file, _), asked in _kept.items():
+                    if file == self._number:
+                        asked.cancel()
+            raise
         if len(data) != end - begin:
             raise OSError(errno.EIO, "the server gave less than was asked for")
         return data
