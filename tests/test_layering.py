@@ -81,6 +81,7 @@ PUBLIC = {"_exit", "_fields", "_replace"}  # of os and of named tuples: public, 
 # Who has a pool of threads, and for what: one function over blocks, and nothing that outlives it.
 POOLS = {
     "fxengine/collect/bucket.py",  # lists the next ranges of keys while one is used
+    "fxengine/collect/ranges.py",  # asks servers for the blocks of a container that follow
     "fxengine/collect/remote_list.py",  # asks servers for what a list names
     "fxengine/features/blocks.py",  # reads the next block while one is worked on
     "fxengine/heads/evaluate/scores.py",  # the area under the curve of every class

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,16 +11,17 @@ from pathlib import Path
 
 from fxengine.collect.folder import FolderListing, list_folder
 from fxengine.collect.frames import KEYFRAMES, TIME, fragment
-from fxengine.collect.item import SPLITS, Filters, Item, Payload, Place, TextColumns, escape_path, stamp
+from fxengine.collect.inside import items_in
+from fxengine.collect.item import Filters, Item, Payload, Place, TextColumns, escape_path, stamp
 from fxengine.collect.members import TEXT
-from fxengine.collect.opened import ensure_videos, is_archive, is_video, open_archive, open_video
-from fxengine.collect.picture_table import holds_pictures
+from fxengine.collect.opened import ensure_videos, holds_pictures, is_archive, is_video, open_video
+from fxengine.collect.remote import kind_of, refused
 from fxengine.collect.stored import read_stored
 from fxengine.collect.text_files import utf8_of
 from fxengine.errors import InputError
+from fxengine.storage import BUCKETS, is_remote, shown
+from fxengine.storage import split as split_place
 
-# What Hugging Face calls the shards of a split, and those who write tars after it.
-_SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d+(-of-\d+)?\.", re.IGNORECASE)
 _FRAMES = f"{TIME}/"  # how the listing of a folder says that a file is a video: sorted where its frames are
 _TEXTS = ("*.[tT][xX][tT]",)
 
@@ -63,7 +63,7 @@ class ArchiveListing:
             yield from self._frames(self.only, str(self.root / self.only), None, None)
             return
         if self.files is None:
-            yield from self._inside(self.only, str(self.root / self.only), None, None)
+            yield from items_in(self.place, self.only, str(self.root / self.only), self._tell)
             return
         video = ""
         for path, entry, label, split in self.files.files():
@@ -89,9 +89,7 @@ class ArchiveListing:
     def _in_folder(self, path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Iterator[Item]:
         """Yield what is in a container of a folder; one that is none, or holds no pictures, is a file as others."""
         try:
-            open_archive(entry.path)
-            columns = TextColumns() if not entry.name.lower().endswith(".parquet") else self.place.columns
-            found = self._inside(path, entry.path, label, split, columns)
+            found = items_in(self.place, path, entry.path, self._tell, label, split)
             first = next(found, None)
         except (InputError, OSError):
             if self.place.filters.admit(path) and self.place.modality == "picture":
@@ -100,25 +98,6 @@ class ArchiveListing:
         if first is not None:
             yield first
             yield from found
-
-    def _inside(
-        self, path: str, source: str, label: str | None, split: str | None, columns: TextColumns | None = None
-    ) -> Iterator[Item]:
-        archive, mtime_ns = open_archive(source)
-        self._tell(archive.cut)
-        shard = _SHARD.match(os.path.basename(path))  # noqa: PTH119
-        split = split or (shard[1].lower() if shard else None)
-        columns = self.place.columns if columns is None else columns
-        for member in archive.members(texts=self.place.modality == "text", columns=columns):
-            if self.place.filters.admit(f"{path}/{member.path}"):
-                yield Item(
-                    escape_path(f"{path}/{member.path}"),
-                    f"{source}/{member.path}",
-                    member.size,
-                    mtime_ns,
-                    member.label or label,
-                    member.split or split,
-                )
 
     def _in_video(self, path: str, entry: os.DirEntry[str], label: str | None, split: str | None) -> Iterator[Item]:
         """Yield the frames of a video of a folder; a file that is none is a file as others."""
@@ -154,6 +133,8 @@ def takes(place: Place) -> bool:
     """Tell whether it lists such a place: a container, or a folder whose containers are to be opened."""
     if place.listing is not None:
         return False
+    if is_remote(place.root):
+        return _is_on_server(place)
     if (place.containers or place.frames is not None) and place.root.is_dir():
         return True
     if is_video(place.root.name) and place.root.is_file():
@@ -163,6 +144,13 @@ def takes(place: Place) -> bool:
     if place.root.suffix.lower() == ".parquet":  # else one of texts, or a store's part
         return place.modality == "picture" and (place.columns.text is not None or holds_pictures(place.root))
     return True
+
+
+def _is_on_server(place: Place) -> bool:
+    """Tell whether a place is a container that lies in a bucket; an address of the web is a list of one."""
+    is_other = place.modality == "text" and place.root.suffix.lower() == ".parquet"  # a table of texts
+    in_bucket = split_place(place.root)[0] in BUCKETS and is_archive(place.root.name) and not is_other
+    return in_bucket and kind_of(str(place.root)) == "file"
 
 
 def open_listing(place: Place) -> ArchiveListing:
@@ -179,18 +167,23 @@ def open_listing(place: Place) -> ArchiveListing:
         listing = ArchiveListing(place.root, files, "", replace(place, filters=filters))
         listing.unreadable = files.unreadable
         return listing
+    called = shown(place.root)
     if is_video(place.root.name):
         ensure_videos()
     if place.root.suffix.lower() != ".parquet" and place.columns != TextColumns():
-        raise InputError(f"{place.root} has no columns: name none.")
+        raise InputError(f"{called} has no columns: name none.")
     listing = ArchiveListing(place.root.parent, None, place.root.name, place)
     unfiltered = replace(listing, place=replace(place, filters=Filters()), unreadable=[])
     items = iter(unfiltered)
-    if (first := next(items, None)) is None:
+    try:
+        first = next(items, None)
+    except OSError as error:
+        raise (refused(place.root, error) if is_remote(place.root) else error) from error
+    if first is None:
         noun = "text (.txt)" if place.modality == "text" else "picture"
-        raise InputError(". ".join([f"{place.root} holds no {noun}", *unfiltered.unreadable]) + ".")
+        raise InputError(". ".join([f"{called} holds no {noun}", *unfiltered.unreadable]) + ".")
     if place.modality == "picture" and all(item.key.lower().endswith(TEXT) for item in chain([first], items)):
-        raise InputError(f"{place.root} holds no picture, but texts ({TEXT}): name a backbone of texts as `backbone`.")
+        raise InputError(f"{called} holds no picture, but texts ({TEXT}): name a backbone of texts as `backbone`.")
     return listing
 
 

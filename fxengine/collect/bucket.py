@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from heapq import heappop, heappush
 from itertools import islice, pairwise
 from pathlib import Path
 
 from fxengine.collect.folder import PICTURE_SUFFIXES, label_rule
+from fxengine.collect.inside import items_in
 from fxengine.collect.item import Filters, Item, Payload, Place, TextColumns, columns_refused, escape_path
 from fxengine.collect.members import folders_in
-from fxengine.collect.opened import is_archive
+from fxengine.collect.opened import archive_above, is_archive
 from fxengine.collect.remote import kind_of, read_remote, refused
+from fxengine.collect.stored import read_stored
 from fxengine.collect.text_files import SUFFIXES, TEXTS, utf8_of
-from fxengine.errors import InputError
+from fxengine.errors import DecodeError, InputError
 from fxengine.storage import BUCKETS, PAGE, Bucket, Found, is_remote, open_bucket, shown, split
 
 _RANGES = 256  # that a listing is cut into at most
@@ -29,22 +32,20 @@ _AHEAD = 8  # each so many pages
 class BucketListing:
     """The inputs below one folder of a bucket, or one key; iterating yields `Item`s sorted by id, bytewise.
 
-    Every key that is not hidden is an input, as on a disk. Memory is that of some 128 pages of 1000 keys, and of the
-    names of the first two levels of folders.
+    Every key that is not hidden is an input, as on a disk, or what is in it, where containers are opened. Memory is
+    that of some 128 pages of 1000 keys, and of the names of the first two levels of folders.
 
     Attributes:
         root: the folder, or the one that the key is in.
         only: the one key below it, or "".
-        filters: which keys count.
-        modality: what the inputs are.
+        place: what it was asked for.
         labelled: folders tell labels.
-        unreadable: always empty: what cannot be listed ends a listing.
+        unreadable: containers that are cut short, filled while iterating; what cannot be listed ends a listing.
     """
 
     root: Path
-    only: str = ""
-    filters: Filters = field(default_factory=Filters)
-    modality: str = "picture"
+    only: str
+    place: Place
     labelled: bool = True
     unreadable: list[str] = field(default_factory=list)
 
@@ -55,32 +56,67 @@ class BucketListing:
             if path <= last:
                 raise InputError(f"{self._bucket.called} does not list in the order of the keys: copy it to a disk.")
             last = path
-            if self.filters.admit(path):
-                label, split_ = label_of(path)
-                key = escape_path(path)
-                yield Item(key, f"{self.root}/{path}", found.size, found.mtime_ns, label, split_, etag=found.etag)
+            if path.endswith("/"):
+                yield from self._inside(path[:-1], found, *label_of(path))
+            elif self.place.filters.admit(path):
+                yield self._item(path, found, *label_of(path))
+
+    def _item(self, path: str, found: Found, label: str | None, split_: str | None) -> Item:
+        source = f"{self.root}/{path}"
+        return Item(escape_path(path), source, found.size, found.mtime_ns, label, split_, etag=found.etag)
+
+    def _inside(self, path: str, found: Found, label: str | None, split_: str | None) -> Iterator[Item]:
+        """Yield what is in a container; one that is none, or holds no pictures, is a key as others."""
+        inside = items_in(self.place, path, f"{self.root}/{path}", self._tell, label, split_, found=found)
+        try:
+            first = next(inside, None)
+            if first is not None:
+                yield first
+                yield from inside
+        except InputError:
+            if self.place.filters.admit(path) and self.place.modality == "picture":
+                yield self._item(path, found, label, split_)
+        except OSError as error:
+            raise refused(Path(f"{self.root}/{path}"), error) from error
+
+    def _tell(self, sentence: str) -> None:
+        if sentence and sentence not in self.unreadable:
+            self.unreadable.append(sentence)
 
     def count(self) -> int:
         """Return how many inputs there are."""
-        return self._survey[0]
+        return sum(1 for _ in self) if self.place.containers else self._survey[0]
 
     def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
-        """Return what a key holds; raises DecodeError as `read_remote` and, of texts, `utf8_of` do."""
-        data, found = read_remote(item.source, max_bytes)
-        read = item._replace(size=found.size, mtime_ns=found.mtime_ns, etag=found.etag)
-        return (utf8_of(data) if self.modality == "text" else data), read
+        """Return what a key, or a member of a container, holds; raises DecodeError as `read_remote`, `read_stored` and,
+        of texts, `utf8_of` do.
+        """
+        if self.place.containers and not self._is_key(item):
+            payload, read = read_stored(item, max_bytes)
+            assert isinstance(payload, bytes), "no key here is a box or a frame"
+            data = payload
+        else:
+            data, found = read_remote(item.source, max_bytes)
+            read = item._replace(size=found.size, mtime_ns=found.mtime_ns, etag=found.etag)
+        return (utf8_of(data) if self.place.modality == "text" else data), read
+
+    def _is_key(self, item: Item) -> bool:
+        try:
+            return archive_above(item.source) is None
+        except OSError as error:
+            raise DecodeError("io", f"Reading failed: {error.strerror}.") from error
 
     @cached_property
     def _survey(self) -> tuple[int, list[str]]:
         """How many inputs there are, and one path of each folder of the first two levels that may be a class."""
         count, folders = 0, dict[str, None]()
-        suffixes = SUFFIXES if self.modality == "text" else PICTURE_SUFFIXES
+        suffixes = SUFFIXES if self.place.modality == "text" else PICTURE_SUFFIXES
         for path, _ in self._inputs():
-            count += self.filters.admit(path)
+            count += self.place.filters.admit(path)
             suffix = os.path.splitext(path)[1].lower()
             # Without the filters: which folders are classes must not depend on what is extracted this time.
             if suffix in suffixes or not suffix:
-                folders["/".join([*path.split("/", 2)[:-1][:2], ""])] = None
+                folders["/".join([*path.rstrip("/").split("/", 2)[:-1][:2], ""])] = None
         return count, [*folders]
 
     @cached_property
@@ -88,7 +124,27 @@ class BucketListing:
         return open_bucket(*split(str(self.root))[:2])
 
     def _inputs(self) -> Iterator[tuple[str, Found]]:
-        """Yield the path below the root of every key that is no hidden one, nor stands for a folder."""
+        """Yield the path below the root of every key that is no hidden one, nor stands for a folder.
+
+        One that is to be opened has a "/" behind it, and comes where its members are sorted: behind "a.tar-2".
+        """
+        opened = list[tuple[str, Found]]()
+        for path, found in self._keys():
+            while opened and opened[0][0] < path:
+                container = heappop(opened)
+                if path.startswith(container[0]):
+                    raise InputError(
+                        f"{shown(self.root / container[0][:-1])} is both a container and a folder: rename one of them."
+                    )
+                yield container
+            if self.place.containers and is_archive(path):
+                heappush(opened, (f"{path}/", found))
+            else:
+                yield path, found
+        while opened:
+            yield heappop(opened)
+
+    def _keys(self) -> Iterator[tuple[str, Found]]:
         prefix = split(str(self.root))[2]
         try:
             if self.only:
@@ -215,16 +271,13 @@ def open_listing(place: Place) -> BucketListing:
     called = shown(place.root)
     if place.columns != TextColumns():
         raise columns_refused(f"{called} is no table.")
-    if place.containers:
-        raise InputError(f"Containers in a bucket are not opened: copy {called} to a disk, or leave `containers` away.")
     kind = kind_of(str(place.root))
     if kind is None:
         raise InputError(f"There is nothing in {called}.")
     if kind == "file":
-        if is_archive(place.root.name):
-            raise InputError(f"{called} is a container, which is not opened in a bucket: copy it to a disk.")
-        return BucketListing(place.root.parent, place.root.name, modality=place.modality)
+        single = replace(place, containers=False, filters=Filters())
+        return BucketListing(place.root.parent, place.root.name, single)
     filters = place.filters
     if place.modality == "text" and not filters.include:
         filters = replace(filters, include=TEXTS)
-    return BucketListing(place.root, "", filters, place.modality)
+    return BucketListing(place.root, "", replace(place, filters=filters))

@@ -27,7 +27,7 @@ class Member(NamedTuple):
         path: where it lies in there, as `inner_path` gives it.
         size: bytes; of a row of a Parquet file its share of the row group.
         at: where it begins, or its number.
-        label: what stands beside it, or None.
+        label: what stands beside it, or None; of what says a label itself that one, where it was read already.
         split: the same.
         refused: why it is not read, a sentence, or "".
     """
@@ -110,13 +110,22 @@ def _is_beside(path: str, keys: Container[str]) -> bool:
 def _label_beside(stem: str, by_name: Mapping[str, Member], read: Callable[[Member], bytes]) -> str | None:
     for suffix in (_CLASS, _FACTS):
         member = by_name.get(stem + suffix)
-        if member is None or member.size > _LONGEST or member.refused:
-            continue
-        with suppress(ValueError, RecursionError, DecodeError):
-            said = read(member).decode("utf-8-sig").strip()
-            found = said if suffix == _CLASS else _label_in(json.loads(said))
-            if found:
-                return escape_path(found)
+        if member is not None and says_label(member) and (found := member.label or label_said(member, read)):
+            return found
+    return None
+
+
+def says_label(member: Member) -> bool:
+    """Tell whether a member is read for the label of the picture that it stands beside."""
+    return _suffix(member.path) in (_CLASS, _FACTS) and member.size <= _LONGEST and not member.refused
+
+
+def label_said(member: Member, read: Callable[[Member], bytes]) -> str | None:
+    """Return the label in such a member, None where it says none."""
+    with suppress(ValueError, RecursionError, DecodeError):
+        said = read(member).decode("utf-8-sig").strip()
+        found = said if _suffix(member.path) == _CLASS else _label_in(json.loads(said))
+        return escape_path(found) if found else None
     return None
 
 

@@ -8,8 +8,8 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BufferedReader
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from fxengine.collect.item import SPLITS, TextColumns, escape_path
 from fxengine.collect.members import RATIO, Member, inner_path
 from fxengine.collect.memory import require
+from fxengine.collect.ranges import ranges_of
 from fxengine.errors import DecodeError, InputError, reason
-from fxengine.files import open_regular
 
 _SMALL = 1 << 24  # bytes that a row group may unpack to, however small it is
 _DIGITS = 9  # of a row's number, so that bytes sort as numbers
@@ -30,6 +30,7 @@ _KEPT = 1 << 24  # bytes of rows that stay in memory
 _NEIGHBOURS = 2  # rows at once that stay in any case: two readers go on side by side
 _AT_ONCE = 32  # rows
 _CURSORS = 2
+_BUFFER = 1 << 20  # bytes of a column that are read at once from a server
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 
 
@@ -40,22 +41,27 @@ class PictureTable:
         cut: always "": a Parquet file that is cut short has no footer, and is none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, called: str, opened: BufferedReader) -> None:
         """Read its footer; raises InputError where it is no such file or holds no pictures, and OSError."""
-        self.cut, self._path = "", path
+        self.cut, self._called = "", called
         try:
-            self._file = pq.ParquetFile(open_regular(path, follow=True))
+            self._file = pq.ParquetFile(opened, buffer_size=_BUFFER if ranges_of(opened) else 0)
             self._schema = self._file.schema_arrow
             if _STORE in (self._schema.metadata or {}):
-                raise InputError(f"{path} is a part of a feature store, which holds vectors and no pictures.")
+                raise InputError(f"{called} is a part of a feature store, which holds vectors and no pictures.")
             self._found: list[str] = [field.name for field in self._schema if self._holds_pictures(field)]
         except pa.ArrowException as error:
-            raise InputError(f"{path} is no Parquet file that can be read: {reason(error)}.") from error
+            raise InputError(f"{called} is no Parquet file that can be read: {reason(error)}.") from error
         groups = range(self._file.metadata.num_row_groups)
         self._starts: list[int] = [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
         self._kept: OrderedDict[tuple[int, str, int], pa.Array] = OrderedDict()
         self._cursors: OrderedDict[tuple[int, str], tuple[int, Iterator[pa.RecordBatch]]] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether any of its columns does."""
+        return bool(self._found)
 
     def members(self, *, texts: bool, columns: TextColumns = TextColumns()) -> Iterator[Member]:  # noqa: B008 - frozen
         """Yield its rows in their order; raises InputError where a column is missing, or does not hold pictures.
@@ -99,6 +105,8 @@ class PictureTable:
         try:
             value = self._value(group, name, member.at - self._starts[group])
         except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # of the disk or the network, not of pyarrow
+                raise DecodeError("io", f"Reading failed: {error.strerror}.") from error
             raise DecodeError("corrupt", f"Its row cannot be read: {reason(error)}.") from error
         data = _data_in(value)
         if data is None:
@@ -178,13 +186,14 @@ class PictureTable:
             what = (
                 f"has several columns of pictures ({there})" if self._found else f"has no column of pictures ({there})"
             )
-            raise InputError(f"{self._path} {what}: name one as `column`.")
+            raise InputError(f"{self._called} {what}: name one as `column`.")
         if named not in self._schema.names:
-            raise InputError(f"{self._path} has no column {named!r}. It has: {', '.join(self._schema.names)}.")
+            raise InputError(f"{self._called} has no column {named!r}. It has: {', '.join(self._schema.names)}.")
         self._ensure_single(named)
         kind = self._schema.field(named).type
         if not (_is_struct(kind) or _is_bytes(kind)):
-            raise InputError(f"The column {named!r} of {self._path} holds {kind}, not bytes of pictures: name another.")
+            where = f"{named!r} of {self._called}"
+            raise InputError(f"The column {where} holds {kind}, not bytes of pictures: name another.")
         return named
 
     def _holds_pictures(self, field: pa.Field) -> bool:
@@ -206,7 +215,7 @@ class PictureTable:
 
     def _ensure_single(self, name: str | None) -> None:
         if name is not None and self._schema.names.count(name) > 1:
-            raise InputError(f"{self._path} has two columns that are called {name!r}: give one of them another name.")
+            raise InputError(f"{self._called} has two columns that are called {name!r}: give one of them another name.")
 
     def _class_names(self, column: str | None) -> list[str]:
         facts: Any = {}
@@ -219,17 +228,9 @@ class PictureTable:
         if name is None:
             return [None] * rows
         if name not in table.column_names:
-            raise InputError(f"{self._path} has no column {name!r}. It has: {', '.join(self._schema.names)}.")
+            raise InputError(f"{self._called} has no column {name!r}. It has: {', '.join(self._schema.names)}.")
         values: list[Any] = pc.cast(table[name], pa.string()).to_pylist() if _is_plain(table[name].type) else []
         return values or [None] * rows
-
-
-def holds_pictures(path: Path) -> bool:
-    """Tell whether a file is a Parquet file with one or more columns of pictures."""
-    try:
-        return path.suffix.lower() == ".parquet" and bool(PictureTable(path)._found)
-    except (InputError, OSError):
-        return False
 
 
 def _inner(column: str) -> str:

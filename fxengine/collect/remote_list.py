@@ -6,13 +6,16 @@ import posixpath
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fxengine.collect.inside import items_in
 from fxengine.collect.item import Item, Payload, Place, TextColumns, columns_refused, escape_path
+from fxengine.collect.opened import is_archive
 from fxengine.collect.paths import list_paths
 from fxengine.collect.remote import read_remote, stat_remote
+from fxengine.collect.stored import read_member
 from fxengine.collect.text_files import utf8_of
 from fxengine.collect.web import SLASH
 from fxengine.errors import InputError
@@ -31,16 +34,14 @@ class RemoteList:
     Attributes:
         root: what ids are relative to: a folder of a bucket, or of a host, or "https:".
         addresses: id -> the whole address, of the web with its query, which nothing else knows.
-        modality: what the inputs are.
-        private: whether they may lie at private addresses.
-        unreadable: always empty; what is not there becomes an error row.
+        place: what it was asked for.
+        unreadable: containers that are cut short, filled while iterating; what is not there becomes an error row.
         labelled: a list tells no labels.
     """
 
     root: Path
     addresses: dict[str, str]
-    modality: str = "picture"
-    private: bool = False
+    place: Place
     unreadable: list[str] = field(default_factory=list)
     labelled: bool = False
     _told: dict[str, Found] = field(default_factory=dict)
@@ -52,34 +53,78 @@ class RemoteList:
             for path in self.addresses:
                 waiting.append((path, pool.submit(self._stat, path)))
                 if len(waiting) > 2 * _AT_ONCE:
-                    yield self._item(*waiting.popleft())
+                    yield from self._items(*waiting.popleft())
             while waiting:
-                yield self._item(*waiting.popleft())
+                yield from self._items(*waiting.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def count(self) -> int:
         """Return how many inputs the list names."""
-        return len(self.addresses)
+        return sum(1 for _ in self) if self._opens_any else len(self.addresses)
 
     def read(self, item: Item, max_bytes: int) -> tuple[Payload, Item]:
         """Return what an input holds; raises DecodeError as `read_remote` and, of texts, `utf8_of` do."""
-        path = item.source[len(str(self.root)) + 1 :]
-        data, found = read_remote(item.source, max_bytes, url=self.addresses.get(path), private=self.private)
-        read = item._replace(size=found.size, mtime_ns=found.mtime_ns, etag=found.etag)
-        return (utf8_of(data) if self.modality == "text" else data), read
+        path, private = item.source[len(str(self.root)) + 1 :], self.place.allow_private
+        if path in self.addresses:
+            data, found = read_remote(item.source, max_bytes, url=self.addresses[path], private=private)
+            read = item._replace(size=found.size, mtime_ns=found.mtime_ns, etag=found.etag)
+        else:
+            container = self._container_above(path)
+            source, url = f"{self.root}/{container}", self.addresses[container]
+            data, (size, mtime_ns) = read_member(
+                source, path[len(container) + 1 :], max_bytes, url=url, private=private
+            )
+            read = item._replace(size=size, mtime_ns=mtime_ns)
+        return (utf8_of(data) if self.place.modality == "text" else data), read
+
+    def _opens(self, path: str) -> bool:
+        return self.place.containers and is_archive(path)
+
+    @property
+    def _opens_any(self) -> bool:
+        return any(map(self._opens, self.addresses))
+
+    def _container_above(self, path: str) -> str:
+        """Return the container of the list that a path leads into."""
+        while path not in self.addresses:
+            path = path.rpartition("/")[0]
+        return path
+
+    def _items(self, path: str, found: Future[Found]) -> Iterator[Item]:
+        told = found.result()
+        if not self._opens(path) or told.size < 0:
+            yield self._item(path, told)
+            return
+        source, url = f"{self.root}/{path}", self.addresses[path]
+        inside = items_in(self.place, path, source, self._tell, found=told, url=url)
+        try:
+            first = next(inside, None)
+            if first is not None:
+                yield first
+                yield from inside
+        except OSError as error:
+            raise InputError(
+                f"{shown(source)} cannot be read: {error.strerror}. Run the same command again, or leave it away."
+            ) from error
+        except InputError:  # it is none
+            if self.place.modality == "picture":
+                yield self._item(path, told)
+
+    def _tell(self, sentence: str) -> None:
+        if sentence and sentence not in self.unreadable:
+            self.unreadable.append(sentence)
 
     def _stat(self, path: str) -> Found:
         if path not in self._told:
             try:
-                found = stat_remote(f"{self.root}/{path}", url=self.addresses[path], private=self.private)
+                found = stat_remote(f"{self.root}/{path}", url=self.addresses[path], private=self.place.allow_private)
             except OSError:
                 found = _NOTHING
             self._told[path] = found
         return self._told[path]
 
-    def _item(self, path: str, found: Future[Found]) -> Item:
-        told = found.result()
+    def _item(self, path: str, told: Found) -> Item:
         return Item(escape_path(path), f"{self.root}/{path}", told.size, told.mtime_ns, etag=told.etag)
 
 
@@ -101,12 +146,22 @@ def open_listing(place: Place) -> RemoteList:
     if listing is None:
         if "/" not in str(root).partition(":/")[2]:
             raise InputError(f"{shown(root)} cannot be listed: name the addresses in a file, as `listing`.")
-        return RemoteList(root.parent, {root.name: str(root)}, place.modality, place.allow_private)
+        return RemoteList(root.parent, {root.name: str(root)}, replace(place, containers=is_archive(root.name)))
     given = list_paths(listing, root).paths
     on_web = split(str(root))[0] == WEB
     found = _of_web(given, str(root), str(listing)) if on_web else _of_bucket(given, str(root), str(listing))
-    kept = sorted(filter(place.filters.admit, found), key=lambda path: escape_path(path).encode())
-    return RemoteList(root, {path: found[path] for path in kept}, place.modality, place.allow_private)
+    opened = {path for path in found if place.containers and is_archive(path)}
+    kept = [path for path in found if path in opened or place.filters.admit(path)]
+    if both := next((path for path in kept if not opened.isdisjoint(_above(path))), None):
+        raise InputError(f"The list {listing} names a container and {both} in it: leave one of them away.")
+    # A container lies where its members do.
+    kept.sort(key=lambda path: escape_path(f"{path}/" if path in opened else path).encode())
+    return RemoteList(root, {path: found[path] for path in kept}, place)
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _of_bucket(given: Iterable[str], root: str, called: str) -> dict[str, str]:

@@ -21,10 +21,17 @@ from fxengine.collect.frames import TIME, fragment, frame_hash, time_in
 from fxengine.collect.item import XYWH, Crop, Item, Payload, sha256_of, stamp, unescape_path
 from fxengine.collect.local import read_file, stat_item
 from fxengine.collect.opened import archive_above, is_video, open_archive, open_video
-from fxengine.collect.remote import kind_of, open_remote, read_remote, stat_remote
+from fxengine.collect.remote import (
+    ensure_answered,
+    forget_container,
+    kind_of,
+    open_remote,
+    read_remote,
+    stat_remote,
+)
 from fxengine.errors import DecodeError, InputError, reason
 from fxengine.files import open_regular
-from fxengine.storage import WEB, absolute, is_remote, split
+from fxengine.storage import WEB, absolute, is_remote, shown, split
 from fxengine.trust import within_named
 
 _SHOWN = 200  # characters of a folder
@@ -57,18 +64,40 @@ def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[Payload, 
 
 def read_file_at(path: str, max_bytes: int) -> tuple[bytes, tuple[int, int]]:
     """Return the bytes of a file, or of a member of a container, as `read_place` does."""
+    with _told("Its container"):
+        found = archive_above(path)
+    if found is not None:
+        return read_member(*found, max_bytes)
     if is_remote(path):
         data, told = read_remote(path, max_bytes)
         return data, (told.size, told.mtime_ns)
-    if (found := archive_above(path)) is None:
-        return read_file(path, max_bytes)
-    container, inside = found
-    with _told("Its container"):
-        archive, mtime_ns = open_archive(container)
-        member = archive.find(inside)
-    if member is None:
-        raise DecodeError("vanished", "It is not in its container (any more).")
-    return archive.read(member, max_bytes), (member.size, mtime_ns)
+    return read_file(path, max_bytes)
+
+
+def read_member(
+    container: str, inside: str, max_bytes: int, *, url: str | None = None, private: bool = False
+) -> tuple[bytes, tuple[int, int]]:
+    """Return the bytes of a member of a container as `read_place` does.
+
+    Args:
+        container: the container's place.
+        inside: the path in there.
+        max_bytes: what is refused as too large.
+        url: its whole address on the web, with its query.
+        private: whether it may lie at a private address.
+    """
+    try:
+        with _told("Its container"):
+            archive, mtime_ns, _ = open_archive(container, url=url, private=private)
+            member = archive.find(inside)
+        if member is None:
+            raise DecodeError("vanished", "It is not in its container (any more).")
+        return archive.read(member, max_bytes), (member.size, mtime_ns)
+    except DecodeError as error:
+        if error.code == "io" and is_remote(container):
+            ensure_answered(container)
+            forget_container(container)  # which may be another one now
+        raise
 
 
 @contextmanager
@@ -90,7 +119,7 @@ def is_there(path: str | os.PathLike[str]) -> bool:
     """
     if is_remote(path):
         place = absolute(path)
-        return split(place)[0] == WEB or kind_of(place) is not None
+        return split(place)[0] == WEB or kind_of(place) is not None or stat_place("", place).size >= 0
     return os.path.exists(path) or stat_place("", os.fspath(path)).size >= 0  # noqa: PTH110 - a name may be too long
 
 
@@ -101,15 +130,15 @@ def open_place(path: Path) -> tuple[BufferedReader, int]:
         InputError: the container is none, or the member cannot be read.
         OSError: it is not there, or may not be read.
     """
-    if is_remote(path):
-        return open_remote(str(path))
     if archive_above(str(path)) is None:
+        if is_remote(path):
+            return open_remote(str(path))
         opened = open_regular(path, follow=True)
         return opened, stamp(os.fstat(opened.fileno()))[1]
     try:
         data, (_, mtime_ns) = read_file_at(str(path), sys.maxsize)
     except DecodeError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{shown(path)} cannot be read: {error}") from error
     with tempfile.TemporaryFile(prefix="fxengine-") as kept:
         kept.write(data)
         kept.seek(0)
@@ -126,7 +155,7 @@ def _is_member(path: str) -> bool:
     """Tell whether a path is that of a member of a container."""
     with suppress(InputError, OSError):
         if (found := archive_above(path)) is not None:
-            return open_archive(found[0])[0].find(found[1]) is not None
+            return open_archive(found[0]).archive.find(found[1]) is not None
     return False
 
 
@@ -176,8 +205,10 @@ def is_gone(path: str) -> bool:
     if not is_remote(path):
         return not os.path.lexists(path)
     try:
+        if (found := archive_above(path)) is not None:
+            return open_archive(found[0], fresh=True).archive.find(found[1]) is None
         stat_remote(path)
-    except OSError as error:
+    except (InputError, OSError) as error:
         return isinstance(error, FileNotFoundError)
     return False
 
@@ -192,21 +223,24 @@ def stat_place(key: str, place: str) -> Item:
             if video.has(frame[1]):
                 return Item(key, place, video.size, mtime_ns)
         return Item(key, place, -1, 0)
-    if is_remote(place):
-        try:
-            told = stat_remote(place)
-        except OSError:
-            return Item(key, place, -1, 0)
-        return Item(key, place, told.size, told.mtime_ns, etag=told.etag)
-    if (found := archive_above(place)) is None:
-        return stat_item(key, place)
-    container, inside = found
     try:
-        archive, mtime_ns = open_archive(container)
+        if (found := archive_above(place)) is not None:
+            return _stat_member(key, place, *found)
+        if is_remote(place):
+            told = stat_remote(place)
+            return Item(key, place, told.size, told.mtime_ns, etag=told.etag)
+    except OSError:
+        return Item(key, place, -1, 0)
+    return stat_item(key, place)
+
+
+def _stat_member(key: str, place: str, container: str, inside: str) -> Item:
+    try:
+        archive, mtime_ns, etag = open_archive(container, fresh=True)
         member = archive.find(inside)
-    except (InputError, OSError):
-        member, mtime_ns = None, 0
-    return Item(key, place, -1, 0) if member is None else Item(key, place, member.size, mtime_ns)
+    except InputError:
+        return Item(key, place, -1, 0)
+    return Item(key, place, -1, 0) if member is None else Item(key, place, member.size, mtime_ns, etag=etag)
 
 
 def is_named(path: str) -> bool:

@@ -34,6 +34,7 @@ _REDIRECTS = 5
 SLASH = "\udc2f"  # a "/" in a place that a path would lose: one behind another, or at the end
 _PIECE = 1 << 20
 _PORT = 443
+_FACTS = "bytes=0-0"  # the range that is asked for where only the facts are wanted
 _RANGE = re.compile(r"bytes 0-\d{1,18}/(\d{1,18})", re.ASCII)
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)  # longer ones are none, and no int64 holds them
 _AGAIN = frozenset({408, 425, 429})  # and all from 500 on
@@ -113,12 +114,25 @@ def fetch(url: str, max_bytes: int, *, private: bool = False) -> tuple[bytes, Fo
     return _tried(url, max_bytes, private=private)
 
 
-def _tried(url: str, most: int | None, *, private: bool) -> tuple[bytes, Found]:
-    """Ask, and ask again where that may help; `most` is None where only the facts are wanted."""
+def fetch_range(url: str, begin: int, end: int, etag: str, *, private: bool = False) -> bytes:
+    """Return the bytes of an address from `begin` to before `end`; raises OSError as `facts_of` does, and where it is
+    another than `etag` says, or its server gives no ranges.
+    """
+    try:
+        data, found = _tried(url, end - begin, private=private, span=f"bytes={begin}-{end - 1}")
+    except DecodeError as error:
+        raise OSError(errno.EIO, "the server gave more than was asked for") from error
+    if etag and found.etag != etag:
+        raise OSError(errno.ESTALE, "it was written anew meanwhile")
+    return data
+
+
+def _tried(url: str, most: int | None, *, private: bool, span: str = "") -> tuple[bytes, Found]:
+    """Ask, and ask again where that may help; `most` is None where only the facts are wanted, `span` a range."""
     pause, name = _PAUSE, _parts(url)[0].name
     for left in reversed(range(1 if name in _silent else _TRIES)):
         try:
-            found = _followed(url, most, private=private)
+            found = _followed(url, most, span, private=private)
             _silent.discard(name)
             return found
         except _Passing as error:
@@ -131,18 +145,20 @@ def _tried(url: str, most: int | None, *, private: bool) -> tuple[bytes, Found]:
     raise AssertionError("the last try returns or raises")
 
 
-def _followed(url: str, most: int | None, *, private: bool) -> tuple[bytes, Found]:
+def _followed(url: str, most: int | None, span: str, *, private: bool) -> tuple[bytes, Found]:
     end, first = time.monotonic() + _WHOLE, True
     for _ in range(_REDIRECTS + 1):
         host, target = _parts(url)
         # A host that this user allowed before stays allowed, but no other may lead there.
         noted = first and was_named("private", f"{host.name}:{host.port}")
-        connection, answer = _asked(host, target, end, only_facts=most is None, private=private or noted)
+        connection, answer = _asked(host, target, end, _FACTS if most is None else span, private=private or noted)
         try:
             location = answer.headers.get("Location")
             if answer.status in (301, 302, 303, 307, 308) and location:
                 url, first = _joined(f"{WEB}://{_netloc(host)}{target}", location), False
                 continue
+            if span and answer.status == 200:
+                raise OSError(errno.EIO, f"{host.name} gives no ranges of files, which containers are read by")
             return _taken(answer, most, host)
         finally:
             _leave(connection, answer)
@@ -179,12 +195,12 @@ def _netloc(host: Host) -> str:
 
 
 def _asked(
-    host: Host, target: str, end: float, *, only_facts: bool, private: bool
+    host: Host, target: str, end: float, span: str, *, private: bool
 ) -> tuple[_Connection, http.client.HTTPResponse]:
-    """Return the connection and the answer to one request; raises OSError."""
+    """Return the connection and the answer to one request, for a range unless `span` is ""; raises OSError."""
     headers = {"User-Agent": "fxengine", "Accept-Encoding": "identity", "Accept": "*/*"}
-    if only_facts:
-        headers["Range"] = "bytes=0-0"
+    if span:
+        headers["Range"] = span
     for connection in _connections(host, private=private):
         try:
             connection.request("GET", target, headers=headers)

@@ -8,15 +8,15 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from fxengine.collect.members import RATIO, Member, ensure_readable, in_order, inner_path, is_too_long, size_of
+from fxengine.collect.ranges import ranges_of
 from fxengine.errors import DecodeError, InputError, reason
-from fxengine.files import open_regular
 
 _ENTRY, _FIXED = b"PK\1\2", 46  # how an entry of the directory begins, and its bytes before the name
 _ENCRYPTED, _UTF8 = 1, 1 << 11  # flags
 _SMALL = 1 << 16  # bytes that anything may unpack to
+_LOCAL = 1 << 10  # bytes about what stands before a member
 
 
 class Zipped:
@@ -26,20 +26,22 @@ class Zipped:
         cut: why members are left out, a sentence, or ""; a zip that is cut short has no directory, and is none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, called: str, opened: io.BufferedReader) -> None:
         """Read its directory; raises InputError where it is no zip, or all of it is encrypted, and OSError."""
         self.cut = ""
         try:
-            self._file = _opened(path)
+            self._ranges = ranges_of(opened)
+            self._file = _opened(opened)
         except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, MemoryError) as error:
-            raise InputError(f"{path} is no zip, or is cut short: {reason(error)}.") from error
+            raise InputError(f"{called} is no zip, or is cut short: {reason(error)}.") from error
         self._infos = self._file.infolist()
         files = [(at, info) for at, info in enumerate(self._infos) if not info.is_dir()]
         if files and all(info.flag_bits & _ENCRYPTED for _, info in files):
-            raise InputError(f"{path} is encrypted: unpack it with its password, and give the folder.")
+            raise InputError(f"{called} is encrypted: unpack it with its password, and give the folder.")
         members = [_member(at, info) for at, info in files if not is_too_long(info.filename)]
         if len(members) < len(files):
-            self.cut = f"{path} has {len(files) - len(members)} members whose names no file can have: they are left out"
+            count = len(files) - len(members)
+            self.cut = f"{called} has {count} members whose names no file can have: they are left out"
         self._members = {member.path: member for member in members}
 
     def members(self, *, texts: bool, columns: object = None) -> Iterator[Member]:
@@ -57,8 +59,11 @@ class Zipped:
             DecodeError: it is refused, larger than `max_bytes`, or damaged.
         """
         ensure_readable(member, max_bytes)
+        info = self._infos[member.at]
         try:
-            with self._file.open(self._infos[member.at]) as stream:
+            if self._ranges is not None:  # zipfile lets one thread read at a time: let it find all of it at hand
+                self._ranges.at(info.header_offset, info.compress_size + _LOCAL)
+            with self._file.open(info) as stream:
                 data = stream.read(member.size + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise DecodeError("corrupt", f"It cannot be unpacked: {reason(error)}.") from error
@@ -69,12 +74,12 @@ class Zipped:
         return data
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
+def _opened(given: io.BufferedReader) -> zipfile.ZipFile:
     """Open a zip; one odd entry of its directory does not stand in the way of the others."""
     try:
-        return zipfile.ZipFile(open_regular(path, follow=True))
+        return zipfile.ZipFile(given)
     except (UnicodeDecodeError, NotImplementedError):
-        file = _Lenient(open_regular(path, follow=True).detach())
+        file = _Lenient(given.detach())
         opened = zipfile.ZipFile(file)
         file.is_directory = False
         return opened

@@ -16,8 +16,8 @@ from fxengine.backbones import DEFAULT, DEFAULT_OF_TEXTS
 from fxengine.backbones.options import ExportOptions, Pooling, Tower, WordWeights
 from fxengine.backbones.spec import TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
+from fxengine.collect.opened import holds_pictures
 from fxengine.collect.paths import names_of
-from fxengine.collect.picture_table import holds_pictures
 from fxengine.collect.stored import is_there
 from fxengine.decode.limits import Limits
 from fxengine.errors import InputError, at_least, given, one_of

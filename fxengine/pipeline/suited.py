@@ -11,8 +11,7 @@ from fxengine.backbones.spec import BackboneFile, TextRecipe
 from fxengine.collect import Listing, TextColumns, collect
 from fxengine.collect.bucket import names_in
 from fxengine.collect.item import Item, Payload
-from fxengine.collect.opened import usual_frames
-from fxengine.collect.picture_table import holds_pictures
+from fxengine.collect.opened import holds_pictures, usual_frames
 from fxengine.collect.remote import kind_of
 from fxengine.collect.stored import is_there
 from fxengine.collect.table_rows import READERS

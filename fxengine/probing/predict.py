@@ -16,8 +16,8 @@ from fxengine.backbones.spec import LOGITS_OUTPUT, SPANS_OUTPUT, BackboneFile, T
 from fxengine.backbones.tokenizer import tokenizer_in
 from fxengine.collect import Listing, TextColumns
 from fxengine.collect.item import columns_refused
+from fxengine.collect.opened import holds_pictures
 from fxengine.collect.paths import names_of
-from fxengine.collect.picture_table import holds_pictures
 from fxengine.decode import preparer_of
 from fxengine.decode.limits import usual_limits
 from fxengine.decode.text.tokenizer import open_tokenizer

@@ -16,6 +16,7 @@ from fxengine.collect import collect
 from fxengine.collect.item import unescape_path
 from fxengine.collect.opened import is_archive, is_video
 from fxengine.collect.remote import kind_of
+from fxengine.collect.stored import stat_place
 from fxengine.errors import InputError
 from fxengine.features.read import FeatureStore
 from fxengine.features.unit import unit_length
@@ -166,7 +167,8 @@ def _files(path: Path, own: Modality) -> tuple[Modality, list[Path]]:
     """Return what a path names: in a folder or container, for a store of texts, its .txt files, if any, else all."""
     if is_remote(path):
         path = Path(absolute(path))
-        if split(path)[0] == WEB or kind_of(str(path)) == "file":
+        is_file = split(path)[0] == WEB or kind_of(str(path)) == "file"
+        if not is_archive(path.name) and (is_file or stat_place("", str(path)).size >= 0):
             return _kind_of(path), [path]
     elif not (path.is_dir() or ((is_archive(path.name) or is_video(path.name)) and path.is_file())):
         return _kind_of(path), [path]

@@ -23,6 +23,7 @@ from fxengine.backbones.spec import BackboneFile
 from fxengine.collect import web
 from fxengine.errors import DecodeError, InputError
 from tests.conftest import PATIENCE, make_photo
+from tests.places import in_tar, in_zip
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 NAMED = ("photos.example", "other.example", "rebound.example")
@@ -353,6 +354,49 @@ def test_rows_of_a_list_and_what_the_store_says_of_them(served: Web, tmp_path: P
     asked = search(store, [served.url("/p/2.jpg")], backbone=tiny.path, k=1)
     assert asked.answers[0].neighbours[0].id == f"{host}/p/2.jpg"
     assert predict(served.url("/p/2.jpg"), backbone=tiny.path).failed == 0
+
+
+def ranged(content: bytes) -> Answer:
+    """Return what answers with the range that is asked for."""
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        begin, end = map(int, handler.headers["Range"].removeprefix("bytes=").split("-"))
+        part = content[begin : end + 1]
+        handler.send_response(206)
+        handler.send_header("Content-Length", str(len(part)))
+        handler.send_header("Content-Range", f"bytes {begin}-{begin + len(part) - 1}/{len(content)}")
+        handler.send_header("ETag", '"one"')
+        handler.end_headers()
+        handler.wfile.write(part)
+
+    return answer
+
+
+@pytest.mark.slow
+def test_containers_that_a_list_names_are_read_by_ranges(
+    served: Web, photos: Path, tmp_path: Path, tiny: BackboneFile
+) -> None:
+    served.answers["/p/a.tar"] = ranged(in_tar(photos, tmp_path / "a.tar").read_bytes())
+    served.answers["/p/b.zip"] = ranged(in_zip(photos, tmp_path / "b.zip").read_bytes())
+    listing, store = tmp_path / "urls.txt", tmp_path / "store"
+    listing.write_text(f"{served.url('/p/a.tar?token=word')}\n{served.url('/p/b.zip')}\n")
+    asked = {"backbone": tiny.path, "listing": listing, "containers": True, "allow_private": True}
+    place = served.url("/p")
+    assert extract(place, store, **asked).extracted == 40  # type: ignore[arg-type]
+    assert all("token=word" in path for path in served.asked if "a.tar" in path)
+    expected = extract(tmp_path / "a.tar", tmp_path / "disk", backbone=tiny.path)
+    assert expected.extracted == 20
+    columns = ["id", "label", "size", "content_hash"]
+    found = FeatureStore.open(store).rows(columns).to_pylist()
+    assert found[:20] == FeatureStore.open(tmp_path / "disk").rows(columns).to_pylist()
+    assert extract(place, store, **asked).unchanged == 40  # type: ignore[arg-type]
+    assert b"word" not in b"".join(path.read_bytes() for path in store.iterdir() if path.is_file())
+    report = verify(store, sample=40, backbone=tiny.path)
+    assert (report.sampled, report.changed, report.wrong) == (40, [], {})
+    assert extract(served.url("/p/b.zip"), tmp_path / "one", backbone=tiny.path, allow_private=True).extracted == 20
+    served.holds("/p/a.tar", (tmp_path / "a.tar").read_bytes())  # which knows no ranges
+    with pytest.raises(InputError, match=r"gives no ranges of files, which containers are read by"):
+        extract(place, tmp_path / "other", **asked)  # type: ignore[arg-type]
 
 
 def test_private_addresses_are_rows_that_say_so(served: Web, tmp_path: Path, tiny: BackboneFile) -> None:
