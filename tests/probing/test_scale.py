@@ -12,7 +12,7 @@ from fxengine.collect import memory
 from fxengine.errors import InputError, StoreError
 from fxengine.features import columns
 from fxengine.heads.file import Head
-from fxengine.neighbours import builder, groups
+from fxengine.neighbours import builder, groups, lists
 from fxengine.probing import vectors
 from fxengine.retrieval import judged
 from fxengine.retrieval.map import map as make_map
@@ -136,7 +136,7 @@ def test_duplicates_of_many_rows_are_those_of_all_pairs(
     wanted = duplicates(store).table.select(["group", "id", "of"]).to_pylist()
     assert len(wanted) == 200
     monkeypatch.setattr(groups, "ALL_PAIRS", 100)
-    monkeypatch.setattr(groups, "_IN_MEMORY", 0)  # whitened into a file
+    monkeypatch.setattr(lists, "_IN_MEMORY", 0)  # whitened into a file, and put into lists in another
     if indexed:
         index(store)
         monkeypatch.setattr(judged, "neighbour_pairs", lambda *_: pytest.fail("The store has an index."))
