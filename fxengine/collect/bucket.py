@@ -16,11 +16,11 @@ from fxengine.collect.folder import PICTURE_SUFFIXES, label_rule
 from fxengine.collect.inside import items_in
 from fxengine.collect.item import Filters, Item, Payload, Place, TextColumns, columns_refused, escape_path
 from fxengine.collect.members import folders_in
-from fxengine.collect.opened import archive_above, is_archive
+from fxengine.collect.opened import is_archive
 from fxengine.collect.remote import kind_of, read_remote, refused
-from fxengine.collect.stored import read_stored
+from fxengine.collect.stored import container_above, read_stored
 from fxengine.collect.text_files import SUFFIXES, TEXTS, utf8_of
-from fxengine.errors import DecodeError, InputError
+from fxengine.errors import InputError
 from fxengine.storage import BUCKETS, PAGE, Bucket, Found, is_remote, open_bucket, shown, split
 
 _RANGES = 256  # that a listing is cut into at most
@@ -91,7 +91,7 @@ class BucketListing:
         """Return what a key, or a member of a container, holds; raises DecodeError as `read_remote`, `read_stored` and,
         of texts, `utf8_of` do.
         """
-        if self.place.containers and not self._is_key(item):
+        if self.place.containers and container_above(item.source) is not None:
             payload, read = read_stored(item, max_bytes)
             assert isinstance(payload, bytes), "no key here is a box or a frame"
             data = payload
@@ -99,12 +99,6 @@ class BucketListing:
             data, found = read_remote(item.source, max_bytes)
             read = item._replace(size=found.size, mtime_ns=found.mtime_ns, etag=found.etag)
         return (utf8_of(data) if self.place.modality == "text" else data), read
-
-    def _is_key(self, item: Item) -> bool:
-        try:
-            return archive_above(item.source) is None
-        except OSError as error:
-            raise DecodeError("io", f"Reading failed: {error.strerror}.") from error
 
     @cached_property
     def _survey(self) -> tuple[int, list[str]]:

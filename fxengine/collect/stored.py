@@ -64,14 +64,24 @@ def read_place(place: str | os.PathLike[str], max_bytes: int) -> tuple[Payload, 
 
 def read_file_at(path: str, max_bytes: int) -> tuple[bytes, tuple[int, int]]:
     """Return the bytes of a file, or of a member of a container, as `read_place` does."""
-    with _told("Its container"):
-        found = archive_above(path)
-    if found is not None:
+    if (found := container_above(path)) is not None:
         return read_member(*found, max_bytes)
     if is_remote(path):
         data, told = read_remote(path, max_bytes)
         return data, (told.size, told.mtime_ns)
     return read_file(path, max_bytes)
+
+
+def container_above(path: str) -> tuple[str, str] | None:
+    """Return what `archive_above` does; raises DecodeError where a server does not say whether it is one, and
+    InputError where it has not answered for long.
+    """
+    try:
+        return archive_above(path)
+    except OSError as error:
+        if is_remote(path):
+            ensure_answered(path)
+        raise DecodeError("io", f"Its container cannot be read: {reason(error)}.") from error
 
 
 def read_member(
