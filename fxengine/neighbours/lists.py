@@ -1,7 +1,7 @@
 """The nearest of all rows among each other, list by list of an inverted file, so that all work is products of matrices.
 
 An index that answers rows one after another reads the same list again for each row that visits it; here a list meets
-all of them at once. On two cores that takes a fifth of the time.
+all of them at once: 60,000 rows of 1280 took 44 s of processors, from lists to ranks, and 75 s by an index.
 """
 
 from __future__ import annotations
